@@ -1,0 +1,47 @@
+"""The array port: page registers and the cell array, outside the gateware.
+
+One port per channel (only one die drives the bus at a time). Whoever serves it (Python in pysim and
+cocotb, C in the native lane; both on a `flash_model.array.NandArray`) samples the outputs just before a
+clock edge and drives ``reg_r_data`` right after that edge: read data appear one clock later.
+"""
+
+from amaranth.lib import enum, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["ArrayOp", "ArrayPortSignature", "ROW_BITS"]
+
+ROW_BITS = 24
+"""Row address inside a die: block * pages + page."""
+
+
+class ArrayOp(enum.Enum, shape=2):
+    """What a die does with its array."""
+
+    READ = 0     # copy row -> page register of the die
+    PROGRAM = 1  # page register -> row
+    ERASE = 2    # the block that holds the row
+
+
+class ArrayPortSignature(wiring.Signature):
+    """Array port of one channel as seen by the dies.
+
+    ``op_valid`` is high for one clock when an array operation is confirmed; it is always accepted.
+    ``reg_column`` is a byte address inside the page register (user bytes, then spare bytes), a
+    multiple of 8 in this port.
+    """
+
+    def __init__(self, dies):
+        die_bits = max(1, ceil_log2(dies))
+        super().__init__({
+            "op_valid": Out(1),
+            "op": Out(ArrayOp),
+            "op_die": Out(die_bits),
+            "op_row": Out(ROW_BITS),
+            "reg_read": Out(1),
+            "reg_write": Out(1),
+            "reg_die": Out(die_bits),
+            "reg_column": Out(16),
+            "reg_w_data": Out(64),
+            "reg_r_data": In(64),
+        })

@@ -1,0 +1,92 @@
+"""Beats and jobs: what the attention engine sees of the drive around it.
+
+A *page source* (NAND channel, tail in device DRAM, later an AXI memory) turns page requests into
+beats; the engine knows only beats. Everything a beat means travels with it.
+
+The stream of one channel, for every job, is one K pass and one V pass::
+
+    job 0 K ... last_of_pass | job 1 K ... last_of_pass | job 0 V ... last_of_pass | job 2 K ...
+
+Rules a page source keeps (and the engine relies on):
+
+- Each channel gets, for each job, exactly one K pass and then exactly one V pass; a pass ends with
+  the one beat that has ``last_of_pass``. A channel without a token of the job gets a *null beat*
+  (``lanes == 0``, ``last_of_pass == 1``), which contributes nothing.
+- Within a channel, the tokens of the V pass come in the order of the tokens of the K pass.
+- K passes come in job order, V passes come in job order; the K pass of job ``n + 1`` may come before
+  the V pass of job ``n``, never that of job ``n + 2``.
+- A *unit* is one token's K (or V) vector: ``head_dim / 4`` consecutive FP16 beats, element 0 in the
+  lowest lane of the first beat.
+"""
+
+from amaranth.hdl import signed
+from amaranth.lib import data, enum
+
+__all__ = ["BEAT_BITS", "LANES_FP16", "TOKEN_BITS", "JOB_BITS", "Kind", "Format", "beat_layout", "job_layout"]
+
+BEAT_BITS = 64
+"""Payload of one beat."""
+
+LANES_FP16 = 4
+"""Elements per beat for 16-bit formats."""
+
+TOKEN_BITS = 17
+"""A token's index inside its pass (up to 131,072)."""
+
+JOB_BITS = 4
+"""Job tag: the job's number modulo 16, counted from reset."""
+
+
+class Kind(enum.Enum, shape=2):
+    """What a beat carries."""
+
+    K = 0
+    V = 1
+    K_BY_CHANNEL = 2
+    BOUNDS = 3
+
+
+class Format(enum.Enum, shape=3):
+    """Element format of K and V as stored."""
+
+    FP16 = 0
+    BF16 = 1
+
+
+def beat_layout():
+    """Layout of one beat (64 data bits and its tags)."""
+    return data.StructLayout({
+        "data": BEAT_BITS,         # elements, lane 0 in the low bits
+        "lanes": LANES_FP16,       # which lanes hold an element; 0 marks a null beat
+        "kind": Kind,
+        "format": Format,
+        "job": JOB_BITS,
+        "token": TOKEN_BITS,       # index of the unit's token inside the pass
+        "first_of_unit": 1,
+        "last_of_unit": 1,
+        "last_of_page": 1,
+        "last_of_pass": 1,
+        "error": 1,                # data is uncorrectable: the job is poisoned
+    })
+
+
+def job_layout(max_heads):
+    """Layout of a job descriptor: one (sequence, layer, KV head) attended by ``heads`` query heads.
+
+    Parameters
+    ----------
+    max_heads : int
+        Most query heads per KV head that the engine was built with.
+    """
+    return data.StructLayout({
+        "tag": JOB_BITS,
+        "heads": range(max_heads + 1),  # 1..max_heads query heads share this KV head
+        "beats": 7,                     # head_dim / 4: beats of one unit, 16 (d 64) or 32 (d 128)
+        "format": Format,
+        "k_exp": 5,                     # block exponent kmax: largest (exponent field, min 1) - 1 seen in K
+        "v_exp": 5,                     # the same of V
+        "k_bad": 1,                     # K holds an infinity or NaN
+        "v_bad": 1,                     # V holds an infinity or NaN
+        "scale_mant": 26,               # scale * log2(e) = scale_mant * 2**(scale_exp - 26),
+        "scale_exp": signed(6),         # 2**25 <= scale_mant < 2**26
+    })

@@ -1,0 +1,162 @@
+"""Commands and completions of the drive: NVMe-shaped submission and completion queue entries.
+
+One table for everybody: the gateware decodes with these layouts, the host packs with them. Field
+places of the entry itself follow NVM Express Base (SQE 64 bytes, CQE 16 bytes with phase bit); what
+CDW10-15 mean for the vendor opcodes is defined here. Opcode bits 1:0 give the direction of the data
+(0 none, 1 host to drive, 2 drive to host), vendor I/O opcodes lie in 80h-FFh.
+
+Data pointers: PRP1 page aligned; PRP2 the second page, or (more than two pages) one page-aligned
+list of at most 512 page addresses. The memory page is 4096 bytes.
+
+Data of APPEND:  for each KV head: K [tokens][head_dim], V [tokens][head_dim], FP16.
+Data of ATTEND and STEP: `JOB` entries (CDW10 of them), then q, and for STEP k and v, at the offsets
+the entries name: q [kv_head][query][head_dim]; k, v of one token [kv_head][K, V][head_dim].
+Result of ATTEND and STEP: per job FP16 [kv_head][query][head_dim] at result address + result offset.
+"""
+
+import enum
+
+from .layout import Layout
+
+__all__ = ["Opcode", "Status", "SQE", "CQE", "JOB", "CAPABILITY", "CAPABILITY_MAGIC", "MEMORY_PAGE",
+           "KindField", "ResultFlag"]
+
+MEMORY_PAGE = 4096
+"""Host memory page of the PRP scheme (CC.MPS = 0)."""
+
+
+class Opcode(enum.IntEnum):
+    """I/O opcodes. Those from 90h on are policy and are executed by the firmware."""
+
+    FLUSH = 0x00
+    APPEND = 0x81
+    READ_KV = 0x82
+    ATTEND = 0x85
+    CAPABILITIES = 0x86
+    STEP = 0x89
+    OPEN = 0x90
+    CLOSE = 0x94
+
+
+class Status(enum.IntEnum):
+    """Status code type and code, ``SCT << 8 | SC``. SCT 0 generic, 2 media, 7 vendor."""
+
+    SUCCESS = 0x000
+    INVALID_OPCODE = 0x001
+    INVALID_FIELD = 0x002
+    TRANSFER_ERROR = 0x004
+    INTERNAL_ERROR = 0x006
+    INVALID_NAMESPACE = 0x00B
+    INVALID_PRP_OFFSET = 0x013
+    UNRECOVERED_READ = 0x281
+    UNKNOWN_SEQUENCE = 0x701
+    CLOSED_SEQUENCE = 0x702
+    LAYER_OUT_OF_RANGE = 0x703
+    TOO_MANY_QUERY_HEADS = 0x704
+    CONTEXT_EXCEEDED = 0x705
+    OUT_OF_WINDOW = 0x706
+    ZERO_LENGTH = 0x707
+    NO_SPACE = 0x708
+    UNSUPPORTED_SHAPE = 0x709
+    EMPTY_CONTEXT = 0x70A
+    PROGRAM_FAILED = 0x70B
+    TOO_MANY_SEQUENCES = 0x70C
+    HEAD_OUT_OF_RANGE = 0x70D
+    GROUP_OUT_OF_RANGE = 0x70E
+
+
+class ResultFlag(enum.IntFlag):
+    """Bits of CQE DW0 of ATTEND and STEP."""
+
+    SATURATED = 1   # a score left the signed 16.16 range and was clipped
+    NONFINITE = 2   # an infinity or NaN in q, K or V: the head's output is NaN
+
+
+class KindField(enum.IntEnum):
+    """CDW11.kind of READ_KV."""
+
+    K = 0
+    V = 1
+
+
+SQE = Layout("SQE", 64, [
+    ("opcode", 0, 0, 8, "operation, see Opcode"),
+    ("fuse", 1, 0, 2, "fused operation; must be 0"),
+    ("psdt", 1, 6, 2, "PRP or SGL; must be 0 (PRP)"),
+    ("cid", 2, 0, 16, "command identifier, returned in the completion"),
+    ("nsid", 4, 0, 32, "namespace; must be 1"),
+    ("prp1", 24, 0, 64, "first page of the data, page aligned"),
+    ("prp2", 32, 0, 64, "second page, or list of pages when the data spans more than two"),
+    ("sequence", 40, 0, 16, "CDW10 of APPEND, READ_KV, CLOSE: sequence"),
+    ("layer", 42, 0, 16, "CDW10 of APPEND, READ_KV: layer"),
+    ("tokens", 44, 0, 32, "CDW11 of APPEND: tokens to append, 1 or more"),
+    ("group", 48, 0, 32, "CDW12 of READ_KV: token group (page) of the head"),
+    ("scale_mant", 52, 0, 26, "CDW13 of ATTEND, STEP: scale * log2(e) = mant * 2^(exp - 26), 2^25 <= mant < 2^26"),
+    ("scale_exp", 55, 2, 6, "CDW13 of ATTEND, STEP: exponent, two's complement"),
+    ("result", 56, 0, 64, "CDW14-15 of ATTEND, STEP: host address of the results, 8-byte aligned, inside the window"),
+])
+"""Submission queue entry. CDW10-12 are shared; see `SQE_VIEWS` for the other readings."""
+
+SQE_VIEWS = {
+    "attend": Layout("SQE.attend", 64, [
+        ("jobs", 40, 0, 32, "CDW10: jobs in the list, 1 or more"),
+        ("mode", 44, 0, 4, "CDW11: 0 dense"),
+        ("bytes", 48, 0, 32, "CDW12: bytes of the data (job list, q, k, v), multiple of 8"),
+    ]),
+    "read_kv": Layout("SQE.read_kv", 64, [
+        ("head", 44, 0, 16, "CDW11: KV head"),
+        ("kind", 46, 0, 1, "CDW11: 0 K, 1 V"),
+    ]),
+    "open": Layout("SQE.open", 64, [
+        ("layers", 40, 0, 16, "CDW10: layers"),
+        ("kv_heads", 42, 0, 16, "CDW10: KV heads"),
+        ("head_dim", 44, 0, 16, "CDW11: elements of one K or V vector"),
+        ("format", 46, 0, 8, "CDW11: element format, 0 FP16"),
+        ("index", 47, 0, 8, "CDW11: 0 none (channel-indexed copy comes later)"),
+        ("max_tokens", 48, 0, 32, "CDW12: capacity reserved for the sequence; 0: the drive's maximum"),
+    ]),
+}
+"""Readings of CDW10-12 that differ from `SQE`."""
+
+CQE = Layout("CQE", 16, [
+    ("result", 0, 0, 32, "DW0: command specific (OPEN: sequence; ATTEND, STEP: ResultFlag bits)"),
+    ("index", 4, 0, 32, "DW1: ATTEND, STEP: job that failed, when the status is not SUCCESS"),
+    ("sqhd", 8, 0, 16, "submission queue head"),
+    ("sqid", 10, 0, 16, "submission queue, 0"),
+    ("cid", 12, 0, 16, "command identifier"),
+    ("phase", 14, 0, 1, "phase: 1 on the first pass through the queue, inverted on each wrap"),
+    ("status", 14, 1, 11, "status code type and code, see Status"),
+    ("more", 15, 6, 1, "0"),
+    ("dnr", 15, 7, 1, "do not retry: set with every error"),
+])
+
+JOB = Layout("JOB", 32, [
+    ("sequence", 0, 0, 16, "sequence"),
+    ("layer", 2, 0, 16, "layer"),
+    ("queries", 4, 0, 16, "query heads per KV head, 1..max_queries_per_kv"),
+    ("q_offset", 8, 0, 32, "byte offset of q in the data, multiple of 8"),
+    ("kv_offset", 12, 0, 32, "STEP: byte offset of k, v in the data, multiple of 8"),
+    ("result_offset", 16, 0, 32, "byte offset of the result from the result address, multiple of 8"),
+])
+
+CAPABILITY_MAGIC = 0x52464E4954534E49
+"""'INSTINFR' in ASCII, little endian."""
+
+CAPABILITY = Layout("CAPABILITY", 64, [
+    ("magic", 0, 0, 64, "CAPABILITY_MAGIC"),
+    ("version", 8, 0, 32, "version of the command set, major << 16 | minor"),
+    ("clock_hz", 12, 0, 32, "core clock in Hz"),
+    ("channels", 16, 0, 16, "flash channels"),
+    ("dies", 18, 0, 16, "dies per channel"),
+    ("page_bytes", 20, 0, 32, "user bytes of a flash page: one token group of K or V"),
+    ("max_queries_per_kv", 24, 0, 16, "most query heads per KV head"),
+    ("max_head_dim", 26, 0, 16, "largest head_dim"),
+    ("head_dims", 28, 0, 32, "supported head_dim: bit n stands for 16 * n"),
+    ("formats", 32, 0, 8, "supported formats: bit n stands for Format n"),
+    ("modes", 33, 0, 8, "supported attend modes: bit n stands for mode n"),
+    ("max_sequences", 34, 0, 16, "sequences open at once"),
+    ("pass_tokens", 36, 0, 32, "tokens of one exact pass"),
+    ("max_tokens", 40, 0, 32, "most tokens of one sequence"),
+    ("max_transfer", 44, 0, 32, "most bytes of one command's data"),
+])
+"""What CAPABILITIES returns (the rest of the 4096-byte page is 0)."""

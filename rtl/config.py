@@ -1,0 +1,126 @@
+"""The configuration of a drive: one frozen dataclass, validated, with named presets."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+from flash_model.profiles import Profile, profile
+
+__all__ = ["DriveConfig", "ConfigError", "PRESETS"]
+
+
+class ConfigError(ValueError):
+    """A parameter is out of its range; the message names value, range and remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveConfig:
+    """What a drive is built as. Derived figures are properties.
+
+    Parameters
+    ----------
+    profile : str
+        Flash profile, see `flash_model.profiles`.
+    channels : int
+        Flash channels: 1, 2, 4, 8 or 16.
+    dies : int
+        Dies (chip enables) per channel, 1..64.
+    clock_hz : int
+        Core clock.
+    max_queries_per_kv : int
+        Most query heads that share a KV head, 1..8.
+    max_head_dim : int
+        Largest head_dim served, 64 or 128.
+    pass_tokens : int
+        Most tokens of one exact pass and so, today, of one sequence; a power of two, 64..32768.
+    max_sequences : int
+        Sequences open at once, 1..1024.
+    dram_bytes : int
+        Device DRAM.
+    operation_depth : int
+        Page operations a channel queues ahead of use.
+    max_transfer : int
+        Most bytes of one command's data, at most 2 MiB (one PRP list page).
+    firmware_cycles : int
+        Clock cycles charged for each call of the firmware.
+    """
+
+    profile: str = "paper"
+    channels: int = 8
+    dies: int = 16
+    clock_hz: int = 250_000_000
+    max_queries_per_kv: int = 4
+    max_head_dim: int = 128
+    pass_tokens: int = 8192
+    max_sequences: int = 64
+    dram_bytes: int = 256 << 20
+    operation_depth: int = 32
+    max_transfer: int = 2 << 20
+    firmware_cycles: int = 500
+
+    def __post_init__(self):
+        def check(name, ok, allowed):
+            if not ok:
+                raise ConfigError(f"{name} = {getattr(self, name)!r} is not possible: choose {allowed}")
+
+        profile(self.profile)
+        check("channels", self.channels in (1, 2, 4, 8, 16), "1, 2, 4, 8 or 16")
+        check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
+        check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
+        check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
+        check("max_head_dim", self.max_head_dim in (64, 128), "64 or 128")
+        check("pass_tokens", self.pass_tokens in [1 << n for n in range(6, 16)], "a power of two, 64..32768")
+        check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
+        check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
+        check("max_transfer", 4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
+              "a multiple of 4096 up to 2 MiB")
+        check("dram_bytes", 1 << 20 <= self.dram_bytes <= 1 << 40, "1 MiB..1 TiB")
+
+    @classmethod
+    def preset(cls, name, **changes):
+        """A named preset, with fields changed by keyword."""
+        if name not in PRESETS:
+            raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    @property
+    def flash(self) -> Profile:
+        """The flash profile, with this drive's channels and dies."""
+        base = profile(self.profile)
+        return dataclasses.replace(
+            base, geometry=dataclasses.replace(base.geometry, channels=self.channels, dies=self.dies)
+        )
+
+    @property
+    def head_dims(self):
+        """Supported head_dim."""
+        return tuple(d for d in (64, 128) if d <= self.max_head_dim)
+
+    @property
+    def max_tokens(self):
+        """Most tokens of one sequence."""
+        return self.pass_tokens
+
+    def group_tokens(self, head_dim):
+        """Tokens of one head whose K (or V) fills a page."""
+        return self.flash.geometry.page_bytes // (2 * head_dim)
+
+    def as_dict(self):
+        """Plain dict of all fields."""
+        return dataclasses.asdict(self)
+
+    @property
+    def digest(self):
+        """Short hash of the configuration."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+PRESETS = {
+    "default": {},
+    "paper": {"clock_hz": 285_000_000},
+    "tiny": {"profile": "tiny", "channels": 2, "dies": 2, "pass_tokens": 1024, "max_sequences": 4,
+             "dram_bytes": 4 << 20, "operation_depth": 8},
+}
+"""Named configurations; boards follow with their own."""

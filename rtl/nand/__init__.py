@@ -1,0 +1,1 @@
+"""The NAND channel controller and its boundary to the PHY."""

@@ -1,0 +1,85 @@
+"""Register map of the drive: 32-bit registers on the control bus, byte addresses.
+
+Queue and doorbell registers for the host driver at 0000h and 1000h, management registers for the
+firmware at 2000h, performance counters (64 bits, low word first; reading the low word freezes the
+high word for the next read) at 3000h and, per channel, at 4000h.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Register", "REGISTERS", "COUNTERS", "CHANNEL_COUNTERS", "DRIVE_ID", "BREAKDOWN",
+           "counter_address", "channel_counter_address", "FlashStatus"]
+
+DRIVE_ID = 0x54534E49
+"""'INST' in ASCII, little endian."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register: byte address, access ('ro', 'rw', 'wo') and meaning."""
+
+    address: int
+    access: str
+    doc: str
+
+
+REGISTERS = {
+    "ID": Register(0x0000, "ro", "DRIVE_ID"),
+    "CONTROL": Register(0x0008, "rw", "bit 0: queues enabled (a rising edge resets both queues)"),
+    "STATUS": Register(0x000C, "ro", "bit 0: queues ready, bit 1: mailbox full, bit 2: a command is executing"),
+    "SQ_BASE_LO": Register(0x0010, "rw", "host address of the submission queue, 4096-byte aligned"),
+    "SQ_BASE_HI": Register(0x0014, "rw", "its upper half"),
+    "SQ_SIZE": Register(0x0018, "rw", "entries of the submission queue, 2..65535"),
+    "CQ_BASE_LO": Register(0x0020, "rw", "host address of the completion queue, 4096-byte aligned"),
+    "CQ_BASE_HI": Register(0x0024, "rw", "its upper half"),
+    "CQ_SIZE": Register(0x0028, "rw", "entries of the completion queue, 2..65535"),
+    "WINDOW_BASE_LO": Register(0x0030, "rw", "first host address that commands may name, 4096-byte aligned"),
+    "WINDOW_BASE_HI": Register(0x0034, "rw", "its upper half"),
+    "WINDOW_BYTES_LO": Register(0x0038, "rw", "bytes of that window"),
+    "WINDOW_BYTES_HI": Register(0x003C, "rw", "its upper half"),
+    "SQ_TAIL": Register(0x1000, "wo", "doorbell: new submission queue tail"),
+    "CQ_HEAD": Register(0x1004, "wo", "doorbell: new completion queue head"),
+    "MAILBOX_STATUS": Register(0x2000, "ro", "bit 0: a command waits for the firmware"),
+    "MAILBOX_RESULT": Register(0x2004, "rw", "DW0 of the completion to come"),
+    "MAILBOX_DONE": Register(0x2008, "wo", "bits 10:0 status: completes the command in the mailbox"),
+    "SEQUENCE_TABLE": Register(0x200C, "rw", "device-DRAM address of the sequence table, 64-byte aligned"),
+    "GROUP_PUSH": Register(0x2010, "wo", "hands an erased block group (block number, the same on all dies) to the append path"),
+    "GROUP_FREE": Register(0x2014, "ro", "block groups that may still be pushed"),
+    "FLASH_ROW": Register(0x2018, "rw", "row address for FLASH_OP: bits 31:24 die, 23:0 row"),
+    "FLASH_OP": Register(0x201C, "wo", "bits 7:0 NandOp, 15:8 channel: starts a management operation"),
+    "FLASH_STATUS": Register(0x2020, "ro", "see FlashStatus; bits 15:8 the die's last status byte"),
+    "MAILBOX_SQE": Register(0x2040, "ro", "16 registers: the command in the mailbox"),
+}
+
+
+class FlashStatus:
+    """Bits of FLASH_STATUS."""
+
+    BUSY = 1     # the operation has not completed
+    FAILED = 2   # the last one failed
+
+
+BREAKDOWN = ("data", "command", "engine", "arrays", "dma", "idle")
+"""The exclusive partition of every cycle, in order of priority."""
+
+COUNTERS = (
+    "cycles",
+    *(f"time_{name}" for name in BREAKDOWN),
+    "pages_read", "pages_programmed", "blocks_erased",
+    "bytes_flash", "bytes_tail", "bytes_link_in", "bytes_link_out",
+    "commands", "commands_failed", "jobs", "program_failures",
+)
+"""Drive counters, 64 bits each."""
+
+CHANNEL_COUNTERS = ("data", "command", "waiting", "idle", "pages_read", "pages_programmed")
+"""Counters of each channel: an exclusive partition of its cycles, then pages."""
+
+
+def counter_address(name):
+    """Byte address of a drive counter's low word."""
+    return 0x3000 + 8 * COUNTERS.index(name)
+
+
+def channel_counter_address(channel, name):
+    """Byte address of a channel counter's low word."""
+    return 0x4000 + 64 * channel + 8 * CHANNEL_COUNTERS.index(name)
