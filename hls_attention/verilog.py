@@ -1,0 +1,244 @@
+"""Amaranth to Verilog: one text, each shared module once, deep RAMs by hand.
+
+Amaranth writes one Verilog module per instance, and one ``initial`` line per memory row. A drive of
+eight equal channels would be compiled eight times over, and a deep memory would take minutes to
+convert. Two components mend that: `Shared` marks a block whose module is written once however often
+it is placed; `Ram` is a memory whose Verilog is a short parametric module. In pysim both are plain
+Amaranth.
+
+Ports of a component become Verilog ports named by their path joined with ``__``
+(``i_beats__0__payload``).
+"""
+
+import re
+
+from amaranth.back import verilog as amaranth_verilog
+from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["Ram", "Shared", "to_verilog", "port_names"]
+
+RAM_MODULE = "ram"
+"""Name of the hand-written memory module."""
+
+RAM_TEXT = """\
+module ram #(
+    parameter WIDTH = 64,
+    parameter DEPTH = 1024,
+    parameter ADDRESS = 10
+) (
+    input  wire               clk,
+    input  wire               w_en,
+    input  wire [ADDRESS-1:0] w_addr,
+    input  wire [WIDTH-1:0]   w_data,
+    input  wire               r_en,
+    input  wire [ADDRESS-1:0] r_addr,
+    output reg  [WIDTH-1:0]   r_data
+);
+    reg [WIDTH-1:0] mem [0:DEPTH-1];
+    integer row;
+    initial begin
+        for (row = 0; row < DEPTH; row = row + 1) mem[row] = {WIDTH{1'b0}};
+        r_data = {WIDTH{1'b0}};
+    end
+    always @(posedge clk) begin
+        if (w_en) mem[w_addr] <= w_data;
+        if (r_en) r_data <= mem[r_addr];
+    end
+endmodule
+"""
+
+
+class VerilogPlatform:
+    """What `to_verilog` passes down as ``platform``: collects the modules found on the way."""
+
+    def __init__(self):
+        self.modules = {}
+        self._signatures = {}
+
+    def need_ram(self):
+        """Have the text of `Ram`'s module in the result."""
+        self.modules.setdefault(RAM_MODULE, RAM_TEXT)
+
+    def need(self, name, factory):
+        """Have the module of a shared component in the result; return its Verilog text."""
+        component = factory()
+        known = self._signatures.get(name)
+        if known is not None and known != component.signature:
+            raise ValueError(
+                f"shared module {name!r} is placed with two different sets of ports: "
+                f"give each its own name"
+            )
+        if name not in self.modules:
+            self._signatures[name] = component.signature
+            text = _convert(component, name, self)
+            if name in self.modules:
+                raise ValueError(f"shared module {name!r} contains itself: choose another name")
+            self.modules[name] = text
+        return self.modules[name]
+
+
+class Shared(wiring.Component):
+    """A component whose Verilog module is written once, whatever the number of its instances.
+
+    Parameters
+    ----------
+    name : str
+        Name of the Verilog module. Equal names must stand for equal components.
+    factory : callable
+        Returns a new component; all calls return equal ones.
+
+    Members
+    -------
+    The members of the component that ``factory`` returns.
+    """
+
+    def __init__(self, name, factory):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == RAM_MODULE:
+            raise ValueError(
+                f"{name!r} is no name for a shared module: use lower-case letters, digits and _, "
+                f"and not {RAM_MODULE!r}"
+            )
+        self._name = name
+        self._factory = factory
+        self._component = factory()
+        super().__init__(self._component.signature)
+        # The ports are the component's own, so that pysim sees no extra layer.
+        for member in self.signature.members:
+            setattr(self, member, getattr(self._component, member))
+
+    def elaborate(self, platform):
+        if not isinstance(platform, VerilogPlatform):
+            return self._component
+        text = platform.need(self._name, self._factory)
+        # Only its ports serve here; tell amaranth not to miss its elaboration.
+        self._component._MustUse__used = True
+        ports = {}
+        header = text[text.index(f"module {self._name}("):]
+        header = header[:header.index(";")]
+        for domain_port, signal in (("clk", ClockSignal()), ("rst", ResetSignal())):
+            if re.search(rf"\b{domain_port}\b", header):
+                ports[f"i_{domain_port}"] = signal
+        for name, flow, value in _ports(self):
+            ports[f"{'i' if flow == In else 'o'}_{name}"] = value
+        return Instance(self._name, **ports)
+
+
+class Ram(wiring.Component):
+    """Memory with one synchronous write port and one synchronous read port.
+
+    A row read in the clock in which it is written shows its old contents. Rows are 0 at start.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a row.
+    depth : int
+        Rows, at least 2.
+
+    Members
+    -------
+    w_en, w_addr, w_data : In
+        Write ``w_data`` at the clock edge.
+    r_en, r_addr : In
+        Read at the clock edge; without ``r_en`` the last data stay.
+    r_data : Out(width)
+        The row, one clock after ``r_en``.
+    """
+
+    def __init__(self, *, width, depth):
+        if width < 1 or depth < 2:
+            raise ValueError(
+                f"a RAM of {depth} rows of {width} bits is not possible: "
+                f"it takes 2 or more rows of 1 or more bits"
+            )
+        self._width = width
+        self._depth = depth
+        super().__init__({
+            "w_en": In(1),
+            "w_addr": In(ceil_log2(depth)),
+            "w_data": In(width),
+            "r_en": In(1),
+            "r_addr": In(ceil_log2(depth)),
+            "r_data": Out(width),
+        })
+
+    def elaborate(self, platform):
+        if isinstance(platform, VerilogPlatform):
+            platform.need_ram()
+            return Instance(
+                RAM_MODULE,
+                p_WIDTH=self._width,
+                p_DEPTH=self._depth,
+                p_ADDRESS=ceil_log2(self._depth),
+                i_clk=ClockSignal(),
+                i_w_en=self.w_en,
+                i_w_addr=self.w_addr,
+                i_w_data=self.w_data,
+                i_r_en=self.r_en,
+                i_r_addr=self.r_addr,
+                o_r_data=self.r_data,
+            )
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        write = rows.write_port()
+        read = rows.read_port()
+        m.d.comb += [
+            write.en.eq(self.w_en),
+            write.addr.eq(self.w_addr),
+            write.data.eq(self.w_data),
+            read.en.eq(self.r_en),
+            read.addr.eq(self.r_addr),
+            self.r_data.eq(read.data),
+        ]
+        return m
+
+
+def to_verilog(component, name="top"):
+    """Verilog of a component and of everything in it, each `Shared` module once.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        Ports come from its signature.
+    name : str
+        Name of the top module.
+
+    Returns
+    -------
+    str
+        The same text for the same component, without paths or dates.
+    """
+    platform = VerilogPlatform()
+    top = _convert(component, name, platform)
+    if name in platform.modules:
+        raise ValueError(f"the top module and a shared module are both called {name!r}")
+    return "\n".join([*platform.modules.values(), top])
+
+
+def port_names(component):
+    """List of ``(name, "i" or "o", bits)``, the Verilog ports of a component but clk and rst."""
+    return [
+        (name, "i" if flow == In else "o", len(value)) for name, flow, value in _ports(component)
+    ]
+
+
+def _ports(component):
+    """Ports as (Verilog name, flow, Value); flags tied to a constant are no ports."""
+    for path, member, value in component.signature.flatten(component):
+        value = Value.cast(value)
+        if isinstance(value, Const) or len(value) == 0:
+            continue
+        yield "__".join(map(str, path)), member.flow, value
+
+
+def _convert(component, name, platform):
+    # amaranth would list constants and empty ports too; PortDirection has no public home in 0.5.
+    directions = {In: PortDirection.Input, Out: PortDirection.Output}
+    ports = {port: (value, directions[flow]) for port, flow, value in _ports(component)}
+    return amaranth_verilog.convert(
+        component, name, platform, ports=ports, emit_src=False, strip_internal_attrs=True
+    )
