@@ -1,0 +1,78 @@
+"""Times of a NAND interface and of the array behind it, and their conversion to clocks."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = ["Timing", "cycles", "BUS_BYTES_MAX"]
+
+BUS_BYTES_MAX = 8
+"""Most data bytes that cross the digital side of the PHY in one clock."""
+
+
+def cycles(ns, clock_hz):
+    """Whole clocks that last at least ``ns`` nanoseconds (exact, rounded up)."""
+    return math.ceil(Fraction(str(ns)) * clock_hz / 10**9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Parameter set of a NAND part, in ONFI's names. All times in nanoseconds, all positive.
+
+    Chip enable setup (tCS, tCH) is counted as part of the first command cycle.
+
+    Parameters
+    ----------
+    rate_mts : int
+        Transfers (of one byte: 8-bit bus) per second, in millions.
+    t_wc_ns : float
+        Cycle time of a command or address cycle.
+    t_wb_ns : float
+        Confirm command to R/B# low; R/B# says nothing before.
+    t_rr_ns : float
+        R/B# high to the first data output.
+    t_whr_ns : float
+        Command or address to data output (READ STATUS, READ ID, READ MODE).
+    t_rhw_ns : float
+        Data output to the next command.
+    t_adl_ns : float
+        Address to data input.
+    t_ccs_ns : float
+        CHANGE READ COLUMN to data output.
+    t_rpre_ns, t_dqsre_ns : float
+        Read preamble and strobe latency before the first data of a burst.
+    t_r_ns, t_prog_ns, t_bers_ns, t_rst_ns : float
+        Array busy times: page read, page program, block erase, reset.
+    """
+
+    rate_mts: int
+    t_wc_ns: float
+    t_wb_ns: float
+    t_rr_ns: float
+    t_whr_ns: float
+    t_rhw_ns: float
+    t_adl_ns: float
+    t_ccs_ns: float
+    t_rpre_ns: float
+    t_dqsre_ns: float
+    t_r_ns: float
+    t_prog_ns: float
+    t_bers_ns: float
+    t_rst_ns: float
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ValueError(f"{field.name} = {value!r} is not possible: choose a positive number")
+        if not self.rate_mts <= 10_000:
+            raise ValueError(f"rate_mts = {self.rate_mts!r} is not possible: choose 1..10000 MT/s")
+
+    def bytes_per_clock(self, clock_hz):
+        """Data bytes per clock as an exact fraction, never above `BUS_BYTES_MAX`."""
+        return min(Fraction(BUS_BYTES_MAX), Fraction(str(self.rate_mts)) * 10**6 / clock_hz)
+
+    def data_cycles(self, words, clock_hz):
+        """Clocks that ``words`` 8-byte words take on the bus."""
+        return math.ceil(words * 8 / self.bytes_per_clock(clock_hz))
