@@ -1,0 +1,359 @@
+"""Unchanged Transformers models on a drive: same tokens as the stock model, refusals by name."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from transformers.cache_utils import DynamicCache
+
+from host.attention import NAME, attach
+from host.drive_cache import CacheUseError
+from host.support import ContextTooLong, UnsupportedModel, check_model
+from rtl.config import DriveConfig
+
+CONFIG = DriveConfig.preset("tiny", channels=2)
+
+
+class FloatDrive:
+    """A drive of a few lines: float16 K and V in lists, float64 attention. Counts its calls."""
+
+    def __init__(self, config=CONFIG):
+        self.config = config
+        self.kv = {}
+        self.closed = []
+        self.steps = self.appended = 0
+        self.fail_at = None
+
+    def open(self, *, layers, kv_heads, head_dim, max_tokens=None):
+        key = len(self.kv)
+        self.kv[key] = [[[], []] for _ in range(layers)]
+        return key
+
+    def append(self, sequence, layer, k, v):
+        for store, new in zip(self.kv[sequence][layer], (k, v), strict=True):
+            assert new.dtype == np.float16 and new.ndim == 3
+            store.extend(new)
+        self.appended += len(k)
+
+    def step(self, sequence, layer, q, k, v, scale=None):
+        self.steps += 1
+        if self.steps == self.fail_at:
+            raise RuntimeError("the link is down")
+        self.append(sequence, layer, k[None], v[None])
+        keys, values = (np.stack(x).astype(np.float64) for x in self.kv[sequence][layer])
+        heads, kv_heads = len(q), keys.shape[1]
+        out = np.empty(q.shape, np.float16)
+        for head in range(heads):
+            scores = keys[:, head * kv_heads // heads] @ q[head].astype(np.float64) * scale
+            weights = np.exp(scores - scores.max())
+            out[head] = weights @ values[:, head * kv_heads // heads] / weights.sum()
+        return out
+
+    def close(self, sequence):
+        self.closed.append(sequence)
+        del self.kv[sequence]
+
+
+SIZES = dict(
+    hidden_size=192,
+    intermediate_size=256,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    head_dim=64,
+    num_key_value_heads=1,
+    vocab_size=301,
+    max_position_embeddings=512,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=300,
+)
+
+
+def make(kind, **changes):
+    """A small random model, weights large enough that attention matters."""
+    torch.manual_seed(7)
+    sizes = {**SIZES, **changes}
+    if kind in ("Qwen2", "Phi3"):
+        sizes.pop("head_dim")
+    if kind in ("OPT", "GPTNeoX", "GPT2"):
+        sizes.pop("num_key_value_heads"), sizes.pop("head_dim")
+    if kind == "OPT":
+        sizes.update(ffn_dim=256, word_embed_proj_dim=192)
+    config = getattr(hf, f"{kind}Config")(**sizes)
+    classes = {"GPT2": "GPT2LMHeadModel"}
+    model = getattr(hf, classes.get(kind, f"{kind}ForCausalLM"))(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed" not in name:
+                parameter.mul_(4)
+    return model
+
+
+def greedy(model, prompt, new=12, cache=None, **options):
+    return model.generate(
+        prompt,
+        max_new_tokens=new,
+        min_new_tokens=new,
+        do_sample=False,
+        past_key_values=cache,
+        return_dict_in_generate=True,
+        output_logits=True,
+        **options,
+    )
+
+
+@pytest.fixture
+def prompt():
+    return torch.randint(2, 299, (1, 37), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(
+    "kind", ["Llama", "Qwen2", "Qwen3", "Mistral", "OPT", "GPTNeoX", "Granite", "GPT2", "Phi3"]
+)
+def test_same_tokens_as_the_stock_model(kind, prompt):
+    windows = {"sliding_window": None} if kind in ("Mistral", "Phi3") else {}
+    model = make(kind, **windows)
+    stock = greedy(model, prompt)
+    drive = FloatDrive()
+    former = model.config._attn_implementation
+    with attach(model, drive) as cache:
+        ours = greedy(model, prompt, cache=cache)
+    assert torch.equal(ours.sequences, stock.sequences)
+    errors = [(a - b).abs().max().item() for a, b in zip(ours.logits, stock.logits, strict=True)]
+    scale = max(a.abs().max().item() for a in stock.logits)
+    assert max(errors) < 1e-2 * scale
+    layers = model.config.num_hidden_layers
+    assert drive.steps == 11 * layers and drive.appended == (37 + 11) * layers
+    assert drive.closed == [0] and model.config._attn_implementation == former != NAME
+
+
+def test_decoding_reads_the_drive_and_not_the_host(prompt):
+    """A drive that answers zeros changes the output: nothing is attended behind its back."""
+    model = make("Llama")
+    drive = FloatDrive()
+    drive.step = lambda sequence, layer, q, k, v, scale=None: np.zeros_like(q)
+    with attach(model, drive) as cache:
+        ours = greedy(model, prompt, cache=cache)
+    stock = greedy(model, prompt)
+    assert torch.equal(ours.logits[0], stock.logits[0])
+    assert not torch.allclose(ours.logits[1], stock.logits[1], atol=1e-2)
+
+
+def test_a_batch_is_one_sequence_per_row():
+    model = make("Llama")
+    prompts = torch.randint(2, 299, (3, 20), generator=torch.Generator().manual_seed(5))
+    drive = FloatDrive()
+    with attach(model, drive) as cache:
+        ours = greedy(model, prompts, cache=cache)
+        assert cache.sequences == [0, 1, 2]
+    assert torch.equal(ours.sequences, greedy(model, prompts).sequences)
+
+
+def test_next_turn_continues_on_the_stored_tokens(prompt):
+    model = make("Llama")
+    turn = torch.randint(2, 299, (1, 9), generator=torch.Generator().manual_seed(4))
+    stock_cache = DynamicCache(config=model.config)
+    first = greedy(model, prompt, 5, stock_cache)
+    second = greedy(model, torch.cat([first.sequences, turn], 1), 6, stock_cache)
+    with attach(model, FloatDrive()) as cache:
+        ours = greedy(model, prompt, 5, cache)
+        ours = greedy(model, torch.cat([ours.sequences, turn], 1), 6, cache)
+        assert cache.get_seq_length() == 37 + 5 + 9 + 5
+    assert torch.equal(ours.sequences, second.sequences)
+
+
+def test_chunked_prefill_is_right(prompt):
+    model = make("Llama")
+    stock = greedy(model, prompt)
+    with attach(model, FloatDrive()) as cache:
+        ours = greedy(model, prompt, cache=cache, prefill_chunk_size=16)
+    assert torch.equal(ours.sequences, stock.sequences)
+
+
+def test_one_token_prompt_and_reset(prompt):
+    model = make("Llama")
+    stock = greedy(model, prompt[:, :1])
+    drive = FloatDrive()
+    with attach(model, drive) as cache:
+        greedy(model, prompt, cache=cache)
+        cache.reset()
+        assert drive.closed == [0]
+        ours = greedy(model, prompt[:, :1], cache=cache)
+    assert torch.equal(ours.sequences, stock.sequences)
+
+
+def test_bfloat16_model_gets_bfloat16_back(prompt):
+    model = make("Llama").to(torch.bfloat16)
+    with attach(model, FloatDrive()) as cache:
+        assert greedy(model, prompt, cache=cache).logits[-1].dtype in (
+            torch.bfloat16,
+            torch.float32,
+        )
+
+
+def test_values_outside_float16_are_an_error(prompt):
+    model = make("Llama")
+    with torch.no_grad():
+        model.model.layers[1].self_attn.v_proj.weight.mul_(1e6)
+    with (
+        attach(model, FloatDrive()) as cache,
+        pytest.raises(OverflowError, match="layer 1: V holds .* up to 65504"),
+    ):
+        greedy(model, prompt, cache=cache)
+
+
+def test_after_an_error_halfway_the_cache_must_be_reset(prompt):
+    model = make("Llama")
+    drive = FloatDrive()
+    drive.fail_at = 4
+    with attach(model, drive) as cache:
+        with pytest.raises(RuntimeError, match="link"):
+            greedy(model, prompt, cache=cache)
+        with pytest.raises(CacheUseError, match=r"reset\(\)"):
+            greedy(model, torch.cat([prompt, prompt], 1), cache=cache)
+        cache.reset()
+        ours = greedy(model, prompt, cache=cache)
+    assert torch.equal(ours.sequences, greedy(model, prompt).sequences)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cache: cache.crop(-1),
+        lambda cache: cache.reorder_cache(torch.tensor([0])),
+        lambda cache: cache.batch_repeat_interleave(2),
+        lambda cache: cache.batch_select_indices(torch.tensor([0])),
+        lambda cache: cache.layers[0].reset(),
+    ],
+)
+def test_what_the_cache_cannot_do_is_named(call):
+    with (
+        attach(make("Llama"), FloatDrive()) as cache,
+        pytest.raises(CacheUseError, match="not supported.*num_beams=1"),
+    ):
+        call(cache)
+
+
+def test_beam_search_is_refused(prompt):
+    model = make("Llama")
+    with attach(model, FloatDrive()) as cache, pytest.raises(CacheUseError, match="reorder_cache"):
+        model.generate(
+            prompt, max_new_tokens=4, num_beams=2, do_sample=False, past_key_values=cache
+        )
+
+
+def test_padding_is_refused():
+    model = make("Llama")
+    ids = torch.full((2, 8), 5)
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    with attach(model, FloatDrive()) as cache, pytest.raises(UnsupportedModel, match="padding"):
+        model.generate(ids, attention_mask=mask, max_new_tokens=4, past_key_values=cache)
+
+
+def test_a_mask_of_ones_is_fine(prompt):
+    model = make("Llama")
+    with attach(model, FloatDrive()) as cache:
+        ours = greedy(model, prompt, cache=cache, attention_mask=torch.ones_like(prompt))
+    assert torch.equal(ours.sequences, greedy(model, prompt).sequences)
+
+
+def test_a_mask_of_the_callers_own_is_refused(prompt):
+    model = make("Llama")
+    mask = torch.zeros(1, 1, 37, 37)
+    with attach(model, FloatDrive()) as cache, pytest.raises(UnsupportedModel, match="4-D"):
+        model(prompt, attention_mask=mask, past_key_values=cache)
+
+
+def test_without_the_cache_nothing_is_computed(prompt):
+    model = make("Llama")
+    with attach(model, FloatDrive()), pytest.raises(CacheUseError, match="past_key_values=cache"):
+        model(prompt)
+
+
+def test_too_long_a_prompt_stores_nothing(prompt):
+    model = make("Llama")
+    drive = FloatDrive()
+    with attach(model, drive, max_tokens=36) as cache:
+        with pytest.raises(ContextTooLong, match="37 new tokens.*36 reserved"):
+            greedy(model, prompt, cache=cache)
+        assert drive.appended == 0
+    with (
+        pytest.raises(ContextTooLong, match="5000 tokens.*1024"),
+        attach(model, drive, max_tokens=5000),
+    ):
+        pass
+
+
+REFUSED = {
+    "sliding window": ("Mistral", dict(sliding_window=128)),
+    "soft cap": ("Gemma2", dict(sliding_window=4096)),
+    "attention sinks": ("GptOss", {}),
+    "sliding window of 4": (
+        "Qwen2",
+        dict(use_sliding_window=True, sliding_window=4, max_window_layers=1),
+    ),
+    "ALiBi": ("Bloom", {}),
+    "ALiBi position": ("Mpt", dict(d_model=192, n_heads=3)),
+    "ALiBi position biases": ("Falcon", dict(alibi=True)),
+    "cross attention": ("T5", {}),
+    r"different sizes \(192 and 128\)": ("DeepseekV3", {}),
+    "head_dim 80": ("Llama", dict(head_dim=80)),
+    "head_dim 96": ("Phi3", dict(hidden_size=288, head_dim=None, sliding_window=None)),
+    "8 query heads per KV head": ("Llama", dict(num_attention_heads=8)),
+    "chunked attention": ("Llama4Text", dict(attention_chunk_size=64)),
+    "sliding window of 512": ("Gemma3Text", dict(sliding_window=512)),
+    "layers of type": ("Qwen3Next", {}),
+    "not causal": ("Llama", dict(is_causal=False)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_other_attention_is_refused_by_name(message):
+    kind, changes = REFUSED[message]
+    sizes = {**SIZES, **changes}
+    if kind in ("DeepseekV3", "Qwen3Next", "Falcon"):
+        sizes.pop("head_dim")
+    if kind in ("T5", "Mpt", "Bloom"):
+        sizes = changes
+    config = getattr(hf, f"{kind}Config")(**sizes)
+    with pytest.raises(UnsupportedModel, match=message) as caught:
+        check_model(config, CONFIG)
+    assert config.model_type in str(caught.value) and "smollm2" in str(caught.value)
+
+
+def test_a_window_that_everything_fits_in_is_served():
+    check_model(hf.MistralConfig(**SIZES, sliding_window=4096), CONFIG)
+    check_model(hf.MistralConfig(**SIZES, sliding_window=128), CONFIG, tokens=100)
+
+
+def test_nested_configurations_are_read():
+    text = hf.Gemma2Config(**SIZES).to_dict()
+    config = hf.LlavaConfig(text_config=text)
+    with pytest.raises(UnsupportedModel, match="soft cap"):
+        check_model(config, CONFIG)
+
+
+def test_more_tokens_than_the_model_or_the_drive():
+    with pytest.raises(ContextTooLong, match="600.*512"):
+        check_model(hf.LlamaConfig(**SIZES), CONFIG, tokens=600)
+    with pytest.raises(ContextTooLong, match="2000.*1024.*pass_tokens"):
+        check_model(hf.LlamaConfig(**SIZES), CONFIG, tokens=2000)
+
+
+def test_a_model_that_goes_past_the_interface_is_noticed(prompt, monkeypatch):
+    """Without the check it would attend to the newest token alone."""
+    model = make("Llama")
+
+    def forward(self, hidden_states, past_key_values=None, **kwargs):
+        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        k, v = (f(hidden_states).view(shape).transpose(1, 2) for f in (self.k_proj, self.v_proj))
+        past_key_values.update(k, v, self.layer_idx)
+        return hidden_states, None
+
+    monkeypatch.setattr(type(model.model.layers[0].self_attn), "forward", forward)
+    with (
+        attach(model, FloatDrive()) as cache,
+        pytest.raises(UnsupportedModel, match="attention interface"),
+    ):
+        model(prompt, past_key_values=cache)
