@@ -21,6 +21,7 @@ class ArrayOp(enum.Enum, shape=2):
     READ = 0     # copy row -> page register of the die
     PROGRAM = 1  # page register -> row
     ERASE = 2    # the block that holds the row
+    CLEAR = 3    # page register of the die -> all FFh (a page program begins)
 
 
 class ArrayPortSignature(wiring.Signature):

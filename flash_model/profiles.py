@@ -1,7 +1,7 @@
 """Named flash profiles: geometry and timing, and for every parameter where it comes from."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .geometry import Geometry
 from .timing import Timing
@@ -27,7 +27,7 @@ class Profile:
     name: str
     geometry: Geometry
     timing: Timing
-    sources: dict[str, str]
+    sources: dict[str, str] = field(hash=False)
 
     def __post_init__(self):
         wanted = {f.name for part in (Geometry, Timing) for f in dataclasses.fields(part)}

@@ -1,0 +1,178 @@
+"""The cells behind the dies: contents of every page of the drive, and the page registers.
+
+All state lies in plain numpy buffers, so that a server in C can work on the same memory
+(``array.buffers[name].ctypes.data``). Index order is always channel, die, row (or block):
+
+=================  ==========================================  =========================================
+buffer             shape, type                                 meaning
+=================  ==========================================  =========================================
+``cells``          [channels * dies * rows, stride] uint8      bytes of a page, **inverted**
+``programmed``     [channels * dies * rows] uint8              1 once programmed since the last erase
+``erase_counts``   [channels * dies * blocks] uint32           erases of a block
+``read_counts``    [channels * dies * blocks] uint32           page reads of a block since its last erase
+``registers``      [channels * dies, stride] uint8             page registers, not inverted
+=================  ==========================================  =========================================
+
+``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted, because an
+erased cell reads as 1 and untouched memory is 0: a drive of any size costs only the pages that
+were written (anonymous memory without reservation). So a program is ``cells |= ~register``, a
+read is ``register = ~cells``, and an erase zeroes the pages of the block that are marked programmed.
+"""
+
+import mmap
+
+import numpy as np
+
+from .array_port import ArrayOp
+
+__all__ = ["NandArray", "ArrayServer"]
+
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.12 on
+
+
+def _lazy(shape, dtype):
+    """A zeroed array whose memory is taken page by page, when written."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+    return np.frombuffer(memory, dtype=dtype).reshape(shape)
+
+
+class NandArray:
+    """Contents of all pages of a drive.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Geometry of the drive.
+
+    Attributes
+    ----------
+    buffers : dict of str to numpy.ndarray
+        The raw state, see the module's table.
+    stride : int
+        Bytes from one page to the next in ``cells`` and ``registers``.
+    """
+
+    def __init__(self, geometry):
+        g = geometry
+        dies = g.channels * g.dies
+        self.geometry = g
+        self.stride = g.page_total
+        self.buffers = {
+            "cells": _lazy((dies * g.rows, self.stride), np.uint8),
+            "programmed": _lazy((dies * g.rows,), np.uint8),
+            "erase_counts": _lazy((dies * g.blocks,), np.uint32),
+            "read_counts": _lazy((dies * g.blocks,), np.uint32),
+            "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
+        }
+
+    def _die(self, channel, die):
+        g = self.geometry
+        if not 0 <= channel < g.channels:
+            raise ValueError(f"channel = {channel} does not exist: choose 0..{g.channels - 1}")
+        if not 0 <= die < g.dies:
+            raise ValueError(f"die = {die} does not exist: choose 0..{g.dies - 1}")
+        return channel * g.dies + die
+
+    def _page(self, channel, die, row):
+        if not 0 <= row < self.geometry.rows:
+            raise ValueError(f"row = {row} does not exist: choose 0..{self.geometry.rows - 1}")
+        return self._die(channel, die) * self.geometry.rows + row
+
+    def _block(self, channel, die, row):
+        return self._page(channel, die, row) // self.geometry.pages
+
+    def register(self, channel, die):
+        """The page register of a die (a view: writing to it is writing the register)."""
+        return self.buffers["registers"][self._die(channel, die)]
+
+    def clear(self, channel, die):
+        """Page register to all FFh."""
+        self.register(channel, die)[:] = 0xFF
+
+    def read(self, channel, die, row):
+        """Row to page register."""
+        page = self._page(channel, die, row)
+        np.invert(self.buffers["cells"][page], out=self.register(channel, die))
+        self.buffers["read_counts"][self._block(channel, die, row)] += 1
+
+    def program(self, channel, die, row):
+        """Page register to row; cells already 0 stay 0 until erased."""
+        page = self._page(channel, die, row)
+        self.buffers["cells"][page] |= ~self.register(channel, die)
+        self.buffers["programmed"][page] = 1
+
+    def erase(self, channel, die, row):
+        """Erase the block that holds ``row``."""
+        block = self._block(channel, die, row)
+        pages = self.geometry.pages
+        first = block * pages
+        for page in first + np.flatnonzero(self.buffers["programmed"][first:first + pages]):
+            self.buffers["cells"][page] = 0
+        self.buffers["programmed"][first:first + pages] = 0
+        self.buffers["erase_counts"][block] += 1
+        self.buffers["read_counts"][block] = 0
+
+    def page(self, channel, die, row):
+        """Contents of a page, spare included, as a new uint8 array (back door)."""
+        return ~self.buffers["cells"][self._page(channel, die, row)]
+
+    def write_page(self, channel, die, row, data):
+        """Set a page's contents whatever they were (back door); what ``data`` leaves open is FFh."""
+        data = np.frombuffer(bytes(data), dtype=np.uint8)
+        if len(data) > self.stride:
+            raise ValueError(f"{len(data)} bytes do not fit a page: choose at most {self.stride}")
+        page = self._page(channel, die, row)
+        self.buffers["cells"][page, :len(data)] = ~data
+        self.buffers["cells"][page, len(data):] = 0
+        self.buffers["programmed"][page] = 1
+
+    def is_programmed(self, channel, die, row):
+        """Whether the page was programmed since its block was erased."""
+        return bool(self.buffers["programmed"][self._page(channel, die, row)])
+
+    def serve(self, op, channel, die, row):
+        """Carry out one array operation of a die."""
+        match ArrayOp(op):
+            case ArrayOp.READ:
+                self.read(channel, die, row)
+            case ArrayOp.PROGRAM:
+                self.program(channel, die, row)
+            case ArrayOp.ERASE:
+                self.erase(channel, die, row)
+            case ArrayOp.CLEAR:
+                self.clear(channel, die)
+
+
+class ArrayServer:
+    """Serves the array port of one channel in pysim: a background testbench.
+
+    Parameters
+    ----------
+    array : NandArray
+    channel : int
+        Channel of ``array`` that the port belongs to.
+    port : ArrayPortSignature
+        The port as the dies have it.
+    """
+
+    def __init__(self, array, channel, port):
+        self.array = array
+        self.channel = channel
+        self.port = port
+
+    async def run(self, ctx):
+        """Sample the port before each clock edge, answer right after it."""
+        p = self.port
+        tick = ctx.tick().sample(p.op_valid, p.op, p.op_die, p.op_row, p.reg_read, p.reg_write,
+                                 p.reg_die, p.reg_column, p.reg_w_data)
+        async for (_, _, op_valid, op, op_die, op_row, reg_read, reg_write, reg_die, column,
+                   w_data) in tick:
+            if op_valid:
+                self.array.serve(op, self.channel, op_die, op_row)
+            if reg_write or reg_read:
+                register = self.array.register(self.channel, reg_die)
+                if reg_write:
+                    register[column:column + 8] = np.frombuffer(w_data.to_bytes(8, "little"), np.uint8)
+                if reg_read:
+                    ctx.set(p.reg_r_data, int.from_bytes(register[column:column + 8].tobytes(), "little"))

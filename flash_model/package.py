@@ -1,0 +1,127 @@
+"""All dies of one channel behind one bus: chip enables, shared data lines, one array port."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .array_port import ArrayPortSignature
+from .die import BusCycle, Die
+
+__all__ = ["ChannelDies"]
+
+
+class _BusSignature(wiring.Signature):
+    """The bus as the controller sees it (member for member the PHY signature of the controller)."""
+
+    def __init__(self, dies):
+        super().__init__({
+            "die": Out(max(1, ceil_log2(dies))),
+            "cycle": Out(BusCycle),
+            "strobe": Out(1),
+            "w_data": Out(64),
+            "r_valid": In(1),
+            "r_data": In(64),
+            "ready": In(dies),
+        })
+
+
+class ChannelDies(wiring.Component):
+    """The dies of one channel. Read data come one clock after their strobe.
+
+    Parameters
+    ----------
+    profile : Profile
+    clock_hz : int
+        Core clock.
+    wrap : callable, optional
+        ``wrap(name, factory)`` returns the component to place as a die; the default calls
+        ``factory()``. A build can hand in a wrapper that emits the module once for all dies.
+
+    Members
+    -------
+    phy : In(PHY signature)
+        The bus, as seen from the controller.
+    array : Out(ArrayPortSignature)
+        Page registers and cells.
+    skip : In(32)
+        In this clock, busy times advance by ``skip + 1``. At most ``next_event - 1``.
+    next_event : Out(32)
+        Clocks until the first busy die gets ready; all ones if no die is busy.
+    """
+
+    def __init__(self, profile, clock_hz, *, wrap=None):
+        self._profile = profile
+        self._clock_hz = clock_hz
+        self._wrap = wrap or (lambda name, factory: factory())
+        self._dies = profile.geometry.dies
+        super().__init__({
+            "phy": In(_BusSignature(self._dies)),
+            "array": Out(ArrayPortSignature(self._dies)),
+            "skip": In(32),
+            "next_event": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        phy, array = self.phy, self.array
+        dies = []
+        for index in range(self._dies):
+            die = self._wrap("nand_die", self._die)
+            m.submodules[f"die_{index}"] = die
+            dies.append(die)
+            m.d.comb += [
+                die.selected.eq(phy.die == index),
+                die.cycle.eq(phy.cycle),
+                die.strobe.eq(phy.strobe),
+                die.byte.eq(phy.w_data[:8]),
+                die.skip.eq(self.skip),
+                phy.ready[index].eq(die.ready),
+            ]
+
+        answers = Signal()
+        answer = Signal(64)
+        m.d.comb += [array.op_die.eq(phy.die), array.reg_die.eq(phy.die), array.reg_w_data.eq(phy.w_data)]
+        with m.If(phy.strobe), m.Switch(phy.die):
+            for index, die in enumerate(dies):
+                with m.Case(index):
+                    m.d.comb += [
+                        array.op_valid.eq(die.op_valid),
+                        array.op.eq(die.op),
+                        array.op_row.eq(die.op_row),
+                        array.reg_read.eq(die.reg_read),
+                        array.reg_write.eq(die.reg_write),
+                        array.reg_column.eq(die.column),
+                        answers.eq(die.answers),
+                        answer.eq(die.answer),
+                    ]
+
+        answered = Signal()
+        answer_kept = Signal(64)
+        m.d.sync += phy.r_valid.eq(0)
+        with m.If(phy.strobe & (phy.cycle == BusCycle.READ)):
+            m.d.sync += [phy.r_valid.eq(1), answered.eq(answers)]
+            with m.If(answers):
+                m.d.sync += answer_kept.eq(answer)
+        m.d.comb += phy.r_data.eq(Mux(answered, answer_kept, array.reg_r_data))
+
+        m.d.comb += self.next_event.eq(self._first_event(m, dies))
+        return m
+
+    def _die(self):
+        return Die(self._profile.timing, self._profile.geometry, self._clock_hz)
+
+    def _first_event(self, m, dies):
+        """Smallest time of a busy die, as a tree; a ready die (0) wraps around to the largest."""
+        level = [(die.remaining - 1)[:32] for die in dies]
+        depth = 0
+        while len(level) > 1:
+            pairs = []
+            for index in range(0, len(level) - 1, 2):
+                first = Signal(32, name=f"first_{depth}_{index // 2}")
+                m.d.comb += first.eq(Mux(level[index] < level[index + 1], level[index], level[index + 1]))
+                pairs.append(first)
+            level = pairs + level[len(level) & ~1:]
+            depth += 1
+        none = Const(0xFFFF_FFFF, 32)
+        return Mux(level[0] == none, none, level[0] + 1)
