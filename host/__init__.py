@@ -1,0 +1,10 @@
+"""The host's side of the drive: runtime, driver, firmware, reports."""
+
+from rtl.commands import ResultFlag, Status
+from rtl.config import ConfigError, DriveConfig
+
+from .drive import KvDrive
+from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+
+__all__ = ["ConfigError", "DriveConfig", "DriveError", "DriveTypeError", "DriveValueError",
+           "DriveWarning", "KvDrive", "ResultFlag", "Status"]

@@ -1,0 +1,140 @@
+"""A drive of numpy arrays: K and V kept as they came, attended by a function.
+
+The books (numbers, capacity, flash pages) are those of the firmware, and the traffic that the gateware
+would cause is counted, so that the golden model and the twin refuse and report the same as the drive.
+"""
+
+from abc import abstractmethod
+from collections import Counter
+
+import numpy as np
+
+from rtl.commands import CQE, JOB, SQE, ResultFlag
+from rtl.registers import COUNTERS
+
+from ..capacity import Capacity
+from .base import Backend, Result
+
+__all__ = ["ArrayBackend"]
+
+
+class _Layer:
+    """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come."""
+
+    def __init__(self, kv_heads, head_dim):
+        self.tokens = 0
+        self._data = np.zeros((2, kv_heads, 16, head_dim), dtype=np.float16)
+
+    def append(self, k, v):
+        end = self.tokens + len(k)
+        room = self._data.shape[2]
+        if end > room:
+            grown = np.zeros((*self._data.shape[:2], max(end, 2 * room), self._data.shape[3]), np.float16)
+            grown[:, :, : self.tokens] = self._data[:, :, : self.tokens]
+            self._data = grown
+        for kind, x in enumerate((k, v)):
+            self._data[kind, :, self.tokens : end] = x.transpose(1, 0, 2)
+        self.tokens = end
+
+    def view(self, start=0, stop=None):
+        stop = self.tokens if stop is None else stop
+        return self._data[0, :, start:stop], self._data[1, :, start:stop]
+
+
+class ArrayBackend(Backend):
+    """Backend whose attention is `attend_heads` over numpy arrays. It has no clock."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._capacity = Capacity(config)
+        self._layers = {}
+        self._results = {}
+        self._tickets = 0
+        self._counters = Counter()
+
+    @abstractmethod
+    def attend_heads(self, q, k, v, scale):
+        """``(out, flags)`` of float16 q [kv_heads, g, head_dim] and k, v [kv_heads, tokens, head_dim]."""
+
+    def open(self, layers, kv_heads, head_dim, max_tokens):
+        shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
+        number = self._capacity.admit(shape).sequence
+        self._layers[number] = [_Layer(kv_heads, head_dim) for _ in range(layers)]
+        self._count(commands=1)
+        return number
+
+    def close(self, sequence):
+        self._capacity.release(sequence)
+        del self._layers[sequence]
+        self._count(commands=1)
+
+    def append(self, sequence, layer, k, v):
+        shape = self._shape(sequence)
+        step = max(1, self.config.max_transfer // shape.token_bytes)
+        self._count(commands=-(-len(k) // step), bytes_link_in=len(k) * shape.token_bytes)
+        self._store(sequence, layer, k, v)
+
+    def preload(self, sequence, layer, k, v):
+        self._layers[sequence][layer].append(k, v)
+
+    def submit(self, jobs, scale):
+        outputs, flags = [], ResultFlag(0)
+        self._count(commands=1)
+        for job in jobs:
+            shape = self._shape(job.sequence)
+            if job.k is not None:
+                self._store(job.sequence, job.layer, job.k[None], job.v[None])
+                self._count(bytes_link_in=shape.token_bytes)
+            k, v = self._layers[job.sequence][job.layer].view()
+            q = job.q.reshape(shape.kv_heads, -1, shape.head_dim)
+            out, found = self.attend_heads(q, k, v, scale)
+            outputs.append(out.reshape(job.q.shape))
+            flags |= found
+            full, tail = divmod(k.shape[1], shape.group_tokens)
+            self._count(
+                jobs=1, pages_read=2 * full * shape.kv_heads,
+                bytes_flash=2 * full * shape.kv_heads * shape.page_bytes,
+                bytes_tail=tail * shape.token_bytes,
+                bytes_link_in=JOB.size + job.q.nbytes, bytes_link_out=job.q.nbytes)
+        self._tickets += 1
+        self._results[self._tickets] = Result(outputs, flags)
+        return self._tickets
+
+    def wait(self, ticket):
+        return self._results.pop(ticket)
+
+    def read(self, sequence, layer, start, stop):
+        shape = self._shape(sequence)
+        store = self._layers[sequence][layer]
+        group = shape.group_tokens
+        touched = range(start // group, -(-stop // group))
+        flash = sum((g + 1) * group <= store.tokens for g in touched)
+        link = flash * group + (len(touched) - flash) * (store.tokens % group)
+        self._count(commands=2 * shape.kv_heads * len(touched), pages_read=2 * shape.kv_heads * flash,
+                    bytes_flash=2 * shape.kv_heads * flash * shape.page_bytes,
+                    bytes_link_out=link * shape.token_bytes)
+        return tuple(x.transpose(1, 0, 2).copy() for x in store.view(start, stop))
+
+    def counters(self):
+        known = ("pages_read", "pages_programmed", "bytes_flash", "bytes_tail", "bytes_link_in",
+                 "bytes_link_out", "commands", "jobs")
+        counted = {name: self._counters[name] for name in known}
+        counted["commands_failed"] = 0
+        return {name: counted.get(name) for name in COUNTERS}, None, 0
+
+    def _shape(self, sequence):
+        return self._capacity.placements[sequence].shape
+
+    def _store(self, sequence, layer, k, v):
+        """Appends, and counts the pages that filled groups would be programmed to."""
+        shape = self._shape(sequence)
+        store = self._layers[sequence][layer]
+        before = store.tokens // shape.group_tokens
+        store.append(k, v)
+        filled = store.tokens // shape.group_tokens - before
+        self._count(pages_programmed=2 * filled * shape.kv_heads)
+
+    def _count(self, commands=0, **amounts):
+        self._counters.update(amounts)
+        self._counters.update(commands=commands, bytes_link_in=SQE.size * commands,
+                              bytes_link_out=CQE.size * commands)

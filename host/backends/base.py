@@ -1,0 +1,100 @@
+"""What a backend does for `KvDrive`. Arguments are checked before they come here."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtl.commands import ResultFlag
+
+__all__ = ["Backend", "Job", "Result"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attend, or (with ``k`` and ``v``) one append of a token and attend.
+
+    Parameters
+    ----------
+    sequence, layer : int
+    q : float16 [q_heads, head_dim]
+    k, v : float16 [kv_heads, head_dim] or None
+    """
+
+    sequence: int
+    layer: int
+    q: np.ndarray
+    k: np.ndarray | None = None
+    v: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Results of one `submit`.
+
+    Parameters
+    ----------
+    outputs : list of float16 [q_heads, head_dim]
+        One per job.
+    flags : ResultFlag
+        Of all jobs together.
+    """
+
+    outputs: list
+    flags: ResultFlag
+
+
+class Backend(ABC):
+    """One way to execute what a `KvDrive` is asked for.
+
+    Parameters
+    ----------
+    config : DriveConfig
+    """
+
+    name = ""
+
+    def __init__(self, config):
+        self.config = config
+
+    @abstractmethod
+    def open(self, layers, kv_heads, head_dim, max_tokens):
+        """Number of a new sequence (``max_tokens`` 0: the drive's maximum)."""
+
+    @abstractmethod
+    def close(self, sequence):
+        """Closes a sequence and reclaims what it holds."""
+
+    @abstractmethod
+    def append(self, sequence, layer, k, v):
+        """Appends float16 [tokens, kv_heads, head_dim], all or nothing."""
+
+    @abstractmethod
+    def submit(self, jobs, scale):
+        """Starts jobs of one kind that share a scale; returns a ticket for `wait`.
+
+        ``scale`` is ``(value, mant, exp)``: the number and its encoding for the drive.
+        """
+
+    @abstractmethod
+    def wait(self, ticket):
+        """`Result` of a ticket; raises `DriveError` with the number of the job that failed."""
+
+    @abstractmethod
+    def read(self, sequence, layer, start, stop):
+        """K and V of tokens ``start`` to ``stop`` (excluded), float16 [tokens, kv_heads, head_dim]."""
+
+    @abstractmethod
+    def preload(self, sequence, layer, k, v):
+        """Like `append`, without time passing in the drive."""
+
+    @abstractmethod
+    def counters(self):
+        """``(counters, channels, simulated_clocks)``.
+
+        ``counters``: dict of `rtl.registers.COUNTERS`, None where the backend has no time;
+        ``channels``: list of dicts of `CHANNEL_COUNTERS`, or None.
+        """
+
+    def shutdown(self):
+        """Releases what the backend holds."""

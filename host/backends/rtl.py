@@ -1,0 +1,3 @@
+from .base import Backend
+class RtlBackend:
+    name="rtl"

@@ -1,0 +1,166 @@
+"""What a sequence needs of a drive, and whether the drive can still give it.
+
+`SequenceShape` is the arithmetic of one sequence: groups, tables, flash pages per channel.
+`Capacity` keeps the books over all open sequences: numbers, device DRAM, flash pages. The firmware
+decides with it for a drive of gateware, the `twin` and `golden` backends for a drive of arrays, so
+that all of them refuse the same things with the same status.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtl.commands import Status
+from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE
+
+from .errors import DriveError
+from .regions import Regions
+
+__all__ = ["Capacity", "Placement", "SequenceShape"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceShape:
+    """Shape of a sequence's K and V and its capacity.
+
+    Parameters
+    ----------
+    layers, kv_heads, head_dim, max_tokens : int
+    page_bytes, channels : int
+        Of the drive's flash.
+    """
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    max_tokens: int
+    page_bytes: int
+    channels: int
+
+    @property
+    def heads(self):
+        """KV heads of all layers; head ``layer * kv_heads + h``."""
+        return self.layers * self.kv_heads
+
+    @property
+    def group_tokens(self):
+        """Tokens of a full group."""
+        return self.page_bytes // (2 * self.head_dim)
+
+    @property
+    def groups(self):
+        """Map entries per head."""
+        return -(-self.max_tokens // self.group_tokens)
+
+    @property
+    def token_bytes(self):
+        """Bytes of K and V of one token and layer."""
+        return 4 * self.kv_heads * self.head_dim
+
+    @property
+    def table_bytes(self):
+        """Device DRAM of head table, map and tails."""
+        return (HEAD.size * self.heads, MAP_ENTRY.size * self.heads * self.groups,
+                2 * self.page_bytes * self.heads)
+
+    def channel_pages(self, first=0, last=None):
+        """Flash pages per channel of the full groups ``first`` to ``last`` of every head.
+
+        ``first`` and ``last`` are ints or arrays with one entry per head; ``last`` (excluded) is the
+        capacity's number of full groups if not given.
+        """
+        last = self.max_tokens // self.group_tokens if last is None else last
+        head = np.arange(self.heads)[:, None]
+        residue = (np.arange(self.channels)[None, :] - head) % self.channels
+
+        def below(count):  # groups g < count with g % channels == residue
+            count = np.broadcast_to(np.asarray(count, dtype=np.int64), (self.heads,))[:, None]
+            return (count - residue + self.channels - 1) // self.channels
+
+        return 2 * (below(last) - below(first)).sum(axis=0)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What an admitted sequence was given: its number and its tables in device DRAM."""
+
+    sequence: int
+    shape: SequenceShape
+    heads: int
+    map: int
+    tail: int
+
+
+class Capacity:
+    """Books of a drive: sequence numbers, device DRAM behind the sequence table, flash pages.
+
+    Numbers are dealt round robin, so that a closed one answers as closed for as long as possible.
+
+    Parameters
+    ----------
+    config : DriveConfig
+    """
+
+    SEQUENCE_TABLE = 0
+    """Device-DRAM address of the sequence table."""
+
+    def __init__(self, config):
+        self._config = config
+        geometry = config.flash.geometry
+        table = SEQUENCE.size * config.max_sequences
+        self._dram = Regions(self.SEQUENCE_TABLE + table, config.dram_bytes - table)
+        self._channel_pages = geometry.dies * geometry.blocks * geometry.pages
+        self._reserved = np.zeros(config.channels, dtype=np.int64)
+        self._next = 0
+        self.placements = {}
+
+    def shape(self, layers, kv_heads, head_dim, max_tokens):
+        """`SequenceShape` of what is asked for; raises `DriveError` where the drive cannot serve it."""
+        config = self._config
+
+        def refuse(detail):
+            raise DriveError(Status.UNSUPPORTED_SHAPE, detail)
+
+        if not 1 <= layers <= 0xFFFF:
+            refuse(f"layers = {layers} is not in 1..65535")
+        if not 1 <= kv_heads <= 0xFFFF:
+            refuse(f"kv_heads = {kv_heads} is not in 1..65535")
+        if head_dim not in config.head_dims:
+            refuse(f"head_dim = {head_dim} is not one of {', '.join(map(str, config.head_dims))}")
+        if not 0 <= max_tokens <= config.max_tokens:
+            raise DriveError(Status.CONTEXT_EXCEEDED,
+                             f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}")
+        geometry = config.flash.geometry
+        return SequenceShape(layers=layers, kv_heads=kv_heads, head_dim=head_dim,
+                             max_tokens=max_tokens or config.max_tokens,
+                             page_bytes=geometry.page_bytes, channels=geometry.channels)
+
+    def admit(self, shape):
+        """`Placement` of a new sequence; raises `DriveError` where there is no room for it."""
+        slots = self._config.max_sequences
+        number = next((n % slots for n in range(self._next, self._next + slots)
+                       if n % slots not in self.placements), None)
+        if number is None:
+            raise DriveError(Status.TOO_MANY_SEQUENCES, f"{slots} sequences are open")
+        reserved = self._reserved + shape.channel_pages()
+        if reserved.max() > self._channel_pages:
+            raise DriveError(
+                Status.NO_SPACE,
+                f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
+                f"{shape.channel_pages().max()} flash pages a channel, "
+                f"{self._channel_pages - self._reserved.max()} are not reserved")
+        addresses = self._dram.allocate_all(shape.table_bytes)
+        if addresses is None:
+            raise DriveError(Status.NO_SPACE, f"{sum(shape.table_bytes)} bytes of device DRAM are "
+                                              f"needed, {self._dram.free} are free")
+        self._reserved = reserved
+        self._next = (number + 1) % slots
+        self.placements[number] = Placement(number, shape, *addresses)
+        return self.placements[number]
+
+    def release(self, number):
+        """Gives back what a sequence was given."""
+        placement = self.placements.pop(number)
+        for address in (placement.heads, placement.map, placement.tail):
+            self._dram.release(address)
+        self._reserved = self._reserved - placement.shape.channel_pages()

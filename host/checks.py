@@ -1,0 +1,80 @@
+"""Checks of what callers hand to `KvDrive`: the same errors whatever the backend."""
+
+import math
+import operator
+
+import numpy as np
+
+from cosim.reference import encode_scale
+from rtl.commands import Status
+
+from .errors import DriveError, DriveTypeError, DriveValueError
+
+__all__ = ["MODES", "checked_array", "checked_integer", "checked_queries", "checked_scale"]
+
+MODES = ("dense",)
+"""Attend modes."""
+
+
+def checked_integer(name, value):
+    """``value`` as an int; floats, strings and the like are refused."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise DriveTypeError(f"{name} is {value!r}: give an integer") from None
+
+
+def checked_array(name, array, wanted):
+    """A C-contiguous float16 array of the wanted shape.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    array : numpy.ndarray
+    wanted : dict of str to (int or None)
+        Axis name -> length, None where any will do.
+    """
+    axes = ", ".join(f"{axis}={size}" if size is not None else axis for axis, size in wanted.items())
+    if not isinstance(array, np.ndarray):
+        kind = f"{type(array).__module__.split('.')[0]}.{type(array).__name__}"
+        raise DriveTypeError(f"{name} is a {kind}: give a numpy array, float16 [{axes}]")
+    if array.dtype != np.float16:
+        raise DriveTypeError(f"{name} is {array.dtype}: give float16 [{axes}]")
+    if array.ndim != len(wanted) or any(
+        size is not None and size != got for got, size in zip(array.shape, wanted.values(), strict=True)
+    ):
+        raise DriveValueError(f"{name} has shape {list(array.shape)}: give float16 [{axes}]")
+    return np.ascontiguousarray(array)
+
+
+def checked_queries(q, shape, limit):
+    """Queries of one job, float16 [q_heads, head_dim], q_heads a multiple of kv_heads."""
+    q = checked_array("q", q, {"q_heads": None, "head_dim": shape.head_dim})
+    if len(q) == 0 or len(q) % shape.kv_heads:
+        raise DriveValueError(
+            f"q has {len(q)} query heads: give a multiple of kv_heads = {shape.kv_heads}",
+            Status.UNSUPPORTED_SHAPE)
+    if len(q) > limit * shape.kv_heads:
+        raise DriveError(
+            Status.TOO_MANY_QUERY_HEADS,
+            f"q has {len(q)} query heads for {shape.kv_heads} KV heads, the drive serves "
+            f"{limit} per KV head")
+    return q
+
+
+def checked_scale(scale, head_dim):
+    """``(value, mant, exp)`` of a scale; None stands for ``1 / sqrt(head_dim)``."""
+    if scale is None:
+        scale = 1 / math.sqrt(head_dim)
+    try:
+        value = float(scale)
+    except (TypeError, ValueError):
+        raise DriveTypeError(f"scale is {scale!r}: give a positive number") from None
+    if not (math.isfinite(value) and value > 0):
+        raise DriveValueError(f"scale = {value}: give a finite number above 0")
+    try:
+        mant, exp = encode_scale(value)
+    except ValueError as error:
+        raise DriveValueError(f"scale = {value}: {error}") from None
+    return value, int(mant), int(exp)

@@ -1,0 +1,312 @@
+"""`KvDrive`: a drive that keeps K and V and computes decode attention next to them."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rtl.commands import ResultFlag, Status
+
+from .backends import Job, make_backend
+from .checks import MODES, checked_array, checked_integer, checked_queries, checked_scale
+from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+from .stats import statistics
+
+__all__ = ["KvDrive"]
+
+_FLAG_TEXT = {
+    ResultFlag.SATURATED: "a score was clipped to the engine's range: the result may be inexact",
+    ResultFlag.NONFINITE: "an infinity or NaN in q, K or V: that head's output is NaN",
+}
+
+
+@dataclass
+class _Sequence:
+    """What the host knows of a sequence."""
+
+    kv_heads: int
+    head_dim: int
+    max_tokens: int
+    tokens: list = field(default_factory=list)  # stored, per layer
+    closed: bool = False
+
+
+@dataclass(eq=False)
+class Ticket:
+    """Jobs under way, for `KvDrive.wait`."""
+
+    parts: list  # (backend ticket, positions of its jobs in the caller's list)
+    jobs: list
+    grown: list  # (sequence, layer) of each job that appended a token
+    done: bool = False
+
+
+class KvDrive:
+    """A drive as Python sees it.
+
+    Arrays are numpy float16; K and V are [tokens, kv_heads, head_dim], queries [q_heads, head_dim] with
+    ``q_heads = g * kv_heads`` (query heads ``h * g`` to ``h * g + g - 1`` share KV head ``h``). Whatever is
+    not possible raises `DriveError` and changes nothing. Calls grow by keyword.
+
+    Parameters
+    ----------
+    config : DriveConfig
+    backend : str
+        "rtl" (the gateware, simulated), "twin" (its arithmetic in numpy, bit for bit the same results) or
+        "golden" (float64 attention, rounded once).
+    **options
+        The backend's own, see `host.backends`.
+
+    Attributes
+    ----------
+    last_flags : ResultFlag
+        Flags of the last attend, step or wait.
+    """
+
+    def __init__(self, config, *, backend="rtl", **options):
+        self.config = config
+        self.backend = make_backend(backend, config, **options)
+        self.last_flags = ResultFlag(0)
+        self._sequences = {}
+        self._flagged = {flag: 0 for flag in ResultFlag}
+        self._pending = []
+        self._running = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.shutdown()
+
+    def open(self, *, layers, kv_heads, head_dim, max_tokens=None, kv_format="fp16", index="none"):
+        """Opens a sequence and returns its number.
+
+        Parameters
+        ----------
+        layers, kv_heads, head_dim : int
+            Shape of the model's KV cache.
+        max_tokens : int, optional
+            Capacity to reserve; the drive's maximum if not given.
+        kv_format : str
+            Format of the elements: "fp16".
+        index : str
+            Extra copies of K for sparse attention: "none".
+        """
+        self._check_running()
+        if kv_format != "fp16":
+            raise DriveError(Status.UNSUPPORTED_SHAPE, f"kv_format = {kv_format!r}, the drive has 'fp16'")
+        if index != "none":
+            raise DriveError(Status.UNSUPPORTED_SHAPE, f"index = {index!r}, the drive has 'none'")
+        layers, kv_heads, head_dim = (
+            checked_integer(*pair)
+            for pair in (("layers", layers), ("kv_heads", kv_heads), ("head_dim", head_dim))
+        )
+        capacity = 0
+        if max_tokens is not None:
+            capacity = checked_integer("max_tokens", max_tokens)
+            if not 1 <= capacity <= self.config.max_tokens:
+                raise DriveError(Status.CONTEXT_EXCEEDED,
+                                 f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}")
+        number = self.backend.open(layers, kv_heads, head_dim, capacity)
+        self._sequences[number] = _Sequence(kv_heads, head_dim, capacity or self.config.max_tokens,
+                                            [0] * layers)
+        return number
+
+    def append(self, sequence, layer, k, v):
+        """Appends K and V of one token or more to a layer, float16 [tokens, kv_heads, head_dim]."""
+        k, v = self._checked_tokens(sequence, layer, k, v)
+        self.backend.append(sequence, layer, k, v)
+        self._sequences[sequence].tokens[layer] += len(k)
+
+    def preload(self, sequence, layer, k, v):
+        """Like `append`, through the simulation's back door: no time passes in the drive."""
+        k, v = self._checked_tokens(sequence, layer, k, v)
+        self.backend.preload(sequence, layer, k, v)
+        self._sequences[sequence].tokens[layer] += len(k)
+
+    def attend(self, sequence, layer, q, *, mode="dense", scale=None):
+        """Attention of one token's queries over all tokens of a layer, float16 [q_heads, head_dim]."""
+        return self.attend_batch([(sequence, layer, q)], mode=mode, scale=scale)[0]
+
+    def step(self, sequence, layer, q, k, v, *, mode="dense", scale=None):
+        """Appends one token (k, v: float16 [kv_heads, head_dim]) and attends it and all before it."""
+        return self.attend_batch([(sequence, layer, q, k, v)], mode=mode, scale=scale)[0]
+
+    def attend_batch(self, jobs, *, mode="dense", scale=None):
+        """Many attends (or steps) as one command; see `submit`. Returns a list of outputs."""
+        return self.wait(self.submit(jobs, mode=mode, scale=scale))
+
+    def submit(self, jobs, *, mode="dense", scale=None):
+        """Starts attends and steps, and returns a ticket for `wait`.
+
+        Parameters
+        ----------
+        jobs : list of tuples
+            ``(sequence, layer, q)`` attends, ``(sequence, layer, q, k, v)`` steps; all of one kind.
+        mode : str
+            "dense".
+        scale : float, optional
+            Factor of the scores; ``1 / sqrt(head_dim)`` if not given.
+        """
+        self._check_running()
+        if mode not in MODES:
+            raise DriveValueError(f"mode = {mode!r} is not one of {', '.join(MODES)}")
+        jobs = [self._checked_job(job) for job in jobs]
+        if not jobs:
+            raise DriveError(Status.ZERO_LENGTH, "no jobs")
+        if len({job.k is None for job in jobs}) > 1:
+            raise DriveValueError("attends and steps in one batch: give jobs of one kind")
+        grown = [(job.sequence, job.layer) for job in jobs if job.k is not None]
+        self._check_room(grown)
+        parts = []
+        for positions in _commands(jobs):
+            batch = [jobs[position] for position in positions]
+            head_dim = self._sequences[batch[0].sequence].head_dim
+            parts.append((batch, checked_scale(scale, head_dim), positions))
+        started = [(self.backend.submit(batch, code), positions) for batch, code, positions in parts]
+        for sequence, layer in grown:
+            self._sequences[sequence].tokens[layer] += 1
+        ticket = Ticket(started, jobs, grown)
+        self._pending.append(ticket)
+        return ticket
+
+    def wait(self, ticket):
+        """Outputs of `submit`, a list in the order of its jobs."""
+        if not isinstance(ticket, Ticket):
+            raise DriveTypeError(f"ticket is {ticket!r}: give what submit() returned")
+        if ticket.done or ticket not in self._pending:
+            raise DriveValueError("the ticket was waited for already: wait once for each submit")
+        self._pending.remove(ticket)
+        ticket.done = True
+        outputs, flags, failure = [None] * len(ticket.jobs), ResultFlag(0), None
+        for part, positions in ticket.parts:
+            try:
+                result = self.backend.wait(part)
+            except DriveError as error:
+                failure = failure or error
+                self._forget(ticket, positions[error.job or 0 :])
+                continue
+            flags |= result.flags
+            for position, output in zip(positions, result.outputs, strict=True):
+                outputs[position] = output
+        self._note(flags)
+        if failure is not None:
+            raise failure
+        return outputs
+
+    def read(self, sequence, layer, start=0, stop=None):
+        """K and V of tokens ``start`` to ``stop`` (excluded) over the link, as a plain SSD would give them."""
+        entry = self._entry(sequence, layer)
+        held = entry.tokens[layer]
+        start = checked_integer("start", start)
+        stop = held if stop is None else checked_integer("stop", stop)
+        if not 0 <= start <= stop <= held:
+            raise DriveError(Status.GROUP_OUT_OF_RANGE,
+                             f"tokens {start}..{stop} of a layer that holds {held}")
+        if start == stop:
+            raise DriveError(Status.ZERO_LENGTH, f"tokens {start}..{stop} are none")
+        return self.backend.read(sequence, layer, start, stop)
+
+    def tokens(self, sequence, layer=0):
+        """Tokens that a layer holds."""
+        return self._entry(sequence, layer).tokens[layer]
+
+    def stats(self):
+        """Cumulative statistics of the drive, see `host.stats.statistics`."""
+        counters, channels, simulated = self.backend.counters()
+        own = {"saturated": self._flagged[ResultFlag.SATURATED],
+               "nonfinite": self._flagged[ResultFlag.NONFINITE], "simulated_clocks": simulated}
+        return statistics(self.backend.name, self.config.clock_hz, counters, channels, own)
+
+    def close(self, sequence):
+        """Closes a sequence; its pages, tables and (after a while) its number are used again."""
+        entry = self._entry(sequence, 0)
+        busy = [t for t in self._pending if any(job.sequence == sequence for job in t.jobs)]
+        if busy:
+            raise DriveValueError(f"sequence {sequence} has jobs under way: wait for them first")
+        self.backend.close(sequence)
+        entry.closed = True
+
+    def shutdown(self):
+        """Ends the drive; its contents are lost. Does nothing the second time."""
+        if self._running:
+            self._running = False
+            self.backend.shutdown()
+
+    def _check_running(self):
+        if not self._running:
+            raise DriveError(Status.INTERNAL_ERROR, "the drive was shut down")
+
+    def _entry(self, sequence, layer):
+        self._check_running()
+        sequence = checked_integer("sequence", sequence)
+        layer = checked_integer("layer", layer)
+        entry = self._sequences.get(sequence)
+        if entry is None:
+            raise DriveError(Status.UNKNOWN_SEQUENCE, f"sequence {sequence}")
+        if entry.closed:
+            raise DriveError(Status.CLOSED_SEQUENCE, f"sequence {sequence}")
+        if not 0 <= layer < len(entry.tokens):
+            raise DriveError(Status.LAYER_OUT_OF_RANGE,
+                             f"layer {layer} is not in 0..{len(entry.tokens) - 1}")
+        return entry
+
+    def _checked_tokens(self, sequence, layer, k, v):
+        entry = self._entry(sequence, layer)
+        wanted = {"tokens": None, "kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
+        k = checked_array("k", k, wanted)
+        v = checked_array("v", v, {**wanted, "tokens": len(k)})
+        if len(k) == 0:
+            raise DriveError(Status.ZERO_LENGTH, "k and v hold no token")
+        self._check_room([(sequence, layer)] * len(k))
+        return k, v
+
+    def _check_room(self, grown):
+        for (sequence, layer), count in Counter(grown).items():
+            entry = self._sequences[sequence]
+            total = entry.tokens[layer] + count
+            if total > entry.max_tokens:
+                raise DriveError(
+                    Status.CONTEXT_EXCEEDED,
+                    f"{total} tokens in layer {layer} of sequence {sequence}, "
+                    f"which was opened for {entry.max_tokens}")
+
+    def _checked_job(self, job):
+        if not isinstance(job, tuple | list) or len(job) not in (3, 5):
+            raise DriveTypeError(
+                f"a job is {job!r:.60}: give (sequence, layer, q) or (sequence, layer, q, k, v)")
+        sequence, layer, q, *kv = job
+        entry = self._entry(sequence, layer)
+        q = checked_queries(q, entry, self.config.max_queries_per_kv)
+        if kv:
+            wanted = {"kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
+            kv = [checked_array(name, x, wanted) for name, x in zip("kv", kv, strict=True)]
+        elif entry.tokens[layer] == 0:
+            raise DriveError(Status.EMPTY_CONTEXT, f"layer {layer} of sequence {sequence}")
+        return Job(sequence, layer, q, *kv)
+
+    def _forget(self, ticket, positions):
+        """Takes back the tokens of steps that were not executed."""
+        for position in positions if ticket.grown else ():
+            sequence, layer = ticket.grown[position]
+            self._sequences[sequence].tokens[layer] -= 1
+
+    def _note(self, flags):
+        self.last_flags = flags
+        for flag in flags:
+            self._flagged[flag] += 1
+            if self._flagged[flag] == 1:
+                warnings.warn(f"{flag.name}: {_FLAG_TEXT[flag]} (shown once; counted in stats())",
+                              DriveWarning, stacklevel=4)
+
+
+def _commands(jobs):
+    """Cuts jobs into runs for one command each: one head_dim, no layer stepped twice. Lists of positions."""
+    runs, seen, head_dim = [], set(), None
+    for position, job in enumerate(jobs):
+        key = (job.sequence, job.layer)
+        if not runs or job.q.shape[1] != head_dim or (job.k is not None and key in seen):
+            runs.append([])
+            seen, head_dim = set(), job.q.shape[1]
+        runs[-1].append(position)
+        seen.add(key)
+    return runs
