@@ -1,0 +1,9 @@
+"""The attention engine: number formats, kernels written once, streaming units, the engine.
+
+`values`, `operators`, `hls`, `schedule`, `pipeline`
+    Python HLS: a kernel is one Python function; numpy and a pipelined component come from it.
+`formats`, `kernels`
+    The arithmetic of attention in such kernels.
+`twin`
+    A whole attend in numpy, bit for bit what the hardware gives.
+"""

@@ -1,0 +1,195 @@
+"""The arithmetic of attention: five kernels, each the only definition of its step.
+
+    q  -- quantise_query --> qi --+
+    K  -------------------------- product -- sum over the head --> acc -- score --> s
+    M = ceil(max s) --------------------------------------------------- weight --> w -- sum --> l
+    V  -------------------------- product(w, V) -- sum over tokens --> o
+                                                            o, l -- normalise --> FP16
+
+Between the kernels there are only exact integer additions, so no order matters. Each kernel rounds
+once; "rounded" means to nearest, halves up. Numbers are FP16 bit patterns x = sig * 2**(e - 24)
+(`formats`), e = 0..29; a block exponent is the largest e of a block. An infinity or NaN has e = 30
+here and gives some meaningless number: whoever calls has flagged its head.
+
+Bounds: heads of at most `MAX_HEAD_DIM` elements, passes of at most `MAX_TOKENS` tokens. They make
+|acc| < 2**54, l < 2**62 and |o| < 2**62.
+"""
+
+from hls_attention.formats import FP16
+from hls_attention.hls import kernel
+from hls_attention.values import (absolute, bits, clamp, concat, conditional_negate, lookup, maximum, minimum, mux,
+                                  round_shift, shift_to_top, signed)
+
+__all__ = ["MAX_HEAD_DIM", "MAX_TOKENS", "normalise", "product", "quantise_query", "score", "weight"]
+
+MAX_HEAD_DIM = 256
+MAX_TOKENS = 65_535
+
+QUERY_BITS = 12
+"""Bits a query element gains below its own least one, before alignment to the head's exponent."""
+
+K_GUARD_BITS = 12
+"""Bits kept below the least one of a product of the K pass."""
+
+WEIGHT_BITS = 16
+"""Fraction bits of a weight's mantissa: 1.0 is 2**16."""
+
+V_GUARD_BITS = 19
+"""Bits kept below the least one of a product of the V pass."""
+
+SCORE_BITS = 16
+"""Fraction bits of a score."""
+
+TERM_BITS = 30
+"""Bits the sum of weights keeps below a weight's mantissa: its LSB is 2**-46."""
+
+SCALE_BITS = 26
+"""Bits of the score scale's mantissa."""
+
+_MOST_SIG = FP16.most_significand
+_MOST_PRODUCT = _MOST_SIG << WEIGHT_BITS + V_GUARD_BITS
+_MOST_SUM = (1 << 62) - 1
+
+
+def decode(x):
+    """Significand and exponent of an FP16 bit pattern."""
+    fraction, field, sign = x[0:10], x[10:15], x[15]
+    normal = field != 0
+    significand = conditional_negate(sign, concat(fraction, normal))
+    return significand, (field - normal).known(0, FP16.top_exponent + 1)
+
+
+@kernel(inputs={"x": bits(16), "q_exp": bits(5)}, outputs={"qi": signed(24)})
+def quantise_query(x, q_exp):
+    """Align a query element to its head's block exponent: q = qi * 2**(q_exp - 36).
+
+    Worst error: 0.5 LSB, which is 2**-24 of the largest magnitude its exponent allows.
+
+    Parameters
+    ----------
+    x : FP16 bits
+    q_exp : largest exponent of the head; not less than that of x.
+    """
+    sig, e = decode(x)
+    return {"qi": round_shift(sig << QUERY_BITS, clamp(q_exp - e, 0, 31))}
+
+
+@kernel(inputs={"a": signed(25), "x": bits(16), "block_exp": bits(5), "drop": bits(7), "pass_v": bits(1)},
+        outputs={"p": signed(48)})
+def product(a, x, block_exp, drop, pass_v):
+    """One product, aligned to its block: the multiplier that serves both passes.
+
+    K pass: p * 2**(block_exp - 36) = qi * k, a = qi, drop = 0.
+    V pass: p * 2**(block_exp - 59) = w * v,  w = a * 2**(-16 - drop).
+
+    Worst error: 0.5 LSB.
+
+    Parameters
+    ----------
+    a : K pass: qi, within +-(2047 << 12); V pass: a weight's mantissa, 0..65536.
+    x : FP16 bits of K or V.
+    block_exp : largest exponent of K or V; not less than that of x.
+    drop : integer part of the weight's negated exponent.
+    pass_v : 1 in the V pass.
+    """
+    sig, e = decode(x)
+    exact = a * sig
+    raised = mux(pass_v, exact << V_GUARD_BITS, exact << K_GUARD_BITS).known(-_MOST_PRODUCT, _MOST_PRODUCT)
+    return {"p": round_shift(raised, clamp(block_exp - e + drop, 0, raised.width))}
+
+
+@kernel(inputs={"acc": signed(64), "scale_mant": bits(26), "scale_exp": signed(6), "q_exp": bits(5), "k_exp": bits(5)},
+        outputs={"s": signed(32), "saturated": bits(1)})
+def score(acc, scale_mant, scale_exp, q_exp, k_exp):
+    """A score in units of log2, 16 fraction bits, from the exact sum of a head's products.
+
+    s * 2**-16 = acc * 2**(q_exp + k_exp - 72) * scale_mant * 2**(scale_exp - 26)
+
+    Rounded symmetrically about 0, twice: to 35 significant bits, and at the end. Saturates at
+    +-(2**31 - 1). Worst error: 0.5 LSB + 2**-35 of the score.
+
+    Parameters
+    ----------
+    acc : within +-2**54.
+    scale_mant, scale_exp : scale * log2(e), see `twin.encode_scale`.
+    q_exp, k_exp : block exponents.
+    """
+    width, kept = 55, 35
+    magnitude = absolute(acc.known(-(1 << width - 1), 1 << width - 1))
+    top, zeros = shift_to_top(magnitude, width)
+    scaled = round_shift(top, width - kept) * scale_mant       # at least 2**59, or 0: acc is 0
+    least = 27                                                 # at or below this shift any score saturates
+    places = zeros - (q_exp + k_exp + scale_exp) + (72 + SCALE_BITS - SCORE_BITS - (width - kept))
+    rounded = round_shift(scaled >> least, clamp(places, least, 63) - least)
+    most = (1 << 31) - 1
+    return {"s": conditional_negate(acc < 0, minimum(rounded, most)), "saturated": rounded > most}
+
+
+_EXP2_STEPS = 8
+_EXP2_BITS = 24
+_EXP2 = [round(2 ** (_EXP2_BITS - i / (1 << _EXP2_STEPS))) for i in range((1 << _EXP2_STEPS) + 1)]
+
+
+@kernel(inputs={"s": signed(32), "m": signed(17)}, outputs={"mant": bits(17), "drop": bits(7), "term": bits(47)})
+def weight(s, m):
+    """The weight 2**(s - m) of a token and its share of the sum of weights.
+
+    w = mant * 2**(-16 - drop), l gains term * 2**-46. The fraction goes through a table of 256
+    entries with linear interpolation; the integer part is a shift, which the V pass does.
+
+    Worst error of mant * 2**-16 against 2**-f over all fractions f: 8.2e-06.
+
+    Parameters
+    ----------
+    s : score, at most m << 16.
+    m : the pass's reference, ceil(max s).
+    """
+    distance = ((m << SCORE_BITS) - s).known(0, (1 << 33) - 1)
+    drop = clamp(distance >> SCORE_BITS, 0, 127)
+    step, within = distance[SCORE_BITS - _EXP2_STEPS:SCORE_BITS], distance[0:SCORE_BITS - _EXP2_STEPS]
+    start = lookup(step, _EXP2[:-1])
+    fall = lookup(step, [a - b for a, b in zip(_EXP2, _EXP2[1:], strict=False)])
+    exact = (start << SCORE_BITS - _EXP2_STEPS) - fall * within
+    mant = round_shift(exact, SCORE_BITS - _EXP2_STEPS + _EXP2_BITS - WEIGHT_BITS).known(0, 1 << WEIGHT_BITS)
+    term = round_shift(mant << TERM_BITS, clamp(drop, 0, WEIGHT_BITS + TERM_BITS + 1))
+    return {"mant": mant, "drop": drop, "term": term}
+
+
+@kernel(inputs={"o": signed(64), "l": bits(63), "v_exp": bits(5)}, outputs={"x": bits(16)})
+def normalise(o, l, v_exp):  # noqa: E741
+    """The output o / l as FP16: exact division, one rounding to nearest even, subnormals included.
+
+    x = o * 2**(v_exp - 59) / (l * 2**-46); overflow gives infinity where IEEE 754 says so; o = 0
+    gives +0. Worst error: 0.5 ulp.
+
+    Parameters
+    ----------
+    o : within +-(2**62 - 1).
+    l : 1..2**62 - 1.
+    v_exp : block exponent of V.
+    """
+    width, fraction = 62, FP16.fraction_bits + 2
+    dividend, o_zeros = shift_to_top(absolute(o.known(-_MOST_SUM, _MOST_SUM)), width)
+    divisor, l_zeros = shift_to_top(l.known(1, _MOST_SUM), width)
+    exponent = l_zeros - o_zeros + v_exp + (TERM_BITS - V_GUARD_BITS - 24)  # of the quotient's integer bit
+
+    # Restoring division of two numbers in [1, 2): one integer bit, then the fraction.
+    remainder, quotient = dividend, None
+    for _ in range(1 + fraction):
+        rest = remainder - divisor
+        fits = rest >= 0
+        remainder = mux(fits, rest, remainder).known(0, _MOST_SUM) << 1
+        quotient = fits if quotient is None else concat(fits, quotient)
+    sticky = remainder != 0
+    quotient = concat(sticky, quotient)
+    top = quotient[fraction + 1]
+
+    # Cut below the last place: of 11 significant bits, or of 2**-24 where that is higher.
+    field = exponent + top + (FP16.bias - 1)                    # exponent field, below 1 for subnormals
+    cut = clamp(maximum(top + 1, -(exponent + fraction) + FP16.unit), 1, fraction + 2)
+    aligned = (quotient << fraction + 2) >> cut                 # last place at bit fraction + 3, none lost
+    mantissa, half, below = aligned[fraction + 3:], aligned[fraction + 2], aligned[:fraction + 2]
+    even = mantissa + (half & ((below != 0) | mantissa[0]))
+    finite = (clamp(field - 1, 0, FP16.top_field) << FP16.fraction_bits) + even
+    magnitude = minimum(finite, FP16.top_field << FP16.fraction_bits)
+    return {"x": mux(o == 0, 0, concat(magnitude, o < 0))}
