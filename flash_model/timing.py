@@ -69,6 +69,11 @@ class Timing:
         if not self.rate_mts <= 10_000:
             raise ValueError(f"rate_mts = {self.rate_mts!r} is not possible: choose 1..10000 MT/s")
 
+    @property
+    def t_preamble_ns(self):
+        """Time from the first read strobe of a burst to its first data (exact)."""
+        return Fraction(str(self.t_rpre_ns)) + Fraction(str(self.t_dqsre_ns))
+
     def bytes_per_clock(self, clock_hz):
         """Data bytes per clock as an exact fraction, never above `BUS_BYTES_MAX`."""
         return min(Fraction(BUS_BYTES_MAX), Fraction(str(self.rate_mts)) * 10**6 / clock_hz)

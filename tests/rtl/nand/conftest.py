@@ -1,0 +1,154 @@
+"""A channel on the bench: controller, dies, array server, and drivers for its streams."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+
+from flash_model.array import ArrayServer, NandArray
+from flash_model.array_port import ArrayPortSignature
+from flash_model.package import ChannelDies
+from flash_model.profiles import profile
+from rtl.nand.controller import ChannelController
+from rtl.nand.operations import Activity, NandOp
+
+
+class Channel(wiring.Component):
+    """Controller and dies, joined at the PHY boundary."""
+
+    def __init__(self, profile, clock_hz, depth):
+        self.controller = ChannelController(profile, clock_hz, depth)
+        self.package = ChannelDies(profile, clock_hz)
+        dies = profile.geometry.dies
+        super().__init__({
+            "array": Out(ArrayPortSignature(dies)), "skip": In(32), "next_event": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.controller = self.controller
+        m.submodules.package = self.package
+        wiring.connect(m, self.controller.phy, self.package.phy)
+        wiring.connect(m, wiring.flipped(self.array), self.package.array)
+        m.d.comb += [self.package.skip.eq(self.skip), self.next_event.eq(self.package.next_event)]
+        return m
+
+
+class Bench:
+    """Runs a list of operations and collects what comes back.
+
+    Parameters
+    ----------
+    dies, clock_hz, depth, timing
+        Changes to profile ``tiny``.
+    stalls : float
+        Share of clocks in which the drivers of ``ops``, ``w_data``, ``r_data`` and ``done`` rest.
+    skip : bool
+        Skip idle stretches.
+    """
+
+    def __init__(self, dies=2, clock_hz=250_000_000, depth=8, stalls=0.0, skip=False, seed=1, timing=None):
+        base = profile("tiny")
+        self.profile = dataclasses.replace(
+            base,
+            geometry=dataclasses.replace(base.geometry, channels=1, dies=dies),
+            timing=dataclasses.replace(base.timing, **(timing or {})),
+        )
+        self.clock_hz = clock_hz
+        self.array = NandArray(self.profile.geometry)
+        self.dut = Channel(self.profile, clock_hz, depth)
+        self.stalls = stalls
+        self.skip = skip
+        self.seed = seed
+
+    def run(self, ops, write_words=(), timeout=60_000):
+        """Run until every operation has answered; ``ops`` are dicts of operation fields."""
+        dut = self.dut
+        c = dut.controller
+        self.reads, self.done = [], []         # lists of words; completions
+        self.op_times, self.read_times = [], []  # clock of each transfer
+        self.activity = {kind: 0 for kind in Activity}
+        self.pulses = {"page_read": 0, "page_programmed": 0, "block_erased": 0}
+        self.clock = 0     # drive clocks passed
+        self.steps = 0     # simulated clocks
+        wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
+        wanted_done = len(ops) - wanted_reads
+        waiting = list(ops)
+        words = list(write_words)
+        rng = random.Random(self.seed)
+
+        async def drive(ctx):
+            def rests():
+                return self.stalls and rng.random() < self.stalls
+
+            current = []
+            op_on = word_on = False
+            skip = 0
+            while len(self.reads) < wanted_reads or len(self.done) < wanted_done:
+                if waiting and not op_on and not rests():
+                    op_on = True
+                    ctx.set(c.ops.payload, {"row": 0, "words": 1, "tag": 0, "die": 0, **waiting[0]})
+                if words and not word_on and not rests():
+                    word_on = True
+                    ctx.set(c.w_data.payload, words[0])
+                ctx.set(c.ops.valid, op_on)
+                ctx.set(c.w_data.valid, word_on)
+                ctx.set(c.r_data.ready, not rests())
+                ctx.set(c.done.ready, not rests())
+                skip = 0
+                if self.skip and ctx.get(c.quiet) and not ctx.get(dut.array.op_valid):
+                    event = ctx.get(dut.next_event)
+                    if event != 0xFFFF_FFFF:
+                        skip = event - 1
+                ctx.set(dut.skip, skip)
+                (_, _, op_ready, word_ready, r_valid, r_ready, r, d_valid, d_ready, d, activity,
+                 *pulses) = await ctx.tick().sample(
+                    c.ops.ready, c.w_data.ready, c.r_data.valid, c.r_data.ready, c.r_data.payload,
+                    c.done.valid, c.done.ready, c.done.payload, c.activity,
+                    c.page_read, c.page_programmed, c.block_erased)
+                self.activity[activity] += skip + 1
+                for name, pulse in zip(self.pulses, pulses):
+                    self.pulses[name] += pulse
+                if op_on and op_ready:
+                    self.op_times.append(self.clock)
+                    waiting.pop(0)
+                    op_on = False
+                if word_on and word_ready:
+                    words.pop(0)
+                    word_on = False
+                if r_valid and r_ready:
+                    current.append(r.data)
+                    self.read_times.append(self.clock)
+                    if r.last:
+                        self.reads.append(current)
+                        current = []
+                if d_valid and d_ready:
+                    self.done.append(d)
+                self.clock += skip + 1
+                self.steps += 1
+                if self.steps > timeout:
+                    raise TimeoutError(f"no end after {timeout} clocks: {self.reads=} {self.done=}")
+            self.left = (current, words, waiting)
+
+        sim = Simulator(dut)
+        sim.add_clock(1e-6)
+        sim.add_testbench(ArrayServer(self.array, 0, dut.array).run, background=True)
+        sim.add_testbench(drive)
+        sim.run()
+        assert self.left == ([], [], [])
+        return self
+
+    def words(self, data):
+        """Bytes as 64-bit words."""
+        return [int(w) for w in np.frombuffer(bytes(data), "<u8")]
+
+
+@pytest.fixture
+def bench():
+    """The bench's class."""
+    return Bench

@@ -1,0 +1,169 @@
+"""Channel controller with dies and array, against the array's contents and closed forms of time."""
+
+import random
+
+import numpy as np
+import pytest
+
+from flash_model.die import JEDEC_ID
+from flash_model.timing import cycles
+from rtl.nand.operations import Activity, NandOp
+
+OVERHEAD = 5
+"""Clocks from accepting a READ to its last word that no time of the part explains: two to choose
+and load the command sequence, two for the data sequence, one each through PHY and ring, minus the
+clock of acceptance itself."""
+
+
+def fill(bench, rng, pages):
+    """Random contents, through the back door; returns them by page."""
+    g = bench.profile.geometry
+    contents = {}
+    for die, row in pages:
+        contents[die, row] = rng.integers(0, 256, g.page_total, dtype=np.uint8).tobytes()
+        bench.array.write_page(0, die, row, contents[die, row])
+    return contents
+
+
+@pytest.mark.parametrize("clock_hz", [100_000_000, 250_000_000, 285_000_000])
+def test_single_read_takes_the_closed_form(bench, clock_hz):
+    b = bench(clock_hz=clock_hz)
+    g, t = b.profile.geometry, b.profile.timing
+    contents = fill(b, np.random.default_rng(1), [(1, 37)])
+    b.run([{"op": NandOp.READ, "die": 1, "row": 37, "words": g.page_words}])
+    assert b.reads == [b.words(contents[1, 37])]
+
+    def clocks(ns):
+        return cycles(ns, clock_hz)
+
+    command = 7 * clocks(t.t_wc_ns)  # 00h, five addresses, 30h
+    array = clocks(t.t_wb_ns) + clocks(t.t_r_ns) + clocks(t.t_rr_ns)
+    data = clocks(t.t_rpre_ns + t.t_dqsre_ns) + t.data_cycles(g.page_words, clock_hz)
+    assert b.read_times[-1] - b.op_times[0] == command + array + data + OVERHEAD
+    assert b.activity[Activity.DATA] == t.data_cycles(g.page_words, clock_hz)
+    assert b.pulses == {"page_read": 1, "page_programmed": 0, "block_erased": 0}
+
+
+def test_enough_dies_keep_the_bus_full(bench):
+    """With the arrays hidden, a page costs its command cycles, turnaround, preamble and data."""
+    dies, pages = 8, 24
+    b = bench(dies=dies, depth=16)
+    g, t, hz = b.profile.geometry, b.profile.timing, b.clock_hz
+    ops = [{"op": NandOp.READ, "die": n % dies, "row": n, "words": g.page_words} for n in range(pages)]
+    b.run(ops)
+    data = t.data_cycles(g.page_words, hz)
+    per_page = (7 * cycles(t.t_wc_ns, hz) + cycles(t.t_rhw_ns, hz) + data
+                + cycles(t.t_rpre_ns + t.t_dqsre_ns, hz))
+    lasts = b.read_times[g.page_words - 1::g.page_words]
+    steady = [later - earlier for earlier, later in zip(lasts[2:-dies], lasts[3:-dies + 1])]
+    # Four clocks to choose and load two sequences; the first of them lie within tRHW.
+    assert all(per_page <= gap <= per_page + 4 for gap in steady), (per_page, steady)
+    assert b.activity[Activity.DATA] == pages * data
+    assert sum(b.activity.values()) == b.clock
+
+
+@pytest.mark.parametrize("stalls", [0.0, 0.4])
+def test_program_read_erase(bench, stalls):
+    rng = np.random.default_rng(7)
+    b = bench(dies=4, stalls=stalls, seed=3)
+    g = b.profile.geometry
+    pages = [(die, row) for row in (16, 17, 40) for die in range(4)]
+    data = {page: rng.integers(0, 256, g.page_total, dtype=np.uint8).tobytes() for page in pages}
+    ops = [{"op": NandOp.PROGRAM, "die": die, "row": row, "words": g.page_words, "tag": 10 + n}
+           for n, (die, row) in enumerate(pages)]
+    b.run(ops, [w for page in pages for w in b.words(data[page])])
+    assert sorted(d.tag for d in b.done) == list(range(10, 22))
+    assert all(d.op.value == NandOp.PROGRAM and not d.failed and d.status == 0xE0 for d in b.done)
+    assert all(b.array.page(0, *page).tobytes() == data[page] for page in pages)
+
+    b2 = bench(dies=4, stalls=stalls, seed=4)
+    b2.array = b.array
+    order = [pages[i] for i in rng.permutation(len(pages))]
+    ops = [{"op": NandOp.READ, "die": die, "row": row, "words": 1 + 9 * n % g.page_words}
+           for n, (die, row) in enumerate(order)]
+    ops.insert(5, {"op": NandOp.ERASE, "die": 2, "row": 3, "tag": 99})
+    b2.run(ops)
+    reads = [op for op in ops if op["op"] == NandOp.READ]
+    assert b2.reads == [b2.words(data[op["die"], op["row"]])[:op["words"]] for op in reads]
+    assert [(d.tag, d.failed) for d in b2.done] == [(99, 0)]
+
+    b3 = bench(dies=4, stalls=stalls, seed=5)
+    b3.array = b.array
+    b3.run([{"op": NandOp.ERASE, "die": 1, "row": 16, "tag": 1},
+            {"op": NandOp.READ, "die": 1, "row": 17, "words": g.page_words},
+            {"op": NandOp.READ, "die": 1, "row": 40, "words": g.page_words}])
+    assert b3.reads == [[(1 << 64) - 1] * g.page_words, b3.words(data[1, 40])]
+    assert b3.pulses == {"page_read": 2, "page_programmed": 0, "block_erased": 1}
+
+
+def test_status_id_reset(bench):
+    b = bench(dies=2)
+    g = b.profile.geometry
+    contents = fill(b, np.random.default_rng(5), [(0, 5)])
+    b.run([
+        {"op": NandOp.RESET, "die": 0, "tag": 1},
+        {"op": NandOp.READ_ID, "die": 0, "row": 0x00},
+        {"op": NandOp.READ_ID, "die": 1, "row": 0x20},
+        {"op": NandOp.READ, "die": 0, "row": 5, "words": g.page_words},
+        {"op": NandOp.STATUS, "die": 0, "tag": 2},  # while busy; data must come all the same
+        {"op": NandOp.STATUS, "die": 1, "tag": 3},
+        {"op": NandOp.ERASE, "die": 1, "row": g.rows, "tag": 4},  # outside the die
+    ])
+    assert b.reads[:2] == [b.words(JEDEC_ID), b.words(b"ONFI\0\0\0\0")]
+    assert b.reads[2:] == [b.words(contents[0, 5])]
+    answers = [(d.op.value, d.die, d.tag, d.status, d.failed) for d in b.done]
+    assert answers == [
+        (NandOp.RESET, 0, 1, 0xE0, 0), (NandOp.STATUS, 0, 2, 0x80, 0), (NandOp.STATUS, 1, 3, 0xE0, 0),
+        (NandOp.ERASE, 1, 4, 0xE1, 1),
+    ]
+
+
+def mixed_ops(rng, dies, geometry, count):
+    """Random operations; programs go to rows no read touches."""
+    ops, words = [], 0
+    for tag in range(count):
+        op = rng.choice([NandOp.READ] * 5 + [NandOp.PROGRAM, NandOp.ERASE, NandOp.STATUS, NandOp.READ_ID])
+        die = rng.randrange(dies)
+        size = rng.choice([1, 2, 7, geometry.page_words])
+        block = {NandOp.PROGRAM: 2, NandOp.ERASE: 3}.get(op, 1)
+        row = 0x20 if op == NandOp.READ_ID else geometry.row(block, rng.randrange(16))
+        ops.append({"op": op, "die": die, "row": row, "words": size, "tag": tag})
+        words += size * (op == NandOp.PROGRAM)
+    return ops, [rng.getrandbits(64) for _ in range(words)]
+
+
+@pytest.mark.parametrize("dies,depth,stalls,rate", [
+    (1, 1, 0.0, 1400), (2, 8, 0.3, 1400), (4, 2, 0.0, 2400), (4, 8, 0.6, 1400), (3, 8, 0.1, 400),
+])
+def test_skipping_changes_no_count(bench, dies, depth, stalls, rate):
+    """The same operations with and without skipping: same data, clocks and activity.
+
+    With random stalls the two runs draw different stall patterns, so only data are compared.
+    """
+    runs = []
+    for skip in (False, True):
+        b = bench(dies=dies, depth=depth, stalls=stalls, skip=skip, timing={"rate_mts": rate})
+        contents = fill(b, np.random.default_rng(2), [(die, 16 + n) for die in range(dies) for n in range(16)])
+        ops, words = mixed_ops(random.Random(dies + depth), dies, b.profile.geometry, 24)
+        b.run(ops, words)
+        expected = [b.words(contents[op["die"], op["row"]])[:op["words"]] if op["op"] == NandOp.READ
+                    else b.words(b"ONFI\0\0\0\0")
+                    for op in ops if op["op"] in (NandOp.READ, NandOp.READ_ID)]
+        assert b.reads == expected
+        runs.append(b)
+    plain, skipped = runs
+    assert [d.tag for d in plain.done].sort() == [d.tag for d in skipped.done].sort()
+    assert skipped.steps < plain.steps
+    if not stalls:
+        assert plain.clock == skipped.clock
+        assert plain.activity == skipped.activity
+        assert plain.read_times == skipped.read_times
+
+
+def test_a_slow_reader_loses_nothing_and_is_not_called_busy(bench):
+    b = bench(dies=2, stalls=0.9, seed=11)
+    g = b.profile.geometry
+    contents = fill(b, np.random.default_rng(9), [(0, 1), (1, 2)])
+    b.run([{"op": NandOp.READ, "die": die, "row": die + 1, "words": g.page_words} for die in (0, 1)])
+    assert b.reads == [b.words(contents[0, 1]), b.words(contents[1, 2])]
+    assert b.activity[Activity.DATA] == 2 * b.profile.timing.data_cycles(g.page_words, b.clock_hz)
