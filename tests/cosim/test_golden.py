@@ -53,7 +53,7 @@ def test_sdpa_is_near_and_worse():
 
 
 def test_rounds_once():
-    values = [np.float16(x) for x in np.linspace(-3, 3, 301)] + [np.float16(2.0**-24), np.float16(65504)]
+    values = [np.float16(x) for x in (*np.linspace(-3, 3, 301), 2.0**-24, 65504)]
     rng = np.random.default_rng(2)
     points = [float(a) * (1 + 2.0**-11 * s * (1 + e)) for a in values for s in (1, -1)
               for e in (2.0**-40, -(2.0**-40), rng.uniform(-1, 1)) if abs(float(a)) < 60000]

@@ -1,0 +1,261 @@
+// The native lane: a Verilated drive, its memories and its flash arrays behind a small C ABI.
+//
+// Python enters at events (an interrupt, a command for the firmware, a limit), never at clocks.
+// One clock: look at the outputs, rising edge, drive the inputs for the next clock, falling edge. So
+// whatever the drive asks in clock t is answered in clock t + 1 at the earliest.
+//
+// lane_glue.h is generated for each design: the number of channels and where the fields of packed
+// payloads lie.
+
+#include <memory>
+#include <vector>
+
+#include "Vtop.h"
+#include "bits.h"
+#include "lane_glue.h"
+#include "memory.h"
+#include "nand.h"
+#include "trace.h"
+
+namespace {
+
+enum Stop : uint32_t { IRQ = 1, MAILBOX = 2, STUCK = 4, CYCLES = 8, SLICE = 16, VIOLATION = 32 };
+
+constexpr uint32_t NO_TIMER = 0xFFFFFFFF;
+constexpr uint32_t SKIP_MARGIN = 3;  // clocks between looking at a timer and the end of a skip
+constexpr int STUCK_CLOCKS = 64;
+
+}  // namespace
+
+struct LaneSettings {
+    uint64_t host_base, host_bytes, dram_bytes;
+    MemoryTiming host, dram;
+    uint32_t skip_idle, trace;
+};
+
+// What Python reads without a call; the layout is that of `_Status` in native_lane.py.
+struct LaneStatus {
+    uint64_t cycle, evaluated, irqs, trace_events;
+    uint32_t mailbox, quiet, next_event, spare;
+};
+
+class Lane {
+public:
+    Lane(const LaneSettings& settings, uint8_t* host, uint8_t* dram, const NandView& nand)
+        : context_(new VerilatedContext), top_(new Vtop(context_.get(), "top")), settings_(settings),
+          host_("host memory", host, settings.host_base, settings.host_bytes, settings.host),
+          dram_("device DRAM", dram, 0, settings.dram_bytes, settings.dram), nand_(nand) {
+        top_->clk = 0;
+        top_->rst = 1;
+        drive_all();
+        top_->eval();
+        for (int i = 0; i < 4; i++) edge();
+        top_->rst = 0;
+        top_->eval();
+        status.cycle = status.evaluated = 0;
+        status.next_event = NO_TIMER;
+    }
+    ~Lane() { top_->final(); }
+
+    uint32_t run(uint32_t stop, uint64_t until, uint64_t evaluations) {
+        const uint64_t slice = status.evaluated + evaluations;
+        ends_stuck_ = stop & STUCK;
+        while (true) {
+            uint32_t why = 0;
+            if (status.irqs && stop & IRQ) why |= IRQ;
+            if (top_->mailbox && stop & MAILBOX) why |= MAILBOX;
+            if (resting_ >= STUCK_CLOCKS && stop & STUCK) why |= STUCK;
+            if (violated()) why |= VIOLATION;
+            if (why) return why;
+            if (status.cycle >= until) return CYCLES;
+            if (status.evaluated >= slice) return SLICE;
+            clock(until);
+        }
+    }
+
+    uint32_t csr_read(uint32_t address) {
+        stop_skipping();
+        top_->csr___05Faddr = address;
+        top_->csr___05Fr_en = 1;
+        top_->eval();
+        clock(0);
+        top_->csr___05Fr_en = 0;
+        top_->eval();
+        const uint32_t data = top_->csr___05Fr_data;
+        clock(0);
+        return data;
+    }
+
+    void csr_write(uint32_t address, uint32_t value) {
+        stop_skipping();
+        top_->csr___05Faddr = address;
+        top_->csr___05Fw_data = value;
+        top_->csr___05Fw_en = 1;
+        top_->eval();
+        clock(0);
+        top_->csr___05Fw_en = 0;
+        top_->eval();
+        clock(0);
+    }
+
+    const char* violation() const {
+        return !host_.violation().empty()   ? host_.violation().c_str()
+               : !dram_.violation().empty() ? dram_.violation().c_str()
+                                            : nand_.violation().c_str();
+    }
+
+    LaneStatus status{};
+    Trace trace;
+
+private:
+    bool violated() const { return *violation() != 0; }
+
+    void edge() {
+        top_->clk = 1;
+        top_->eval();
+        top_->clk = 0;
+        top_->eval();
+    }
+
+    // One clock. `until` bounds a skip that follows it; 0 allows none.
+    void clock(uint64_t until) {
+        const uint64_t cycle = status.cycle;
+        const uint32_t skip = top_->skip;
+        moved_ = !host_.idle() || !dram_.idle();
+        sample(cycle);
+        top_->clk = 1;
+        top_->eval();
+        status.evaluated++;
+        status.cycle = cycle + skip + 1;
+        drive(until, skip != 0);
+        top_->clk = 0;
+        top_->eval();
+    }
+
+    void sample(uint64_t cycle) {
+        status.irqs += top_->irq;
+        status.mailbox = top_->mailbox;
+        status.quiet = top_->quiet;
+        status.next_event = top_->next_event;
+#define TAKE(port, memory)                                                                         \
+    if (top_->port##___05Far___05Fvalid & top_->port##___05Far___05Fready)                           \
+        memory.take_read(cycle, field<BURST_ADDRESS>(top_->port##___05Far___05Fpayload),              \
+                         uint32_t(field<BURST_BEATS>(top_->port##___05Far___05Fpayload)));             \
+    if (top_->port##___05Fr___05Fvalid & top_->port##___05Fr___05Fready) memory.take_beat();           \
+    if (top_->port##___05Fb___05Fvalid & top_->port##___05Fb___05Fready) memory.take_response();       \
+    if (top_->port##___05Fw___05Fvalid & top_->port##___05Fw___05Fready)                               \
+        memory.take_write_data(cycle, field<W_DATA>(top_->port##___05Fw___05Fpayload),                \
+                               uint32_t(field<W_STROBE>(top_->port##___05Fw___05Fpayload)),            \
+                               field<W_LAST>(top_->port##___05Fw___05Fpayload));                       \
+    if (top_->port##___05Faw___05Fvalid & top_->port##___05Faw___05Fready)                           \
+        memory.take_write(field<BURST_ADDRESS>(top_->port##___05Faw___05Fpayload),                    \
+                          uint32_t(field<BURST_BEATS>(top_->port##___05Faw___05Fpayload)));
+        TAKE(host, host_)
+        TAKE(dram, dram_)
+#undef TAKE
+#define SERVE(n)                                                                                     \
+    if (top_->array___05F##n##___05Fop_valid) {                                                       \
+        const uint32_t die = top_->array___05F##n##___05Fop_die, op = top_->array___05F##n##___05Fop;  \
+        nand_.operate(n, die, op, top_->array___05F##n##___05Fop_row);                                 \
+        if (settings_.trace) trace.operation(cycle, n, die, op);                                     \
+    }                                                                                                \
+    if (top_->array___05F##n##___05Freg_write) {                                                      \
+        const uint32_t die = top_->array___05F##n##___05Freg_die;                                      \
+        nand_.write_register(n, die, top_->array___05F##n##___05Freg_column,                           \
+                             top_->array___05F##n##___05Freg_w_data);                                  \
+        if (settings_.trace) trace.transfer(cycle, n, die, Trace::DATA_IN);                           \
+    }                                                                                                \
+    if (top_->array___05F##n##___05Freg_read) {                                                       \
+        const uint32_t die = top_->array___05F##n##___05Freg_die;                                      \
+        nand_.answer[n] = nand_.read_register(n, die, top_->array___05F##n##___05Freg_column);         \
+        moved_ = true;                                                                               \
+        if (settings_.trace) trace.transfer(cycle, n, die, Trace::DATA_OUT);                          \
+    }
+        FOR_EACH_CHANNEL(SERVE)
+#undef SERVE
+        status.trace_events = trace.events.size();
+    }
+
+    void drive(uint64_t until, bool skipped) {
+        const uint64_t next = status.cycle;
+        const bool busy = !host_.idle() || !dram_.idle();
+        // The memories only need driving while something is on its way, and once more to say so.
+        if (busy || !driven_idle_) drive_memories(next);
+        driven_idle_ = !busy;
+#define ANSWER(n) top_->array___05F##n##___05Freg_r_data = nand_.answer[n];
+        FOR_EACH_CHANNEL(ANSWER)
+#undef ANSWER
+        // An answer taken in this very clock may still wake the drive.
+        const bool still = status.quiet && !busy && !moved_;
+        const bool no_timer = status.next_event == NO_TIMER;
+        resting_ = still && no_timer ? resting_ + 1 : 0;
+        uint64_t skip = 0;
+        if (still && !skipped && settings_.skip_idle && until > next + 1 && (no_timer ? !ends_stuck_ : status.next_event > SKIP_MARGIN)) {
+            skip = no_timer ? NO_TIMER - SKIP_MARGIN : status.next_event - SKIP_MARGIN;
+            if (skip > until - next - 1) skip = until - next - 1;
+        }
+        top_->skip = uint32_t(skip);
+    }
+
+    void drive_memories(uint64_t cycle) {
+#define SHOW(port, memory)                                                                         \
+    top_->port##___05Far___05Fready = memory.takes_read();                                            \
+    top_->port##___05Faw___05Fready = memory.takes_write();                                           \
+    top_->port##___05Fw___05Fready = memory.takes_write_data();                                       \
+    top_->port##___05Fr___05Fvalid = memory.shows_beat(cycle);                                        \
+    if (memory.shows_beat(cycle)) {                                                                 \
+        const Beat beat = memory.beat();                                                            \
+        set_field<R_DATA>(top_->port##___05Fr___05Fpayload, beat.data);                               \
+        set_field<R_LAST>(top_->port##___05Fr___05Fpayload, beat.last);                               \
+        set_field<R_ERROR>(top_->port##___05Fr___05Fpayload, beat.error);                             \
+    }                                                                                              \
+    top_->port##___05Fb___05Fvalid = memory.shows_response(cycle);                                    \
+    if (memory.shows_response(cycle))                                                               \
+        set_field<B_ERROR>(top_->port##___05Fb___05Fpayload, memory.response_error());
+        SHOW(host, host_)
+        SHOW(dram, dram_)
+#undef SHOW
+    }
+
+    void drive_all() {
+        drive_memories(0);
+        top_->csr___05Faddr = top_->csr___05Fw_data = 0;
+        top_->csr___05Fw_en = top_->csr___05Fr_en = 0;
+        top_->skip = 0;
+    }
+
+    void stop_skipping() {
+        if (!top_->skip) return;
+        top_->skip = 0;
+        top_->eval();
+    }
+
+    std::unique_ptr<VerilatedContext> context_;
+    std::unique_ptr<Vtop> top_;
+    LaneSettings settings_;
+    Memory host_, dram_;
+    Nand nand_;
+    bool driven_idle_ = false;
+    bool ends_stuck_ = false;
+    bool moved_ = false;  // something was under way when this clock began
+    int resting_ = 0;
+};
+
+extern "C" {
+Lane* lane_new(const LaneSettings* settings, uint8_t* host, uint8_t* dram, const NandView* nand) {
+    return new Lane(*settings, host, dram, *nand);
+}
+void lane_delete(Lane* lane) { delete lane; }
+LaneStatus* lane_status(Lane* lane) { return &lane->status; }
+uint32_t lane_run(Lane* lane, uint32_t stop, uint64_t until, uint64_t evaluations) {
+    return lane->run(stop, until, evaluations);
+}
+uint32_t lane_csr_read(Lane* lane, uint32_t address) { return lane->csr_read(address); }
+void lane_csr_write(Lane* lane, uint32_t address, uint32_t value) { lane->csr_write(address, value); }
+const char* lane_violation(Lane* lane) { return lane->violation(); }
+const TraceEvent* lane_trace(Lane* lane) { return lane->trace.events.data(); }
+void lane_trace_clear(Lane* lane) {
+    lane->trace.clear();
+    lane->status.trace_events = 0;
+}
+}

@@ -1,0 +1,88 @@
+// The NAND array behind the dies, on the buffers of flash_model.array.NandArray: the same operations,
+// in the same order within a clock (array operation, register write, register read).
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "lane_glue.h"
+
+// The layout is that of `_NandView` in native_lane.py.
+struct NandView {
+    uint8_t* cells;  // inverted
+    uint8_t* programmed;
+    uint32_t* erase_counts;
+    uint32_t* read_counts;
+    uint8_t* registers;
+    uint64_t stride, dies, blocks, pages;
+};
+
+class Nand : NandView {
+public:
+    enum Op : uint32_t { READ, PROGRAM, ERASE, CLEAR };
+
+    explicit Nand(const NandView& view) : NandView(view) {}
+
+    void operate(uint32_t channel, uint32_t die, uint32_t op, uint32_t row) {
+        const uint64_t unit = locate(channel, die);
+        if (row >= blocks * pages) return fail("row", row, blocks * pages);
+        const uint64_t page = unit * blocks * pages + row;
+        const uint64_t block = page / pages;
+        uint8_t* cell = cells + page * stride;
+        uint8_t* reg = registers + unit * stride;
+        switch (op) {
+        case READ:
+            for (uint64_t i = 0; i < stride; i++) reg[i] = uint8_t(~cell[i]);
+            read_counts[block]++;
+            break;
+        case PROGRAM:
+            for (uint64_t i = 0; i < stride; i++) cell[i] |= uint8_t(~reg[i]);
+            programmed[page] = 1;
+            break;
+        case ERASE:
+            for (uint64_t other = block * pages; other < (block + 1) * pages; other++) {
+                if (programmed[other]) memset(cells + other * stride, 0, stride);
+                programmed[other] = 0;
+            }
+            erase_counts[block]++;
+            read_counts[block] = 0;
+            break;
+        case CLEAR:
+            memset(reg, 0xFF, stride);
+            break;
+        }
+    }
+    uint64_t read_register(uint32_t channel, uint32_t die, uint32_t column) {
+        uint64_t data = 0;  // also beyond the end of the page
+        const uint64_t unit = locate(channel, die);
+        if (column + 8 <= stride) memcpy(&data, registers + unit * stride + column, 8);
+        return data;
+    }
+    void write_register(uint32_t channel, uint32_t die, uint32_t column, uint64_t data) {
+        const uint64_t unit = locate(channel, die);
+        if (column + 8 > stride) return fail("register column", column, stride - 7);
+        memcpy(registers + unit * stride + column, &data, 8);
+    }
+
+    uint64_t answer[CHANNELS] = {};
+    const std::string& violation() const { return violation_; }
+
+private:
+    uint64_t locate(uint32_t channel, uint32_t die) {
+        if (die >= dies) {
+            fail("die", die, dies);
+            die = 0;
+        }
+        return channel * dies + die;
+    }
+    void fail(const char* what, uint64_t value, uint64_t limit) {
+        char text[120];
+        snprintf(text, sizeof text, "flash array: %s %llu does not exist, there are %llu", what,
+                 (unsigned long long)value, (unsigned long long)limit);
+        if (violation_.empty()) violation_ = text;
+    }
+
+    std::string violation_;
+};

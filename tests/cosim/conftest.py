@@ -1,0 +1,26 @@
+"""Fixtures of the simulation tests: one toy design, built once and kept in the cache."""
+
+import pytest
+
+from cosim.native_lane import NativeLane
+from flash_model.array import NandArray
+from rtl.config import DriveConfig
+from tests.cosim.toy import ToyTop
+
+
+@pytest.fixture
+def toy_lane():
+    """Factory of native lanes around `ToyTop` with two channels of two dies."""
+    lanes = []
+
+    def make(**options):
+        config = DriveConfig.preset("tiny")
+        lane = NativeLane(config, NandArray(config.flash.geometry),
+                          top=ToyTop(channels=config.channels, dies=config.dies),
+                          **{"host_bytes": 65536, "dram_bytes": 65536} | options)
+        lanes.append(lane)
+        return lane
+
+    yield make
+    for lane in lanes:
+        lane.close()

@@ -1,0 +1,161 @@
+"""The native lane around a toy design: memories, page registers, events, skipping, its rules."""
+
+import random
+
+import numpy as np
+import pytest
+
+from cosim.environment import EnvironmentTiming
+from cosim.native_lane import HOST_BASE, TRACE_KINDS, LaneError
+from flash_model.array import NandArray
+
+
+def copy(lane, source, target, words):
+    for address, value in ((0x00, source), (0x04, target), (0x08, words)):
+        lane.csr_write(address, value)
+    return lane.run(max_cycles=5000)
+
+
+def test_copy_through_both_memories(toy_lane):
+    lane = toy_lane()
+    lane.dram[:] = np.random.default_rng(1).integers(0, 256, len(lane.dram))
+    for source, target, words in ((0, 0, 1), (4096, 8192, 256), (2048 + 8, 40, 255)):
+        event = copy(lane, source, HOST_BASE + target, words)
+        assert event.irqs == 1 and not event.timeout
+        end = target + 8 * words
+        assert np.array_equal(lane.host[target:end], lane.dram[source:source + 8 * words])
+    assert not lane.host[12000:].any()
+    assert lane.csr_read(0x0C) == 0
+
+
+def test_latencies_are_those_asked_for(toy_lane):
+    """One beat: address, read latency, data, write data, write latency, response."""
+    def cycles(**options):
+        lane = toy_lane(timing=EnvironmentTiming(**options))
+        start = lane.cycle
+        return copy(lane, 0, HOST_BASE, 1).cycle - start
+
+    base = cycles()
+    assert cycles(dram_read_ns=120 + 40) == base + 10     # 4 ns a clock
+    assert cycles(host_write_ns=400 + 80) == base + 20
+    assert cycles(host_read_ns=4000, dram_write_ns=4000) == base
+
+
+@pytest.mark.parametrize("source, target, errors", [
+    (65536 - 16, HOST_BASE + 65536 - 16, 0), (65536, HOST_BASE, 2),
+    (0, HOST_BASE - 16, 1 << 16), (0, HOST_BASE + 65536, 1 << 16), (0, 0, 1 << 16)])
+def test_outside_of_memory_is_an_error_response(toy_lane, source, target, errors):
+    lane = toy_lane()
+    assert copy(lane, source, target, 2).irqs == 1
+    assert lane.csr_read(0x0C) == errors
+
+
+@pytest.mark.parametrize("source, words, message", [
+    (0, 257, "host memory write: 257 beats"), (4, 1, "not 8-byte aligned"),
+    (2056, 256, "device DRAM read: .* crosses 4096")])
+def test_broken_rules_are_told(toy_lane, source, words, message):
+    with pytest.raises(LaneError, match=message):
+        copy(toy_lane(), source, HOST_BASE, words)
+
+
+def test_timer_with_and_without_skipping(toy_lane):
+    seen = []
+    for skip_idle in (True, False):
+        lane = toy_lane(skip_idle=skip_idle)
+        moments = []
+        for clocks in (1, 2, 3, 4, 5, 6, 7, 100, 30_000):
+            lane.csr_write(0x1C, clocks)
+            moments.append(lane.run().cycle)
+            assert lane.csr_read(0x2C) == lane.cycle - 2   # taken as the access began
+            moments.append(lane.csr_read(0x30))
+            lane.csr_write(0x1C, 700)
+            lane.idle(500)                                 # a skip that the limit cuts short
+            moments.append((lane.cycle, lane.csr_read(0x2C), lane.run().cycle))
+        seen.append(moments)
+        assert lane.simulated_clocks < 1000 if skip_idle else lane.simulated_clocks == lane.cycle
+    assert seen[0] == seen[1]
+
+
+def test_events(toy_lane):
+    lane = toy_lane()
+    assert lane.run(max_cycles=20).timeout
+    assert lane.run().stuck
+    lane.csr_write(0x34, 1)
+    assert lane.run().mailbox and lane.mailbox
+    lane.csr_write(0x1C, 50)
+    event = lane.run(until_mailbox=False)
+    assert event.irqs == 1 and not event.mailbox
+    lane.csr_write(0x34, 0)
+    assert not lane.mailbox
+    lane.csr_write(0x1C, 20)
+    lane.idle(100)                                         # an interrupt that nobody waited for
+    before = lane.cycle
+    assert lane.run().irqs == 1 and lane.cycle == before
+    lane.idle(1 << 33)
+    assert lane.cycle == before + (1 << 33)
+    assert lane.simulated_clocks < 1000
+
+
+def test_array_operations_equal_the_python_array(toy_lane):
+    lane = toy_lane(trace=True)
+    array, geometry = NandArray(lane.array.geometry), lane.array.geometry
+    rng = random.Random(5)
+    rows = [geometry.row(block, page) for block in (0, 3, 63) for page in (0, 1, 15)]
+    lane.csr_write(0x10, 0)
+    kinds = []
+    for _ in range(400):
+        channel, die, row = rng.randrange(2), rng.randrange(2), rng.choice(rows)
+        where = channel << 4 | die << 8
+        register = array.register(channel, die)
+        column = 8 * rng.randrange(geometry.page_words)
+        match rng.choice(["operation", "write", "write", "read"]):
+            case "operation":
+                op = rng.randrange(4)
+                lane.csr_write(0x10, row)
+                lane.csr_write(0x18, op | where)
+                array.serve(op, channel, die, row)
+                kinds += [op] if op < 3 else []
+            case "write":
+                data = rng.randbytes(8)
+                for address, half in ((0x20, data[:4]), (0x24, data[4:])):
+                    lane.csr_write(address, int.from_bytes(half, "little"))
+                lane.csr_write(0x14, column // 8)
+                lane.csr_write(0x28, 1 << 12 | where)
+                register[column:column + 8] = np.frombuffer(data, np.uint8)
+            case "read":
+                lane.csr_write(0x14, column // 8)
+                lane.csr_write(0x28, where)
+                got = lane.csr_read(0x20) | lane.csr_read(0x24) << 32
+                assert got.to_bytes(8, "little") == register[column:column + 8].tobytes()
+    for name, buffer in array.buffers.items():
+        assert np.array_equal(lane.array.buffers[name], buffer), name
+    trace = lane.trace()
+    assert trace["kind"][trace["kind"] < 3].tolist() == kinds
+    assert set(trace["kind"]) == set(TRACE_KINDS)
+    assert (np.diff(trace["cycle"].astype(int)) > 0).all()
+    assert len(lane.trace()) == 0
+
+
+def test_a_row_or_column_that_is_not_there(toy_lane):
+    lane = toy_lane()
+    lane.csr_write(0x10, lane.array.geometry.rows)
+    with pytest.raises(LaneError, match="row 1024 does not exist"):
+        lane.csr_write(0x18, 0)
+    lane = toy_lane()
+    lane.csr_write(0x14, lane.array.geometry.page_words)
+    lane.csr_write(0x28, 0)
+    assert lane.csr_read(0x20) == 0
+    with pytest.raises(LaneError, match="register column"):
+        lane.csr_write(0x28, 1 << 12)
+
+
+def test_bad_arguments(toy_lane):
+    lane = toy_lane()
+    for call, match in ((lambda: lane.csr_read(2), "multiple of 4"),
+                        (lambda: lane.csr_write(0, 1 << 32), "32 bits"),
+                        (lambda: lane.idle(-1), "0 or more"),
+                        (lambda: toy_lane(host_bytes=100), "multiple of 4096"),
+                        (lambda: EnvironmentTiming(host_read_ns=0), "above 0"),
+                        (lambda: EnvironmentTiming(outstanding=0), "1..256")):
+        with pytest.raises(ValueError, match=match):
+            call()
