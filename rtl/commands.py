@@ -158,5 +158,6 @@ CAPABILITY = Layout("CAPABILITY", 64, [
     ("pass_tokens", 36, 0, 32, "tokens of one exact pass"),
     ("max_tokens", 40, 0, 32, "most tokens of one sequence"),
     ("max_transfer", 44, 0, 32, "most bytes of one command's data"),
+    ("max_attend", 48, 0, 32, "most bytes of the data of one ATTEND or STEP"),
 ])
 """What CAPABILITIES returns (the rest of the 4096-byte page is 0)."""

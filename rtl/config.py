@@ -42,6 +42,9 @@ class DriveConfig:
         Page operations a channel queues ahead of use.
     max_transfer : int
         Most bytes of one command's data, at most 2 MiB (one PRP list page).
+    max_attend : int
+        Most bytes of job list, q, k and v of one ATTEND or STEP (the on-chip command buffer), a
+        power of two, 4096..262144.
     firmware_cycles : int
         Clock cycles charged for each call of the firmware.
     """
@@ -57,6 +60,7 @@ class DriveConfig:
     dram_bytes: int = 256 << 20
     operation_depth: int = 32
     max_transfer: int = 2 << 20
+    max_attend: int = 64 << 10
     firmware_cycles: int = 500
 
     def __post_init__(self):
@@ -75,6 +79,8 @@ class DriveConfig:
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
         check("max_transfer", 4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
               "a multiple of 4096 up to 2 MiB")
+        check("max_attend", self.max_attend in [1 << n for n in range(12, 19)],
+              "a power of two, 4096..262144")
         check("dram_bytes", 1 << 20 <= self.dram_bytes <= 1 << 40, "1 MiB..1 TiB")
 
     @classmethod
@@ -121,6 +127,7 @@ PRESETS = {
     "default": {},
     "paper": {"clock_hz": 285_000_000},
     "tiny": {"profile": "tiny", "channels": 2, "dies": 2, "pass_tokens": 1024, "max_sequences": 4,
-             "dram_bytes": 4 << 20, "operation_depth": 8},
+             "dram_bytes": 4 << 20, "operation_depth": 8,
+             "max_transfer": 64 << 10, "max_attend": 16 << 10},
 }
 """Named configurations; boards follow with their own."""

@@ -39,7 +39,7 @@ REGISTERS = {
     "WINDOW_BYTES_HI": Register(0x003C, "rw", "its upper half"),
     "SQ_TAIL": Register(0x1000, "wo", "doorbell: new submission queue tail"),
     "CQ_HEAD": Register(0x1004, "wo", "doorbell: new completion queue head"),
-    "MAILBOX_STATUS": Register(0x2000, "ro", "bit 0: a command waits for the firmware"),
+    "MAILBOX_STATUS": Register(0x2000, "ro", "bit 0: a command waits for the firmware, bit 1: the append path waits for a block group"),
     "MAILBOX_RESULT": Register(0x2004, "rw", "DW0 of the completion to come"),
     "MAILBOX_DONE": Register(0x2008, "wo", "bits 10:0 status: completes the command in the mailbox"),
     "SEQUENCE_TABLE": Register(0x200C, "rw", "device-DRAM address of the sequence table, 64-byte aligned"),

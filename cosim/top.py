@@ -1,0 +1,80 @@
+"""The simulation top: the drive with the dies of all its channels, arrays left to the environment.
+
+What remains outside are the control bus, host memory, device DRAM and one array port per channel:
+exactly what `cosim.native_lane` serves in C and the cocotb benches serve in Python.
+"""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from flash_model.array_port import ArrayPortSignature
+from flash_model.package import ChannelDies
+from hls_attention.verilog import Shared, to_verilog
+from rtl.control import ControlBusSignature
+from rtl.drive import Drive
+from rtl.memory_port import MemoryPortSignature
+
+__all__ = ["SimTop", "TOP_NAME", "top_verilog"]
+
+TOP_NAME = "sim_top"
+
+
+class SimTop(wiring.Component):
+    """Drive and dies.
+
+    Parameters
+    ----------
+    config : rtl.config.DriveConfig
+
+    Members
+    -------
+    csr, host, dram, irq, mailbox
+        As in `rtl.drive.Drive`.
+    array : Out(ArrayPortSignature).array(channels)
+    quiet : Out(1), next_event : Out(32), skip : In(32)
+        Idle skipping: when quiet, no die timer ends for ``next_event`` clocks (all ones: none runs);
+        with ``skip`` = n the clock counts for n + 1.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({
+            "csr": Out(ControlBusSignature().flip()),
+            "host": Out(MemoryPortSignature()),
+            "dram": Out(MemoryPortSignature()),
+            "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
+            "irq": Out(1),
+            "mailbox": Out(1),
+            "quiet": Out(1),
+            "next_event": Out(32),
+            "skip": In(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.drive = drive = Drive(config)
+        for name in ("csr", "host", "dram"):
+            connect(m, getattr(drive, name), flipped(getattr(self, name)))
+        m.d.comb += [
+            drive.skip.eq(self.skip), self.irq.eq(drive.irq), self.mailbox.eq(drive.mailbox),
+            self.quiet.eq(drive.quiet),
+        ]
+        soonest = 0xFFFF_FFFF
+        for index in range(config.channels):
+            dies = Shared("channel_dies", lambda: ChannelDies(config.flash, config.clock_hz))
+            m.submodules[f"dies_{index}"] = dies
+            connect(m, drive.phy[index], dies.phy)
+            connect(m, dies.array, flipped(self.array[index]))
+            m.d.comb += dies.skip.eq(self.skip)
+            nearest = Signal(32, name=f"nearest_{index}")
+            m.d.comb += nearest.eq(Mux(dies.next_event < soonest, dies.next_event, soonest))
+            soonest = nearest
+        m.d.comb += self.next_event.eq(soonest)
+        return m
+
+
+def top_verilog(config):
+    """Verilog of the simulation top for a drive configuration."""
+    return to_verilog(SimTop(config), name=TOP_NAME)

@@ -1,0 +1,271 @@
+"""The drive: command queue, executor, KV map and append path, flash channels, attention engine.
+
+::
+
+    csr ---> Control --settings, doorbells--> CommandQueue <-> Executor <-> mailbox (firmware)
+                                                                  |
+               host <== PortArbiter == queue, PRP lists, data, results
+               dram <== PortArbiter == sequence table, append path, walker, tails
+                                                                  |
+      Executor --jobs, q--> Engine <--beats-- Channel[0..n] <--requests-- Walker <--walk-- Executor
+                              |                  ^   ^-- tail words -- TailReader
+                         ResultWriter            +------ programs ---- AppendPath
+"""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hls_attention.beats import job_layout
+from hls_attention.config import EngineConfig
+from hls_attention.engine import Engine
+from hls_attention.streams import Arbiter, Queue
+from hls_attention.verilog import Shared
+
+from .allocator import Allocator
+from .append_path import AppendPath
+from .channel import PROGRAM_TAG, Channel
+from .control import Control, ControlBusSignature
+from .counters import Counters
+from .executor import Executor
+from .memory import PortArbiter
+from .memory_port import MemoryPortSignature
+from .nand.operations import done_layout
+from .nand.phy import PhySignature
+from .queues import CommandQueue
+from .result_writer import ResultWriter
+from .sequence_reader import SequenceReader
+from .tail_reader import TailReader
+from .walker import Walker
+
+__all__ = ["Drive", "engine_config"]
+
+JOBS_AHEAD = 16
+"""Jobs queued before the engine, so that their pages are opened well ahead."""
+
+QUERY_WORDS_AHEAD = 512
+"""Words of q queued with them."""
+
+QUIET_CLOCKS = 8
+"""Quiet clocks in a row before the drive calls itself quiet: longer than any queue's latency."""
+
+
+def engine_config(config):
+    """The engine's share of a drive configuration."""
+    return EngineConfig(
+        channels=config.channels, max_heads=config.max_queries_per_kv,
+        max_head_dim=config.max_head_dim, pass_tokens=config.pass_tokens, clock_hz=config.clock_hz,
+    )
+
+
+class Drive(wiring.Component):
+    """The whole drive up to its PHYs, its memory ports and its control bus.
+
+    Parameters
+    ----------
+    config : rtl.config.DriveConfig
+
+    Members
+    -------
+    csr : Out(ControlBusSignature flipped)
+    host, dram : Out(MemoryPortSignature)
+    phy : Out(PhySignature).array(channels)
+    irq : Out(1)
+        One clock for each completion posted.
+    mailbox : Out(1)
+        The firmware is wanted (a command in the mailbox, or no block group left).
+    quiet : Out(1), skip : In(32)
+        Simulation only: nothing but die timers can change the drive; clocks to pass at once.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({
+            "csr": Out(ControlBusSignature().flip()),
+            "host": Out(MemoryPortSignature()),
+            "dram": Out(MemoryPortSignature()),
+            "phy": Out(PhySignature(config.dies)).array(config.channels),
+            "irq": Out(1),
+            "mailbox": Out(1),
+            "quiet": Out(1),
+            "skip": In(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        geometry = config.flash.geometry
+        m.submodules.control = control = Control(geometry)
+        m.submodules.queue = queue = CommandQueue()
+        m.submodules.executor = executor = Executor(config)
+        m.submodules.sequences = sequences = SequenceReader(config.max_sequences)
+        m.submodules.allocator = allocator = Allocator(geometry)
+        m.submodules.append = append = AppendPath(geometry)
+        m.submodules.walker = walker = Walker(geometry)
+        m.submodules.tails = tails = TailReader(config.channels)
+        m.submodules.results = results = ResultWriter()
+        m.submodules.engine = engine = Engine(engine_config(config))
+        m.submodules.jobs = jobs = Queue(job_layout(config.max_queries_per_kv), depth=JOBS_AHEAD)
+        m.submodules.queries = queries = Queue(64, depth=QUERY_WORDS_AHEAD)
+        m.submodules.counters = counters = Counters(config.channels)
+        m.submodules.host_ports = host = PortArbiter(readers=3, writers=3)
+        m.submodules.dram_ports = dram = PortArbiter(readers=5, writers=1)
+        channels = []
+        for index in range(config.channels):
+            channel = Shared("flash_channel", lambda: Channel(config))
+            m.submodules[f"channel_{index}"] = channel
+            channels.append(channel)
+
+        connect(m, flipped(self.csr), control.csr)
+        self._connect_commands(m, control, queue, executor)
+        connect(m, executor.o_sequence, sequences.i)
+        connect(m, sequences.o, executor.i_sequence)
+        connect(m, executor.o_append, append.i)
+        connect(m, executor.o_words, append.i_words)
+        connect(m, append.o, executor.i_append)
+        connect(m, executor.o_walk, walker.i)
+        connect(m, walker.o_tail, tails.i)
+        connect(m, allocator.o, append.page)
+        connect(m, executor.o_jobs, jobs.i)
+        connect(m, jobs.o, engine.i_jobs)
+        connect(m, executor.o_q, queries.i)
+        connect(m, queries.o, engine.i_q)
+        connect(m, engine.o, results.i_results)
+        connect(m, executor.o_results, results.i)
+        m.d.comb += [
+            sequences.table.eq(control.sequence_table),
+            executor.sequence.eq(sequences.sequence),
+            append.sequence.eq(sequences.sequence), append.layer.eq(sequences.layer),
+            allocator.channel.eq(append.channel),
+            executor.flags.eq(results.flags), executor.results_busy.eq(results.busy),
+            results.clear.eq(executor.clear_flags),
+        ]
+        for index, port in enumerate((queue.read, executor.host_list, executor.host_data)):
+            self._share(m, port, host.readers[index], ("ar", "r"))
+        for index, port in enumerate((queue.write, results.write, executor.host_data)):
+            self._share(m, port, host.writers[index], ("aw", "w", "b"))
+        readers = (walker.read, tails.read, sequences.read, append.read, executor.dram)
+        for index, port in enumerate(readers):
+            self._share(m, port, dram.readers[index], ("ar", "r"))
+        self._share(m, append.write, dram.writers[0], ("aw", "w", "b"))
+        connect(m, host.port, flipped(self.host))
+        connect(m, dram.port, flipped(self.dram))
+
+        for index, channel in enumerate(channels):
+            connect(m, walker.o[index], channel.i_requests)
+            connect(m, tails.o[index], channel.i_tail)
+            connect(m, channel.o, engine.i_beats[index])
+            connect(m, channel.phy, flipped(self.phy[index]))
+        done = self._connect_flash(m, control, append, executor, channels)
+        self._count(m, control, counters, executor, engine, results, tails, host, dram, channels, done)
+        self._quiet(m, [control, queue, executor, append, walker, tails, results, host, dram,
+                        sequences, engine, *channels])
+        m.d.comb += self.mailbox.eq(executor.mailbox | append.starved)
+        return m
+
+    def _share(self, m, port, shared, names):
+        for name in names:
+            connect(m, getattr(port, name), getattr(shared, name))
+
+    def _connect_commands(self, m, control, queue, executor):
+        connect(m, queue.o, executor.i)
+        connect(m, executor.o, queue.i)
+        for name in ("enable", "sq_base", "cq_base", "sq_size", "cq_size",
+                     "sq_tail", "sq_tail_write", "cq_head", "cq_head_write"):
+            m.d.comb += getattr(queue, name).eq(getattr(control, name))
+        for name in ("window_base", "window_end",
+                     "mailbox_done", "mailbox_status", "mailbox_result"):
+            m.d.comb += getattr(executor, name).eq(getattr(control, name))
+        m.d.comb += [
+            control.mailbox.eq(executor.mailbox), control.mailbox_sqe.eq(executor.mailbox_sqe),
+            control.executing.eq(executor.executing),
+            self.irq.eq(queue.irq),
+        ]
+
+    def _connect_flash(self, m, control, append, executor, channels):
+        """Programs, management operations and readback to and from their channels."""
+        m.d.comb += [control.starved.eq(append.starved)]
+        allocator = m.submodules.allocator
+        m.d.comb += [
+            allocator.push.eq(control.group_push), allocator.push_group.eq(control.group),
+            control.group_free.eq(allocator.free),
+        ]
+        done = Arbiter(done_layout(self._config.dies), inputs=len(channels))
+        m.submodules.done = done
+        target = control.o_ops.payload.channel
+        program = append.o_program.payload
+        for index, channel in enumerate(channels):
+            connect(m, channel.done, done.i[index])
+            m.d.comb += [
+                channel.i_management.payload.eq(control.o_ops.payload.op),
+                channel.i_program.payload.die.eq(program.die),
+                channel.i_program.payload.row.eq(program.row),
+                channel.i_program_data.payload.eq(append.o_data.payload),
+            ]
+            with m.If(target == index):
+                m.d.comb += [
+                    channel.i_management.valid.eq(control.o_ops.valid),
+                    control.o_ops.ready.eq(channel.i_management.ready),
+                ]
+            with m.If(program.channel == index):
+                m.d.comb += [
+                    channel.i_program.valid.eq(append.o_program.valid),
+                    append.o_program.ready.eq(channel.i_program.ready),
+                    channel.i_program_data.valid.eq(append.o_data.valid),
+                    append.o_data.ready.eq(channel.i_program_data.ready),
+                ]
+            with m.If(channel.o_readback.valid):  # one page at a time: only one channel has any
+                m.d.comb += [
+                    executor.i_readback.valid.eq(1),
+                    executor.i_readback.payload.eq(channel.o_readback.payload),
+                ]
+            m.d.comb += channel.o_readback.ready.eq(executor.i_readback.ready)
+        connect(m, done.o, control.i_done)
+        return done
+
+    def _count(self, m, control, counters, executor, engine, results, tails, host, dram, channels,
+               done):
+        def moved(port):
+            return port.valid & port.ready
+
+        def ones(name):
+            return sum(getattr(channel, name) for channel in channels)
+
+        m.d.comb += [
+            counters.skip.eq(self.skip),
+            counters.engine.eq(engine.busy),
+            counters.dma.eq(moved(self.host.r) | moved(self.host.w) | moved(self.dram.r)
+                            | moved(self.dram.w) | ~host.quiet | ~dram.quiet),
+            counters.address.eq(control.counter_address),
+            counters.read.eq(control.counter_read),
+            control.counter_value.eq(counters.value),
+            counters.add_pages_read.eq(ones("page_read")),
+            counters.add_pages_programmed.eq(ones("page_programmed")),
+            counters.add_blocks_erased.eq(ones("block_erased")),
+            counters.add_bytes_flash.eq(ones("word_read") << 3),
+            counters.add_bytes_tail.eq(tails.word << 3),
+            counters.add_bytes_link_in.eq(moved(self.host.r) << 3),
+            counters.add_bytes_link_out.eq(moved(self.host.w) << 3),
+            counters.add_commands.eq(executor.finished),
+            counters.add_commands_failed.eq(executor.failed),
+            counters.add_jobs.eq(results.job),
+            counters.add_program_failures.eq(
+                done.o.valid & done.o.ready & (done.o.payload.tag == PROGRAM_TAG)
+                & done.o.payload.failed),
+        ]
+        for index, channel in enumerate(channels):
+            m.d.comb += [
+                counters.activity[index].eq(channel.activity),
+                counters.page_read[index].eq(channel.page_read),
+                counters.page_programmed[index].eq(channel.page_programmed),
+            ]
+
+    def _quiet(self, m, blocks):
+        waited = Signal(range(QUIET_CLOCKS + 1))
+        all_quiet = Signal()
+        m.d.comb += all_quiet.eq(Cat(block.quiet for block in blocks).all())
+        with m.If(~all_quiet):
+            m.d.sync += waited.eq(0)
+        with m.Elif(waited != QUIET_CLOCKS):
+            m.d.sync += waited.eq(waited + 1)
+        m.d.comb += self.quiet.eq(all_quiet & (waited == QUIET_CLOCKS))

@@ -1,0 +1,283 @@
+"""The command executor: decodes, validates and carries out one command at a time.
+
+::
+
+    SQE --> DECODE --+--> OPEN, CLOSE ------------------------------> mailbox (firmware)
+                     +--> APPEND:        host --> append path, head by head
+                     +--> ATTEND, STEP:  host --> command buffer; per job and head: append path,
+                     |                   engine job + q, walker, result request
+                     +--> READ_KV, CAPABILITIES: drive --> host
+                     +--> completion
+
+A command is checked before it changes anything; what only a later job of a list gets wrong stops the
+list there and is reported with that job's index. The states of each command live in a file of their
+own (`executor_append`, `executor_attend`, `executor_read`).
+"""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hls_attention.beats import job_layout
+
+from .append_path import append_layout, head_info_layout
+from .command_buffer import CommandBuffer
+from .commands import JOB, SQE, SQE_VIEWS, Opcode, Status
+from .data_pointer import DataPointer
+from .executor_append import append_states
+from .executor_attend import attend_states
+from .executor_read import read_states
+from .memory import BurstReader, BurstWriter, request_layout
+from .memory_port import ADDRESS_BITS, MemoryPortSignature
+from .queues import completion_layout
+from .result_writer import flags_layout
+from .tables import SEQUENCE
+from .walker import walk_layout
+
+__all__ = ["Executor"]
+
+
+class Executor(wiring.Component):
+    """Executes commands.
+
+    Parameters
+    ----------
+    config : rtl.config.DriveConfig
+
+    Members
+    -------
+    i, o : streams
+        `SQE` in, completion out.
+    window_base, window_end : In(48)
+        Host addresses that commands may name.
+    mailbox, mailbox_sqe : Out; mailbox_done, mailbox_status, mailbox_result : In
+        Commands for the firmware.
+    o_sequence, i_sequence, sequence
+        Table lookup (`SequenceReader`).
+    o_append, i_append, o_words
+        Append path.
+    o_jobs, o_q : Out(stream)
+        Engine.
+    o_walk : Out(stream)
+        Map walker.
+    o_results : Out(stream); flags, results_busy : In; clear_flags : Out
+        Result writer.
+    i_readback : In(stream), 64 bits
+    host_list, host_data : Out(MemoryPortSignature)
+        Reads of PRP lists; reads and writes of command data.
+    dram : Out(MemoryPortSignature)
+        Reads of a tail for READ_KV.
+    finished, failed : Out(1)
+        One clock per completed (failed) command.
+    executing : Out(1)
+    quiet : Out(1)
+    """
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({
+            "i": In(stream.Signature(SQE.struct)),
+            "o": Out(stream.Signature(completion_layout())),
+            "window_base": In(ADDRESS_BITS), "window_end": In(ADDRESS_BITS),
+            "mailbox": Out(1), "mailbox_sqe": Out(512),
+            "mailbox_done": In(1), "mailbox_status": In(11), "mailbox_result": In(32),
+            "o_sequence": Out(stream.Signature(data.StructLayout({"sequence": 16, "layer": 16}))),
+            "i_sequence": In(stream.Signature(11)),
+            "sequence": In(SEQUENCE.struct),
+            "o_append": Out(stream.Signature(append_layout())),
+            "i_append": In(stream.Signature(head_info_layout())),
+            "o_words": Out(stream.Signature(64)),
+            "o_jobs": Out(stream.Signature(job_layout(config.max_queries_per_kv))),
+            "o_q": Out(stream.Signature(64)),
+            "o_walk": Out(stream.Signature(walk_layout())),
+            "o_results": Out(stream.Signature(request_layout())),
+            "flags": In(flags_layout()), "results_busy": In(1), "clear_flags": Out(1),
+            "i_readback": In(stream.Signature(64)),
+            "host_list": Out(MemoryPortSignature()),
+            "host_data": Out(MemoryPortSignature()),
+            "dram": Out(MemoryPortSignature()),
+            "finished": Out(1), "failed": Out(1), "executing": Out(1),
+            "quiet": Out(1),
+        })
+
+    @property
+    def config(self):
+        """The drive's configuration."""
+        return self._config
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.pointer = self.pointer = DataPointer()
+        m.submodules.reader = self.reader = BurstReader(depth=512, burst=256)
+        m.submodules.writer = self.writer = BurstWriter(burst=64)
+        m.submodules.buffer = self.buffer = CommandBuffer(config.max_attend // 8)
+        m.submodules.tail = self.tail = BurstReader(depth=64, burst=32)
+        connect(m, self.pointer.port, flipped(self.host_list))
+        connect(m, self.tail.port, flipped(self.dram))
+        for name in ("ar", "r"):
+            connect(m, getattr(self.reader.port, name), flipped(getattr(self.host_data, name)))
+        for name in ("aw", "w", "b"):
+            connect(m, getattr(self.writer.port, name), flipped(getattr(self.host_data, name)))
+
+        # State of the command in execution, shared by the states of all commands.
+        self.sqe = Signal(SQE.struct)
+        self.attend = SQE_VIEWS["attend"].struct(self.sqe.as_value())
+        self.read_kv = SQE_VIEWS["read_kv"].struct(self.sqe.as_value())
+        self.status = Signal(11)
+        self.result = Signal(32)
+        self.index = Signal(32)           # DW1 of the completion: the job in hand
+        self.bytes = Signal(32)           # length of the command's data
+        self.head = Signal(16)
+        self.info = Signal(head_info_layout())
+        self.job = Signal(JOB.struct)
+        self.waits = Signal()
+        link_error = Signal()
+
+        m.d.comb += [
+            self.pointer.prp1.eq(self.sqe.prp1),
+            self.pointer.prp2.eq(self.sqe.prp2),
+            self.pointer.bytes.eq(self.bytes),
+            self.pointer.window_base.eq(self.window_base),
+            self.pointer.window_end.eq(self.window_end),
+            self.mailbox_sqe.eq(self.sqe.as_value()),
+            self.o.payload.status.eq(self.status),
+            self.o.payload.result.eq(self.result),
+            self.o.payload.index.eq(self.index),
+            self.quiet.eq(self.waits & self.pointer.quiet & self.reader.quiet & self.writer.quiet
+                          & self.buffer.quiet & self.tail.quiet),
+        ]
+        with m.If(self.reader.o.valid & self.reader.o.ready & self.reader.o.payload.error):
+            m.d.sync += link_error.eq(1)
+        with m.If(self.writer.done.valid & self.writer.done.ready & self.writer.done.payload.error):
+            m.d.sync += link_error.eq(1)
+
+        m.d.comb += self.executing.eq(1)
+        with m.FSM(name="state"):
+            with m.State("IDLE"):
+                m.d.comb += [
+                    self.i.ready.eq(1), self.waits.eq(~self.i.valid), self.executing.eq(0),
+                ]
+                with m.If(self.i.valid):
+                    m.d.comb += self.clear_flags.eq(1)
+                    m.d.sync += [
+                        self.sqe.eq(self.i.payload), self.status.eq(Status.SUCCESS),
+                        self.result.eq(0), self.index.eq(0), self.head.eq(0), link_error.eq(0),
+                    ]
+                    m.next = "DECODE"
+            with m.State("DECODE"):
+                self._decode(m)
+            with m.State("MAILBOX"):
+                m.d.comb += [self.mailbox.eq(1), self.waits.eq(~self.mailbox_done)]
+                with m.If(self.mailbox_done):
+                    m.d.sync += [
+                        self.status.eq(self.mailbox_status), self.result.eq(self.mailbox_result),
+                    ]
+                    m.next = "FINISH"
+            append_states(m, self)
+            attend_states(m, self)
+            read_states(m, self)
+            with m.State("FINISH"):
+                with m.If((self.status == Status.SUCCESS) & link_error):
+                    m.d.sync += [self.status.eq(Status.TRANSFER_ERROR), link_error.eq(0)]
+                with m.Else():
+                    m.d.comb += [self.o.valid.eq(1), self.waits.eq(~self.o.ready)]
+                    with m.If(self.o.ready):
+                        m.d.comb += [self.finished.eq(1), self.failed.eq(self.status != 0)]
+                        m.next = "AFTER"
+            with m.State("AFTER"):
+                # Background work of the command: groups that became full go onto flash.
+                with m.If(self.flush_due):
+                    m.next = "FLUSH_JOB"
+                with m.Else():
+                    m.next = "IDLE"
+        return m
+
+    def _decode(self, m):
+        sqe = self.sqe
+        with m.If((sqe.fuse != 0) | (sqe.psdt != 0)):
+            self.refuse(m, Status.INVALID_FIELD)
+        with m.Elif(sqe.nsid != 1):
+            self.refuse(m, Status.INVALID_NAMESPACE)
+        with m.Else():
+            with m.Switch(sqe.opcode):
+                with m.Case(Opcode.FLUSH):
+                    m.next = "FINISH"
+                with m.Case(Opcode.OPEN, Opcode.CLOSE):
+                    m.next = "MAILBOX"
+                with m.Case(Opcode.APPEND):
+                    m.next = "APPEND"
+                with m.Case(Opcode.ATTEND, Opcode.STEP):
+                    m.next = "ATTEND"
+                with m.Case(Opcode.READ_KV):
+                    m.next = "READ_KV"
+                with m.Case(Opcode.CAPABILITIES):
+                    m.next = "CAPABILITIES"
+                with m.Default():
+                    self.refuse(m, Status.INVALID_OPCODE)
+
+    # What the states of all commands share.
+
+    def refuse(self, m, status):
+        """Ends the command with an error."""
+        m.d.sync += self.status.eq(status)
+        m.next = "FINISH"
+
+    def look_up(self, m, sequence, layer, name, *, ok, refused):
+        """States that fetch the table entry: continue at ``name``, go on to ``ok``."""
+        with m.State(name):
+            m.d.comb += [
+                self.o_sequence.valid.eq(1),
+                self.o_sequence.payload.sequence.eq(sequence),
+                self.o_sequence.payload.layer.eq(layer),
+            ]
+            with m.If(self.o_sequence.ready):
+                m.next = f"{name}_ANSWER"
+        with m.State(f"{name}_ANSWER"):
+            m.d.comb += self.i_sequence.ready.eq(1)
+            with m.If(self.i_sequence.valid):
+                with m.If(self.i_sequence.payload == Status.SUCCESS):
+                    m.next = ok
+                with m.Else():
+                    m.d.sync += self.status.eq(self.i_sequence.payload)
+                    m.next = refused
+
+    def ask_append(self, m, name, *, then, tokens=0, defer=0, flush=0):
+        """States that ask the append path about the head in hand; the answer is in ``info``."""
+        with m.State(name):
+            m.d.comb += [
+                self.o_append.valid.eq(1),
+                self.o_append.payload.head.eq(self.head),
+                self.o_append.payload.tokens.eq(tokens),
+                self.o_append.payload.defer.eq(defer),
+                self.o_append.payload.flush.eq(flush),
+            ]
+            with m.If(self.o_append.ready):
+                m.next = f"{name}_ANSWER"
+        with m.State(f"{name}_ANSWER"):
+            m.d.comb += [self.i_append.ready.eq(1), self.waits.eq(~self.i_append.valid)]
+            with m.If(self.i_append.valid):
+                m.d.sync += self.info.eq(self.i_append.payload)
+                m.next = then
+
+    def load_pointer(self, m, name, *, then):
+        """States that load and check the data pointer; ``bytes`` is set before."""
+        with m.State(name):
+            m.d.comb += self.pointer.start.eq(1)
+            m.next = f"{name}_LOADING"
+        with m.State(f"{name}_LOADING"):
+            with m.If(self.pointer.loaded):
+                with m.If(self.pointer.misaligned):
+                    self.refuse(m, Status.INVALID_PRP_OFFSET)
+                with m.Elif(self.pointer.outside):
+                    self.refuse(m, Status.OUT_OF_WINDOW)
+                with m.Else():
+                    m.next = then
+
+    def read_pieces(self, m):
+        """Lets the pieces of a range go to the host reader."""
+        m.d.comb += [
+            self.reader.i.valid.eq(self.pointer.o.valid),
+            self.reader.i.payload.eq(self.pointer.o.payload),
+            self.pointer.o.ready.eq(self.reader.i.ready),
+        ]

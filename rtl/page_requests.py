@@ -1,0 +1,37 @@
+"""What the walker asks of a channel: a unit of beats from flash, from the tail, or none."""
+
+from amaranth.lib import data, enum
+from amaranth.utils import ceil_log2
+
+from flash_model.array_port import ROW_BITS
+from hls_attention.beats import JOB_BITS, TOKEN_BITS, Format, Kind
+
+__all__ = ["Source", "page_request_layout"]
+
+
+class Source(enum.Enum, shape=2):
+    """Where the data of a page request come from."""
+
+    FLASH = 0      # a page of the channel's NAND
+    TAIL = 1       # the tail in device DRAM
+    NULL = 2       # nothing: the channel has no token in this pass
+    READBACK = 3   # a page of the channel's NAND, for READ_KV instead of the engine
+
+
+def page_request_layout(dies):
+    """One page request of a channel.
+
+    Requests of a channel are served in order; ``last`` ends a pass (see `hls_attention.beats`).
+    """
+    return data.StructLayout({
+        "source": Source,
+        "die": max(1, ceil_log2(dies)),
+        "row": ROW_BITS,
+        "kind": Kind,
+        "format": Format,
+        "job": JOB_BITS,
+        "token": TOKEN_BITS,   # first token
+        "tokens": 12,          # tokens of the unit, 1..group_tokens
+        "beats": 7,            # beats of one token
+        "last": 1,
+    })

@@ -1,0 +1,146 @@
+"""The page source of a channel: page requests in, tagged beats out.
+
+::
+
+    requests --+--> operations --> ChannelController --> words --+
+               +--> units (in order) ---------------------------+--> beats --> engine
+                                          tail words ------------+
+"""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hls_attention.beats import LANES_FP16, beat_layout
+from hls_attention.streams import Queue, SkidBuffer
+
+from .nand.operations import NandOp, operation_layout, read_layout
+from .page_requests import Source, page_request_layout
+
+__all__ = ["PageSource"]
+
+
+class PageSource(wiring.Component):
+    """Serves page requests in order.
+
+    Parameters
+    ----------
+    geometry : flash_model.geometry.Geometry
+    depth : int
+        Requests queued ahead of use.
+
+    Members
+    -------
+    i : In(stream), ``page_request_layout()``
+    o_ops : Out(stream), ``operation_layout()``
+        Page reads for the channel controller.
+    i_words : In(stream), ``read_layout()``
+        Their data, in order.
+    i_tail : In(stream), 64 bits
+    o : Out(stream), ``beat_layout()``
+    o_readback : Out(stream), 64 bits
+    quiet : Out(1)
+    """
+
+    def __init__(self, geometry, *, depth):
+        self._geometry = geometry
+        self._depth = depth
+        super().__init__({
+            "i": In(stream.Signature(page_request_layout(geometry.dies))),
+            "o_ops": Out(stream.Signature(operation_layout(geometry.dies))),
+            "i_words": In(stream.Signature(read_layout())),
+            "i_tail": In(stream.Signature(64)),
+            "o": Out(stream.Signature(beat_layout())),
+            "o_readback": Out(stream.Signature(64)),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        dies = self._geometry.dies
+        page_words = self._geometry.page_bytes // 8
+        m.submodules.units = units = Queue(page_request_layout(dies), depth=self._depth)
+        m.submodules.ops = ops = Queue(operation_layout(dies), depth=self._depth)
+        m.submodules.beats = beats = SkidBuffer(beat_layout())
+        connect(m, ops.o, flipped(self.o_ops))
+        connect(m, beats.o, flipped(self.o))
+
+        wanted = self.i.payload
+        from_flash = Signal()
+        m.d.comb += [
+            from_flash.eq((wanted.source == Source.FLASH) | (wanted.source == Source.READBACK)),
+            units.i.payload.eq(wanted),
+            ops.i.payload.op.eq(NandOp.READ),
+            ops.i.payload.die.eq(wanted.die),
+            ops.i.payload.row.eq(wanted.row),
+            ops.i.payload.words.eq(page_words),
+            self.i.ready.eq(units.i.ready & ops.i.ready),
+            units.i.valid.eq(self.i.valid & ops.i.ready),
+            ops.i.valid.eq(self.i.valid & units.i.ready & from_flash),
+        ]
+
+        unit = units.o.payload
+        beat = Signal(7)
+        token = Signal(12)
+        last_beat = Signal()
+        last_token = Signal()
+        valid = Signal()
+        moved = Signal()
+        m.d.comb += [
+            last_beat.eq(beat == unit.beats - 1),
+            last_token.eq(token == unit.tokens - 1),
+            beats.i.payload.lanes.eq((1 << LANES_FP16) - 1),
+            beats.i.payload.kind.eq(unit.kind),
+            beats.i.payload.format.eq(unit.format),
+            beats.i.payload.job.eq(unit.job),
+            beats.i.payload.token.eq(unit.token + token),
+            beats.i.payload.first_of_unit.eq(beat == 0),
+            beats.i.payload.last_of_unit.eq(last_beat),
+            beats.i.payload.last_of_page.eq(last_beat & last_token),
+            beats.i.payload.last_of_pass.eq(last_beat & last_token & unit.last),
+            self.o_readback.payload.eq(self.i_words.payload.data),
+        ]
+        with m.If(units.o.valid):
+            with m.Switch(unit.source):
+                with m.Case(Source.FLASH):
+                    m.d.comb += [
+                        beats.i.valid.eq(self.i_words.valid),
+                        beats.i.payload.data.eq(self.i_words.payload.data),
+                        self.i_words.ready.eq(beats.i.ready),
+                        moved.eq(beats.i.valid & beats.i.ready),
+                    ]
+                with m.Case(Source.TAIL):
+                    m.d.comb += [
+                        beats.i.valid.eq(self.i_tail.valid),
+                        beats.i.payload.data.eq(self.i_tail.payload),
+                        self.i_tail.ready.eq(beats.i.ready),
+                        moved.eq(beats.i.valid & beats.i.ready),
+                    ]
+                with m.Case(Source.NULL):
+                    m.d.comb += [
+                        beats.i.valid.eq(1),
+                        beats.i.payload.lanes.eq(0),
+                        beats.i.payload.first_of_unit.eq(1),
+                        beats.i.payload.last_of_unit.eq(1),
+                        beats.i.payload.last_of_page.eq(1),
+                        beats.i.payload.last_of_pass.eq(unit.last),
+                        units.o.ready.eq(beats.i.ready),
+                    ]
+                with m.Case(Source.READBACK):
+                    m.d.comb += [
+                        self.o_readback.valid.eq(self.i_words.valid),
+                        self.i_words.ready.eq(self.o_readback.ready),
+                        moved.eq(self.o_readback.valid & self.o_readback.ready),
+                    ]
+        with m.If(moved):
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(last_beat):
+                m.d.sync += [beat.eq(0), token.eq(token + 1)]
+                with m.If(last_token):
+                    m.d.sync += token.eq(0)
+                    m.d.comb += units.o.ready.eq(1)
+        m.d.comb += self.quiet.eq(
+            ~moved & ~(beats.o.valid & beats.o.ready) & ~(self.i.valid & self.i.ready)
+            & ~(ops.o.valid & ops.o.ready) & ~(units.o.valid & units.o.ready)
+        )
+        return m

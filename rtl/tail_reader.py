@@ -1,0 +1,67 @@
+"""The tail as a page source: words of tokens not yet on flash, from device DRAM to their channel."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from hls_attention.streams import Queue
+
+from .memory import BurstReader
+from .memory_port import MemoryPortSignature
+from .walker import tail_request_layout
+
+__all__ = ["TailReader"]
+
+
+class TailReader(wiring.Component):
+    """Reads tails in request order and hands the words to the channel each request names.
+
+    Members
+    -------
+    i : In(stream), ``tail_request_layout()``
+    o : Out(stream).array(channels), 64 bits
+    read : Out(MemoryPortSignature)
+    word : Out(1)
+        A word leaves (for the counters).
+    quiet : Out(1)
+    """
+
+    def __init__(self, channels):
+        self._channels = channels
+        super().__init__({
+            "i": In(stream.Signature(tail_request_layout(channels))),
+            "o": Out(stream.Signature(64)).array(channels),
+            "read": Out(MemoryPortSignature()),
+            "word": Out(1),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader = reader = BurstReader(depth=128, burst=64)
+        m.submodules.targets = targets = Queue(max(1, ceil_log2(self._channels)), depth=8)
+        connect(m, reader.port, flipped(self.read))
+        m.d.comb += [
+            reader.i.payload.address.eq(self.i.payload.address),
+            reader.i.payload.words.eq(self.i.payload.words),
+            targets.i.payload.eq(self.i.payload.channel),
+            reader.i.valid.eq(self.i.valid & targets.i.ready),
+            targets.i.valid.eq(self.i.valid & reader.i.ready),
+            self.i.ready.eq(reader.i.ready & targets.i.ready),
+        ]
+        for channel, port in enumerate(self.o):
+            m.submodules[f"queue_{channel}"] = queue = Queue(64, depth=32)
+            connect(m, queue.o, flipped(port))
+            m.d.comb += queue.i.payload.eq(reader.o.payload.data)
+            with m.If(targets.o.valid & (targets.o.payload == channel)):
+                m.d.comb += [
+                    queue.i.valid.eq(reader.o.valid),
+                    reader.o.ready.eq(queue.i.ready),
+                ]
+        m.d.comb += [
+            self.word.eq(reader.o.valid & reader.o.ready),
+            targets.o.ready.eq(self.word & reader.o.payload.last),
+            self.quiet.eq(reader.quiet & ~self.word),
+        ]
+        return m

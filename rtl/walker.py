@@ -1,0 +1,213 @@
+"""The map walker: jobs in, page requests out, one stream per channel, well ahead of use.
+
+For each job it walks the head's map twice, for K and for V, and deals the groups to the channels they
+live on; the tail follows as the group after the last. The order of passes is::
+
+    K(0)  K(1) V(0)  K(2) V(1)  ...  K(n-1) V(n-2)  V(n-1)
+
+so that the wait for a job's reference score is covered by the next job's K pass.
+"""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from hls_attention.beats import JOB_BITS, Format, Kind
+from hls_attention.streams import Queue
+
+from .memory import WORDS_BITS, BurstReader
+from .memory_port import ADDRESS_BITS, MemoryPortSignature
+from .page_requests import Source, page_request_layout
+from .tables import MAP_ENTRY
+
+__all__ = ["Walker", "walk_layout", "tail_request_layout"]
+
+
+def walk_layout():
+    """One job for the walker, or the end of a list of jobs, or one page to be read back."""
+    return data.StructLayout({
+        "end": 1,              # no job follows: finish what is open
+        "readback": 1,         # one page of ``kind``, group ``groups``
+        "kind": Kind,
+        "tag": JOB_BITS,
+        "format": Format,
+        "beats": 7,
+        "index": 24,           # layer * kv_heads + head
+        "map": ADDRESS_BITS,
+        "tail": ADDRESS_BITS,
+        "groups": 24,          # full groups on flash
+        "group_tokens": 12,
+        "tail_tokens": 12,
+    })
+
+
+def tail_request_layout(channels):
+    """Tail words for a channel."""
+    return data.StructLayout({
+        "address": ADDRESS_BITS,
+        "words": WORDS_BITS,
+        "channel": max(1, ceil_log2(channels)),
+    })
+
+
+class Walker(wiring.Component):
+    """Turns jobs into page requests.
+
+    Parameters
+    ----------
+    geometry : flash_model.geometry.Geometry
+
+    Members
+    -------
+    i : In(stream), ``walk_layout()``
+    o : Out(stream).array(channels), ``page_request_layout()``
+    o_tail : Out(stream), ``tail_request_layout()``
+    read : Out(MemoryPortSignature)
+        Device DRAM.
+    quiet : Out(1)
+    """
+
+    def __init__(self, geometry):
+        self._geometry = geometry
+        super().__init__({
+            "i": In(stream.Signature(walk_layout())),
+            "o": Out(stream.Signature(page_request_layout(geometry.dies))).array(geometry.channels),
+            "o_tail": Out(stream.Signature(tail_request_layout(geometry.channels))),
+            "read": Out(MemoryPortSignature()),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        channels = self._geometry.channels
+        page_bytes = self._geometry.page_bytes
+        channel_bits = max(1, ceil_log2(channels))
+        m.submodules.entries = entries = BurstReader(depth=64, burst=32)
+        connect(m, entries.port, flipped(self.read))
+
+        m.submodules.jobs = jobs = Queue(walk_layout(), depth=4)
+        connect(m, flipped(self.i), jobs.i)
+
+        job = Signal(walk_layout())       # the job of this pass
+        previous = Signal(walk_layout())  # the job whose V pass is still to come
+        owed = Signal()                   # previous is valid
+        kind = Signal(Kind)
+        group = Signal(24)
+        total = Signal(24)
+        span = Signal(24)
+        channel = Signal(channel_bits)
+
+        request = Signal(page_request_layout(self._geometry.dies))
+        entry = MAP_ENTRY.struct(entries.o.payload.data)
+        on_flash = Signal()
+        on_tail = Signal()
+        k_kind = Signal()
+        m.d.comb += [
+            k_kind.eq(kind == Kind.K),
+            on_flash.eq((group < job.groups) | job.readback),
+            on_tail.eq((group == job.groups) & (job.tail_tokens != 0) & ~job.readback),
+            request.source.eq(Mux(on_flash, Mux(job.readback, Source.READBACK, Source.FLASH),
+                                  Mux(on_tail, Source.TAIL, Source.NULL))),
+            request.die.eq(Mux(k_kind, entry.k_die, entry.v_die)),
+            request.row.eq(Mux(k_kind, entry.k_row, entry.v_row)),
+            request.kind.eq(kind),
+            request.format.eq(job.format),
+            request.job.eq(job.tag),
+            request.token.eq(group * job.group_tokens),
+            request.tokens.eq(Mux(on_flash, job.group_tokens, job.tail_tokens)),
+            request.beats.eq(job.beats),
+            request.last.eq(group + channels >= span),
+            self.o_tail.payload.address.eq(job.tail + Mux(k_kind, 0, page_bytes)),
+            self.o_tail.payload.words.eq(job.tail_tokens * job.beats),
+            self.o_tail.payload.channel.eq(channel),
+        ]
+        offered = Signal()
+        taken = Signal()
+        for index, port in enumerate(self.o):
+            chosen = Signal(name=f"chosen_{index}")
+            m.d.comb += [
+                chosen.eq(channel == index if channels > 1 else 1),
+                port.payload.eq(request),
+                port.valid.eq(offered & chosen),
+            ]
+            with m.If(chosen):
+                m.d.comb += taken.eq(offered & port.ready)
+
+        waits = Signal()
+        m.d.comb += self.quiet.eq(waits & entries.quiet)
+        readback_channel = Signal(24)
+        with m.FSM(name="state"):
+            with m.State("NEXT"):
+                m.d.comb += waits.eq(~jobs.o.valid)
+                with m.If(jobs.o.valid):
+                    with m.If(jobs.o.payload.end & owed):
+                        m.d.sync += [job.eq(previous), kind.eq(Kind.V), owed.eq(0)]
+                        m.next = "START"
+                    with m.Else():
+                        m.d.comb += jobs.o.ready.eq(1)
+                        with m.If(~jobs.o.payload.end):
+                            m.d.sync += [
+                                job.eq(jobs.o.payload),
+                                kind.eq(Mux(jobs.o.payload.readback, jobs.o.payload.kind, Kind.K)),
+                            ]
+                            m.next = "START"
+            with m.State("START"):
+                m.d.sync += [
+                    total.eq(job.groups + (job.tail_tokens != 0)),
+                    group.eq(Mux(job.readback, job.groups, 0)),
+                    readback_channel.eq(job.index + Mux(job.readback, job.groups, 0)),
+                ]
+                m.next = "ASK"
+            with m.State("ASK"):
+                m.d.sync += [
+                    span.eq(Mux(total > channels, total, channels)),
+                    channel.eq(readback_channel[:channel_bits] if channels > 1 else 0),
+                ]
+                with m.If(job.readback | (job.groups != 0)):
+                    m.d.comb += [
+                        entries.i.valid.eq(1),
+                        entries.i.payload.address.eq(
+                            job.map + Mux(job.readback, job.groups << 3, 0)),
+                        entries.i.payload.words.eq(Mux(job.readback, 1, job.groups)),
+                    ]
+                    with m.If(entries.i.ready):
+                        m.next = "DEAL"
+                with m.Else():
+                    m.next = "DEAL"
+            with m.State("DEAL"):
+                m.d.comb += [
+                    offered.eq(~on_flash | entries.o.valid),
+                    waits.eq(offered & ~taken),
+                    entries.o.ready.eq(on_flash & taken),
+                ]
+                with m.If(taken):
+                    with m.If(on_tail):
+                        m.next = "TAIL"
+                    with m.Elif(job.readback):
+                        m.next = "NEXT"
+                    with m.Else():
+                        self._advance(m, group, channel, span)
+            with m.State("TAIL"):
+                m.d.comb += [self.o_tail.valid.eq(1), waits.eq(~self.o_tail.ready)]
+                with m.If(self.o_tail.ready):
+                    self._advance(m, group, channel, span)
+            with m.State("TURN"):
+                # After K(n): V(n-1), if one is owed; after V(n-1): on with the next job.
+                with m.If(kind == Kind.K):
+                    m.d.sync += [previous.eq(job), owed.eq(1)]
+                    with m.If(owed):
+                        m.d.sync += [job.eq(previous), kind.eq(Kind.V)]
+                        m.next = "START"
+                    with m.Else():
+                        m.next = "NEXT"
+                with m.Else():
+                    m.next = "NEXT"
+        return m
+
+    def _advance(self, m, group, channel, span):
+        m.d.sync += [group.eq(group + 1), channel.eq(channel + 1)]
+        with m.If(group + 1 == span):
+            m.next = "TURN"
+        with m.Else():
+            m.next = "DEAL"
