@@ -73,7 +73,7 @@ def test_program_read_erase(bench, stalls):
            for n, (die, row) in enumerate(pages)]
     b.run(ops, [w for page in pages for w in b.words(data[page])])
     assert sorted(d.tag for d in b.done) == list(range(10, 22))
-    assert all(d.op.value == NandOp.PROGRAM and not d.failed and d.status == 0xE0 for d in b.done)
+    assert all(d.op == NandOp.PROGRAM and not d.failed and d.status == 0xE0 for d in b.done)
     assert all(b.array.page(0, *page).tobytes() == data[page] for page in pages)
 
     b2 = bench(dies=4, stalls=stalls, seed=4)
@@ -111,7 +111,7 @@ def test_status_id_reset(bench):
     ])
     assert b.reads[:2] == [b.words(JEDEC_ID), b.words(b"ONFI\0\0\0\0")]
     assert b.reads[2:] == [b.words(contents[0, 5])]
-    answers = [(d.op.value, d.die, d.tag, d.status, d.failed) for d in b.done]
+    answers = [(d.op, d.die, d.tag, d.status, d.failed) for d in b.done]
     assert answers == [
         (NandOp.RESET, 0, 1, 0xE0, 0), (NandOp.STATUS, 0, 2, 0x80, 0), (NandOp.STATUS, 1, 3, 0xE0, 0),
         (NandOp.ERASE, 1, 4, 0xE1, 1),
@@ -152,7 +152,7 @@ def test_skipping_changes_no_count(bench, dies, depth, stalls, rate):
         assert b.reads == expected
         runs.append(b)
     plain, skipped = runs
-    assert [d.tag for d in plain.done].sort() == [d.tag for d in skipped.done].sort()
+    assert sorted(d.tag for d in plain.done) == sorted(d.tag for d in skipped.done)
     assert skipped.steps < plain.steps
     if not stalls:
         assert plain.clock == skipped.clock
