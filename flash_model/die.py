@@ -112,7 +112,7 @@ class Die(wiring.Component):
         Chip enable; all of the following inputs but ``skip`` count only with it.
     cycle, strobe : In
         Bus symbol and the clock in which it takes effect.
-    byte : In(8)
+    symbol : In(8)
         Command or address byte.
     skip : In(32)
         The busy time advances by ``skip + 1`` in this clock (0 in normal operation). Not above
@@ -141,7 +141,7 @@ class Die(wiring.Component):
             "selected": In(1),
             "cycle": In(BusCycle),
             "strobe": In(1),
-            "byte": In(8),
+            "symbol": In(8),
             "skip": In(32),
             "ready": Out(1, init=1),
             "remaining": Out(32),
@@ -165,7 +165,7 @@ class Die(wiring.Component):
         count = Signal(3)           # address cycles taken
         address = Signal(40)        # the last five address bytes, newest on top
         word = Signal(13)           # column in words
-        output = Signal(_Output)
+        shows = Signal(_Output)
         failed = Signal()
 
         # The top three bytes are the row after five cycles (read, program) and after three (erase).
@@ -189,15 +189,15 @@ class Die(wiring.Component):
         with m.If(here):
             with m.Switch(self.cycle):
                 with m.Case(BusCycle.COMMAND):
-                    self._command(m, timer, busy, opened, count, address, word, output, failed, row_exists)
+                    self._command(m, timer, busy, opened, count, address, word, shows, failed, row_exists)
                 with m.Case(BusCycle.ADDRESS):
                     with m.If(opened != _Open.NONE):
-                        m.d.sync += [address.eq(Cat(address[8:], self.byte)), count.eq(count + 1)]
+                        m.d.sync += [address.eq(Cat(address[8:], self.symbol)), count.eq(count + 1)]
                     with m.If((opened == _Open.ID) & (count == 0)):
-                        with m.If(self.byte == 0x20):
-                            m.d.sync += output.eq(_Output.ONFI)
+                        with m.If(self.symbol == 0x20):
+                            m.d.sync += shows.eq(_Output.ONFI)
                         with m.Else():
-                            m.d.sync += output.eq(_Output.JEDEC)
+                            m.d.sync += shows.eq(_Output.JEDEC)
                     with m.If(((opened == _Open.READ) | (opened == _Open.PROGRAM)) & (count == 4)):
                         m.d.sync += word.eq(address[8:24] >> 3)
                 with m.Case(BusCycle.WRITE):
@@ -205,13 +205,13 @@ class Die(wiring.Component):
                         m.d.comb += self.reg_write.eq(1)
                         m.d.sync += word.eq(word + 1)
                 with m.Case(BusCycle.READ):
-                    with m.If((output == _Output.PAGE) & self.ready & in_page):
+                    with m.If((shows == _Output.PAGE) & self.ready & in_page):
                         m.d.comb += self.reg_read.eq(1)
                         m.d.sync += word.eq(word + 1)
 
         status = Cat(failed, 0, 0, 0, 0, self.ready, self.ready, 1)
-        m.d.comb += self.answers.eq(output != _Output.PAGE)
-        with m.Switch(output):
+        m.d.comb += self.answers.eq(shows != _Output.PAGE)
+        with m.Switch(shows):
             with m.Case(_Output.STATUS):
                 m.d.comb += self.answer.eq(status.replicate(8))
             with m.Case(_Output.JEDEC):
@@ -220,7 +220,7 @@ class Die(wiring.Component):
                 m.d.comb += self.answer.eq(int.from_bytes(ONFI_ID, "little"))
         return m
 
-    def _command(self, m, timer, busy, opened, count, address, word, output, failed, row_exists):
+    def _command(self, m, timer, busy, opened, count, address, word, shows, failed, row_exists):
         """What a command byte does."""
         def confirms(kind, cycles_wanted):
             return (opened == kind) & (count == cycles_wanted)
@@ -228,16 +228,16 @@ class Die(wiring.Component):
         def opens(kind):
             return [opened.eq(kind), count.eq(0)]
 
-        with m.If(self.byte == Command.RESET):
-            m.d.sync += [opened.eq(_Open.NONE), output.eq(_Output.PAGE), failed.eq(0),
+        with m.If(self.symbol == Command.RESET):
+            m.d.sync += [opened.eq(_Open.NONE), shows.eq(_Output.PAGE), failed.eq(0),
                          timer.eq(busy["reset"])]
-        with m.Elif(self.byte == Command.READ_STATUS):
-            m.d.sync += output.eq(_Output.STATUS)
+        with m.Elif(self.symbol == Command.READ_STATUS):
+            m.d.sync += shows.eq(_Output.STATUS)
         with m.Elif(self.ready):
             m.d.sync += opened.eq(_Open.NONE)
-            with m.Switch(self.byte):
+            with m.Switch(self.symbol):
                 with m.Case(Command.READ):
-                    m.d.sync += [opens(_Open.READ), output.eq(_Output.PAGE)]
+                    m.d.sync += [opens(_Open.READ), shows.eq(_Output.PAGE)]
                 with m.Case(Command.READ_CONFIRM):
                     with m.If(confirms(_Open.READ, 5)):
                         m.d.comb += [self.op_valid.eq(row_exists), self.op.eq(ArrayOp.READ)]
@@ -246,7 +246,7 @@ class Die(wiring.Component):
                     m.d.sync += opens(_Open.COLUMN)
                 with m.Case(Command.CHANGE_READ_COLUMN_CONFIRM):
                     with m.If(confirms(_Open.COLUMN, 2)):
-                        m.d.sync += [word.eq(address[24:] >> 3), output.eq(_Output.PAGE)]
+                        m.d.sync += [word.eq(address[24:] >> 3), shows.eq(_Output.PAGE)]
                 with m.Case(Command.PROGRAM):
                     m.d.comb += [self.op_valid.eq(1), self.op.eq(ArrayOp.CLEAR)]
                     m.d.sync += opens(_Open.PROGRAM)

@@ -74,7 +74,7 @@ class ChannelDies(wiring.Component):
                 die.selected.eq(phy.die == index),
                 die.cycle.eq(phy.cycle),
                 die.strobe.eq(phy.strobe),
-                die.byte.eq(phy.w_data[:8]),
+                die.symbol.eq(phy.w_data[:8]),
                 die.skip.eq(self.skip),
                 phy.ready[index].eq(die.ready),
             ]

@@ -103,7 +103,7 @@ class Bus(wiring.Component):
         m = Module()
         kind = Signal(StepKind)
         busy = Signal()
-        byte = Signal(8)
+        symbol = Signal(8)
         confirm = Signal()
         left = Signal(ARGUMENT_BITS)  # clocks or words still to go
         turnaround = Signal(range(self._t_rhw + 1))
@@ -141,7 +141,7 @@ class Bus(wiring.Component):
         # Cycle has the values of StepKind, a wait is an idle bus.
         m.d.comb += [
             self.cycle.eq(Mux(busy, Value.cast(kind), 0)),
-            self.word.eq(Mux(is_write, self.w_data.payload, byte)),
+            self.word.eq(Mux(is_write, self.w_data.payload, symbol)),
             self.w_data.ready.eq(is_write & due),
             self.confirmed.eq(busy & confirm & self.strobe),
         ]
@@ -171,7 +171,7 @@ class Bus(wiring.Component):
                 busy.eq(1),
                 kind.eq(step.kind),
                 confirm.eq(step.confirm),
-                byte.eq(step.argument[:8]),
+                symbol.eq(step.argument[:8]),
                 left.eq(step.argument),
                 paid.eq(0),
             ]
