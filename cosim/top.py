@@ -40,7 +40,7 @@ class SimTop(wiring.Component):
     def __init__(self, config):
         self._config = config
         super().__init__({
-            "csr": Out(ControlBusSignature().flip()),
+            "csr": Out(ControlBusSignature()),
             "host": Out(MemoryPortSignature()),
             "dram": Out(MemoryPortSignature()),
             "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
@@ -50,6 +50,9 @@ class SimTop(wiring.Component):
             "next_event": Out(32),
             "skip": In(32),
         })
+
+    def _dies(self):
+        return ChannelDies(self._config.flash, self._config.clock_hz, wrap=Shared)
 
     def elaborate(self, platform):
         m = Module()
@@ -63,7 +66,7 @@ class SimTop(wiring.Component):
         ]
         soonest = 0xFFFF_FFFF
         for index in range(config.channels):
-            dies = Shared("channel_dies", lambda: ChannelDies(config.flash, config.clock_hz))
+            dies = Shared("channel_dies", self._dies)
             m.submodules[f"dies_{index}"] = dies
             connect(m, drive.phy[index], dies.phy)
             connect(m, dies.array, flipped(self.array[index]))

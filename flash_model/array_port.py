@@ -46,3 +46,6 @@ class ArrayPortSignature(wiring.Signature):
             "reg_w_data": Out(64),
             "reg_r_data": In(64),
         })
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.members == other.members

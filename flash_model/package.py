@@ -25,6 +25,9 @@ class _BusSignature(wiring.Signature):
             "ready": In(dies),
         })
 
+    def __eq__(self, other):
+        return type(self) is type(other) and self.members == other.members
+
 
 class ChannelDies(wiring.Component):
     """The dies of one channel. Read data come one clock after their strobe.

@@ -154,7 +154,6 @@ class AppendPath(wiring.Component):
         scanned = Signal()
         with m.If(scanned):
             self._scan(m, head, kind)
-        chunk_done = Signal()
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & reader.quiet)
 
@@ -216,12 +215,12 @@ class AppendPath(wiring.Component):
                 with m.If(writer.done.valid):
                     with m.If(fills & request.defer):
                         m.d.sync += due.eq(1)
-                        m.d.comb += chunk_done.eq(1)
+                        m.next = "CHUNK_DONE"
                     with m.Elif(fills):
                         m.d.sync += flushing.eq(1)
                         m.next = "ALLOCATE"
                     with m.Else():
-                        m.d.comb += chunk_done.eq(1)
+                        m.next = "CHUNK_DONE"
             with m.State("ALLOCATE"):
                 m.d.comb += [
                     self.page.ready.eq(1),
@@ -286,7 +285,7 @@ class AppendPath(wiring.Component):
                     writer.done.ready.eq(1),
                 ]
                 with m.If(writer.done.valid):
-                    m.d.comb += chunk_done.eq(1)
+                    m.next = "CHUNK_DONE"
             with m.State("WRITE_HEAD"):
                 m.d.comb += [
                     writer.i.valid.eq(1), writer.i.payload.words.eq(HEAD.words),
@@ -312,7 +311,7 @@ class AppendPath(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "IDLE"
 
-            with m.If(chunk_done):
+            with m.State("CHUNK_DONE"):
                 with m.If(~request.flush & (left != take)):
                     m.d.sync += [at.eq(at + take), left.eq(left - take)]
                     m.next = "CHUNK"

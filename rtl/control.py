@@ -23,6 +23,9 @@ class ControlBusSignature(wiring.Signature):
             "addr": In(16), "w_data": In(32), "w_en": In(1), "r_en": In(1), "r_data": Out(32),
         })
 
+    def __eq__(self, other):
+        return type(self) is type(other) and self.members == other.members
+
 
 class Control(wiring.Component):
     """Register file.
@@ -49,7 +52,7 @@ class Control(wiring.Component):
         self._geometry = geometry
         dies = geometry.dies
         super().__init__({
-            "csr": Out(ControlBusSignature().flip()),
+            "csr": Out(ControlBusSignature()),
             "enable": Out(1),
             "sq_base": Out(ADDRESS_BITS), "cq_base": Out(ADDRESS_BITS),
             "window_base": Out(ADDRESS_BITS), "window_end": Out(ADDRESS_BITS),

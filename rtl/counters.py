@@ -5,7 +5,7 @@ active. Each channel has a partition of its own (`Activity`). Simulation may let
 pass at once; time counters advance by ``skip + 1``.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,7 +73,7 @@ class Counters(wiring.Component):
             "data": any_of[Activity.DATA], "command": any_of[Activity.COMMAND],
             "engine": self.engine, "arrays": any_of[Activity.WAITING], "dma": self.dma,
         }
-        earlier = 0
+        earlier = Const(0)
         for name in BREAKDOWN:
             count = Signal(64, name=f"count_time_{name}")
             mine = (active[name] if name in active else 1) & ~earlier

@@ -81,7 +81,7 @@ class Drive(wiring.Component):
     def __init__(self, config):
         self._config = config
         super().__init__({
-            "csr": Out(ControlBusSignature().flip()),
+            "csr": Out(ControlBusSignature()),
             "host": Out(MemoryPortSignature()),
             "dram": Out(MemoryPortSignature()),
             "phy": Out(PhySignature(config.dies)).array(config.channels),

@@ -15,7 +15,7 @@ def attend_states(m, x):
     The states from FLUSH_JOB on run after the completion: they put groups that became full in a STEP
     onto flash, and end at IDLE.
     """
-    step = Signal(name="attend_is_step")
+    step = x.sqe.opcode == Opcode.STEP
     moved_in = Signal(20, name="attend_words_in")
     at = Signal(32, name="attend_entry_word")
     word = Signal(3, name="attend_word")
@@ -33,12 +33,7 @@ def attend_states(m, x):
     buffer = x.buffer
     attend = x.attend
     job = x.job
-    in_words = Signal(20, name="attend_command_words")
-
-    m.d.comb += [
-        step.eq(x.sqe.opcode == Opcode.STEP),
-        in_words.eq(attend.bytes >> 3),
-    ]
+    in_words = attend.bytes[3:23]
 
     def fail(status):
         m.d.sync += x.status.eq(status)

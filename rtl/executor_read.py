@@ -33,10 +33,6 @@ def read_states(m, x):
     sent = Signal(20, name="read_sent")
     page = capability_page(x.config)
     capability_word = Signal(64)
-    with m.Switch(sent):
-        for index in range(CAPABILITY.words):
-            with m.Case(index):
-                m.d.comb += capability_word.eq(int.from_bytes(page[8 * index:8 * index + 8], "little"))
 
     with m.State("CAPABILITIES"):
         m.d.sync += [
@@ -118,6 +114,11 @@ def read_states(m, x):
             m.next = "READ_WORDS"
     with m.State("READ_WORDS"):
         target = x.writer.i_data
+        with m.Switch(sent):
+            for index in range(CAPABILITY.words):
+                with m.Case(index):
+                    m.d.comb += capability_word.eq(
+                        int.from_bytes(page[8 * index:8 * index + 8], "little"))
         with m.If(constant):
             m.d.comb += [target.valid.eq(piece != 0), target.payload.eq(capability_word)]
         with m.Elif(on_flash):

@@ -33,3 +33,6 @@ class MemoryPortSignature(wiring.Signature):
             "w": Out(stream.Signature(data.StructLayout({"data": 64, "strobe": 8, "last": 1}))),
             "b": In(stream.Signature(data.StructLayout({"error": 1}))),
         })
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.members == other.members

@@ -42,3 +42,6 @@ class PhySignature(wiring.Signature):
             "r_data": In(64),
             "ready": In(dies),                    # R/B#, one per die, 1 = ready
         })
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.members == other.members
