@@ -68,7 +68,9 @@ class FloatFormat:
         field = (word >> self.fraction_bits) & self.top_field
         fraction = word & ((1 << self.fraction_bits) - 1)
         magnitude = fraction | ((field > 0).astype(np.int64) << self.fraction_bits)
-        significand = np.where(word >> (self.exponent_bits + self.fraction_bits), -magnitude, magnitude)
+        significand = np.where(
+            word >> (self.exponent_bits + self.fraction_bits), -magnitude, magnitude
+        )
         exponent = np.minimum(np.maximum(field, 1) - 1, self.top_exponent)
         return significand, exponent, field != self.top_field
 

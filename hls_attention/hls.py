@@ -46,14 +46,20 @@ class Kernel:
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
         ports = {name: Value("input", (), name, type) for name, type in self.inputs.items()}
-        results = {name: value if isinstance(value, Value) else const(value)
-                   for name, value in function(**ports).items()}
+        results = {
+            name: value if isinstance(value, Value) else const(value)
+            for name, value in function(**ports).items()
+        }
         if results.keys() != self.outputs.keys():
-            raise ValueError(f"kernel {self.name} returns {sorted(results)}, declared are {sorted(self.outputs)}")
+            raise ValueError(
+                f"kernel {self.name} returns {sorted(results)}, declared are {sorted(self.outputs)}"
+            )
         for name, value in results.items():
             if not self.outputs[name].contains(value.type):
-                raise OverflowError(f"output {name} of kernel {self.name} takes {value.lo}..{value.hi}, beyond its "
-                                    f"type's {self.outputs[name].lo}..{self.outputs[name].hi}")
+                raise OverflowError(
+                    f"output {name} of kernel {self.name} takes {value.lo}..{value.hi}, beyond its "
+                    f"type's {self.outputs[name].lo}..{self.outputs[name].hi}"
+                )
         self.nodes, self.results = _linearise(ports.values(), results)
         self._program, self._result_slots = _program(self.nodes, self.results)
 
@@ -75,15 +81,23 @@ class Kernel:
         for slot, (name, type) in enumerate(self.inputs.items()):
             array = np.asarray(inputs[name], dtype=np.int64)
             if array.size and not (type.lo <= array.min() and array.max() <= type.hi):
-                raise OverflowError(f"input {name} of kernel {self.name} must be in {type.lo}..{type.hi}, "
-                                    f"got {array.min()}..{array.max()}")
+                raise OverflowError(
+                    f"input {name} of kernel {self.name} must be in {type.lo}..{type.hi}, "
+                    f"got {array.min()}..{array.max()}"
+                )
             slots[slot] = array
         for slot, node, operands, last_uses in self._program:
-            slots[slot] = node.param if node.op == "const" else \
-                OPERATORS[node.op].numpy(node.param, *(slots[operand] for operand in operands))
+            slots[slot] = (
+                node.param
+                if node.op == "const"
+                else OPERATORS[node.op].numpy(node.param, *(slots[operand] for operand in operands))
+            )
             for operand in last_uses:
                 del slots[operand]
-        return {name: np.asarray(slots[slot], dtype=np.int64) for name, slot in self._result_slots.items()}
+        return {
+            name: np.asarray(slots[slot], dtype=np.int64)
+            for name, slot in self._result_slots.items()
+        }
 
     def schedule(self, clock_hz):
         """The kernel cut into pipeline stages for a clock; see `Schedule`."""

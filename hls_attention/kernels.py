@@ -17,10 +17,30 @@ Bounds: heads of at most `MAX_HEAD_DIM` elements, passes of at most `MAX_TOKENS`
 
 from hls_attention.formats import FP16
 from hls_attention.hls import kernel
-from hls_attention.values import (absolute, bits, clamp, concat, conditional_negate, lookup, maximum, minimum, mux,
-                                  round_shift, shift_to_top, signed)
+from hls_attention.values import (
+    absolute,
+    bits,
+    clamp,
+    concat,
+    conditional_negate,
+    lookup,
+    maximum,
+    minimum,
+    mux,
+    round_shift,
+    shift_to_top,
+    signed,
+)
 
-__all__ = ["MAX_HEAD_DIM", "MAX_TOKENS", "normalise", "product", "quantise_query", "score", "weight"]
+__all__ = [
+    "MAX_HEAD_DIM",
+    "MAX_TOKENS",
+    "normalise",
+    "product",
+    "quantise_query",
+    "score",
+    "weight",
+]
 
 MAX_HEAD_DIM = 256
 MAX_TOKENS = 65_535
@@ -71,11 +91,19 @@ def quantise_query(x, q_exp):
     q_exp : largest exponent of the head; not less than that of x.
     """
     sig, e = decode(x)
-    return {"qi": round_shift(sig << QUERY_BITS, clamp(q_exp - e, 0, 31))}
+    return {"qi": round_shift(sig << QUERY_BITS, q_exp - e)}
 
 
-@kernel(inputs={"a": signed(25), "x": bits(16), "block_exp": bits(5), "drop": bits(7), "pass_v": bits(1)},
-        outputs={"p": signed(48)})
+@kernel(
+    inputs={
+        "a": signed(25),
+        "x": bits(16),
+        "block_exp": bits(5),
+        "drop": bits(7),
+        "pass_v": bits(1),
+    },
+    outputs={"p": signed(48)},
+)
 def product(a, x, block_exp, drop, pass_v):
     """One product, aligned to its block: the multiplier that serves both passes.
 
@@ -94,12 +122,22 @@ def product(a, x, block_exp, drop, pass_v):
     """
     sig, e = decode(x)
     exact = a * sig
-    raised = mux(pass_v, exact << V_GUARD_BITS, exact << K_GUARD_BITS).known(-_MOST_PRODUCT, _MOST_PRODUCT)
-    return {"p": round_shift(raised, clamp(block_exp - e + drop, 0, raised.width))}
+    raised = mux(pass_v, exact << V_GUARD_BITS, exact << K_GUARD_BITS).known(
+        -_MOST_PRODUCT, _MOST_PRODUCT
+    )
+    return {"p": round_shift(raised, block_exp - e + drop)}
 
 
-@kernel(inputs={"acc": signed(64), "scale_mant": bits(26), "scale_exp": signed(6), "q_exp": bits(5), "k_exp": bits(5)},
-        outputs={"s": signed(32), "saturated": bits(1)})
+@kernel(
+    inputs={
+        "acc": signed(64),
+        "scale_mant": bits(26),
+        "scale_exp": signed(6),
+        "q_exp": bits(5),
+        "k_exp": bits(5),
+    },
+    outputs={"s": signed(32), "saturated": bits(1)},
+)
 def score(acc, scale_mant, scale_exp, q_exp, k_exp):
     """A score in units of log2, 16 fraction bits, from the exact sum of a head's products.
 
@@ -117,10 +155,10 @@ def score(acc, scale_mant, scale_exp, q_exp, k_exp):
     width, kept = 55, 35
     magnitude = absolute(acc.known(-(1 << width - 1), 1 << width - 1))
     top, zeros = shift_to_top(magnitude, width)
-    scaled = round_shift(top, width - kept) * scale_mant       # at least 2**59, or 0: acc is 0
-    least = 27                                                 # at or below this shift any score saturates
+    scaled = round_shift(top, width - kept) * scale_mant  # at least 2**59, or 0: acc is 0
+    least = 27  # at or below this shift any score saturates
     places = zeros - (q_exp + k_exp + scale_exp) + (72 + SCALE_BITS - SCORE_BITS - (width - kept))
-    rounded = round_shift(scaled >> least, clamp(places, least, 63) - least)
+    rounded = round_shift(scaled >> least, places - least)
     most = (1 << 31) - 1
     return {"s": conditional_negate(acc < 0, minimum(rounded, most)), "saturated": rounded > most}
 
@@ -130,7 +168,10 @@ _EXP2_BITS = 24
 _EXP2 = [round(2 ** (_EXP2_BITS - i / (1 << _EXP2_STEPS))) for i in range((1 << _EXP2_STEPS) + 1)]
 
 
-@kernel(inputs={"s": signed(32), "m": signed(17)}, outputs={"mant": bits(17), "drop": bits(7), "term": bits(47)})
+@kernel(
+    inputs={"s": signed(32), "m": signed(17)},
+    outputs={"mant": bits(17), "drop": bits(7), "term": bits(47)},
+)
 def weight(s, m):
     """The weight 2**(s - m) of a token and its share of the sum of weights.
 
@@ -145,13 +186,18 @@ def weight(s, m):
     m : the pass's reference, ceil(max s).
     """
     distance = ((m << SCORE_BITS) - s).known(0, (1 << 33) - 1)
-    drop = clamp(distance >> SCORE_BITS, 0, 127)
-    step, within = distance[SCORE_BITS - _EXP2_STEPS:SCORE_BITS], distance[0:SCORE_BITS - _EXP2_STEPS]
+    drop = minimum(distance >> SCORE_BITS, 127)
+    step, within = (
+        distance[SCORE_BITS - _EXP2_STEPS : SCORE_BITS],
+        distance[0 : SCORE_BITS - _EXP2_STEPS],
+    )
     start = lookup(step, _EXP2[:-1])
     fall = lookup(step, [a - b for a, b in zip(_EXP2, _EXP2[1:], strict=False)])
     exact = (start << SCORE_BITS - _EXP2_STEPS) - fall * within
-    mant = round_shift(exact, SCORE_BITS - _EXP2_STEPS + _EXP2_BITS - WEIGHT_BITS).known(0, 1 << WEIGHT_BITS)
-    term = round_shift(mant << TERM_BITS, clamp(drop, 0, WEIGHT_BITS + TERM_BITS + 1))
+    mant = round_shift(exact, SCORE_BITS - _EXP2_STEPS + _EXP2_BITS - WEIGHT_BITS).known(
+        0, 1 << WEIGHT_BITS
+    )
+    term = round_shift(mant << TERM_BITS, drop)
     return {"mant": mant, "drop": drop, "term": term}
 
 
@@ -171,7 +217,9 @@ def normalise(o, l, v_exp):  # noqa: E741
     width, fraction = 62, FP16.fraction_bits + 2
     dividend, o_zeros = shift_to_top(absolute(o.known(-_MOST_SUM, _MOST_SUM)), width)
     divisor, l_zeros = shift_to_top(l.known(1, _MOST_SUM), width)
-    exponent = l_zeros - o_zeros + v_exp + (TERM_BITS - V_GUARD_BITS - 24)  # of the quotient's integer bit
+    exponent = (
+        l_zeros - o_zeros + v_exp + (TERM_BITS - V_GUARD_BITS - 24)
+    )  # of the quotient's integer bit
 
     # Restoring division of two numbers in [1, 2): one integer bit, then the fraction.
     remainder, quotient = dividend, None
@@ -185,10 +233,10 @@ def normalise(o, l, v_exp):  # noqa: E741
     top = quotient[fraction + 1]
 
     # Cut below the last place: of 11 significant bits, or of 2**-24 where that is higher.
-    field = exponent + top + (FP16.bias - 1)                    # exponent field, below 1 for subnormals
+    field = exponent + top + (FP16.bias - 1)  # exponent field, below 1 for subnormals
     cut = clamp(maximum(top + 1, (FP16.unit + fraction) - exponent), 1, fraction + 2)
-    aligned = (quotient << fraction + 2) >> cut                 # last place at bit fraction + 3, none lost
-    mantissa, half, below = aligned[fraction + 3:], aligned[fraction + 2], aligned[:fraction + 2]
+    aligned = (quotient << fraction + 2) >> cut  # last place at bit fraction + 3, none lost
+    mantissa, half, below = aligned[fraction + 3 :], aligned[fraction + 2], aligned[: fraction + 2]
     even = mantissa + (half & ((below != 0) | mantissa[0]))
     finite = (clamp(field - 1, 0, FP16.top_field) << FP16.fraction_bits) + even
     magnitude = minimum(finite, FP16.top_field << FP16.fraction_bits)

@@ -78,8 +78,10 @@ def _check_claim(bounds, value):
     lo, hi = bounds
     value = np.asarray(value)
     if value.size and not (lo <= value.min() and value.max() <= hi):
-        raise OverflowError(f"a value in {value.min()}..{value.max()} breaks the kernel's claim {lo}..{hi}; "
-                            f"see the bounds on the inputs in its docstring")
+        raise OverflowError(
+            f"a value in {value.min()}..{value.max()} breaks the kernel's claim {lo}..{hi}; "
+            f"see the bounds on the inputs in its docstring"
+        )
     return value
 
 
@@ -94,21 +96,46 @@ OPERATORS = {
     "shl": Operator(lambda k, a: a << k, lambda k, a: a.shift_left(k)),
     "shr": Operator(lambda k, a: a >> k, lambda k, a: a.shift_right(k)),
     # One step of a variable shift: by 0..7 times 2**start places.
-    "shift": Operator(lambda start, a, n: a >> (n << start), lambda start, a, n: a >> Cat(Const(0, start), n),
-                      lambda n: _word_ns(n) + 0.35, lambda n: 2 * n.width),
-    "lt": Operator(lambda _, a, b: _as_int(a < b), lambda _, a, b: a < b, _adder_ns, lambda n: -(-_widest(n) // 2)),
-    "eq": Operator(lambda _, a, b: _as_int(a == b), lambda _, a, b: a == b, _tree_ns, lambda n: -(-_widest(n) // 3)),
+    "shift": Operator(
+        lambda start, a, n: a >> (n << start),
+        lambda start, a, n: a >> Cat(Const(0, start), n),
+        lambda n: _word_ns(n) + 0.35,
+        lambda n: 2 * n.width,
+    ),
+    "lt": Operator(
+        lambda _, a, b: _as_int(a < b),
+        lambda _, a, b: a < b,
+        _adder_ns,
+        lambda n: -(-_widest(n) // 2),
+    ),
+    "eq": Operator(
+        lambda _, a, b: _as_int(a == b),
+        lambda _, a, b: a == b,
+        _tree_ns,
+        lambda n: -(-_widest(n) // 3),
+    ),
     "mux": Operator(_choose, lambda _, c, a, b: Mux(c, a, b), _word_ns, lambda n: -(-n.width // 2)),
-    "and": Operator(lambda _, a, b: a & b, lambda _, a, b: a & b, _word_ns, lambda n: -(-n.width // 2)),
-    "or": Operator(lambda _, a, b: a | b, lambda _, a, b: a | b, _word_ns, lambda n: -(-n.width // 2)),
-    "xor": Operator(lambda _, a, b: a ^ b, lambda _, a, b: a ^ b, _word_ns, lambda n: -(-n.width // 2)),
+    "and": Operator(
+        lambda _, a, b: a & b, lambda _, a, b: a & b, _word_ns, lambda n: -(-n.width // 2)
+    ),
+    "or": Operator(
+        lambda _, a, b: a | b, lambda _, a, b: a | b, _word_ns, lambda n: -(-n.width // 2)
+    ),
+    "xor": Operator(
+        lambda _, a, b: a ^ b, lambda _, a, b: a ^ b, _word_ns, lambda n: -(-n.width // 2)
+    ),
     # Inverters vanish into the look-up table they feed.
     "not": Operator(lambda width, a: a ^ ((1 << width) - 1), lambda width, a: ~a[:width]),
-    "bits": Operator(lambda p, a: (a >> p[0]) & ((1 << p[1] - p[0]) - 1), lambda p, a: a[p[0]:p[1]]),
+    "bits": Operator(
+        lambda p, a: (a >> p[0]) & ((1 << p[1] - p[0]) - 1), lambda p, a: a[p[0] : p[1]]
+    ),
     "concat": Operator(lambda k, low, high: low | (high << k), lambda _, low, high: Cat(low, high)),
-    "lookup": Operator(lambda table, i: np.asarray(table, dtype=np.int64)[i], None,
-                       lambda n: LEVEL_NS + 0.35 + LEVEL_NS * (len(n.param) > 256),
-                       lambda n: n.width * -(-len(n.param) // 64)),
+    "lookup": Operator(
+        lambda table, i: np.asarray(table, dtype=np.int64)[i],
+        None,
+        lambda n: LEVEL_NS + 0.35 + LEVEL_NS * (len(n.param) > 256),
+        lambda n: n.width * -(-len(n.param) // 64),
+    ),
     "known": Operator(_check_claim, lambda _, a: a),
     "bounded": Operator(lambda _, a: a, lambda _, a: a),
 }

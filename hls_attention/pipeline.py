@@ -1,8 +1,8 @@
 """A kernel as hardware: a pipelined Amaranth component, scheduled for a clock.
 
-    i.payload --> [stage 0] --> rank 1 --> [stage 1] --> ... --> rank n --> o.payload
-    i.valid   ----------------> valid 1 -----------------------> valid n --> o.valid
-    i.ready   <-- advance = o.ready | ~o.valid, shared by all ranks
+i.payload --> [stage 0] --> rank 1 --> [stage 1] --> ... --> rank n --> o.payload
+i.valid   ----------------> valid 1 -----------------------> valid n --> o.valid
+i.ready   <-- advance = o.ready | ~o.valid, shared by all ranks
 """
 
 from amaranth.hdl import Cat, Const, Module, Shape, Signal
@@ -43,11 +43,13 @@ class Pipeline(wiring.Component):
         self.kernel = kernel
         self.schedule = kernel.schedule(clock_hz)
         self._meta = meta
-        super().__init__({
-            "i": In(stream.Signature(self._layout(kernel.inputs))),
-            "o": Out(stream.Signature(self._layout(kernel.outputs))),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(self._layout(kernel.inputs))),
+                "o": Out(stream.Signature(self._layout(kernel.outputs))),
+                "busy": Out(1),
+            }
+        )
 
     @property
     def latency(self):
@@ -74,7 +76,7 @@ class Pipeline(wiring.Component):
             m.d.sync += valid.eq(Cat(self.i.valid, valid[:-1]))
 
         registers = [[] for _ in range(latency)]  # what each rank loads: (register, source)
-        held = {}                                 # (node, rank) -> its value there; rank = stage: combinational
+        held = {}  # (node, rank) -> its value there; rank = stage: combinational
 
         def at(node, stage):
             if node.op == "const":
@@ -89,7 +91,9 @@ class Pipeline(wiring.Component):
             held[node, stage] = wire = Signal(_shape(node.type), name=name)
             m.d.comb += wire.eq(self._gates(m, node, name, [at(arg, stage) for arg in node.args]))
             for rank in range(stage + 1, schedule.last_rank[node] + 1):
-                held[node, rank] = register = Signal(_shape(node.type), name=f"{name}_r{rank}", reset_less=True)
+                held[node, rank] = register = Signal(
+                    _shape(node.type), name=f"{name}_r{rank}", reset_less=True
+                )
                 registers[rank - 1].append((register, held[node, rank - 1]))
 
         if self._meta is not None:
@@ -103,7 +107,9 @@ class Pipeline(wiring.Component):
         for rank, loads in enumerate(registers):
             with m.If(advance & (valid[rank - 1] if rank else self.i.valid)):
                 m.d.sync += [register.eq(source) for register, source in loads]
-        m.d.comb += [self.o.payload[name].eq(at(node, latency)) for name, node in self.kernel.results.items()]
+        m.d.comb += [
+            self.o.payload[name].eq(at(node, latency)) for name, node in self.kernel.results.items()
+        ]
         return m
 
     def _gates(self, m, node, name, operands):
@@ -111,7 +117,9 @@ class Pipeline(wiring.Component):
             return self.i.payload[node.param]
         if node.op != "lookup":
             return OPERATORS[node.op].gates(node.param, *operands)
-        m.submodules[name] = table = memory.Memory(shape=_shape(node.type), depth=len(node.param), init=node.param)
+        m.submodules[name] = table = memory.Memory(
+            shape=_shape(node.type), depth=len(node.param), init=node.param
+        )
         port = table.read_port(domain="comb")
         m.d.comb += port.addr.eq(operands[0])
         return port.data

@@ -59,7 +59,9 @@ class Schedule:
         for node in self.kernel.nodes:
             if node.op == "const":
                 continue
-            stage, start = max((usable[arg] for arg in node.args if arg in usable), default=(0, 0.0))
+            stage, start = max(
+                (usable[arg] for arg in node.args if arg in usable), default=(0, 0.0)
+            )
             if node.op == "mul" and product_ranks:
                 stage += start > 0
                 self.stage[node] = stage
@@ -67,19 +69,29 @@ class Schedule:
                 continue
             delay = OPERATORS[node.op].delay_ns(node) if node.op != "input" else 0.0
             if delay > self.budget_ns:
-                raise ValueError(f"operator {node.op} on {node.width} bits takes {delay:.2f} ns; at "
-                                 f"{self.clock_hz / 1e6:g} MHz a stage has {self.budget_ns:.2f} ns: lower the "
-                                 f"clock or compose it of narrower operators")
+                raise ValueError(
+                    f"operator {node.op} on {node.width} bits takes {delay:.2f} ns; at "
+                    f"{self.clock_hz / 1e6:g} MHz a stage has {self.budget_ns:.2f} ns: lower the "
+                    f"clock or compose it of narrower operators"
+                )
             if start + delay > self.budget_ns:
                 stage, start = stage + 1, 0.0
             self.stage[node] = stage
             usable[node] = (stage, start + delay)
         results = [usable[node] for node in self.kernel.results.values() if node in usable]
         self.latency = max([1] + [stage + (start > 0) for stage, start in results])
-        self.delay_ns = [max([time for where, time in usable.values() if where == stage] +
-                             [self.budget_ns * (node.op == "mul") for node in self.stage
-                              if product_ranks and self.stage[node] == stage], default=0.0)
-                         for stage in range(self.latency)]
+        self.delay_ns = [
+            max(
+                [time for where, time in usable.values() if where == stage]
+                + [
+                    self.budget_ns * (node.op == "mul")
+                    for node in self.stage
+                    if product_ranks and self.stage[node] == stage
+                ],
+                default=0.0,
+            )
+            for stage in range(self.latency)
+        ]
         self._usable = {node: stage for node, (stage, _) in usable.items()}
 
     def _carry(self):
@@ -98,18 +110,32 @@ class Schedule:
 
     def rank_bits(self, rank):
         """Register bits of one rank."""
-        return sum(node.width for node, stage in self.stage.items() if stage < rank <= self.last_rank[node])
+        return sum(
+            node.width for node, stage in self.stage.items() if stage < rank <= self.last_rank[node]
+        )
 
     def __str__(self):
-        head = (f"{self.kernel.name} at {self.clock_hz / 1e6:g} MHz: latency {self.latency}, one result per clock; "
-                f"about {self.luts} LUT, {self.ffs} FF, {self.dsps} DSP")
-        lines = [head, f"{'stage':>5} {'delay':>8} {'registers':>10}  operators (logic budget {self.budget_ns:.2f} ns)"]
+        head = (
+            f"{self.kernel.name} at {self.clock_hz / 1e6:g} MHz: latency {self.latency}, one result per clock; "
+            f"about {self.luts} LUT, {self.ffs} FF, {self.dsps} DSP"
+        )
+        lines = [
+            head,
+            f"{'stage':>5} {'delay':>8} {'registers':>10}  operators (logic budget {self.budget_ns:.2f} ns)",
+        ]
         for stage in range(self.latency):
-            ops = Counter(f"{node.op} {_widths(node)}" for node, where in self.stage.items()
-                          if where == stage and (node.op == "mul" or node.op != "input" and
-                                                 OPERATORS[node.op].delay_ns(node)))
-            text = ", ".join(f"{count} x {name}" if count > 1 else name for name, count in ops.items())
-            lines.append(f"{stage:>5} {self.delay_ns[stage]:>5.2f} ns {self.rank_bits(stage + 1):>6} bit  {text}")
+            ops = Counter(
+                f"{node.op} {_widths(node)}"
+                for node, where in self.stage.items()
+                if where == stage
+                and (node.op == "mul" or node.op != "input" and OPERATORS[node.op].delay_ns(node))
+            )
+            text = ", ".join(
+                f"{count} x {name}" if count > 1 else name for name, count in ops.items()
+            )
+            lines.append(
+                f"{stage:>5} {self.delay_ns[stage]:>5.2f} ns {self.rank_bits(stage + 1):>6} bit  {text}"
+            )
         return "\n".join(lines)
 
 

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hls_attention.formats import FP16
-from hls_attention.kernels import (MAX_HEAD_DIM, MAX_TOKENS, SCALE_BITS, SCORE_BITS, normalise, product,
-                                   quantise_query, score, weight)
+from hls_attention.kernels import (
+    MAX_HEAD_DIM,
+    MAX_TOKENS,
+    SCALE_BITS,
+    SCORE_BITS,
+    normalise,
+    product,
+    quantise_query,
+    score,
+    weight,
+)
 
 __all__ = ["TwinResult", "attend", "block_exponent", "encode_scale"]
 
@@ -92,7 +101,9 @@ def attend(q, k, v, scale, *, k_exp=None, v_exp=None):
     """
     q, k, v = _check(q, k, v)
     heads, (tokens, dim) = len(q), k.shape
-    (_, q_exponents, q_finite), (_, k_exponents, k_finite), (_, v_exponents, v_finite) = map(FP16.fields, (q, k, v))
+    (_, q_exponents, q_finite), (_, k_exponents, k_finite), (_, v_exponents, v_finite) = map(
+        FP16.fields, (q, k, v)
+    )
     scale_mant, scale_exp = encode_scale(scale)
 
     poisoned = ~q_finite.all(axis=1) | (not k_finite.all()) | (not v_finite.all())
@@ -110,8 +121,12 @@ def attend(q, k, v, scale, *, k_exp=None, v_exp=None):
     qi = quantise_query.numpy(x=q, q_exp=q_exp[:, None])["qi"]
     acc = np.empty((heads, tokens), dtype=np.int64)
     for part in chunks:
-        acc[:, part] = product.numpy(a=qi[:, None], x=k[part], block_exp=k_exp, drop=0, pass_v=0)["p"].sum(axis=2)
-    scores = score.numpy(acc=acc, scale_mant=scale_mant, scale_exp=scale_exp, q_exp=q_exp[:, None], k_exp=k_exp)
+        acc[:, part] = product.numpy(a=qi[:, None], x=k[part], block_exp=k_exp, drop=0, pass_v=0)[
+            "p"
+        ].sum(axis=2)
+    scores = score.numpy(
+        acc=acc, scale_mant=scale_mant, scale_exp=scale_exp, q_exp=q_exp[:, None], k_exp=k_exp
+    )
     saturated = scores["saturated"].any(axis=1) & ~poisoned
 
     reference = (scores["s"].max(axis=1) + (1 << SCORE_BITS) - 1) >> SCORE_BITS
@@ -139,16 +154,22 @@ def _words(x):
 def _check(q, k, v):
     for name, array in (("q", q), ("k", k), ("v", v)):
         if np.asarray(array).dtype != np.float16 or np.ndim(array) != 2:
-            raise ValueError(f"{name} must be a two-dimensional array of float16, got {np.asarray(array).dtype} "
-                             f"of shape {np.shape(array)}")
+            raise ValueError(
+                f"{name} must be a two-dimensional array of float16, got {np.asarray(array).dtype} "
+                f"of shape {np.shape(array)}"
+            )
     if np.shape(k) != np.shape(v) or np.shape(q)[1] != np.shape(k)[1]:
-        raise ValueError(f"q [heads, head_dim], k and v [tokens, head_dim] must agree, got {np.shape(q)}, "
-                         f"{np.shape(k)}, {np.shape(v)}")
+        raise ValueError(
+            f"q [heads, head_dim], k and v [tokens, head_dim] must agree, got {np.shape(q)}, "
+            f"{np.shape(k)}, {np.shape(v)}"
+        )
     (heads, dim), tokens = np.shape(q), np.shape(k)[0]
     if not 1 <= tokens <= MAX_TOKENS:
         raise ValueError(f"tokens must be in 1..{MAX_TOKENS}, got {tokens}")
     if heads < 1 or not 1 <= dim <= MAX_HEAD_DIM:
-        raise ValueError(f"q needs at least one head and head_dim in 1..{MAX_HEAD_DIM}, got shape {np.shape(q)}")
+        raise ValueError(
+            f"q needs at least one head and head_dim in 1..{MAX_HEAD_DIM}, got shape {np.shape(q)}"
+        )
     return _words(q), _words(k), _words(v)
 
 
@@ -157,6 +178,8 @@ def _block(name, given, exponents):
     if given is None:
         return least
     if not least <= given <= FP16.top_exponent:
-        raise ValueError(f"{name} must be in {least}..{FP16.top_exponent}: at least the largest exponent of its "
-                         f"block; got {given}")
+        raise ValueError(
+            f"{name} must be in {least}..{FP16.top_exponent}: at least the largest exponent of its "
+            f"block; got {given}"
+        )
     return int(given)

@@ -18,8 +18,23 @@ from dataclasses import dataclass
 
 from hls_attention.operators import OPERATORS
 
-__all__ = ["Int", "Value", "bits", "signed", "const", "mux", "lookup", "concat", "minimum", "maximum",
-           "clamp", "absolute", "conditional_negate", "round_shift", "shift_to_top"]
+__all__ = [
+    "Int",
+    "Value",
+    "bits",
+    "signed",
+    "const",
+    "mux",
+    "lookup",
+    "concat",
+    "minimum",
+    "maximum",
+    "clamp",
+    "absolute",
+    "conditional_negate",
+    "round_shift",
+    "shift_to_top",
+]
 
 SHIFT_STEP_BITS = 3
 """A variable shift is a chain of 8:1 multiplexers, one for every three bits of its amount."""
@@ -43,8 +58,10 @@ class Int:
 
     def __post_init__(self):
         if not -(1 << 63) <= self.lo <= self.hi < 1 << 63:
-            raise OverflowError(f"range {self.lo}..{self.hi} is not within a signed 64-bit integer; "
-                                f"narrow the value with known(), or split it")
+            raise OverflowError(
+                f"range {self.lo}..{self.hi} is not within a signed 64-bit integer; "
+                f"narrow the value with known(), or split it"
+            )
 
     @property
     def signed(self):
@@ -54,7 +71,10 @@ class Int:
     @property
     def width(self):
         """Bits that hold every integer of the range (at least 1)."""
-        return max(1, self.hi.bit_length(), (~self.lo).bit_length() if self.signed else 0) + self.signed
+        return (
+            max(1, self.hi.bit_length(), (~self.lo).bit_length() if self.signed else 0)
+            + self.signed
+        )
 
     def contains(self, other):
         """Whether every integer of ``other`` is in this range."""
@@ -145,21 +165,37 @@ class Value:
     def __lshift__(self, amount):
         """Shift left; by a `Value` this is a right shift of the value moved up by the most."""
         if isinstance(amount, int):
-            return _node("shl", self, param=amount, lo=self.lo << amount, hi=self.hi << amount) if amount else self
+            return (
+                _node("shl", self, param=amount, lo=self.lo << amount, hi=self.hi << amount)
+                if amount
+                else self
+            )
         return (self << amount.hi) >> (amount.hi - amount)
 
     def __rshift__(self, amount):
         """Shift right, rounding toward minus infinity."""
         if isinstance(amount, int):
-            return _node("shr", self, param=amount, lo=self.lo >> amount, hi=self.hi >> amount) if amount else self
+            return (
+                _node("shr", self, param=amount, lo=self.lo >> amount, hi=self.hi >> amount)
+                if amount
+                else self
+            )
         if not 0 <= amount.lo <= amount.hi <= 63:
-            raise ValueError(f"shift amount in {amount.lo}..{amount.hi} must be in 0..63; clamp() it first")
+            raise ValueError(
+                f"shift amount in {amount.lo}..{amount.hi} must be in 0..63; clamp() it first"
+            )
         shifted = self
         for start in range(0, amount.width, SHIFT_STEP_BITS):
-            step = amount[start:start + SHIFT_STEP_BITS]
+            step = amount[start : start + SHIFT_STEP_BITS]
             most = step.hi << start
-            shifted = _node("shift", shifted, step, param=start,
-                            lo=min(shifted.lo, shifted.lo >> most), hi=max(shifted.hi, shifted.hi >> most))
+            shifted = _node(
+                "shift",
+                shifted,
+                step,
+                param=start,
+                lo=min(shifted.lo, shifted.lo >> most),
+                hi=max(shifted.hi, shifted.hi >> most),
+            )
         return shifted
 
     # Comparisons: 0 or 1
@@ -211,7 +247,9 @@ class Value:
 
     def __xor__(self, other):
         other = _unsigned(other)
-        return _node("xor", _unsigned(self), other, lo=0, hi=(1 << max(self.width, other.width)) - 1)
+        return _node(
+            "xor", _unsigned(self), other, lo=0, hi=(1 << max(self.width, other.width)) - 1
+        )
 
     def __invert__(self):
         """Every bit of an unsigned value inverted."""
@@ -226,7 +264,9 @@ class Value:
         return _node("known", self, param=(lo, hi), lo=lo, hi=hi)
 
     def __bool__(self):
-        raise TypeError("a traced value has no truth value; use mux() instead of if, and & | ~ instead of and or not")
+        raise TypeError(
+            "a traced value has no truth value; use mux() instead of if, and & | ~ instead of and or not"
+        )
 
 
 def _node(op, *args, lo, hi, param=None):
@@ -243,7 +283,9 @@ def _value(number):
 def _unsigned(value):
     value = _value(value)
     if value.type.signed:
-        raise ValueError(f"bitwise operators take unsigned values, got the range {value.lo}..{value.hi}")
+        raise ValueError(
+            f"bitwise operators take unsigned values, got the range {value.lo}..{value.hi}"
+        )
     return value
 
 
@@ -264,15 +306,23 @@ def const(number):
 def mux(condition, if_true, if_false):
     """``if_true`` where the one-bit ``condition`` is 1, else ``if_false``."""
     if_true, if_false = _value(if_true), _value(if_false)
-    return _node("mux", _value(condition), if_true, if_false,
-                 lo=min(if_true.lo, if_false.lo), hi=max(if_true.hi, if_false.hi))
+    return _node(
+        "mux",
+        _value(condition),
+        if_true,
+        if_false,
+        lo=min(if_true.lo, if_false.lo),
+        hi=max(if_true.hi, if_false.hi),
+    )
 
 
 def lookup(index, table):
     """``table[index]``; the table is a sequence of integers, one for every value of ``index``."""
     table = tuple(int(entry) for entry in table)
     if index.lo < 0 or index.hi >= len(table):
-        raise ValueError(f"index in {index.lo}..{index.hi} must be within the table's 0..{len(table) - 1}")
+        raise ValueError(
+            f"index in {index.lo}..{index.hi} must be within the table's 0..{len(table) - 1}"
+        )
     return _node("lookup", index, param=table, lo=min(table), hi=max(table))
 
 
@@ -313,14 +363,19 @@ def absolute(value):
     """Magnitude of a value."""
     if not value.type.signed:
         return value
-    return _bounded(conditional_negate(value < 0, value), max(0, value.lo, -value.hi), max(value.hi, -value.lo))
+    return _bounded(
+        conditional_negate(value < 0, value), max(0, value.lo, -value.hi), max(value.hi, -value.lo)
+    )
 
 
 def round_shift(value, amount):
     """``value / 2**amount`` rounded to the nearest integer, halves up: ``(value + half) >> amount``.
 
     Computed as a shift that keeps one bit more, plus one, so that no adder is wider than the result.
+    Amounts that leave nothing may be as large as they like.
     """
+    if isinstance(amount, Value):
+        amount = clamp(amount, 0, value.width + (not value.type.signed))
     return (((value << 1) >> amount) + 1) >> 1
 
 
@@ -332,7 +387,7 @@ def shift_to_top(value, width):
     value : Value
         Unsigned, less than ``2**width``.
     width : int
-        At most 63.
+        2..63.
 
     Returns
     -------
@@ -346,6 +401,6 @@ def shift_to_top(value, width):
     for power in reversed(range((width - 1).bit_length())):
         step = 1 << power
         empty = (value >> (width - step)) == 0
-        value = _bounded(mux(empty, value[0:width - step] << step, value), 0, (1 << width) - 1)
+        value = _bounded(mux(empty, value[0 : width - step] << step, value), 0, (1 << width) - 1)
         zeros = empty if zeros is None else concat(empty, zeros)
     return value, zeros
