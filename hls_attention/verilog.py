@@ -63,18 +63,16 @@ class VerilogPlatform:
         """Have the text of `Ram`'s module in the result."""
         self.modules.setdefault(RAM_MODULE, RAM_TEXT)
 
-    def need(self, name, factory):
+    def need(self, name, signature, factory):
         """Have the module of a shared component in the result; return its Verilog text."""
-        component = factory()
-        known = self._signatures.get(name)
-        if known is not None and known != component.signature:
+        if name in self._signatures and self._signatures[name] != signature:
             raise ValueError(
                 f"shared module {name!r} is placed with two different sets of ports: "
                 f"give each its own name"
             )
         if name not in self.modules:
-            self._signatures[name] = component.signature
-            text = _convert(component, name, self)
+            self._signatures[name] = signature
+            text = _convert(factory(), name, self)
             if name in self.modules:
                 raise ValueError(f"shared module {name!r} contains itself: choose another name")
             self.modules[name] = text
@@ -113,7 +111,7 @@ class Shared(wiring.Component):
     def elaborate(self, platform):
         if not isinstance(platform, VerilogPlatform):
             return self._component
-        text = platform.need(self._name, self._factory)
+        text = platform.need(self._name, self.signature, self._factory)
         # Only its ports serve here; tell amaranth not to miss its elaboration.
         self._component._MustUse__used = True
         ports = {}
@@ -239,6 +237,9 @@ def _convert(component, name, platform):
     # amaranth would list constants and empty ports too; PortDirection has no public home in 0.5.
     directions = {In: PortDirection.Input, Out: PortDirection.Output}
     ports = {port: (value, directions[flow]) for port, flow, value in _ports(component)}
-    return amaranth_verilog.convert(
+    text = amaranth_verilog.convert(
         component, name, platform, ports=ports, emit_src=False, strip_internal_attrs=True
     )
+    # A bit of a partly registered vector that is constant comes out as a process without an event,
+    # which never runs: it is an initial value.
+    return re.sub(r"always @\*(\n\s+\S+ (?:\[[0-9:]+\] )?= \d+'h[0-9a-f]+;)", r"initial\1", text)

@@ -1,0 +1,195 @@
+"""Channel engine: everything that one beat stream needs, K pass and V pass.
+
+::
+
+               .-- score path --> score memory --> weights --.
+    i_beats --> front                                        |
+       ^       '-- accumulators --> drain --> o_sums         |
+       '-----------------------------------------------------'
+
+All ports are registered inside, so that a channel can be placed, and its Verilog compiled, on its
+own.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .accumulators import Accumulators
+from .activity import Activity
+from .beat_front import BeatFront
+from .beats import LANES_FP16, beat_layout
+from .drain import Drain
+from .messages import (
+    SCORE_BITS,
+    SUM_BITS,
+    descriptor_layout,
+    query_write_layout,
+    reference_layout,
+    report_layout,
+)
+from .score_path import ScorePath
+from .streams import SkidBuffer
+from .verilog import Ram
+from .weights import Weights
+
+__all__ = ["ChannelEngine"]
+
+
+class ChannelEngine(wiring.Component):
+    """The engine of one channel.
+
+    Parameters
+    ----------
+    config : EngineConfig
+
+    Members
+    -------
+    i_beats : In(stream(beat_layout))
+    i_writes : In(stream(query_write_layout), always ready)
+    i_descriptor : In(stream(descriptor_layout), always ready)
+    i_reference : In(stream(reference_layout), always ready)
+    o_report : Out(stream(report_layout))
+        At the end of each K pass.
+    o_sums : Out(stream(signed(64)))
+        At the end of each V pass: see `hls_attention.drain`.
+    busy : Out(1)
+        Work is going on.
+    quiet : Out(1)
+        Nothing changes until an input does.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        always = {"always_ready": True}
+        super().__init__({
+            "i_beats": In(stream.Signature(beat_layout())),
+            "i_writes": In(stream.Signature(query_write_layout(config), **always)),
+            "i_descriptor": In(stream.Signature(descriptor_layout(config), **always)),
+            "i_reference": In(stream.Signature(reference_layout(config), **always)),
+            "o_report": Out(stream.Signature(report_layout(config))),
+            "o_sums": Out(stream.Signature(signed(SUM_BITS))),
+            "busy": Out(1),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        connect, flipped = wiring.connect, wiring.flipped
+
+        m.submodules.beats = beats = SkidBuffer(beat_layout())
+        m.submodules.reports = reports = SkidBuffer(report_layout(config))
+        m.submodules.sums = sums = SkidBuffer(signed(SUM_BITS))
+        m.submodules.front = front = BeatFront(config)
+        m.submodules.scores = scores = ScorePath(config)
+        m.submodules.memory = memory = Ram(width=SCORE_BITS, depth=2 * config.score_rows)
+        m.submodules.weights = weights = Weights(config)
+        m.submodules.accumulators = accumulators = Accumulators(config)
+        m.submodules.drain = drain = Drain(config)
+        m.submodules.activity = activity = Activity()
+
+        connect(m, flipped(self.i_beats), beats.i)
+        connect(m, beats.o, front.i)
+        connect(m, weights.o, front.i_weights)
+        connect(m, scores.o_report, reports.i)
+        connect(m, reports.o, flipped(self.o_report))
+        connect(m, drain.o, sums.i)
+        connect(m, sums.o, flipped(self.o_sums))
+
+        messages = self._messages(m, front, scores, weights, drain)
+
+        for sink in (scores, accumulators):
+            m.d.comb += [sink.i_valid.eq(front.o_valid), sink.i_meta.eq(front.o_meta)]
+            m.d.comb += [
+                sink.i_products[head][lane].eq(front.o_products[head][lane])
+                for head in range(config.max_heads)
+                for lane in range(LANES_FP16)
+            ]
+        m.d.comb += [
+            memory.w_en.eq(scores.w_en),
+            memory.w_addr.eq(scores.w_addr),
+            memory.w_data.eq(scores.w_data),
+            memory.r_en.eq(weights.r_en),
+            memory.r_addr.eq(weights.r_addr),
+            weights.r_data.eq(memory.r_data),
+            *[getattr(accumulators, name).eq(getattr(drain, name))
+              for name in ("r_en", "r_bank", "r_head", "r_row", "r_lane")],
+            drain.r_data.eq(accumulators.r_data),
+            drain.i_ended.eq(accumulators.o_ended),
+            drain.i_empty.eq(accumulators.o_empty),
+            drain.i_poisoned.eq(accumulators.o_poisoned),
+        ]
+        for bank in range(2):
+            m.d.comb += weights.i_stop[bank].eq(scores.o_stop[bank])
+            m.d.comb += [
+                drain.i_weight_sums[bank][head].eq(weights.o_sums[bank][head])
+                for head in range(config.max_heads)
+            ]
+
+        m.d.comb += [
+            self.busy.eq(
+                front.busy | scores.busy | weights.busy | accumulators.busy | drain.active
+            ),
+            activity.active.eq(
+                self.busy
+                | messages
+                | (self.i_beats.valid & self.i_beats.ready)
+                | (self.o_report.valid & self.o_report.ready)
+                | (self.o_sums.valid & self.o_sums.ready)
+            ),
+            self.quiet.eq(activity.quiet),
+        ]
+        return m
+
+    def _messages(self, m, front, scores, weights, drain):
+        """Take in what the query loader and the reference send; banks of descriptors and of M."""
+        config = self._config
+        writes = Signal.like(self.i_writes.payload)
+        writing = Signal()
+        m.d.sync += writing.eq(self.i_writes.valid)
+        with m.If(self.i_writes.valid):
+            m.d.sync += writes.eq(self.i_writes.payload)
+        m.d.comb += [front.i_writes.valid.eq(writing), front.i_writes.payload.eq(writes)]
+
+        # The K pass of job n + 2 may be set up while the V pass of job n runs, hence two sets.
+        k_set = [Signal(descriptor_layout(config), name=f"k_{bank}") for bank in range(2)]
+        v_set = [Signal(descriptor_layout(config), name=f"v_{bank}") for bank in range(2)]
+        loaded, begun = Signal(2), Signal(2)
+        descriptor, reference = self.i_descriptor, self.i_reference
+        m.d.sync += [
+            loaded.eq(descriptor.valid << descriptor.payload.bank),
+            begun.eq(reference.valid << reference.payload.bank),
+        ]
+        references = weights.i_m
+        for bank in range(2):
+            with m.If(descriptor.valid & (descriptor.payload.bank == bank)):
+                m.d.sync += k_set[bank].eq(descriptor.payload)
+            kept = [Signal(signed(17), name=f"m_{bank}_{head}") for head in range(config.max_heads)]
+            with m.If(reference.valid & (reference.payload.bank == bank)):
+                m.d.sync += v_set[bank].eq(k_set[bank])
+                m.d.sync += [kept[head].eq(reference.payload.m[head])
+                             for head in range(config.max_heads)]
+            m.d.comb += [references[bank][head].eq(kept[head])
+                         for head in range(config.max_heads)]
+            m.d.comb += [
+                front.i_k[bank].eq(k_set[bank]),
+                scores.i_k[bank].eq(k_set[bank]),
+                front.i_v[bank].eq(v_set[bank]),
+                weights.i_v[bank].eq(v_set[bank]),
+                drain.i_v[bank].eq(v_set[bank]),
+            ]
+
+        # A bank of sums is taken from the end of its V pass until it is read out.
+        pending, taken = Signal(2), Signal(2)
+        m.d.sync += [
+            pending.eq((pending & ~front.o_closed) | begun),
+            taken.eq((taken & ~drain.o_freed) | front.o_closed),
+        ]
+        m.d.comb += [
+            front.i_loaded.eq(loaded),
+            front.i_open.eq(pending & ~taken),
+            weights.i_start.eq(begun),
+            weights.i_free.eq(~taken),
+        ]
+        return writing | self.i_writes.valid | descriptor.valid | reference.valid
