@@ -28,8 +28,8 @@ __all__ = ["HOST_BASE", "Event", "LaneError", "NativeLane", "TRACE_DTYPE", "TRAC
 
 TRACE_DTYPE = np.dtype([("cycle", "u8"), ("clocks", "u4"), ("channel", "u2"), ("die", "u1"),
                         ("kind", "u1")], align=True)
-"""A trace event: ``clocks`` is the length of a transfer, 0 for an array operation (the flash profile
-tells how long those take)."""
+"""A trace event: ``clocks`` is the length of a transfer, 0 for an array operation (how long those
+take is in the flash profile)."""
 
 TRACE_KINDS = {0: "sense", 1: "program", 2: "erase", 4: "data out", 5: "data in"}
 
@@ -41,7 +41,7 @@ _SOURCES = Path(__file__).with_name("native")
 
 
 class LaneError(RuntimeError):
-    """The drive broke a rule of its environment: a burst across 4096 bytes, a row that is not there."""
+    """The drive broke a rule of its surroundings: a burst across 4096 bytes, a missing row."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class NativeLane:
         self._advance(0, self.cycle + cycles, None)
 
     def trace(self):
-        """What the flash did so far, as an array of `TRACE_DTYPE` in order of begin, and forget it."""
+        """What the flash did so far, as an array of `TRACE_DTYPE` by order of begin; forgets it."""
         count = self._status.trace_events
         events = np.empty(count, TRACE_DTYPE)
         if count:
