@@ -8,18 +8,26 @@ READ STATUS only. A program or erase whose row lies outside the die fails (SR0).
 
 Page register and cells lie behind the array port (`flash_model.array_port`), which sees each
 operation in the clock of its confirming strobe. R/B# is low from the next clock on, for tWB and the
-operation's time: one countdown, which ``skip`` can advance by more than one.
+operation's time.
+
+`Die` is the behaviour without the storage: from a die's state and a bus symbol to its next
+state. One bus reaches one die at a time, so the dies of a channel share one behaviour, each with a
+state and a busy timer of its own (`flash_model.package`). Unselected dies then only count, which
+is what makes a drive of 128 dies quick to simulate.
 """
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import enum, wiring
+from amaranth.hdl import Cat, Module
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .array_port import ROW_BITS, ArrayOp
 from .timing import cycles
 
-__all__ = ["Command", "Die", "JEDEC_ID", "ONFI_ID", "Status", "busy_cycles", "BUS_CYCLE_BITS", "BusCycle"]
+__all__ = [
+    "BusCycle", "Command", "Die", "JEDEC_ID", "ONFI_ID", "Opened", "Shows", "Status", "busy_cycles",
+    "die_state", "timer_bits",
+]
 
 JEDEC_ID = bytes([0x2C, 0x84, 0x64, 0x3C, 0xA9, 0x04, 0x00, 0x00])
 """READ ID, address 00h."""
@@ -27,10 +35,8 @@ JEDEC_ID = bytes([0x2C, 0x84, 0x64, 0x3C, 0xA9, 0x04, 0x00, 0x00])
 ONFI_ID = b"ONFI\0\0\0\0"
 """READ ID, address 20h."""
 
-BUS_CYCLE_BITS = 3
 
-
-class BusCycle(enum.Enum, shape=BUS_CYCLE_BITS):
+class BusCycle(enum.Enum, shape=3):
     """What the bus carries; the PHY boundary of the controller uses the same encoding."""
 
     IDLE = 0
@@ -65,7 +71,7 @@ class Status:
     WRITABLE = 0x80
 
 
-class _Open(enum.Enum, shape=3):
+class Opened(enum.Enum, shape=3):
     """The command whose address or confirmation is awaited."""
 
     NONE = 0
@@ -76,7 +82,7 @@ class _Open(enum.Enum, shape=3):
     ID = 5
 
 
-class _Output(enum.Enum, shape=2):
+class Shows(enum.Enum, shape=2):
     """What data output cycles show."""
 
     PAGE = 0
@@ -96,8 +102,25 @@ def busy_cycles(timing, clock_hz):
     }
 
 
+def timer_bits(timing, clock_hz):
+    """Bits of a die's busy timer."""
+    return bits_for(max(busy_cycles(timing, clock_hz).values()))
+
+
+def die_state():
+    """What a die remembers between bus symbols (its busy time apart)."""
+    return data.StructLayout({
+        "opened": Opened,
+        "count": 3,      # address cycles taken
+        "address": 40,   # the last five address bytes, newest on top
+        "word": 13,      # column in words
+        "shows": Shows,
+        "failed": 1,
+    })
+
+
 class Die(wiring.Component):
-    """One die.
+    """Behaviour of one die, combinational.
 
     Parameters
     ----------
@@ -108,19 +131,18 @@ class Die(wiring.Component):
 
     Members
     -------
-    selected : In(1)
-        Chip enable; all of the following inputs but ``skip`` count only with it.
-    cycle, strobe : In
-        Bus symbol and the clock in which it takes effect.
-    symbol : In(8)
-        Command or address byte.
-    skip : In(32)
-        The busy time advances by ``skip + 1`` in this clock (0 in normal operation). Not above
-        ``remaining - 1``, or the die gets ready late.
-    ready : Out(1)
-        R/B#, 1 = ready.
-    remaining : Out(32)
-        Clocks until ``ready`` rises, 0 when ready.
+    state : In(die_state())
+        State of the selected die. All zeros after power-on.
+    ready : In(1)
+        R/B# of the selected die, 1 = ready.
+    cycle, strobe, symbol : In
+        Bus symbol, the clock in which it takes effect, and its command or address byte.
+    next_state : Out(die_state())
+        State after this clock; differs from ``state`` only with ``strobe``.
+    starts : Out(1)
+        The die gets busy ...
+    busy_clocks : Out
+        ... for so many clocks, from the next one on.
     op_valid, op, op_row : Out
         Array operation, valid for one clock.
     reg_read, reg_write : Out(1)
@@ -134,17 +156,17 @@ class Die(wiring.Component):
     """
 
     def __init__(self, timing, geometry, clock_hz):
-        self._timing = timing
+        self._busy = busy_cycles(timing, clock_hz)
         self._geometry = geometry
-        self._clock_hz = clock_hz
         super().__init__({
-            "selected": In(1),
+            "state": In(die_state()),
+            "ready": In(1),
             "cycle": In(BusCycle),
             "strobe": In(1),
             "symbol": In(8),
-            "skip": In(32),
-            "ready": Out(1, init=1),
-            "remaining": Out(32),
+            "next_state": Out(die_state()),
+            "starts": Out(1),
+            "busy_clocks": Out(timer_bits(timing, clock_hz)),
             "op_valid": Out(1),
             "op": Out(ArrayOp),
             "op_row": Out(ROW_BITS),
@@ -157,108 +179,85 @@ class Die(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        busy = busy_cycles(self._timing, self._clock_hz)
-        page_words = self._geometry.page_words
-
-        timer = Signal(bits_for(max(busy.values())))
-        opened = Signal(_Open)
-        count = Signal(3)           # address cycles taken
-        address = Signal(40)        # the last five address bytes, newest on top
-        word = Signal(13)           # column in words
-        shows = Signal(_Output)
-        failed = Signal()
-
-        # The top three bytes are the row after five cycles (read, program) and after three (erase).
-        row = address[16:]
-        row_exists = row < self._geometry.rows
-        in_page = word < page_words
-        here = Signal()
+        old, new = self.state, self.next_state
+        in_page = old.word < self._geometry.page_words
         m.d.comb += [
-            here.eq(self.selected & self.strobe),
-            self.op_row.eq(row),
-            self.column.eq(word << 3),
-            self.remaining.eq(timer),
-            self.ready.eq(timer == 0),
+            new.eq(old),
+            # The top three bytes: after five cycles (read, program) and after three (erase).
+            self.op_row.eq(old.address[16:]),
+            self.column.eq(old.word << 3),
         ]
+        with m.If(self.strobe), m.Switch(self.cycle):
+            with m.Case(BusCycle.COMMAND):
+                self._command(m)
+            with m.Case(BusCycle.ADDRESS):
+                with m.If(old.opened != Opened.NONE):
+                    m.d.comb += [
+                        new.address.eq(Cat(old.address[8:], self.symbol)), new.count.eq(old.count + 1),
+                    ]
+                with m.If((old.opened == Opened.ID) & (old.count == 0)):
+                    m.d.comb += new.shows.eq(Shows.JEDEC)
+                    with m.If(self.symbol == 0x20):
+                        m.d.comb += new.shows.eq(Shows.ONFI)
+                with m.If(((old.opened == Opened.READ) | (old.opened == Opened.PROGRAM)) & (old.count == 4)):
+                    m.d.comb += new.word.eq(old.address[8:24] >> 3)
+            with m.Case(BusCycle.WRITE):
+                with m.If((old.opened == Opened.PROGRAM) & (old.count == 5) & in_page):
+                    m.d.comb += [self.reg_write.eq(1), new.word.eq(old.word + 1)]
+            with m.Case(BusCycle.READ):
+                with m.If((old.shows == Shows.PAGE) & self.ready & in_page):
+                    m.d.comb += [self.reg_read.eq(1), new.word.eq(old.word + 1)]
 
-        with m.If(timer != 0):
-            m.d.sync += timer.eq(0)
-            with m.If(timer > self.skip):
-                m.d.sync += timer.eq(timer - self.skip[:len(timer)] - 1)
-
-        with m.If(here):
-            with m.Switch(self.cycle):
-                with m.Case(BusCycle.COMMAND):
-                    self._command(m, timer, busy, opened, count, address, word, shows, failed, row_exists)
-                with m.Case(BusCycle.ADDRESS):
-                    with m.If(opened != _Open.NONE):
-                        m.d.sync += [address.eq(Cat(address[8:], self.symbol)), count.eq(count + 1)]
-                    with m.If((opened == _Open.ID) & (count == 0)):
-                        with m.If(self.symbol == 0x20):
-                            m.d.sync += shows.eq(_Output.ONFI)
-                        with m.Else():
-                            m.d.sync += shows.eq(_Output.JEDEC)
-                    with m.If(((opened == _Open.READ) | (opened == _Open.PROGRAM)) & (count == 4)):
-                        m.d.sync += word.eq(address[8:24] >> 3)
-                with m.Case(BusCycle.WRITE):
-                    with m.If((opened == _Open.PROGRAM) & (count == 5) & in_page):
-                        m.d.comb += self.reg_write.eq(1)
-                        m.d.sync += word.eq(word + 1)
-                with m.Case(BusCycle.READ):
-                    with m.If((shows == _Output.PAGE) & self.ready & in_page):
-                        m.d.comb += self.reg_read.eq(1)
-                        m.d.sync += word.eq(word + 1)
-
-        status = Cat(failed, 0, 0, 0, 0, self.ready, self.ready, 1)
-        m.d.comb += self.answers.eq(shows != _Output.PAGE)
-        with m.Switch(shows):
-            with m.Case(_Output.STATUS):
+        status = Cat(old.failed, 0, 0, 0, 0, self.ready, self.ready, 1)
+        m.d.comb += self.answers.eq(old.shows != Shows.PAGE)
+        with m.Switch(old.shows):
+            with m.Case(Shows.STATUS):
                 m.d.comb += self.answer.eq(status.replicate(8))
-            with m.Case(_Output.JEDEC):
+            with m.Case(Shows.JEDEC):
                 m.d.comb += self.answer.eq(int.from_bytes(JEDEC_ID, "little"))
-            with m.Case(_Output.ONFI):
+            with m.Case(Shows.ONFI):
                 m.d.comb += self.answer.eq(int.from_bytes(ONFI_ID, "little"))
         return m
 
-    def _command(self, m, timer, busy, opened, count, address, word, shows, failed, row_exists):
+    def _command(self, m):
         """What a command byte does."""
-        def confirms(kind, cycles_wanted):
-            return (opened == kind) & (count == cycles_wanted)
+        old, new = self.state, self.next_state
+        row_exists = self.op_row < self._geometry.rows
 
-        def opens(kind):
-            return [opened.eq(kind), count.eq(0)]
+        def confirmed(opened, count):
+            return (old.opened == opened) & (old.count == count)
+
+        def opens(opened):
+            return [new.opened.eq(opened), new.count.eq(0)]
+
+        def begins(op):
+            return [self.starts.eq(1), self.busy_clocks.eq(self._busy[op])]
+
+        def operates(op, valid):
+            return [self.op_valid.eq(valid), self.op.eq(op)]
 
         with m.If(self.symbol == Command.RESET):
-            m.d.sync += [opened.eq(_Open.NONE), shows.eq(_Output.PAGE), failed.eq(0),
-                         timer.eq(busy["reset"])]
+            m.d.comb += [new.opened.eq(Opened.NONE), new.shows.eq(Shows.PAGE), new.failed.eq(0), begins("reset")]
         with m.Elif(self.symbol == Command.READ_STATUS):
-            m.d.sync += shows.eq(_Output.STATUS)
+            m.d.comb += new.shows.eq(Shows.STATUS)
         with m.Elif(self.ready):
-            m.d.sync += opened.eq(_Open.NONE)
+            m.d.comb += new.opened.eq(Opened.NONE)
             with m.Switch(self.symbol):
                 with m.Case(Command.READ):
-                    m.d.sync += [opens(_Open.READ), shows.eq(_Output.PAGE)]
-                with m.Case(Command.READ_CONFIRM):
-                    with m.If(confirms(_Open.READ, 5)):
-                        m.d.comb += [self.op_valid.eq(row_exists), self.op.eq(ArrayOp.READ)]
-                        m.d.sync += timer.eq(busy["read"])
+                    m.d.comb += [opens(Opened.READ), new.shows.eq(Shows.PAGE)]
+                with m.Case(Command.READ_CONFIRM), m.If(confirmed(Opened.READ, 5)):
+                    m.d.comb += [operates(ArrayOp.READ, row_exists), begins("read")]
                 with m.Case(Command.CHANGE_READ_COLUMN):
-                    m.d.sync += opens(_Open.COLUMN)
-                with m.Case(Command.CHANGE_READ_COLUMN_CONFIRM):
-                    with m.If(confirms(_Open.COLUMN, 2)):
-                        m.d.sync += [word.eq(address[24:] >> 3), shows.eq(_Output.PAGE)]
+                    m.d.comb += opens(Opened.COLUMN)
+                with m.Case(Command.CHANGE_READ_COLUMN_CONFIRM), m.If(confirmed(Opened.COLUMN, 2)):
+                    m.d.comb += [new.word.eq(old.address[24:] >> 3), new.shows.eq(Shows.PAGE)]
                 with m.Case(Command.PROGRAM):
-                    m.d.comb += [self.op_valid.eq(1), self.op.eq(ArrayOp.CLEAR)]
-                    m.d.sync += opens(_Open.PROGRAM)
-                with m.Case(Command.PROGRAM_CONFIRM):
-                    with m.If(confirms(_Open.PROGRAM, 5)):
-                        m.d.comb += [self.op_valid.eq(row_exists), self.op.eq(ArrayOp.PROGRAM)]
-                        m.d.sync += [timer.eq(busy["program"]), failed.eq(~row_exists)]
+                    m.d.comb += [operates(ArrayOp.CLEAR, 1), opens(Opened.PROGRAM)]
+                with m.Case(Command.PROGRAM_CONFIRM), m.If(confirmed(Opened.PROGRAM, 5)):
+                    m.d.comb += [operates(ArrayOp.PROGRAM, row_exists), begins("program"), new.failed.eq(~row_exists)]
                 with m.Case(Command.ERASE):
-                    m.d.sync += opens(_Open.ERASE)
-                with m.Case(Command.ERASE_CONFIRM):
-                    with m.If(confirms(_Open.ERASE, 3)):
-                        m.d.comb += [self.op_valid.eq(row_exists), self.op.eq(ArrayOp.ERASE)]
-                        m.d.sync += [timer.eq(busy["erase"]), failed.eq(~row_exists)]
+                    m.d.comb += opens(Opened.ERASE)
+                with m.Case(Command.ERASE_CONFIRM), m.If(confirmed(Opened.ERASE, 3)):
+                    m.d.comb += [operates(ArrayOp.ERASE, row_exists), begins("erase"), new.failed.eq(~row_exists)]
                 with m.Case(Command.READ_ID):
-                    m.d.sync += opens(_Open.ID)
+                    m.d.comb += opens(Opened.ID)

@@ -1,12 +1,12 @@
 """All dies of one channel behind one bus: chip enables, shared data lines, one array port."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .array_port import ArrayPortSignature
-from .die import BusCycle, Die
+from .die import BusCycle, Die, die_state, timer_bits
 
 __all__ = ["ChannelDies"]
 
@@ -38,8 +38,8 @@ class ChannelDies(wiring.Component):
     clock_hz : int
         Core clock.
     wrap : callable, optional
-        ``wrap(name, factory)`` returns the component to place as a die; the default calls
-        ``factory()``. A build can hand in a wrapper that emits the module once for all dies.
+        ``wrap(name, factory)`` returns the component to place for the dies' behaviour; the default calls
+        ``factory()``. A build can hand in a wrapper that emits the module once for all channels.
 
     Members
     -------
@@ -68,63 +68,72 @@ class ChannelDies(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         phy, array = self.phy, self.array
-        dies = []
-        for index in range(self._dies):
-            die = self._wrap("nand_die", self._die)
-            m.submodules[f"die_{index}"] = die
-            dies.append(die)
-            m.d.comb += [
-                die.selected.eq(phy.die == index),
-                die.cycle.eq(phy.cycle),
-                die.strobe.eq(phy.strobe),
-                die.symbol.eq(phy.w_data[:8]),
-                die.skip.eq(self.skip),
-                phy.ready[index].eq(die.ready),
-            ]
+        m.submodules.die = die = self._wrap("nand_die", self._die)
+        m.submodules.states = states = memory.Memory(shape=die_state(), depth=max(2, self._dies), init=[])
+        state_w = states.write_port()
+        state_r = states.read_port(domain="comb")
+        timers = [
+            Signal(timer_bits(self._profile.timing, self._clock_hz), name=f"timer_{index}")
+            for index in range(self._dies)
+        ]
+        m.d.comb += [
+            phy.ready.eq(Cat(timer == 0 for timer in timers)),
+            state_r.addr.eq(phy.die),
+            state_w.addr.eq(phy.die),
+            state_w.data.eq(die.next_state),
+            state_w.en.eq(phy.strobe),
+            die.state.eq(state_r.data),
+            die.ready.eq(phy.ready.bit_select(phy.die, 1)),
+            die.cycle.eq(phy.cycle),
+            die.strobe.eq(phy.strobe),
+            die.symbol.eq(phy.w_data[:8]),
+            array.op_valid.eq(die.op_valid),
+            array.op.eq(die.op),
+            array.op_die.eq(phy.die),
+            array.op_row.eq(die.op_row),
+            array.reg_read.eq(die.reg_read),
+            array.reg_write.eq(die.reg_write),
+            array.reg_die.eq(phy.die),
+            array.reg_column.eq(die.column),
+            array.reg_w_data.eq(phy.w_data),
+        ]
 
-        answers = Signal()
-        answer = Signal(64)
-        m.d.comb += [array.op_die.eq(phy.die), array.reg_die.eq(phy.die), array.reg_w_data.eq(phy.w_data)]
-        with m.If(phy.strobe), m.Switch(phy.die):
-            for index, die in enumerate(dies):
+        for timer in timers:
+            with m.If(timer != 0):
+                m.d.sync += timer.eq(0)
+                with m.If(timer > self.skip):
+                    m.d.sync += timer.eq(timer - self.skip[:len(timer)] - 1)
+        with m.If(die.starts), m.Switch(phy.die):
+            for index, timer in enumerate(timers):
                 with m.Case(index):
-                    m.d.comb += [
-                        array.op_valid.eq(die.op_valid),
-                        array.op.eq(die.op),
-                        array.op_row.eq(die.op_row),
-                        array.reg_read.eq(die.reg_read),
-                        array.reg_write.eq(die.reg_write),
-                        array.reg_column.eq(die.column),
-                        answers.eq(die.answers),
-                        answer.eq(die.answer),
-                    ]
+                    m.d.sync += timer.eq(die.busy_clocks)
 
         answered = Signal()
-        answer_kept = Signal(64)
+        answer = Signal(64)
         m.d.sync += phy.r_valid.eq(0)
         with m.If(phy.strobe & (phy.cycle == BusCycle.READ)):
-            m.d.sync += [phy.r_valid.eq(1), answered.eq(answers)]
-            with m.If(answers):
-                m.d.sync += answer_kept.eq(answer)
-        m.d.comb += phy.r_data.eq(Mux(answered, answer_kept, array.reg_r_data))
+            m.d.sync += [phy.r_valid.eq(1), answered.eq(die.answers)]
+            with m.If(die.answers):
+                m.d.sync += answer.eq(die.answer)
+        m.d.comb += phy.r_data.eq(Mux(answered, answer, array.reg_r_data))
 
-        m.d.comb += self.next_event.eq(self._first_event(m, dies))
+        m.d.comb += self.next_event.eq(self._first_event(m, timers))
         return m
 
     def _die(self):
         return Die(self._profile.timing, self._profile.geometry, self._clock_hz)
 
-    def _first_event(self, m, dies):
-        """Smallest time of a busy die, as a tree; a ready die (0) wraps around to the largest."""
-        level = [(die.remaining - 1)[:32] for die in dies]
+    def _first_event(self, m, timers):
+        """Smallest running timer, by a tree; one that has ended (0) wraps around to the largest."""
+        bits = len(timers[0])
+        level = [(timer - 1)[:bits] for timer in timers]
         depth = 0
         while len(level) > 1:
             pairs = []
             for index in range(0, len(level) - 1, 2):
-                first = Signal(32, name=f"first_{depth}_{index // 2}")
+                first = Signal(bits, name=f"first_{depth}_{index // 2}")
                 m.d.comb += first.eq(Mux(level[index] < level[index + 1], level[index], level[index + 1]))
                 pairs.append(first)
             level = pairs + level[len(level) & ~1:]
             depth += 1
-        none = Const(0xFFFF_FFFF, 32)
-        return Mux(level[0] == none, none, level[0] + 1)
+        return Mux(self.phy.ready.all(), Const(0xFFFF_FFFF, 32), level[0] + 1)
