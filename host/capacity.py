@@ -130,6 +130,9 @@ class Capacity:
         if not 0 <= max_tokens <= config.max_tokens:
             raise DriveError(Status.CONTEXT_EXCEEDED,
                              f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}")
+        if 4 * kv_heads * head_dim > config.max_transfer:
+            refuse(f"a token of {kv_heads} KV heads has {4 * kv_heads * head_dim} bytes, one command "
+                   f"moves {config.max_transfer}")
         geometry = config.flash.geometry
         return SequenceShape(layers=layers, kv_heads=kv_heads, head_dim=head_dim,
                              max_tokens=max_tokens or config.max_tokens,
@@ -157,6 +160,14 @@ class Capacity:
         self._next = (number + 1) % slots
         self.placements[number] = Placement(number, shape, *addresses)
         return self.placements[number]
+
+    def demand(self, shape, status):
+        """Words for a refusal of ``shape`` by the firmware, which answers with a status alone."""
+        if status == Status.TOO_MANY_SEQUENCES:
+            return f"{self._config.max_sequences} sequences are open"
+        return (f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
+                f"{shape.channel_pages().max()} of {self._channel_pages} flash pages a channel and "
+                f"{sum(shape.table_bytes)} of {self._config.dram_bytes} bytes of device DRAM")
 
     def release(self, number):
         """Gives back what a sequence was given."""

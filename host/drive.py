@@ -9,6 +9,7 @@ from rtl.commands import ResultFlag, Status
 from .backends import Job, make_backend
 from .checks import MODES, checked_array, checked_integer, checked_queries, checked_scale
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+from .packing import job_bytes
 from .stats import statistics
 
 __all__ = ["KvDrive"]
@@ -179,15 +180,13 @@ class KvDrive:
         ticket.done = True
         outputs, flags, failure = [None] * len(ticket.jobs), ResultFlag(0), None
         for part, positions in ticket.parts:
-            try:
-                result = self.backend.wait(part)
-            except DriveError as error:
-                failure = failure or error
-                self._forget(ticket, positions[error.job or 0 :])
-                continue
+            result = self.backend.wait(part)
             flags |= result.flags
+            failure = failure or result.error
             for position, output in zip(positions, result.outputs, strict=True):
                 outputs[position] = output
+        for (sequence, layer), output in zip(ticket.grown, outputs, strict=False):
+            self._sequences[sequence].tokens[layer] -= output is None
         self._note(flags)
         if failure is not None:
             raise failure
@@ -204,7 +203,7 @@ class KvDrive:
                              f"tokens {start}..{stop} of a layer that holds {held}")
         if start == stop:
             raise DriveError(Status.ZERO_LENGTH, f"tokens {start}..{stop} are none")
-        return self.backend.read(sequence, layer, start, stop)
+        return self.backend.read(sequence, layer, start, stop, held)
 
     def tokens(self, sequence, layer=0):
         """Tokens that a layer holds."""
@@ -282,13 +281,11 @@ class KvDrive:
             kv = [checked_array(name, x, wanted) for name, x in zip("kv", kv, strict=True)]
         elif entry.tokens[layer] == 0:
             raise DriveError(Status.EMPTY_CONTEXT, f"layer {layer} of sequence {sequence}")
+        size = job_bytes(len(q), entry.kv_heads, entry.head_dim, bool(kv))
+        if size > self.config.max_attend:
+            raise DriveError(Status.UNSUPPORTED_SHAPE, f"a job of {len(q)} query heads has {size} bytes, "
+                                                       f"one command takes {self.config.max_attend}")
         return Job(sequence, layer, q, *kv)
-
-    def _forget(self, ticket, positions):
-        """Takes back the tokens of steps that were not executed."""
-        for position in positions if ticket.grown else ():
-            sequence, layer = ticket.grown[position]
-            self._sequences[sequence].tokens[layer] -= 1
 
     def _note(self, flags):
         self.last_flags = flags

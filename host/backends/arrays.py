@@ -90,7 +90,9 @@ class ArrayBackend(Backend):
             out, found = self.attend_heads(q, k, v, scale)
             outputs.append(out.reshape(job.q.shape))
             flags |= found
-            full, tail = divmod(k.shape[1], shape.group_tokens)
+            # a step attends its token in the tail, and a group that it fills goes onto flash after that
+            full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
+            tail = k.shape[1] - full * shape.group_tokens
             self._count(
                 jobs=1, pages_read=2 * full * shape.kv_heads,
                 bytes_flash=2 * full * shape.kv_heads * shape.page_bytes,
@@ -103,13 +105,13 @@ class ArrayBackend(Backend):
     def wait(self, ticket):
         return self._results.pop(ticket)
 
-    def read(self, sequence, layer, start, stop):
+    def read(self, sequence, layer, start, stop, held):
         shape = self._shape(sequence)
         store = self._layers[sequence][layer]
         group = shape.group_tokens
         touched = range(start // group, -(-stop // group))
-        flash = sum((g + 1) * group <= store.tokens for g in touched)
-        link = flash * group + (len(touched) - flash) * (store.tokens % group)
+        flash = sum((g + 1) * group <= held for g in touched)
+        link = flash * group + (len(touched) - flash) * (held % group)
         self._count(commands=2 * shape.kv_heads * len(touched), pages_read=2 * shape.kv_heads * flash,
                     bytes_flash=2 * shape.kv_heads * flash * shape.page_bytes,
                     bytes_link_out=link * shape.token_bytes)

@@ -7,6 +7,8 @@ import numpy as np
 
 from rtl.commands import ResultFlag
 
+from ..errors import DriveError
+
 __all__ = ["Backend", "Job", "Result"]
 
 
@@ -35,13 +37,16 @@ class Result:
     Parameters
     ----------
     outputs : list of float16 [q_heads, head_dim]
-        One per job.
+        One per job; None for a job that was not executed.
     flags : ResultFlag
         Of all jobs together.
+    error : DriveError or None
+        Why jobs were not executed.
     """
 
     outputs: list
     flags: ResultFlag
+    error: DriveError | None = None
 
 
 class Backend(ABC):
@@ -78,11 +83,11 @@ class Backend(ABC):
 
     @abstractmethod
     def wait(self, ticket):
-        """`Result` of a ticket; raises `DriveError` with the number of the job that failed."""
+        """`Result` of a ticket, errors of its jobs included."""
 
     @abstractmethod
-    def read(self, sequence, layer, start, stop):
-        """K and V of tokens ``start`` to ``stop`` (excluded), float16 [tokens, kv_heads, head_dim]."""
+    def read(self, sequence, layer, start, stop, held):
+        """K and V of tokens ``start`` to ``stop`` (excluded) of ``held``, [tokens, kv_heads, head_dim]."""
 
     @abstractmethod
     def preload(self, sequence, layer, k, v):

@@ -1,3 +1,162 @@
-from .base import Backend
-class RtlBackend:
-    name="rtl"
+"""The rtl backend: the drive's gateware in simulation, behind its driver and firmware."""
+
+import numpy as np
+
+from rtl.commands import Opcode, ResultFlag, Status
+from rtl.registers import CHANNEL_COUNTERS, COUNTERS, channel_counter_address, counter_address
+
+from ..capacity import Capacity
+from ..driver import Driver
+from ..errors import DriveError, status_error
+from ..firmware import Firmware
+from ..firmware.preload import BackDoor
+from ..packing import job_bytes, pack_append, pack_jobs
+from .base import Backend, Result
+
+__all__ = ["RtlBackend"]
+
+
+class RtlBackend(Backend):
+    """Commands through the queues of a simulated drive.
+
+    Parameters
+    ----------
+    config : DriveConfig
+    lane : Lane, optional
+        The drive; the native lane is built from ``config`` if not given.
+    **options
+        Of `cosim.device.simulated_drive`: ``skip_idle``, ``trace``, ``announce`` ...
+
+    Attributes
+    ----------
+    lane : Lane
+    driver : Driver
+    firmware : Firmware
+    """
+
+    name = "rtl"
+
+    def __init__(self, config, *, lane=None, **options):
+        super().__init__(config)
+        if lane is None:
+            from cosim.device import simulated_drive
+
+            lane = simulated_drive(config, **options)
+        self.lane = lane
+        self.firmware = Firmware(lane, config)
+        self.driver = Driver(lane, self.firmware.service)
+        self._back_door = BackDoor(self.firmware, lane.array)
+        self._capacity = Capacity(config)
+        self._shapes = {}
+        self.driver.start()
+        self.firmware.start()
+
+    def open(self, layers, kv_heads, head_dim, max_tokens):
+        shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
+        try:
+            command = self.driver.execute(Opcode.OPEN, layers=layers, kv_heads=kv_heads,
+                                          head_dim=head_dim, max_tokens=max_tokens)
+        except DriveError as error:
+            raise DriveError(error.status, self._capacity.demand(shape, error.status)) from None
+        number = command.completion["result"]
+        self._shapes[number] = shape
+        return number
+
+    def close(self, sequence):
+        self.driver.execute(Opcode.CLOSE, sequence=sequence)
+        del self._shapes[sequence]
+
+    def append(self, sequence, layer, k, v):
+        step = max(1, self.config.max_transfer // self._shapes[sequence].token_bytes)
+        commands = [
+            self.driver.submit(Opcode.APPEND, data=pack_append(k[at : at + step], v[at : at + step]),
+                               sequence=sequence, layer=layer, tokens=len(k[at : at + step]))
+            for at in range(0, len(k), step)
+        ]
+        for command in commands:
+            self.driver.wait(command)
+        for command in commands:
+            if command.completion["status"] != Status.SUCCESS:
+                raise status_error(command.completion, "APPEND")
+
+    def preload(self, sequence, layer, k, v):
+        self.driver.quiesce()
+        self._back_door.write(sequence, layer, k, v)
+
+    def submit(self, jobs, scale):
+        _, mant, exp = scale
+        parts = []
+        for batch in self._batches(jobs):
+            data, offsets, size = pack_jobs(batch, [self._shapes[j.sequence].kv_heads for j in batch])
+            opcode = Opcode.ATTEND if batch[0].k is None else Opcode.STEP
+            command = self.driver.submit(opcode, data=data, results=size, jobs=len(batch),
+                                         bytes=len(data), scale_mant=mant, scale_exp=exp & 63)
+            parts.append((command, batch, offsets))
+        return parts
+
+    def wait(self, ticket):
+        outputs, flags, error = [], ResultFlag(0), None
+        for command, _, _ in ticket:
+            self.driver.wait(command)
+        for command, batch, offsets in ticket:
+            completion = command.completion
+            done = len(batch)
+            if completion["status"] == Status.SUCCESS:
+                flags |= ResultFlag(completion["result"])
+            else:
+                done = min(completion["index"], done)
+                error = error or DriveError(completion["status"], command.opcode.name,
+                                            job=len(outputs) + done)
+            for number, (job, offset) in enumerate(zip(batch, offsets, strict=True)):
+                raw = np.frombuffer(command.results, np.float16, job.q.size, offset)
+                outputs.append(raw.reshape(job.q.shape).copy() if number < done else None)
+        return Result(outputs, flags, error)
+
+    def read(self, sequence, layer, start, stop, held):
+        shape = self._shapes[sequence]
+        group = shape.group_tokens
+        out = np.empty((2, stop - start, shape.kv_heads, shape.head_dim), np.float16)
+        for number in range(start // group, -(-stop // group)):
+            begin = number * group
+            tokens = min(group, held - begin)
+            commands = {
+                (kind, head): self.driver.submit(
+                    Opcode.READ_KV, receive=tokens * 2 * shape.head_dim, sequence=sequence,
+                    layer=layer, head=head, kind=kind, group=number)
+                for kind in range(2) for head in range(shape.kv_heads)
+            }
+            inside = slice(max(start - begin, 0), min(stop - begin, tokens))
+            outside = slice(max(begin - start, 0), min(begin + tokens, stop) - start)
+            for (kind, head), command in commands.items():
+                if self.driver.wait(command)["status"] != Status.SUCCESS:
+                    raise status_error(command.completion, "READ_KV")
+                page = np.frombuffer(command.received, np.float16).reshape(tokens, shape.head_dim)
+                out[kind, outside, head] = page[inside]
+        return out[0], out[1]
+
+    def counters(self):
+        def wide(address):
+            low = self.lane.csr_read(address)  # freezes the high word
+            return low | self.lane.csr_read(address + 4) << 32
+
+        drive = {name: wide(counter_address(name)) for name in COUNTERS}
+        channels = [{name: wide(channel_counter_address(channel, name)) for name in CHANNEL_COUNTERS}
+                    for channel in range(self.config.channels)]
+        return drive, channels, self.lane.simulated_clocks
+
+    def shutdown(self):
+        if close := getattr(self.lane, "close", None):
+            close()
+
+    def _batches(self, jobs):
+        """Cuts jobs so that the data of each command fits the drive's command buffer."""
+        batches, room = [], 0
+        for job in jobs:
+            shape = self._shapes[job.sequence]
+            size = job_bytes(len(job.q), shape.kv_heads, shape.head_dim, job.k is not None)
+            if size > room:
+                batches.append([])
+                room = self.config.max_attend
+            batches[-1].append(job)
+            room -= size
+        return batches

@@ -1,0 +1,174 @@
+"""The firmware: policy of the drive, in Python, seeing only what an embedded core would see.
+
+It brings up flash and tables, answers OPEN and CLOSE from the mailbox, keeps the append path supplied with
+erased block groups, and erases groups whose pages are all dead. Every call costs
+``config.firmware_cycles``.
+"""
+
+import numpy as np
+
+from rtl.commands import SQE, SQE_VIEWS, Opcode, Status
+from rtl.tables import SEQUENCE, SequenceState
+
+from ..capacity import Capacity
+from ..errors import DriveError
+from . import tables
+from .device import ERASE, RESET, Device
+from .groups import BlockGroups
+
+__all__ = ["Firmware"]
+
+PUSHED_AHEAD = 4
+"""Block groups that the append path is given ahead; it calls when it has none left."""
+
+_WAITS, _STARVED = 1, 2  # MAILBOX_STATUS
+
+
+class Firmware:
+    """Firmware of one drive.
+
+    Parameters
+    ----------
+    lane : Lane
+    config : DriveConfig
+
+    Attributes
+    ----------
+    capacity : Capacity
+    groups : BlockGroups
+    """
+
+    def __init__(self, lane, config):
+        self._config = config
+        self.device = Device(lane, config)
+        self.capacity = Capacity(config)
+        self.groups = BlockGroups(config.flash.geometry)
+        timing, clock = config.flash.timing, config.clock_hz
+        self._erase_pause = 1 + int(timing.t_bers_ns * clock / 16e9)  # a sixteenth of tBERS
+        self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
+        self._ring = 0  # groups that the append path holds at most
+
+    def start(self):
+        """Resets the dies, empties the sequence table and supplies the append path."""
+        geometry = self._config.flash.geometry
+        for die in range(geometry.dies):
+            for channel in range(geometry.channels):
+                if not self.device.flash(RESET, channel, die, pause=self._reset_pause):
+                    raise DriveError(Status.INTERNAL_ERROR,
+                                     f"die {die} of channel {channel} does not answer a reset")
+        self.device.clear(Capacity.SEQUENCE_TABLE, SEQUENCE.size * self._config.max_sequences)
+        self.device.write("SEQUENCE_TABLE", Capacity.SEQUENCE_TABLE)
+        self._ring = self.device.read("GROUP_FREE")
+        self._supply()
+
+    def service(self):
+        """Answers the drive's call: supplies block groups, executes the command in the mailbox."""
+        self.device.charge()
+        wants = self.device.read("MAILBOX_STATUS")
+        if wants & _STARVED:
+            self._feed()
+        if wants & _WAITS:
+            self._execute()
+
+    def _execute(self):
+        raw = b"".join(self.device.read("MAILBOX_SQE", n).to_bytes(4, "little") for n in range(16))
+        result, status = 0, Status.SUCCESS
+        try:
+            match SQE.unpack(raw)["opcode"]:
+                case Opcode.OPEN:
+                    result = self._open(SQE_VIEWS["open"].unpack(raw))
+                case Opcode.CLOSE:
+                    self._close(SQE.unpack(raw)["sequence"])
+                case _:
+                    status = Status.INVALID_OPCODE
+        except DriveError as error:
+            status = error.status
+        self.device.write("MAILBOX_RESULT", result)
+        self.device.write("MAILBOX_DONE", status)
+
+    def _open(self, asked):
+        if asked["format"] or asked["index"]:
+            raise DriveError(Status.UNSUPPORTED_SHAPE, "only FP16 without index")
+        shape = self.capacity.shape(*(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens")))
+        placement = self.capacity.admit(shape)
+        tables.clear_heads(self.device, placement)
+        if not self.provide():
+            self.capacity.release(placement.sequence)
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        tables.write_open(self.device, placement)
+        self._supply()
+        return placement.sequence
+
+    def _close(self, sequence):
+        placement = self.capacity.placements.get(sequence)
+        if placement is None:
+            closed = (sequence < self._config.max_sequences
+                      and tables.read_state(self.device, sequence) == SequenceState.CLOSED)
+            raise DriveError(Status.CLOSED_SEQUENCE if closed else Status.UNKNOWN_SEQUENCE)
+        channel, _, row = tables.read_map(self.device, placement)
+        self.groups.bury(channel, row)
+        tables.write_closed(self.device, sequence)
+        self.capacity.release(sequence)
+
+    def shortage(self, placed=0):
+        """Erased block groups missing for what open sequences may still append, see `BlockGroups`.
+
+        ``placed`` pages per channel of that are about to be written elsewhere.
+        """
+        channels = self._config.channels
+        live, needed = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+        for placement in self.capacity.placements.values():
+            channel, _, row = tables.read_map(self.device, placement)
+            live += self.groups.by_append_path(channel, row)
+            held = tables.read_heads(self.device, placement).flash_groups
+            needed += placement.shape.channel_pages(first=held)
+        return self.groups.shortage(live, needed - placed)
+
+    def provide(self, groups=0, placed=0):
+        """Erases groups until no shortage is left; whether that was possible.
+
+        ``groups`` erased groups are wanted besides, for ``placed`` pages per channel of what open sequences
+        may still append.
+        """
+        missing = self.shortage(placed) + groups
+        return missing <= 0 or self.reclaim(missing) == missing
+
+    def reclaim(self, count=1):
+        """Erases up to ``count`` dead block groups; returns how many became usable."""
+        usable = 0
+        geometry = self._config.flash.geometry
+        for group in self.groups.reclaimable:
+            if usable == count:
+                break
+            if all([self.device.flash(ERASE, channel, die, group * geometry.pages,
+                                      pause=self._erase_pause)
+                    for die in range(geometry.dies) for channel in range(geometry.channels)]):
+                self.groups.recycled(group)
+                usable += 1
+            else:
+                self.groups.retired(group)
+        return usable
+
+    def _supply(self):
+        """Keeps a few groups pushed ahead of the slowest channel."""
+        free = self.device.read("GROUP_FREE")
+        for _ in range(min(free, PUSHED_AHEAD - (self._ring - free))):
+            self._push()
+
+    def _feed(self):
+        """A channel ran dry: gives it a few groups more, as far as the ring of the append path goes."""
+        free = self.device.read("GROUP_FREE")
+        if not free:
+            raise DriveError(Status.NO_SPACE, "one flash channel was filled far ahead of another, and "
+                                              "the append path holds no more block groups")
+        if not sum(self._push() for _ in range(min(free, PUSHED_AHEAD))):
+            raise DriveError(Status.NO_SPACE, "no erased block group is left")
+
+    def _push(self):
+        """Hands one group to the append path; whether there was one."""
+        group = self.groups.push()
+        if group is None and self.reclaim():
+            group = self.groups.push()
+        if group is not None:
+            self.device.write("GROUP_PUSH", group)
+        return group is not None

@@ -1,0 +1,108 @@
+"""Block groups: which are erased, which the append path fills, which hold only dead pages.
+
+A *block group* is one block number on every die of every channel. Its life::
+
+    erased --push--> filled by the append path --+--all pages written and dead--> dead --erase--> erased
+          +--take--> filled by preload ----------+
+
+A group is erased as a whole and pages are never moved. So what open sequences still may write is kept
+available in whole groups: see `shortage`.
+"""
+
+from collections import deque
+
+import numpy as np
+
+__all__ = ["BlockGroups"]
+
+
+class BlockGroups:
+    """Books of all block groups.
+
+    Parameters
+    ----------
+    geometry : flash_model.geometry.Geometry
+
+    Attributes
+    ----------
+    pushed : int
+        Groups handed to the append path so far.
+    """
+
+    def __init__(self, geometry):
+        self._geometry = geometry
+        self._channel_pages = geometry.dies * geometry.pages
+        self._erased = deque(range(geometry.blocks))
+        self._dead = np.zeros((geometry.blocks, geometry.channels), np.int64)
+        self._used = set()        # pushed or taken, and not erased since
+        self._back_door = set()   # those of them that were taken
+        self._spent = np.zeros(geometry.channels, np.int64)  # append path's pages that have died
+        self.pushed = 0
+
+    @property
+    def erased(self):
+        """Number of erased groups at hand."""
+        return len(self._erased)
+
+    @property
+    def reclaimable(self):
+        """Groups all of whose pages were written and are dead: they may be erased."""
+        return [g for g in sorted(self._used) if (self._dead[g] == self._channel_pages).all()]
+
+    def push(self):
+        """The next group for the append path, or None."""
+        group = self._use()
+        self.pushed += group is not None
+        return group
+
+    def take(self):
+        """An erased group for the back door, or None."""
+        group = self._use()
+        if group is not None:
+            self._back_door.add(group)
+        return group
+
+    def _use(self):
+        if not self._erased:
+            return None
+        group = self._erased.popleft()
+        self._used.add(group)
+        return group
+
+    def by_append_path(self, channel, row):
+        """Pages per channel, of those given, that the append path wrote."""
+        own = ~np.isin(row // self._geometry.pages, list(self._back_door))
+        return np.bincount(channel[own], minlength=self._geometry.channels)
+
+    def bury(self, channel, row):
+        """Notes dead pages: arrays of channel and row."""
+        self._spent = self._spent + self.by_append_path(channel, row)
+        np.add.at(self._dead, (row // self._geometry.pages, channel), 1)
+
+    def recycled(self, group):
+        """A reclaimable group was erased."""
+        self.retired(group)
+        self._erased.append(group)
+
+    def retired(self, group):
+        """A reclaimable group could not be erased: it is never used again."""
+        self._used.discard(group)
+        self._back_door.discard(group)
+        self._dead[group] = 0
+
+    def shortage(self, live, needed):
+        """Erased groups that are missing for everything that may still be appended.
+
+        Every channel fills the groups in the order in which they were pushed, so a channel's place
+        is the number of pages it ever wrote; what it may still need adds to that.
+
+        Parameters
+        ----------
+        live : int array [channels]
+            Pages of open sequences that the append path wrote.
+        needed : int array [channels]
+            Pages that open sequences may still write.
+        """
+        end = self._spent + live + needed
+        groups = -(-int(end.max()) // self._channel_pages)
+        return groups - self.pushed - len(self._erased)

@@ -1,0 +1,58 @@
+"""Data of the commands as bytes: K/V of APPEND, job lists of ATTEND and STEP (see `rtl.commands`)."""
+
+import numpy as np
+
+from rtl.commands import JOB
+
+__all__ = ["job_bytes", "pack_append", "pack_jobs"]
+
+_JOB_FIELDS = np.dtype({
+    "names": list(JOB.fields),
+    "formats": [f"<u{field.width // 8}" for field in JOB.fields.values()],
+    "offsets": [field.offset // 8 for field in JOB.fields.values()],
+    "itemsize": JOB.size,
+})
+
+
+def pack_append(k, v):
+    """Data of APPEND for float16 [tokens, kv_heads, head_dim]: per head all K, then all V."""
+    return np.stack([k, v]).transpose(2, 0, 1, 3).tobytes()
+
+
+def job_bytes(q_heads, kv_heads, head_dim, step):
+    """Bytes that one job adds to the data of its command."""
+    return JOB.size + 2 * head_dim * (q_heads + (2 * kv_heads if step else 0))
+
+
+def pack_jobs(jobs, kv_heads):
+    """Data of ATTEND or STEP.
+
+    Parameters
+    ----------
+    jobs : list of host.backends.Job
+    kv_heads : list of int
+        KV heads of each job's sequence.
+
+    Returns
+    -------
+    data : bytes
+    offsets : list of int
+        Byte offset of each job's result from the result address.
+    size : int
+        Bytes of all results.
+    """
+    table = np.zeros(len(jobs), _JOB_FIELDS)
+    parts, at, offsets, size = [], JOB.size * len(jobs), [], 0
+    for entry, job, heads in zip(table, jobs, kv_heads, strict=True):
+        entry["sequence"], entry["layer"] = job.sequence, job.layer
+        entry["queries"] = len(job.q) // heads
+        entry["q_offset"], entry["result_offset"] = at, size
+        parts.append(job.q.tobytes())
+        at += job.q.nbytes
+        if job.k is not None:
+            entry["kv_offset"] = at
+            parts.append(np.stack([job.k, job.v], axis=1).tobytes())
+            at += 2 * job.k.nbytes
+        offsets.append(size)
+        size += job.q.nbytes
+    return table.tobytes() + b"".join(parts), offsets, size
