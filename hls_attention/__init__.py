@@ -1,6 +1,6 @@
 """The attention engine: number formats, kernels written once, streaming units, the engine.
 
-`values`, `operators`, `hls`, `schedule`, `pipeline`
+`values`, `expressions`, `operators`, `hls`, `schedule`, `pipeline`
     Python HLS: a kernel is one Python function; numpy and a pipelined component come from it.
 `formats`, `kernels`
     The arithmetic of attention in such kernels.

@@ -1,8 +1,8 @@
 """Floating-point formats as data, and the fields of stored numbers.
 
-A finite number is ``significand * 2**(exponent - bias_shift)`` with a signed integer significand
-(hidden bit included) and the exponent counted from the subnormals, ``max(field, 1) - 1``: so that
-subnormals need no case of their own. The largest exponent of a block is its block exponent.
+A finite number is ``significand * 2**(exponent + unit)`` with a signed integer significand (hidden
+bit included) and an exponent counted from the subnormals, ``max(field, 1) - 1``, so that these need
+no case of their own. The largest exponent of a block of numbers is its block exponent.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class FloatFormat:
 
     @property
     def unit(self):
-        """Binary logarithm of the smallest subnormal: a number is significand * 2**(exponent + unit)."""
+        """Exponent of the smallest subnormal: numbers are significand * 2**(exponent + unit)."""
         return 1 - self.bias - self.fraction_bits
 
     @property

@@ -1,11 +1,11 @@
-"""Python HLS: a kernel is one small Python function over typed integers, with two interpretations.
+"""Python HLS: a kernel is one small Python function over typed integers, interpreted twice.
 
     @kernel(inputs={"a": signed(25), "b": bits(12)}, outputs={"p": signed(37)})
     def times(a, b):
         return {"p": a * b}
 
     times.numpy(a=np.arange(5), b=3)["p"]        # vectorised int64
-    Pipeline(times, clock_hz=250e6)              # pipelined Amaranth component, bit for bit the same
+    Pipeline(times, clock_hz=250e6)              # pipelined Amaranth component, the same bits
     print(times.schedule(250e6))                 # what happens in which stage, and what it costs
 
 The function runs once, on symbolic values (`values`), when it is decorated. What it computes is an
@@ -87,11 +87,11 @@ class Kernel:
                 )
             slots[slot] = array
         for slot, node, operands, last_uses in self._program:
-            slots[slot] = (
-                node.param
-                if node.op == "const"
-                else OPERATORS[node.op].numpy(node.param, *(slots[operand] for operand in operands))
-            )
+            if node.op == "const":
+                slots[slot] = node.param
+            else:
+                arrays = (slots[operand] for operand in operands)
+                slots[slot] = OPERATORS[node.op].numpy(node.param, *arrays)
             for operand in last_uses:
                 del slots[operand]
         return {
@@ -133,8 +133,7 @@ def _linearise(ports, results):
 
 
 def _program(nodes, results):
-    """The numpy interpretation: steps (slot, node, operand slots, slots used for the last time), and
-    the slot of each result."""
+    """Steps (slot, node, operand slots, those used for the last time) and the results' slots."""
     slot_of = {node: slot for slot, node in enumerate(nodes)}
     result_slots = {name: slot_of[node] for name, node in results.items()}
     alive = set(result_slots.values())

@@ -15,11 +15,8 @@ Bounds: heads of at most `MAX_HEAD_DIM` elements, passes of at most `MAX_TOKENS`
 |acc| < 2**54, l < 2**62 and |o| < 2**62.
 """
 
-from hls_attention.formats import FP16
-from hls_attention.hls import kernel
-from hls_attention.values import (
+from hls_attention.expressions import (
     absolute,
-    bits,
     clamp,
     concat,
     conditional_negate,
@@ -29,8 +26,9 @@ from hls_attention.values import (
     mux,
     round_shift,
     shift_to_top,
-    signed,
 )
+from hls_attention.formats import FP16
+from hls_attention.hls import bits, kernel, signed
 
 __all__ = [
     "MAX_HEAD_DIM",
@@ -202,7 +200,7 @@ def weight(s, m):
 
 
 @kernel(inputs={"o": signed(64), "l": bits(63), "v_exp": bits(5)}, outputs={"x": bits(16)})
-def normalise(o, l, v_exp):  # noqa: E741
+def normalise(o, l, v_exp):
     """The output o / l as FP16: exact division, one rounding to nearest even, subnormals included.
 
     x = o * 2**(v_exp - 59) / (l * 2**-46); overflow gives infinity where IEEE 754 says so; o = 0

@@ -6,6 +6,7 @@ cuts between pipeline stages sensibly for a clock target, not to replace a timin
 `LEVEL_NS` for another family. Wires (slices, constant shifts, concatenations) are free.
 """
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,8 +18,12 @@ __all__ = ["OPERATORS", "MULTIPLIER", "REGISTER_NS", "Operator"]
 LEVEL_NS = 0.65
 """One look-up table and an average wire."""
 
+CARRY_ENTRY_NS = 0.25
 CARRY_NS = 0.015
-"""One bit of a carry chain."""
+"""Into and out of a carry chain, and each bit of it."""
+
+SLICE_MUX_NS = 0.35
+"""The multiplexers that join the look-up tables of one slice."""
 
 FANOUT_NS = 0.25
 """Added where one signal steers a word of more than 16 bits."""
@@ -47,16 +52,16 @@ class Operator:
 
     numpy: Callable
     gates: Callable
-    delay_ns: Callable = lambda node: 0.0
-    luts: Callable = lambda node: 0
+    delay_ns: Callable
+    luts: Callable
 
 
 def _widest(node):
     return max(arg.width for arg in node.args)
 
 
-def _adder_ns(node):
-    return LEVEL_NS + CARRY_NS * _widest(node) + 0.25
+def _chain_ns(node):
+    return LEVEL_NS + CARRY_ENTRY_NS + CARRY_NS * _widest(node)
 
 
 def _word_ns(node):
@@ -64,8 +69,7 @@ def _word_ns(node):
 
 
 def _tree_ns(node):
-    levels = 1 + (_widest(node) > 6) + (_widest(node) > 36)
-    return LEVEL_NS * levels
+    return LEVEL_NS * (1 + (_widest(node) > 6) + (_widest(node) > 36))
 
 
 def _choose(_, condition, if_true, if_false):
@@ -76,67 +80,83 @@ def _choose(_, condition, if_true, if_false):
 
 def _check_claim(bounds, value):
     lo, hi = bounds
-    value = np.asarray(value)
-    if value.size and not (lo <= value.min() and value.max() <= hi):
+    if np.size(value) and not (lo <= np.min(value) and np.max(value) <= hi):
         raise OverflowError(
-            f"a value in {value.min()}..{value.max()} breaks the kernel's claim {lo}..{hi}; "
+            f"a value in {np.min(value)}..{np.max(value)} breaks the kernel's claim {lo}..{hi}; "
             f"see the bounds on the inputs in its docstring"
         )
     return value
 
 
-def _as_int(flags):
-    return flags.astype(np.int64) if isinstance(flags, (np.ndarray, np.generic)) else int(flags)
+def _alike(meaning, delay_ns, luts):
+    """An operator that Python spells alike for arrays and for gates."""
+    return Operator(
+        numpy=lambda _, a, b: meaning(a, b),
+        gates=lambda _, a, b: meaning(a, b),
+        delay_ns=delay_ns,
+        luts=luts,
+    )
+
+
+def _flag(compare_arrays, compare_gates, delay_ns, bits_per_lut):
+    """A comparison: 0 or 1."""
+    return Operator(
+        numpy=lambda _, a, b: compare_arrays(a, b).astype(np.int64),
+        gates=lambda _, a, b: compare_gates(a, b),
+        delay_ns=delay_ns,
+        luts=lambda node: -(-_widest(node) // bits_per_lut),
+    )
+
+
+def _wires(numpy, gates):
+    """An operator that costs nothing."""
+    return Operator(numpy, gates, delay_ns=lambda node: 0.0, luts=lambda node: 0)
+
+
+def _bit_per_lut(node):
+    return node.width
+
+
+def _two_bits_per_lut(node):
+    return -(-node.width // 2)
 
 
 OPERATORS = {
-    "add": Operator(lambda _, a, b: a + b, lambda _, a, b: a + b, _adder_ns, lambda n: n.width),
-    "sub": Operator(lambda _, a, b: a - b, lambda _, a, b: a - b, _adder_ns, lambda n: n.width),
-    "mul": Operator(lambda _, a, b: a * b, lambda _, a, b: a * b, lambda n: MULTIPLY_NS),
-    "shl": Operator(lambda k, a: a << k, lambda k, a: a.shift_left(k)),
-    "shr": Operator(lambda k, a: a >> k, lambda k, a: a.shift_right(k)),
-    # One step of a variable shift: by 0..7 times 2**start places.
+    "add": _alike(operator.add, _chain_ns, _bit_per_lut),
+    "sub": _alike(operator.sub, _chain_ns, _bit_per_lut),
+    "mul": _alike(operator.mul, lambda node: MULTIPLY_NS, lambda node: 0),
+    "and": _alike(operator.and_, _word_ns, _two_bits_per_lut),
+    "or": _alike(operator.or_, _word_ns, _two_bits_per_lut),
+    "xor": _alike(operator.xor, _word_ns, _two_bits_per_lut),
+    "lt": _flag(np.less, operator.lt, _chain_ns, bits_per_lut=2),
+    "eq": _flag(np.equal, operator.eq, _tree_ns, bits_per_lut=3),
+    "mux": Operator(
+        numpy=_choose,
+        gates=lambda _, condition, a, b: Mux(condition, a, b),
+        delay_ns=_word_ns,
+        luts=_two_bits_per_lut,
+    ),
+    # One step of a variable shift to the right: by 0..7 times 2**start places.
     "shift": Operator(
-        lambda start, a, n: a >> (n << start),
-        lambda start, a, n: a >> Cat(Const(0, start), n),
-        lambda n: _word_ns(n) + 0.35,
-        lambda n: 2 * n.width,
+        numpy=lambda start, a, n: a >> (n << start),
+        gates=lambda start, a, n: a >> Cat(Const(0, start), n),
+        delay_ns=lambda node: _word_ns(node) + SLICE_MUX_NS,
+        luts=lambda node: 2 * node.width,
     ),
-    "lt": Operator(
-        lambda _, a, b: _as_int(a < b),
-        lambda _, a, b: a < b,
-        _adder_ns,
-        lambda n: -(-_widest(n) // 2),
-    ),
-    "eq": Operator(
-        lambda _, a, b: _as_int(a == b),
-        lambda _, a, b: a == b,
-        _tree_ns,
-        lambda n: -(-_widest(n) // 3),
-    ),
-    "mux": Operator(_choose, lambda _, c, a, b: Mux(c, a, b), _word_ns, lambda n: -(-n.width // 2)),
-    "and": Operator(
-        lambda _, a, b: a & b, lambda _, a, b: a & b, _word_ns, lambda n: -(-n.width // 2)
-    ),
-    "or": Operator(
-        lambda _, a, b: a | b, lambda _, a, b: a | b, _word_ns, lambda n: -(-n.width // 2)
-    ),
-    "xor": Operator(
-        lambda _, a, b: a ^ b, lambda _, a, b: a ^ b, _word_ns, lambda n: -(-n.width // 2)
-    ),
-    # Inverters vanish into the look-up table they feed.
-    "not": Operator(lambda width, a: a ^ ((1 << width) - 1), lambda width, a: ~a[:width]),
-    "bits": Operator(
-        lambda p, a: (a >> p[0]) & ((1 << p[1] - p[0]) - 1), lambda p, a: a[p[0] : p[1]]
-    ),
-    "concat": Operator(lambda k, low, high: low | (high << k), lambda _, low, high: Cat(low, high)),
+    # A read-only memory of 64 entries per look-up table; the pipeline builds it.
     "lookup": Operator(
-        lambda table, i: np.asarray(table, dtype=np.int64)[i],
-        None,
-        lambda n: LEVEL_NS + 0.35 + LEVEL_NS * (len(n.param) > 256),
-        lambda n: n.width * -(-len(n.param) // 64),
+        numpy=lambda table, index: np.asarray(table, dtype=np.int64)[index],
+        gates=None,
+        delay_ns=lambda node: LEVEL_NS * (1 + (len(node.param) > 256)) + SLICE_MUX_NS,
+        luts=lambda node: node.width * -(-len(node.param) // 64),
     ),
-    "known": Operator(_check_claim, lambda _, a: a),
-    "bounded": Operator(lambda _, a: a, lambda _, a: a),
+    "shl": _wires(lambda places, a: a << places, lambda places, a: a.shift_left(places)),
+    "shr": _wires(lambda places, a: a >> places, lambda places, a: a.shift_right(places)),
+    "bits": _wires(lambda p, a: (a >> p[0]) & ((1 << p[1] - p[0]) - 1), lambda p, a: a[slice(*p)]),
+    "concat": _wires(lambda width, low, high: low | high << width, lambda _, *parts: Cat(parts)),
+    # Inverters vanish into the look-up table they feed.
+    "not": _wires(lambda width, a: a ^ ((1 << width) - 1), lambda width, a: ~a[:width]),
+    "known": _wires(_check_claim, lambda _, a: a),
+    "bounded": _wires(lambda _, a: a, lambda _, a: a),
 }
-"""Every operator by name; a ``lookup`` is a read-only memory, which the pipeline builds itself."""
+"""Every operator by name."""

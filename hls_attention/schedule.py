@@ -10,7 +10,7 @@ Values still needed later are carried from rank to rank (balancing registers); c
     inputs -> [stage 0] -> rank 1 -> [stage 1] -> rank 2 ... [stage n-1] -> rank n -> outputs
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from hls_attention.operators import MULTIPLIER, OPERATORS, REGISTER_NS
 
@@ -51,48 +51,45 @@ class Schedule:
         self.budget_ns = self.period_ns - REGISTER_NS
         self._place()
         self._carry()
+        self.dsps = sum(node.op == "mul" for node in self.stage)
+        self.luts = sum(OPERATORS[node.op].luts(node) for node in self._operators())
+        self.ffs = sum(self.rank_bits(rank) for rank in range(1, self.latency + 1))
 
     def _place(self):
-        """Give every node its stage, and the (stage, time) from which its result can be used."""
+        """Give every node its stage, as soon as its operands allow."""
         product_ranks = next(ranks for shortest, ranks in MULTIPLIER if self.period_ns >= shortest)
-        self.stage, usable = {}, {}
+        self.stage = {}
+        usable = {}  # node -> (stage, ns after its start) from which the result can be used
+        longest = defaultdict(float)
         for node in self.kernel.nodes:
             if node.op == "const":
                 continue
-            stage, start = max(
-                (usable[arg] for arg in node.args if arg in usable), default=(0, 0.0)
-            )
+            operands = [usable[arg] for arg in node.args if arg in usable]
+            stage, start = max(operands, default=(0, 0.0))
             if node.op == "mul" and product_ranks:
                 stage += start > 0
-                self.stage[node] = stage
-                usable[node] = (stage + product_ranks, 0.0)
-                continue
-            delay = OPERATORS[node.op].delay_ns(node) if node.op != "input" else 0.0
-            if delay > self.budget_ns:
-                raise ValueError(
-                    f"operator {node.op} on {node.width} bits takes {delay:.2f} ns; at "
-                    f"{self.clock_hz / 1e6:g} MHz a stage has {self.budget_ns:.2f} ns: lower the "
-                    f"clock or compose it of narrower operators"
-                )
-            if start + delay > self.budget_ns:
-                stage, start = stage + 1, 0.0
+                longest[stage] = self.budget_ns
+                usable[node] = stage + product_ranks, 0.0
+            else:
+                delay = self._delay_ns(node)
+                if start + delay > self.budget_ns:
+                    stage, start = stage + 1, 0.0
+                longest[stage] = max(longest[stage], start + delay)
+                usable[node] = stage, start + delay
             self.stage[node] = stage
-            usable[node] = (stage, start + delay)
-        results = [usable[node] for node in self.kernel.results.values() if node in usable]
-        self.latency = max([1] + [stage + (start > 0) for stage, start in results])
-        self.delay_ns = [
-            max(
-                [time for where, time in usable.values() if where == stage]
-                + [
-                    self.budget_ns * (node.op == "mul")
-                    for node in self.stage
-                    if product_ranks and self.stage[node] == stage
-                ],
-                default=0.0,
+        ends = [usable[node] for node in self.kernel.results.values() if node in usable]
+        self.latency = max([1] + [stage + (end > 0) for stage, end in ends])
+        self.delay_ns = [longest[stage] for stage in range(self.latency)]
+
+    def _delay_ns(self, node):
+        delay = 0.0 if node.op == "input" else OPERATORS[node.op].delay_ns(node)
+        if delay > self.budget_ns:
+            raise ValueError(
+                f"operator {node.op} on {node.width} bits takes {delay:.2f} ns; at "
+                f"{self.clock_hz / 1e6:g} MHz a stage has {self.budget_ns:.2f} ns: lower the clock "
+                f"or compose it of narrower operators"
             )
-            for stage in range(self.latency)
-        ]
-        self._usable = {node: stage for node, (stage, _) in usable.items()}
+        return delay
 
     def _carry(self):
         """Find out how long each value is needed."""
@@ -104,9 +101,6 @@ class Schedule:
         for node in self.kernel.results.values():
             if node in self.stage:
                 self.last_rank[node] = self.latency
-        self.dsps = sum(node.op == "mul" for node in self.stage)
-        self.luts = sum(OPERATORS[node.op].luts(node) for node in self.stage if node.op != "input")
-        self.ffs = sum(self.rank_bits(rank) for rank in range(1, self.latency + 1))
 
     def rank_bits(self, rank):
         """Register bits of one rank."""
@@ -114,32 +108,31 @@ class Schedule:
             node.width for node, stage in self.stage.items() if stage < rank <= self.last_rank[node]
         )
 
+    def _operators(self, stage=None):
+        """Operators that take time, of one stage or all."""
+        return [
+            node
+            for node, where in self.stage.items()
+            if node.op != "input"
+            and OPERATORS[node.op].delay_ns(node) > 0
+            and (stage is None or stage == where)
+        ]
+
     def __str__(self):
-        head = (
-            f"{self.kernel.name} at {self.clock_hz / 1e6:g} MHz: latency {self.latency}, one result per clock; "
-            f"about {self.luts} LUT, {self.ffs} FF, {self.dsps} DSP"
-        )
         lines = [
-            head,
-            f"{'stage':>5} {'delay':>8} {'registers':>10}  operators (logic budget {self.budget_ns:.2f} ns)",
+            f"{self.kernel.name} at {self.clock_hz / 1e6:g} MHz: latency {self.latency}, one "
+            f"result per clock; about {self.luts} LUT, {self.ffs} FF, {self.dsps} DSP",
+            f"stage     delay  registers  operators (a stage has {self.budget_ns:.2f} ns)",
         ]
         for stage in range(self.latency):
-            ops = Counter(
-                f"{node.op} {_widths(node)}"
-                for node, where in self.stage.items()
-                if where == stage
-                and (node.op == "mul" or node.op != "input" and OPERATORS[node.op].delay_ns(node))
-            )
-            text = ", ".join(
-                f"{count} x {name}" if count > 1 else name for name, count in ops.items()
-            )
-            lines.append(
-                f"{stage:>5} {self.delay_ns[stage]:>5.2f} ns {self.rank_bits(stage + 1):>6} bit  {text}"
-            )
+            counts = Counter(map(_describe, self._operators(stage)))
+            work = ", ".join(f"{n} x {what}" if n > 1 else what for what, n in counts.items())
+            delay, registers = self.delay_ns[stage], self.rank_bits(stage + 1)
+            lines.append(f"{stage:>5} {delay:>6.2f} ns {registers:>6} bit  {work}")
         return "\n".join(lines)
 
 
-def _widths(node):
+def _describe(node):
     if node.op == "mul":
-        return "x".join(str(arg.width) for arg in node.args)
-    return str(node.type)
+        return f"mul {'x'.join(str(arg.width) for arg in node.args)}"
+    return f"{node.op} {node.type}"

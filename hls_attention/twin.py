@@ -1,7 +1,7 @@
 """The twin: a whole attend in numpy, bit for bit what the engine gives.
 
-It runs the kernels of the hardware on arrays and adds exactly, so its result is that of the gateware
-whatever the number of channels, the order in which pages arrive, or the clock target.
+It runs the hardware's kernels on arrays and adds exactly, so its result is that of the gateware
+whatever the number of channels, the order in which pages arrive or the clock target.
 """
 
 import math
@@ -63,7 +63,8 @@ def encode_scale(scale):
     Returns
     -------
     mant, exp : int
-        ``scale * log2(e) = mant * 2**(exp - 26)``, rounded; 2**25 <= mant < 2**26, -32 <= exp <= 31.
+        ``scale * log2(e) = mant * 2**(exp - 26)``, rounded; 2**25 <= mant < 2**26 and
+        -32 <= exp <= 31.
     """
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be finite and greater than 0, got {scale}")
@@ -77,7 +78,7 @@ def encode_scale(scale):
 
 
 def block_exponent(x):
-    """Largest exponent of a float16 array, 0..29, as the drive tracks it while K and V are appended."""
+    """Largest exponent of a float16 array, 0..29, as the drive tracks it for K and V."""
     _, exponent, _ = FP16.fields(_words(x))
     return int(exponent.max())
 
@@ -121,9 +122,8 @@ def attend(q, k, v, scale, *, k_exp=None, v_exp=None):
     qi = quantise_query.numpy(x=q, q_exp=q_exp[:, None])["qi"]
     acc = np.empty((heads, tokens), dtype=np.int64)
     for part in chunks:
-        acc[:, part] = product.numpy(a=qi[:, None], x=k[part], block_exp=k_exp, drop=0, pass_v=0)[
-            "p"
-        ].sum(axis=2)
+        products = product.numpy(a=qi[:, None], x=k[part], block_exp=k_exp, drop=0, pass_v=0)
+        acc[:, part] = products["p"].sum(axis=2)
     scores = score.numpy(
         acc=acc, scale_mant=scale_mant, scale_exp=scale_exp, q_exp=q_exp[:, None], k_exp=k_exp
     )
@@ -131,11 +131,12 @@ def attend(q, k, v, scale, *, k_exp=None, v_exp=None):
 
     reference = (scores["s"].max(axis=1) + (1 << SCORE_BITS) - 1) >> SCORE_BITS
     weights = weight.numpy(s=scores["s"], m=reference[:, None])
-    l = weights["term"].sum(axis=1)  # noqa: E741
+    l = weights["term"].sum(axis=1)
     o = np.zeros((heads, dim), dtype=np.int64)
     for part in chunks:
         mant, drop = weights["mant"][:, part, None], weights["drop"][:, part, None]
-        o += product.numpy(a=mant, x=v[part], block_exp=v_exp, drop=drop, pass_v=1)["p"].sum(axis=1)
+        products = product.numpy(a=mant, x=v[part], block_exp=v_exp, drop=drop, pass_v=1)
+        o += products["p"].sum(axis=1)
 
     x = normalise.numpy(o=o, l=l[:, None], v_exp=v_exp)["x"]
     quotient = np.ldexp(o / l[:, None].astype(np.float64), v_exp - 13)

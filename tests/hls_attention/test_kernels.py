@@ -1,4 +1,4 @@
-"""The kernels against exact arithmetic: float64 where it is exact, integers and fractions elsewhere."""
+"""The kernels against exact arithmetic: float64 where it is exact, fractions elsewhere."""
 
 import random
 import re
@@ -203,7 +203,7 @@ def test_normalise_gives_back_every_number():
 def test_normalise_ties_subnormals_overflow():
     cases, expected = [], []
 
-    def case(value, l):  # noqa: E741
+    def case(value, l):
         o = value * l * Fraction(2) ** (13 - 10)
         assert o.denominator == 1
         cases.append((int(o), l, 10))

@@ -10,7 +10,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from hls_attention import kernels
+from hls_attention.expressions import absolute, concat, lookup, minimum, mux
 from hls_attention.hls import Pipeline, bits, kernel, signed
+from hls_attention.operators import OPERATORS
 
 SEED = 20240917
 ITEMS = 24
@@ -125,9 +127,6 @@ def test_pipeline_equals_numpy(traced, clock_hz):
 
 
 def test_every_operator():
-    from hls_attention.operators import OPERATORS
-    from hls_attention.values import absolute, concat, lookup, minimum, mux
-
     @kernel(
         inputs={"a": signed(9), "b": bits(5), "c": bits(3)},
         outputs={"y": signed(40), "z": bits(12)},
