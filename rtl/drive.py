@@ -54,7 +54,9 @@ def engine_config(config):
     """The engine's share of a drive configuration."""
     return EngineConfig(
         channels=config.channels, max_heads=config.max_queries_per_kv,
-        max_head_dim=config.max_head_dim, pass_tokens=config.pass_tokens, clock_hz=config.clock_hz,
+        max_head_dim=config.max_head_dim, pass_tokens=config.pass_tokens,
+        group_tokens=max(config.group_tokens(d) for d in config.head_dims),
+        clock_hz=config.clock_hz,
     )
 
 

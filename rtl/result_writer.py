@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hls_attention.engine import output_layout
+from hls_attention.messages import result_layout
 from hls_attention.streams import Queue
 
 from .memory import BurstWriter, request_layout
@@ -25,7 +25,7 @@ class ResultWriter(wiring.Component):
     -------
     i : In(stream), ``request_layout()``
         One for each job, before its result.
-    i_results : In(stream), `hls_attention.engine.output_layout`
+    i_results : In(stream), `hls_attention.messages.result_layout`
     write : Out(MemoryPortSignature)
     clear : In(1)
         A new command: flags to zero.
@@ -40,7 +40,7 @@ class ResultWriter(wiring.Component):
     def __init__(self):
         super().__init__({
             "i": In(stream.Signature(request_layout())),
-            "i_results": In(stream.Signature(output_layout())),
+            "i_results": In(stream.Signature(result_layout())),
             "write": Out(MemoryPortSignature()),
             "clear": In(1),
             "flags": Out(flags_layout()),
