@@ -1,0 +1,225 @@
+"""The twin against float64 softmax attention, on the bar and the rules of the numerics.
+
+The bar: relative L2 error over a head at most 2e-5 before the final rounding; after it within 1.01
+of the ideal (float64 rounded to FP16); on average at least 95 % of outputs correctly rounded, in
+any head at least 85 %.
+"""
+
+import time
+
+import numpy as np
+import pytest
+
+from hls_attention.formats import FP16
+from hls_attention.twin import attend, block_exponent
+
+MOST = np.float16(65504)
+LEAST = np.float16(2.0**-24)
+
+CASES = {
+    "64 tokens, d 128": dict(tokens=64, dim=128),
+    "128 tokens, d 64": dict(tokens=128, dim=64),
+    "2 tokens": dict(tokens=2, dim=64),
+    "65 tokens, one head": dict(tokens=65, dim=64, heads=1),
+    "1000 tokens, 4 heads": dict(tokens=1000, dim=64, heads=4),
+    "8192 tokens, d 128, 6x sharper": dict(tokens=8192, dim=128, sharp=6),
+    "32768 tokens, d 128, 3x sharper": dict(tokens=32768, dim=128, heads=1, sharp=3),
+    "8192 tokens, flat": dict(tokens=8192, dim=64, sharp=0.05),
+    "one q element 32x": dict(tokens=300, dim=64, outlier=32),
+    "one q element 64x, V 2^-8": dict(tokens=300, dim=64, outlier=64, v_scale=2.0**-8),
+    "one q element 64x, V 2^-12": dict(tokens=300, dim=64, outlier=64, v_scale=2.0**-12),
+    "V 2^10": dict(tokens=300, dim=64, v_scale=2.0**10),
+    "K and q small": dict(tokens=300, dim=64, sharp=2.0**-6, k_scale=2.0**-10),
+    "K large, scale small": dict(tokens=300, dim=64, k_scale=2.0**10, scale=2.0**-13),
+}
+
+
+def random_case(
+    rng, *, tokens, dim, heads=3, sharp=1.0, outlier=1, v_scale=1.0, k_scale=1.0, scale=None
+):
+    q = rng.standard_normal((heads, dim)) * sharp
+    q[:, dim // 3] *= outlier
+    k = rng.standard_normal((tokens, dim)) * k_scale
+    v = rng.standard_normal((tokens, dim)) * v_scale
+    return *(x.astype(np.float16) for x in (q, k, v)), scale or dim**-0.5
+
+
+def softmax_attention(q, k, v, scale):
+    """Attention in float64."""
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    scores = q @ k.T * scale
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True) @ v
+
+
+def relative(x, reference):
+    """Relative L2 error of every head."""
+    return np.linalg.norm(x - reference, axis=1) / np.linalg.norm(reference, axis=1)
+
+
+def meets_the_bar(q, k, v, scale, **exponents):
+    """Check the bar on every head; returns the fraction of outputs correctly rounded, by head."""
+    result = attend(q, k, v, scale, **exponents)
+    assert not result.saturated and not result.nonfinite
+    reference = softmax_attention(q, k, v, scale)
+    ideal = reference.astype(np.float16)
+    before = relative(result.quotient, reference)
+    after, best = (
+        relative(result.out.astype(float), reference),
+        relative(ideal.astype(float), reference),
+    )
+    rounded = (result.out == ideal).mean(axis=1)
+    assert before.max() <= 2e-5
+    assert (after <= 1.01 * best).all()
+    assert rounded.min() >= 0.85
+    return rounded
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_bar(case):
+    rounded = []
+    for seed in range(3):
+        rounded.append(meets_the_bar(*random_case(np.random.default_rng(seed), **CASES[case])))
+    assert np.mean(rounded) >= 0.95
+
+
+def test_one_token_gives_its_v_exactly():
+    every = np.arange(1 << 16, dtype=np.uint16)
+    finite = every[(every >> 10 & 31) != 31].reshape(-1, 256).view(np.float16)
+    rng = np.random.default_rng(1)
+    for v in finite:
+        q, k = rng.standard_normal((2, 1, 256)).astype(np.float16)
+        result = attend(q, k, v[None], 0.1)
+        assert np.array_equal(result.out[0], v)  # -0 comes back as +0
+
+
+@pytest.mark.parametrize("value", [MOST, -MOST, LEAST, -LEAST, np.float16(0)])
+def test_v_the_same_everywhere(value):
+    q, k, v, scale = random_case(np.random.default_rng(2), tokens=777, dim=64, sharp=3)
+    assert (attend(q, k, np.full_like(v, value), scale).out == value).all()
+
+
+@pytest.mark.parametrize("tokens", [2, 3, 100, 4096])
+def test_equal_scores_give_the_mean(tokens):
+    q, k, v, scale = random_case(np.random.default_rng(3), tokens=tokens, dim=64)
+    k[:] = k[0]
+    result = attend(q, k, v, scale)
+    mean = np.repeat(v.astype(np.float64).mean(axis=0)[None], 3, axis=0)
+    assert relative(result.quotient, mean).max() < 2e-5
+    assert (result.out == mean.astype(np.float16)).mean() >= 0.95
+
+
+def test_one_token_dominates_by_2_to_the_60():
+    rng = np.random.default_rng(4)
+    q, k, v, _ = random_case(rng, tokens=500, dim=64)
+    q[:] = 1
+    k[:] = 0
+    k[321] = 1
+    v[7] = MOST  # its weight is 2**-60
+    result = attend(q, k, v, 60 / 64 * np.log(2))
+    assert np.array_equal(result.out, np.repeat(v[321][None], 3, axis=0))
+    assert not result.saturated
+
+
+def test_one_k_channel_2_to_the_20_larger():
+    q, k, v, _ = random_case(np.random.default_rng(5), tokens=300, dim=64)
+    k = (k.astype(float) * 2.0**-10).astype(np.float16)
+    k[:, 11] = (k[:, 11].astype(float) * 2.0**20).astype(np.float16)
+    meets_the_bar(q, k, v, 2.0**-7)
+
+
+def test_large_numbers_do_not_overflow():
+    """Every accumulator at its bound: the kernels check their claims on the way."""
+    q, k, v = (np.full((rows, 256), MOST) for rows in (2, 1000, 1000))
+    result = attend(q, k, v, 2.0**-32)
+    assert (result.out == MOST).all() and not result.saturated
+    q, k, v = np.full((1, 4), MOST), np.full((65_535, 4), -MOST), np.full((65_535, 4), -MOST)
+    result = attend(q, k, v, 2.0**-32)
+    assert (result.out == -MOST).all() and not result.saturated
+
+
+def test_saturation_is_flagged():
+    q, k, v, _ = random_case(np.random.default_rng(6), tokens=20, dim=64)
+    assert attend(q, k, v, 1e6).saturated
+    assert not attend(q, k, v, 10.0).saturated
+
+
+def test_exponents_of_a_longer_sequence():
+    """Block exponents above the pass's own, as they are once larger tokens have been appended."""
+    q, k, v, scale = random_case(np.random.default_rng(7), tokens=300, dim=64)
+    k_exp, v_exp = block_exponent(k), block_exponent(v)
+    own = attend(q, k, v, scale)
+    assert np.array_equal(own.out, attend(q, k, v, scale, k_exp=k_exp, v_exp=v_exp).out)
+    for grown in (1, 4, 8):
+        meets_the_bar(q, k, v, scale, k_exp=k_exp + grown, v_exp=min(v_exp + grown, 29))
+    result = attend(q, k, v, scale, k_exp=29, v_exp=29)
+    assert relative(result.quotient, softmax_attention(q, k, v, scale)).max() < 2e-4
+
+
+def test_order_does_not_matter():
+    rng = np.random.default_rng(8)
+    q, k, v, scale = random_case(rng, tokens=1000, dim=64)
+    order = rng.permutation(1000)
+    assert np.array_equal(attend(q, k, v, scale).out, attend(q, k[order], v[order], scale).out)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_infinities_and_nans(bad):
+    q, k, v, scale = random_case(np.random.default_rng(9), tokens=50, dim=64)
+    clean = attend(q, k, v, scale)
+    q_bad, k_bad, v_bad = q.copy(), k.copy(), v.copy()
+    q_bad[1, 5] = k_bad[49, 0] = v_bad[0, 63] = bad
+    result = attend(q_bad, k, v, scale)
+    assert result.nonfinite and (result.out[1].view(np.uint16) == 0x7E00).all()
+    assert np.array_equal(result.out[[0, 2]], clean.out[[0, 2]])
+    for result in (attend(q, k_bad, v, scale), attend(q, k, v_bad, scale)):
+        assert result.nonfinite and (result.out.view(np.uint16) == 0x7E00).all()
+    assert not clean.nonfinite
+
+
+def test_negative_zero_and_subnormals():
+    rng = np.random.default_rng(10)
+    q, k, v, scale = random_case(rng, tokens=100, dim=64)
+    v = (rng.integers(-1023, 1024, v.shape) * 2.0**-24).astype(np.float16)
+    v[:, 0] = -0.0
+    result = attend(q, k, v, scale)
+    assert (result.out[:, 0].view(np.uint16) == 0).all()
+    reference = softmax_attention(q, k, v, scale)
+    assert (result.out == reference.astype(np.float16)).mean() > 0.99
+    assert relative(result.quotient, reference).max() < 2e-5
+
+
+def test_block_exponent():
+    exponents = [
+        block_exponent(np.array([x], dtype=np.float16)) for x in (0, LEAST, 2.0**-14, 1, -MOST)
+    ]
+    assert exponents == [0, 0, 0, 14, 29] and FP16.top_exponent == 29
+
+
+def test_errors():
+    q, k, v, scale = random_case(np.random.default_rng(11), tokens=4, dim=64)
+    with pytest.raises(ValueError, match=r"tokens must be in 1..65535, got 0"):
+        attend(q, k[:0], v[:0], scale)
+    with pytest.raises(ValueError, match="k must be a two-dimensional array of float16"):
+        attend(q, k.astype(np.float32), v, scale)
+    with pytest.raises(ValueError, match="must agree"):
+        attend(q, k, v[:3], scale)
+    with pytest.raises(ValueError, match="head_dim in 1..256"):
+        attend(*(np.zeros((2, 300), np.float16) for _ in range(3)), scale)
+    with pytest.raises(ValueError, match="k_exp must be in"):
+        attend(q, k, v, scale, k_exp=3)
+    with pytest.raises(ValueError, match="v_exp must be in"):
+        attend(q, k, v, scale, v_exp=30)
+    with pytest.raises(ValueError, match="scale must be"):
+        attend(q, k, v, 0.0)
+
+
+def test_speed():
+    q, k, v, scale = random_case(np.random.default_rng(12), tokens=300, dim=64)
+
+    def once():
+        start = time.process_time()
+        attend(q, k, v, scale)
+        return time.process_time() - start
+
+    assert min(once() for _ in range(5)) < 0.03
