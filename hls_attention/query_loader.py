@@ -88,12 +88,16 @@ class QueryLoader(wiring.Component):
         m.submodules.buffer = buffer = memory.Memory(shape=64, depth=config.max_beats, init=[])
         write = buffer.write_port()
         read = buffer.read_port()
-        m.d.comb += [write.addr.eq(row), write.data.eq(self.i_q.payload), read.addr.eq(row)]
+        replay = Signal()
+        m.d.comb += [
+            write.addr.eq(row), write.data.eq(self.i_q.payload),
+            read.addr.eq(row), read.en.eq(replay),
+        ]
 
         replayed = Signal()
         replayed_row = Signal.like(row)
-        m.d.sync += replayed.eq(read.en)
-        with m.If(read.en):
+        m.d.sync += replayed.eq(replay)
+        with m.If(replay):
             m.d.sync += replayed_row.eq(row)
         quantised = self.o_writes
 
@@ -117,7 +121,7 @@ class QueryLoader(wiring.Component):
                         m.d.sync += row.eq(0)
                         m.next = "REPLAY"
             with m.State("REPLAY"):
-                m.d.comb += read.en.eq(1)
+                m.d.comb += replay.eq(1)
                 m.d.sync += [row.eq(row + 1), q_exp[head].eq(largest)]
                 with m.If(last_row):
                     m.next = "FLUSH"
