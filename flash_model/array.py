@@ -22,6 +22,7 @@ read is ``register = ~cells``, and an erase zeroes the pages of the block that a
 import mmap
 
 import numpy as np
+from amaranth.hdl import Cat
 
 from .array_port import ArrayOp
 
@@ -164,15 +165,14 @@ class ArrayServer:
     async def run(self, ctx):
         """Sample the port before each clock edge, answer right after it."""
         p = self.port
-        tick = ctx.tick().sample(p.op_valid, p.op, p.op_die, p.op_row, p.reg_read, p.reg_write,
+        tick = ctx.tick().sample(Cat(p.op_valid, p.reg_read, p.reg_write), p.op, p.op_die, p.op_row,
                                  p.reg_die, p.reg_column, p.reg_w_data)
-        async for (_, _, op_valid, op, op_die, op_row, reg_read, reg_write, reg_die, column,
-                   w_data) in tick:
-            if op_valid:
+        async for _, _, strobes, op, op_die, op_row, reg_die, column, w_data in tick:
+            if strobes & 1:
                 self.array.serve(op, self.channel, op_die, op_row)
-            if reg_write or reg_read:
-                register = self.array.register(self.channel, reg_die)
-                if reg_write:
-                    register[column:column + 8] = np.frombuffer(w_data.to_bytes(8, "little"), np.uint8)
-                if reg_read:
-                    ctx.set(p.reg_r_data, int.from_bytes(register[column:column + 8].tobytes(), "little"))
+            if strobes & 6:
+                word = self.array.register(self.channel, reg_die)[column:column + 8]
+                if strobes & 4:
+                    word[:] = np.frombuffer(w_data.to_bytes(8, "little"), np.uint8)
+                if strobes & 2:
+                    ctx.set(p.reg_r_data, int.from_bytes(word.tobytes(), "little"))

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -15,7 +15,7 @@ from flash_model.array_port import ArrayPortSignature
 from flash_model.package import ChannelDies
 from flash_model.profiles import profile
 from rtl.nand.controller import ChannelController
-from rtl.nand.operations import Activity, NandOp
+from rtl.nand.operations import Activity, NandOp, done_layout
 
 
 class Channel(wiring.Component):
@@ -45,19 +45,20 @@ class Bench:
     Parameters
     ----------
     dies, clock_hz, depth, timing
-        Changes to profile ``tiny``.
+        Changes to profile ``tiny``. The low default clock keeps busy times short in clocks; the
+        data rate is chosen so that a word takes 1 3/7 clocks then.
     stalls : float
         Share of clocks in which the drivers of ``ops``, ``w_data``, ``r_data`` and ``done`` rest.
     skip : bool
         Skip idle stretches.
     """
 
-    def __init__(self, dies=2, clock_hz=250_000_000, depth=8, stalls=0.0, skip=False, seed=1, timing=None):
+    def __init__(self, dies=2, clock_hz=100_000_000, depth=8, stalls=0.0, skip=False, seed=1, timing=None):
         base = profile("tiny")
         self.profile = dataclasses.replace(
             base,
             geometry=dataclasses.replace(base.geometry, channels=1, dies=dies),
-            timing=dataclasses.replace(base.timing, **(timing or {})),
+            timing=dataclasses.replace(base.timing, **{"rate_mts": 560, **(timing or {})}),
         )
         self.clock_hz = clock_hz
         self.array = NandArray(self.profile.geometry)
@@ -86,6 +87,23 @@ class Bench:
             def rests():
                 return self.stalls and rng.random() < self.stalls
 
+            def on_change(*signals):
+                """Setting a pin costs even if it stays as it is."""
+                before = [None] * len(signals)
+
+                def apply(ctx, *values):
+                    for index, (signal, value) in enumerate(zip(signals, values)):
+                        if before[index] != value:
+                            ctx.set(signal, value)
+                            before[index] = value
+                return apply
+
+            drive_pins = on_change(c.ops.valid, c.w_data.valid, c.r_data.ready, c.done.ready)
+            drive_skip = on_change(dut.skip)
+            tick = ctx.tick().sample(
+                c.ops.ready, c.w_data.ready, c.r_data.valid, Value.cast(c.r_data.payload), c.done.valid,
+                Value.cast(c.done.payload), c.activity,
+                Cat(c.page_read, c.page_programmed, c.block_erased))
             current = []
             op_on = word_on = False
             skip = 0
@@ -96,24 +114,18 @@ class Bench:
                 if words and not word_on and not rests():
                     word_on = True
                     ctx.set(c.w_data.payload, words[0])
-                ctx.set(c.ops.valid, op_on)
-                ctx.set(c.w_data.valid, word_on)
-                ctx.set(c.r_data.ready, not rests())
-                ctx.set(c.done.ready, not rests())
+                r_ready, d_ready = not rests(), not rests()
+                drive_pins(ctx, op_on, word_on, r_ready, d_ready)
                 skip = 0
-                if self.skip and ctx.get(c.quiet) and not ctx.get(dut.array.op_valid):
+                if self.skip and ctx.get(c.quiet):
                     event = ctx.get(dut.next_event)
                     if event != 0xFFFF_FFFF:
                         skip = event - 1
-                ctx.set(dut.skip, skip)
-                (_, _, op_ready, word_ready, r_valid, r_ready, r, d_valid, d_ready, d, activity,
-                 *pulses) = await ctx.tick().sample(
-                    c.ops.ready, c.w_data.ready, c.r_data.valid, c.r_data.ready, c.r_data.payload,
-                    c.done.valid, c.done.ready, c.done.payload, c.activity,
-                    c.page_read, c.page_programmed, c.block_erased)
+                drive_skip(ctx, skip)
+                _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, pulses = await tick
                 self.activity[activity] += skip + 1
-                for name, pulse in zip(self.pulses, pulses):
-                    self.pulses[name] += pulse
+                for name, pulse in zip(self.pulses, (1, 2, 4)):
+                    self.pulses[name] += bool(pulses & pulse)
                 if op_on and op_ready:
                     self.op_times.append(self.clock)
                     waiting.pop(0)
@@ -122,13 +134,13 @@ class Bench:
                     words.pop(0)
                     word_on = False
                 if r_valid and r_ready:
-                    current.append(r.data)
+                    current.append(r & 0xFFFF_FFFF_FFFF_FFFF)
                     self.read_times.append(self.clock)
-                    if r.last:
+                    if r >> 64:
                         self.reads.append(current)
                         current = []
                 if d_valid and d_ready:
-                    self.done.append(d)
+                    self.done.append(done_layout(self.profile.geometry.dies).from_bits(d))
                 self.clock += skip + 1
                 self.steps += 1
                 if self.steps > timeout:
