@@ -3,20 +3,20 @@
 All state lies in plain numpy buffers, so that a server in C can work on the same memory
 (``array.buffers[name].ctypes.data``). Index order is always channel, die, row (or block):
 
-=================  ==========================================  =========================================
-buffer             shape, type                                 meaning
-=================  ==========================================  =========================================
-``cells``          [channels * dies * rows, stride] uint8      bytes of a page, **inverted**
-``programmed``     [channels * dies * rows] uint8              1 once programmed since the last erase
-``erase_counts``   [channels * dies * blocks] uint32           erases of a block
-``read_counts``    [channels * dies * blocks] uint32           page reads of a block since its last erase
-``registers``      [channels * dies, stride] uint8             page registers, not inverted
-=================  ==========================================  =========================================
+=================  ======================================  ========================================
+buffer             shape, type                             meaning
+=================  ======================================  ========================================
+``cells``          [channels * dies * rows, stride] uint8  bytes of a page, **inverted**
+``programmed``     [channels * dies * rows] uint8          1 once programmed since last erase
+``erase_counts``   [channels * dies * blocks] uint32       erases of a block
+``read_counts``    [channels * dies * blocks] uint32       page reads of a block since last erase
+``registers``      [channels * dies, stride] uint8         page registers, not inverted
+=================  ======================================  ========================================
 
 ``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted, because an
 erased cell reads as 1 and untouched memory is 0: a drive of any size costs only the pages that
 were written (anonymous memory without reservation). So a program is ``cells |= ~register``, a
-read is ``register = ~cells``, and an erase zeroes the pages of the block that are marked programmed.
+read is ``register = ~cells``, and an erase zeroes the programmed pages of the block.
 """
 
 import mmap
@@ -108,9 +108,9 @@ class NandArray:
         block = self._block(channel, die, row)
         pages = self.geometry.pages
         first = block * pages
-        for page in first + np.flatnonzero(self.buffers["programmed"][first:first + pages]):
+        for page in first + np.flatnonzero(self.buffers["programmed"][first : first + pages]):
             self.buffers["cells"][page] = 0
-        self.buffers["programmed"][first:first + pages] = 0
+        self.buffers["programmed"][first : first + pages] = 0
         self.buffers["erase_counts"][block] += 1
         self.buffers["read_counts"][block] = 0
 
@@ -119,13 +119,13 @@ class NandArray:
         return ~self.buffers["cells"][self._page(channel, die, row)]
 
     def write_page(self, channel, die, row, data):
-        """Set a page's contents whatever they were (back door); what ``data`` leaves open is FFh."""
+        """Set a page's contents whatever they were (back door); ``data`` is filled up with FFh."""
         data = np.frombuffer(bytes(data), dtype=np.uint8)
         if len(data) > self.stride:
             raise ValueError(f"{len(data)} bytes do not fit a page: choose at most {self.stride}")
         page = self._page(channel, die, row)
-        self.buffers["cells"][page, :len(data)] = ~data
-        self.buffers["cells"][page, len(data):] = 0
+        self.buffers["cells"][page, : len(data)] = ~data
+        self.buffers["cells"][page, len(data) :] = 0
         self.buffers["programmed"][page] = 1
 
     def is_programmed(self, channel, die, row):
@@ -165,13 +165,20 @@ class ArrayServer:
     async def run(self, ctx):
         """Sample the port before each clock edge, answer right after it."""
         p = self.port
-        tick = ctx.tick().sample(Cat(p.op_valid, p.reg_read, p.reg_write), p.op, p.op_die, p.op_row,
-                                 p.reg_die, p.reg_column, p.reg_w_data)
+        tick = ctx.tick().sample(
+            Cat(p.op_valid, p.reg_read, p.reg_write),
+            p.op,
+            p.op_die,
+            p.op_row,
+            p.reg_die,
+            p.reg_column,
+            p.reg_w_data,
+        )
         async for _, _, strobes, op, op_die, op_row, reg_die, column, w_data in tick:
             if strobes & 1:
                 self.array.serve(op, self.channel, op_die, op_row)
             if strobes & 6:
-                word = self.array.register(self.channel, reg_die)[column:column + 8]
+                word = self.array.register(self.channel, reg_die)[column : column + 8]
                 if strobes & 4:
                     word[:] = np.frombuffer(w_data.to_bytes(8, "little"), np.uint8)
                 if strobes & 2:

@@ -1,8 +1,9 @@
 """The array port: page registers and the cell array, outside the gateware.
 
 One port per channel (only one die drives the bus at a time). Whoever serves it (Python in pysim and
-cocotb, C in the native lane; both on a `flash_model.array.NandArray`) samples the outputs just before a
-clock edge and drives ``reg_r_data`` right after that edge: read data appear one clock later.
+cocotb, C in the native lane; both on a `flash_model.array.NandArray`) samples the outputs just
+before a clock edge and drives ``reg_r_data`` right after that edge: read data appear one clock
+later.
 """
 
 from amaranth.lib import enum, wiring
@@ -15,7 +16,7 @@ ROW_BITS = 24
 """Row address inside a die: block * pages + page."""
 
 
-class ArrayOp(enum.Enum, shape=2):
+class ArrayOp(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What a die does with its array."""
 
     READ = 0     # copy row -> page register of the die

@@ -25,8 +25,17 @@ from .array_port import ROW_BITS, ArrayOp
 from .timing import cycles
 
 __all__ = [
-    "BusCycle", "Command", "Die", "JEDEC_ID", "ONFI_ID", "Opened", "Shows", "Status", "busy_cycles",
-    "die_state", "timer_bits",
+    "BusCycle",
+    "Command",
+    "Die",
+    "JEDEC_ID",
+    "ONFI_ID",
+    "Opened",
+    "Shows",
+    "Status",
+    "busy_cycles",
+    "die_state",
+    "timer_bits",
 ]
 
 JEDEC_ID = bytes([0x2C, 0x84, 0x64, 0x3C, 0xA9, 0x04, 0x00, 0x00])
@@ -36,7 +45,7 @@ ONFI_ID = b"ONFI\0\0\0\0"
 """READ ID, address 20h."""
 
 
-class BusCycle(enum.Enum, shape=3):
+class BusCycle(enum.Enum, shape=3):  # type: ignore[call-arg]
     """What the bus carries; the PHY boundary of the controller uses the same encoding."""
 
     IDLE = 0
@@ -71,7 +80,7 @@ class Status:
     WRITABLE = 0x80
 
 
-class Opened(enum.Enum, shape=3):
+class Opened(enum.Enum, shape=3):  # type: ignore[call-arg]
     """The command whose address or confirmation is awaited."""
 
     NONE = 0
@@ -82,7 +91,7 @@ class Opened(enum.Enum, shape=3):
     ID = 5
 
 
-class Shows(enum.Enum, shape=2):
+class Shows(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What data output cycles show."""
 
     PAGE = 0
@@ -109,14 +118,16 @@ def timer_bits(timing, clock_hz):
 
 def die_state():
     """What a die remembers between bus symbols (its busy time apart)."""
-    return data.StructLayout({
-        "opened": Opened,
-        "count": 3,      # address cycles taken
-        "address": 40,   # the last five address bytes, newest on top
-        "word": 13,      # column in words
-        "shows": Shows,
-        "failed": 1,
-    })
+    return data.StructLayout(
+        {
+            "opened": Opened,
+            "count": 3,  # address cycles taken
+            "address": 40,  # the last five address bytes, newest on top
+            "word": 13,  # column in words
+            "shows": Shows,
+            "failed": 1,
+        }
+    )
 
 
 class Die(wiring.Component):
@@ -158,24 +169,26 @@ class Die(wiring.Component):
     def __init__(self, timing, geometry, clock_hz):
         self._busy = busy_cycles(timing, clock_hz)
         self._geometry = geometry
-        super().__init__({
-            "state": In(die_state()),
-            "ready": In(1),
-            "cycle": In(BusCycle),
-            "strobe": In(1),
-            "symbol": In(8),
-            "next_state": Out(die_state()),
-            "starts": Out(1),
-            "busy_clocks": Out(timer_bits(timing, clock_hz)),
-            "op_valid": Out(1),
-            "op": Out(ArrayOp),
-            "op_row": Out(ROW_BITS),
-            "reg_read": Out(1),
-            "reg_write": Out(1),
-            "column": Out(16),
-            "answers": Out(1),
-            "answer": Out(64),
-        })
+        super().__init__(
+            {
+                "state": In(die_state()),
+                "ready": In(1),
+                "cycle": In(BusCycle),
+                "strobe": In(1),
+                "symbol": In(8),
+                "next_state": Out(die_state()),
+                "starts": Out(1),
+                "busy_clocks": Out(timer_bits(timing, clock_hz)),
+                "op_valid": Out(1),
+                "op": Out(ArrayOp),
+                "op_row": Out(ROW_BITS),
+                "reg_read": Out(1),
+                "reg_write": Out(1),
+                "column": Out(16),
+                "answers": Out(1),
+                "answer": Out(64),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -193,13 +206,17 @@ class Die(wiring.Component):
             with m.Case(BusCycle.ADDRESS):
                 with m.If(old.opened != Opened.NONE):
                     m.d.comb += [
-                        new.address.eq(Cat(old.address[8:], self.symbol)), new.count.eq(old.count + 1),
+                        new.address.eq(Cat(old.address[8:], self.symbol)),
+                        new.count.eq(old.count + 1),
                     ]
                 with m.If((old.opened == Opened.ID) & (old.count == 0)):
                     m.d.comb += new.shows.eq(Shows.JEDEC)
                     with m.If(self.symbol == 0x20):
                         m.d.comb += new.shows.eq(Shows.ONFI)
-                with m.If(((old.opened == Opened.READ) | (old.opened == Opened.PROGRAM)) & (old.count == 4)):
+                with m.If(
+                    ((old.opened == Opened.READ) | (old.opened == Opened.PROGRAM))
+                    & (old.count == 4)
+                ):
                     m.d.comb += new.word.eq(old.address[8:24] >> 3)
             with m.Case(BusCycle.WRITE):
                 with m.If((old.opened == Opened.PROGRAM) & (old.count == 5) & in_page):
@@ -237,7 +254,12 @@ class Die(wiring.Component):
             return [self.op_valid.eq(valid), self.op.eq(op)]
 
         with m.If(self.symbol == Command.RESET):
-            m.d.comb += [new.opened.eq(Opened.NONE), new.shows.eq(Shows.PAGE), new.failed.eq(0), begins("reset")]
+            m.d.comb += [
+                new.opened.eq(Opened.NONE),
+                new.shows.eq(Shows.PAGE),
+                new.failed.eq(0),
+                begins("reset"),
+            ]
         with m.Elif(self.symbol == Command.READ_STATUS):
             m.d.comb += new.shows.eq(Shows.STATUS)
         with m.Elif(self.ready):
@@ -254,10 +276,18 @@ class Die(wiring.Component):
                 with m.Case(Command.PROGRAM):
                     m.d.comb += [operates(ArrayOp.CLEAR, 1), opens(Opened.PROGRAM)]
                 with m.Case(Command.PROGRAM_CONFIRM), m.If(confirmed(Opened.PROGRAM, 5)):
-                    m.d.comb += [operates(ArrayOp.PROGRAM, row_exists), begins("program"), new.failed.eq(~row_exists)]
+                    m.d.comb += [
+                        operates(ArrayOp.PROGRAM, row_exists),
+                        begins("program"),
+                        new.failed.eq(~row_exists),
+                    ]
                 with m.Case(Command.ERASE):
                     m.d.comb += opens(Opened.ERASE)
                 with m.Case(Command.ERASE_CONFIRM), m.If(confirmed(Opened.ERASE, 3)):
-                    m.d.comb += [operates(ArrayOp.ERASE, row_exists), begins("erase"), new.failed.eq(~row_exists)]
+                    m.d.comb += [
+                        operates(ArrayOp.ERASE, row_exists),
+                        begins("erase"),
+                        new.failed.eq(~row_exists),
+                    ]
                 with m.Case(Command.READ_ID):
                     m.d.comb += opens(Opened.ID)

@@ -43,18 +43,29 @@ class Geometry:
     def __post_init__(self):
         def check(name, ok, allowed):
             if not ok:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not possible: choose {allowed}")
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r} is not possible: choose {allowed}"
+                )
 
         check("channels", 1 <= self.channels <= 64, "1..64 channels")
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
         check("planes", self.planes in (1, 2, 4, 6, 8), "1, 2, 4, 6 or 8 planes")
-        check("blocks", self.blocks >= 1 and self.blocks % self.planes == 0,
-              f"a positive multiple of planes = {self.planes}")
+        check(
+            "blocks",
+            self.blocks >= 1 and self.blocks % self.planes == 0,
+            f"a positive multiple of planes = {self.planes}",
+        )
         check("pages", 1 <= self.pages <= 1 << 14, "1..16384 pages per block")
-        check("page_bytes", 64 <= self.page_bytes <= 1 << 15 and self.page_bytes % 8 == 0,
-              "a multiple of 8, 64..32768")
-        check("spare_bytes", 0 <= self.spare_bytes <= self.page_bytes and self.spare_bytes % 8 == 0,
-              "a multiple of 8 not above page_bytes")
+        check(
+            "page_bytes",
+            64 <= self.page_bytes <= 1 << 15 and self.page_bytes % 8 == 0,
+            "a multiple of 8, 64..32768",
+        )
+        check(
+            "spare_bytes",
+            0 <= self.spare_bytes <= self.page_bytes and self.spare_bytes % 8 == 0,
+            "a multiple of 8 not above page_bytes",
+        )
         if self.rows > 1 << ROW_BITS:
             raise ValueError(
                 f"blocks * pages = {self.rows} rows do not fit a row address of {ROW_BITS} bits: "

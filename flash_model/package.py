@@ -15,15 +15,17 @@ class _BusSignature(wiring.Signature):
     """The bus as the controller sees it (member for member the PHY signature of the controller)."""
 
     def __init__(self, dies):
-        super().__init__({
-            "die": Out(max(1, ceil_log2(dies))),
-            "cycle": Out(BusCycle),
-            "strobe": Out(1),
-            "w_data": Out(64),
-            "r_valid": In(1),
-            "r_data": In(64),
-            "ready": In(dies),
-        })
+        super().__init__(
+            {
+                "die": Out(max(1, ceil_log2(dies))),
+                "cycle": Out(BusCycle),
+                "strobe": Out(1),
+                "w_data": Out(64),
+                "r_valid": In(1),
+                "r_data": In(64),
+                "ready": In(dies),
+            }
+        )
 
     def __eq__(self, other):
         return type(self) is type(other) and self.members == other.members
@@ -38,8 +40,8 @@ class ChannelDies(wiring.Component):
     clock_hz : int
         Core clock.
     wrap : callable, optional
-        ``wrap(name, factory)`` returns the component to place for the dies' behaviour; the default calls
-        ``factory()``. A build can hand in a wrapper that emits the module once for all channels.
+        ``wrap(name, factory)`` returns the component to place for the dies' behaviour; the default
+        calls ``factory()``. A build can have the module written once for all channels.
 
     Members
     -------
@@ -58,18 +60,22 @@ class ChannelDies(wiring.Component):
         self._clock_hz = clock_hz
         self._wrap = wrap or (lambda name, factory: factory())
         self._dies = profile.geometry.dies
-        super().__init__({
-            "phy": In(_BusSignature(self._dies)),
-            "array": Out(ArrayPortSignature(self._dies)),
-            "skip": In(32),
-            "next_event": Out(32),
-        })
+        super().__init__(
+            {
+                "phy": In(_BusSignature(self._dies)),
+                "array": Out(ArrayPortSignature(self._dies)),
+                "skip": In(32),
+                "next_event": Out(32),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         phy, array = self.phy, self.array
         m.submodules.die = die = self._wrap("nand_die", self._die)
-        m.submodules.states = states = memory.Memory(shape=die_state(), depth=max(2, self._dies), init=[])
+        m.submodules.states = states = memory.Memory(
+            shape=die_state(), depth=max(2, self._dies), init=[]
+        )
         state_w = states.write_port()
         state_r = states.read_port(domain="comb")
         timers = [
@@ -102,7 +108,7 @@ class ChannelDies(wiring.Component):
             with m.If(timer != 0):
                 m.d.sync += timer.eq(0)
                 with m.If(timer > self.skip):
-                    m.d.sync += timer.eq(timer - self.skip[:len(timer)] - 1)
+                    m.d.sync += timer.eq(timer - self.skip[: len(timer)] - 1)
         with m.If(die.starts), m.Switch(phy.die):
             for index, timer in enumerate(timers):
                 with m.Case(index):
@@ -132,8 +138,10 @@ class ChannelDies(wiring.Component):
             pairs = []
             for index in range(0, len(level) - 1, 2):
                 first = Signal(bits, name=f"first_{depth}_{index // 2}")
-                m.d.comb += first.eq(Mux(level[index] < level[index + 1], level[index], level[index + 1]))
+                m.d.comb += first.eq(
+                    Mux(level[index] < level[index + 1], level[index], level[index + 1])
+                )
                 pairs.append(first)
-            level = pairs + level[len(level) & ~1:]
+            level = pairs + level[len(level) & ~1 :]
             depth += 1
         return Mux(self.phy.ready.all(), Const(0xFFFF_FFFF, 32), level[0] + 1)

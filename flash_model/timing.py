@@ -65,7 +65,9 @@ class Timing:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not value > 0:
-                raise ValueError(f"{field.name} = {value!r} is not possible: choose a positive number")
+                raise ValueError(
+                    f"{field.name} = {value!r} is not possible: choose a positive number"
+                )
         if not self.rate_mts <= 10_000:
             raise ValueError(f"rate_mts = {self.rate_mts!r} is not possible: choose 1..10000 MT/s")
 

@@ -27,20 +27,22 @@ ARGUMENT_BITS = 12
 class StepKind(enum.Enum, shape=3):
     """What a step does on the bus."""
 
-    WAIT = 0      # argument: clocks, 1 or more
-    COMMAND = 1   # argument: byte
-    ADDRESS = 2   # argument: byte
-    WRITE = 3     # argument: words
-    READ = 4      # argument: words
+    WAIT = 0  # argument: clocks, 1 or more
+    COMMAND = 1  # argument: byte
+    ADDRESS = 2  # argument: byte
+    WRITE = 3  # argument: words
+    READ = 4  # argument: words
 
 
 def step_layout():
     """One step."""
-    return data.StructLayout({
-        "kind": StepKind,
-        "argument": ARGUMENT_BITS,
-        "confirm": 1,   # a command after which the die gets busy
-    })
+    return data.StructLayout(
+        {
+            "kind": StepKind,
+            "argument": ARGUMENT_BITS,
+            "confirm": 1,  # a command after which the die gets busy
+        }
+    )
 
 
 class Bus(wiring.Component):
@@ -83,21 +85,23 @@ class Bus(wiring.Component):
         self._t_rhw = cycles(timing.t_rhw_ns, clock_hz)
         self._t_wb = cycles(timing.t_wb_ns, clock_hz)
         self._rate = timing.bytes_per_clock(clock_hz)
-        super().__init__({
-            "i": In(stream.Signature(step_layout())),
-            "w_data": In(stream.Signature(64)),
-            "room": In(1),
-            "cycle": Out(Cycle),
-            "strobe": Out(1),
-            "word": Out(64),
-            "confirmed": Out(1),
-            "settling": Out(1),
-            "idle": Out(1, init=1),
-            "finishing": Out(1),
-            "moving": Out(1),
-            "stalled": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(step_layout())),
+                "w_data": In(stream.Signature(64)),
+                "room": In(1),
+                "cycle": Out(Cycle),
+                "strobe": Out(1),
+                "word": Out(64),
+                "confirmed": Out(1),
+                "settling": Out(1),
+                "idle": Out(1, init=1),
+                "finishing": Out(1),
+                "moving": Out(1),
+                "stalled": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -1,4 +1,4 @@
-"""The channel controller: page operations in, ONFI cycles on the PHY, page data and completions out.
+"""The channel controller: page operations in, ONFI cycles on the PHY, page data and status out.
 
 ::
 
@@ -71,18 +71,20 @@ class ChannelController(wiring.Component):
         self._clock_hz = clock_hz
         self._depth = depth
         dies = profile.geometry.dies
-        super().__init__({
-            "ops": In(stream.Signature(operation_layout(dies))),
-            "w_data": In(stream.Signature(64)),
-            "r_data": Out(stream.Signature(read_layout())),
-            "done": Out(stream.Signature(done_layout(dies))),
-            "phy": Out(PhySignature(dies)),
-            "activity": Out(Activity),
-            "quiet": Out(1),
-            "page_read": Out(1),
-            "page_programmed": Out(1),
-            "block_erased": Out(1),
-        })
+        super().__init__(
+            {
+                "ops": In(stream.Signature(operation_layout(dies))),
+                "w_data": In(stream.Signature(64)),
+                "r_data": Out(stream.Signature(read_layout())),
+                "done": Out(stream.Signature(done_layout(dies))),
+                "phy": Out(PhySignature(dies)),
+                "activity": Out(Activity),
+                "quiet": Out(1),
+                "page_read": Out(1),
+                "page_programmed": Out(1),
+                "block_erased": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -102,7 +104,10 @@ class ChannelController(wiring.Component):
         is_data = Signal()
         m.d.comb += [
             is_status.eq(current.sequence == Sequence.STATUS),
-            is_data.eq((current.sequence == Sequence.DATA) | (current.sequence == Sequence.DATA_AFTER_STATUS)),
+            is_data.eq(
+                (current.sequence == Sequence.DATA)
+                | (current.sequence == Sequence.DATA_AFTER_STATUS)
+            ),
             phy.die.eq(current.die),
             phy.cycle.eq(bus.cycle),
             phy.strobe.eq(bus.strobe),
@@ -200,6 +205,11 @@ class ChannelController(wiring.Component):
         resting = Signal()  # no sequence, or one that waits for its reader or its data
         m.d.comb += resting.eq((~sequencer.running & ~scheduler.o.valid) | bus.stalled)
         m.d.comb += self.quiet.eq(
-            resting & bus.quiet & scheduler.stable & (in_flight == 0) & ~phy.r_valid
-            & ~popped & ~(done.valid & done.ready)
+            resting
+            & bus.quiet
+            & scheduler.stable
+            & (in_flight == 0)
+            & ~phy.r_valid
+            & ~popped
+            & ~(done.valid & done.ready)
         )

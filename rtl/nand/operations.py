@@ -17,7 +17,7 @@ class NandOp(enum.Enum, shape=3):
     PROGRAM = 1    # take `words` words from w_data, program the row, check the status
     ERASE = 2      # erase the row's block, check the status
     RESET = 3
-    READ_ID = 4    # moves one word to r_data
+    READ_ID = 4    # moves one word to r_data; row[7:0] is the ID address: 00h JEDEC, 20h ONFI
     STATUS = 5     # READ STATUS, answered on done
 
 
@@ -47,7 +47,7 @@ def read_layout():
 
 
 def done_layout(dies):
-    """Completion of PROGRAM, ERASE, RESET and STATUS (READ and READ_ID end with their last word)."""
+    """Completion of PROGRAM, ERASE, RESET and STATUS (READ, READ_ID end with their last word)."""
     return data.StructLayout({
         "op": NandOp,
         "die": max(1, ceil_log2(dies)),

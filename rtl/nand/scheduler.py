@@ -72,29 +72,31 @@ class Scheduler(wiring.Component):
         self._t_rr = cycles(profile.timing.t_rr_ns, clock_hz)
         self._opened_max = min(depth, dies)
         die = max(1, ceil_log2(dies))
-        super().__init__({
-            "ops": In(stream.Signature(operation_layout(dies))),
-            "o": Out(stream.Signature(sequence_layout(dies))),
-            "ready": In(dies),
-            "settling": In(1),
-            "settling_die": In(die),
-            "w_valid": In(1),
-            "done_free": In(1),
-            "data_done": In(1),
-            "status_done": In(1),
-            "finished_die": In(die),
-            "op": Out(NandOp),
-            "tag": Out(TAG_BITS),
-            "checking": Out(1),
-            "pending": Out(1),
-            "stable": Out(1),
-        })
+        super().__init__(
+            {
+                "ops": In(stream.Signature(operation_layout(dies))),
+                "o": Out(stream.Signature(sequence_layout(dies))),
+                "ready": In(dies),
+                "settling": In(1),
+                "settling_die": In(die),
+                "w_valid": In(1),
+                "done_free": In(1),
+                "data_done": In(1),
+                "status_done": In(1),
+                "finished_die": In(die),
+                "op": Out(NandOp),
+                "tag": Out(TAG_BITS),
+                "checking": Out(1),
+                "pending": Out(1),
+                "stable": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         dies = self._dies
-        opened = Signal(dies)     # page sensed or being sensed, data not yet moved
-        working = Signal(dies)    # program, erase or reset, status not yet read
+        opened = Signal(dies)  # page sensed or being sensed, data not yet moved
+        working = Signal(dies)  # program, erase or reset, status not yet read
         in_status = Signal(dies)  # the die's output shows its status
 
         # R/B# counts once it has been high for tRR, and not during tWB.
@@ -119,7 +121,8 @@ class Scheduler(wiring.Component):
         ]
 
         m.submodules.order = order = Ring(
-            data.StructLayout({"die": len(self.finished_die), "words": 12}), depth=max(2, self._opened_max)
+            data.StructLayout({"die": len(self.finished_die), "words": 12}),
+            depth=max(2, self._opened_max),
         )
         work = data.StructLayout({"op": NandOp, "tag": TAG_BITS})
         works = [Signal(work, name=f"work_{index}") for index in range(dies)]
@@ -184,7 +187,10 @@ class Scheduler(wiring.Component):
                 with m.Switch(head.op):
                     with m.Case(NandOp.READ):
                         m.d.comb += order.i.valid.eq(1)
-                        m.d.sync += [opened.eq(opened | this_die), in_status.eq(in_status & ~this_die)]
+                        m.d.sync += [
+                            opened.eq(opened | this_die),
+                            in_status.eq(in_status & ~this_die),
+                        ]
                     with m.Case(NandOp.PROGRAM, NandOp.ERASE, NandOp.RESET):
                         m.d.sync += working.eq(working | this_die)
                         for index, entry in enumerate(works):
@@ -194,8 +200,10 @@ class Scheduler(wiring.Component):
                         m.d.sync += in_status.eq(in_status & ~this_die)
                     with m.Case(NandOp.STATUS):
                         m.d.sync += [
-                            in_status.eq(in_status | this_die), self.checking.eq(0),
-                            self.op.eq(NandOp.STATUS), self.tag.eq(head.tag),
+                            in_status.eq(in_status | this_die),
+                            self.checking.eq(0),
+                            self.op.eq(NandOp.STATUS),
+                            self.tag.eq(head.tag),
                         ]
         with m.Elif(check):
             m.d.comb += [choice.die.eq(due_die), choice.sequence.eq(Sequence.STATUS)]
@@ -207,7 +215,9 @@ class Scheduler(wiring.Component):
                             m.d.sync += [self.op.eq(entry.op), self.tag.eq(entry.tag)]
         with m.Else():
             m.d.comb += [
-                choice.die.eq(first.die), choice.words.eq(first.words), choice.sequence.eq(Sequence.DATA),
+                choice.die.eq(first.die),
+                choice.words.eq(first.words),
+                choice.sequence.eq(Sequence.DATA),
             ]
             with m.If(in_status.bit_select(first.die, 1)):
                 m.d.comb += choice.sequence.eq(Sequence.DATA_AFTER_STATUS)

@@ -16,24 +16,26 @@ __all__ = ["Sequence", "Sequencer", "sequence_layout", "sequences"]
 class Sequence(enum.Enum, shape=3):
     """What is done on the bus without a break, under one chip enable."""
 
-    READ = 0               # open a page: 00h-address-30h
-    PROGRAM = 1            # 80h-address-data-10h
-    ERASE = 2              # 60h-row-D0h
-    RESET = 3              # FFh
-    STATUS = 4             # 70h and the status byte
-    READ_ID = 5            # 90h-address and one word
-    DATA = 6               # data of an opened page
+    READ = 0  # open a page: 00h-address-30h
+    PROGRAM = 1  # 80h-address-data-10h
+    ERASE = 2  # 60h-row-D0h
+    RESET = 3  # FFh
+    STATUS = 4  # 70h and the status byte
+    READ_ID = 5  # 90h-address and one word
+    DATA = 6  # data of an opened page
     DATA_AFTER_STATUS = 7  # the same with READ MODE first: the die's output shows its status
 
 
 def sequence_layout(dies):
     """A sequence to be done."""
-    return data.StructLayout({
-        "sequence": Sequence,
-        "die": max(1, ceil_log2(dies)),
-        "row": ROW_BITS,
-        "words": ARGUMENT_BITS,
-    })
+    return data.StructLayout(
+        {
+            "sequence": Sequence,
+            "die": max(1, ceil_log2(dies)),
+            "row": ROW_BITS,
+            "words": ARGUMENT_BITS,
+        }
+    )
 
 
 def sequences(timing, clock_hz, row, words):
@@ -46,6 +48,7 @@ def sequences(timing, clock_hz, row, words):
     row, words
         Row address (its bytes are the address cycles) and number of words; values or integers.
     """
+
     def command(byte, confirm=0):
         return StepKind.COMMAND, byte, confirm
 
@@ -65,10 +68,21 @@ def sequences(timing, clock_hz, row, words):
     rows = [address((row >> shift) & 0xFF) for shift in (0, 8, 16)]
     to_output = wait(timing.t_whr_ns)
     preamble = wait(timing.t_preamble_ns)
-    read, one, write = ((StepKind.READ, words, 0), (StepKind.READ, 1, 0), (StepKind.WRITE, words, 0))
+    read, one, write = (
+        (StepKind.READ, words, 0),
+        (StepKind.READ, 1, 0),
+        (StepKind.WRITE, words, 0),
+    )
     return {
         Sequence.READ: [command(0x00), *column, *rows, command(0x30, 1)],
-        Sequence.PROGRAM: [command(0x80), *column, *rows, wait(timing.t_adl_ns), write, command(0x10, 1)],
+        Sequence.PROGRAM: [
+            command(0x80),
+            *column,
+            *rows,
+            wait(timing.t_adl_ns),
+            write,
+            command(0x10, 1),
+        ],
         Sequence.ERASE: [command(0x60), *rows, command(0xD0, 1)],
         Sequence.RESET: [command(0xFF, 1)],
         Sequence.STATUS: [command(0x70), to_output, preamble, one],
@@ -107,14 +121,16 @@ class Sequencer(wiring.Component):
         self._timing = profile.timing
         self._clock_hz = clock_hz
         dies = profile.geometry.dies
-        super().__init__({
-            "i": In(stream.Signature(sequence_layout(dies))),
-            "o": Out(stream.Signature(step_layout())),
-            "current": Out(sequence_layout(dies)),
-            "running": Out(1),
-            "emitted": Out(1),
-            "finished": In(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(sequence_layout(dies))),
+                "o": Out(stream.Signature(step_layout())),
+                "current": Out(sequence_layout(dies)),
+                "running": Out(1),
+                "emitted": Out(1),
+                "finished": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -138,7 +154,11 @@ class Sequencer(wiring.Component):
                 with m.Case(sequence), m.Switch(index):
                     for number, (kind, argument, confirm) in enumerate(steps):
                         with m.Case(number):
-                            m.d.comb += [step.kind.eq(kind), step.argument.eq(argument), step.confirm.eq(confirm)]
+                            m.d.comb += [
+                                step.kind.eq(kind),
+                                step.argument.eq(argument),
+                                step.confirm.eq(confirm),
+                            ]
                     with m.Default():
                         m.d.comb += self.emitted.eq(self.running)
         return m

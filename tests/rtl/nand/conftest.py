@@ -25,9 +25,13 @@ class Channel(wiring.Component):
         self.controller = ChannelController(profile, clock_hz, depth)
         self.package = ChannelDies(profile, clock_hz)
         dies = profile.geometry.dies
-        super().__init__({
-            "array": Out(ArrayPortSignature(dies)), "skip": In(32), "next_event": Out(32),
-        })
+        super().__init__(
+            {
+                "array": Out(ArrayPortSignature(dies)),
+                "skip": In(32),
+                "next_event": Out(32),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -53,7 +57,9 @@ class Bench:
         Skip idle stretches.
     """
 
-    def __init__(self, dies=2, clock_hz=100_000_000, depth=8, stalls=0.0, skip=False, seed=1, timing=None):
+    def __init__(
+        self, dies=2, clock_hz=100_000_000, depth=8, stalls=0.0, skip=False, seed=1, timing=None
+    ):
         base = profile("tiny")
         self.profile = dataclasses.replace(
             base,
@@ -71,12 +77,12 @@ class Bench:
         """Run until every operation has answered; ``ops`` are dicts of operation fields."""
         dut = self.dut
         c = dut.controller
-        self.reads, self.done = [], []         # lists of words; completions
+        self.reads, self.done = [], []  # lists of words; completions
         self.op_times, self.read_times = [], []  # clock of each transfer
         self.activity = {kind: 0 for kind in Activity}
         self.pulses = {"page_read": 0, "page_programmed": 0, "block_erased": 0}
-        self.clock = 0     # drive clocks passed
-        self.steps = 0     # simulated clocks
+        self.clock = 0  # drive clocks passed
+        self.steps = 0  # simulated clocks
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
         wanted_done = len(ops) - wanted_reads
         waiting = list(ops)
@@ -96,14 +102,21 @@ class Bench:
                         if before[index] != value:
                             ctx.set(signal, value)
                             before[index] = value
+
                 return apply
 
             drive_pins = on_change(c.ops.valid, c.w_data.valid, c.r_data.ready, c.done.ready)
             drive_skip = on_change(dut.skip)
             tick = ctx.tick().sample(
-                c.ops.ready, c.w_data.ready, c.r_data.valid, Value.cast(c.r_data.payload), c.done.valid,
-                Value.cast(c.done.payload), c.activity,
-                Cat(c.page_read, c.page_programmed, c.block_erased))
+                c.ops.ready,
+                c.w_data.ready,
+                c.r_data.valid,
+                Value.cast(c.r_data.payload),
+                c.done.valid,
+                Value.cast(c.done.payload),
+                c.activity,
+                Cat(c.page_read, c.page_programmed, c.block_erased),
+            )
             current = []
             op_on = word_on = False
             skip = 0

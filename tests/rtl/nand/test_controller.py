@@ -49,13 +49,19 @@ def test_enough_dies_keep_the_bus_full(bench):
     dies, pages = 8, 24
     b = bench(dies=dies, depth=16)
     g, t, hz = b.profile.geometry, b.profile.timing, b.clock_hz
-    ops = [{"op": NandOp.READ, "die": n % dies, "row": n, "words": g.page_words} for n in range(pages)]
+    ops = [
+        {"op": NandOp.READ, "die": n % dies, "row": n, "words": g.page_words} for n in range(pages)
+    ]
     b.run(ops)
     data = t.data_cycles(g.page_words, hz)
-    per_page = (7 * cycles(t.t_wc_ns, hz) + cycles(t.t_rhw_ns, hz) + data
-                + cycles(t.t_rpre_ns + t.t_dqsre_ns, hz))
-    lasts = b.read_times[g.page_words - 1::g.page_words]
-    steady = [later - earlier for earlier, later in zip(lasts[2:-dies], lasts[3:-dies + 1])]
+    per_page = (
+        7 * cycles(t.t_wc_ns, hz)
+        + cycles(t.t_rhw_ns, hz)
+        + data
+        + cycles(t.t_rpre_ns + t.t_dqsre_ns, hz)
+    )
+    lasts = b.read_times[g.page_words - 1 :: g.page_words]
+    steady = [later - earlier for earlier, later in zip(lasts[2:-dies], lasts[3 : -dies + 1])]
     # Four clocks to choose and load two sequences; the first of them lie within tRHW.
     assert all(per_page <= gap <= per_page + 4 for gap in steady), (per_page, steady)
     assert b.activity[Activity.DATA] == pages * data
@@ -69,8 +75,10 @@ def test_program_read_erase(bench, stalls):
     g = b.profile.geometry
     pages = [(die, row) for row in (16, 17, 40) for die in range(3)]
     data = {page: rng.integers(0, 256, g.page_total, dtype=np.uint8).tobytes() for page in pages}
-    ops = [{"op": NandOp.PROGRAM, "die": die, "row": row, "words": g.page_words, "tag": 10 + n}
-           for n, (die, row) in enumerate(pages)]
+    ops = [
+        {"op": NandOp.PROGRAM, "die": die, "row": row, "words": g.page_words, "tag": 10 + n}
+        for n, (die, row) in enumerate(pages)
+    ]
     b.run(ops, [w for page in pages for w in b.words(data[page])])
     assert sorted(d.tag for d in b.done) == list(range(10, 19))
     assert all(d.op == NandOp.PROGRAM and not d.failed and d.status == 0xE0 for d in b.done)
@@ -79,19 +87,25 @@ def test_program_read_erase(bench, stalls):
     b2 = bench(dies=3, stalls=stalls, seed=4, skip=True)
     b2.array = b.array
     order = [pages[i] for i in rng.permutation(len(pages))]
-    ops = [{"op": NandOp.READ, "die": die, "row": row, "words": 1 + 9 * n % g.page_words}
-           for n, (die, row) in enumerate(order)]
+    ops = [
+        {"op": NandOp.READ, "die": die, "row": row, "words": 1 + 9 * n % g.page_words}
+        for n, (die, row) in enumerate(order)
+    ]
     ops.insert(5, {"op": NandOp.ERASE, "die": 2, "row": 3, "tag": 99})
     b2.run(ops)
     reads = [op for op in ops if op["op"] == NandOp.READ]
-    assert b2.reads == [b2.words(data[op["die"], op["row"]])[:op["words"]] for op in reads]
+    assert b2.reads == [b2.words(data[op["die"], op["row"]])[: op["words"]] for op in reads]
     assert [(d.tag, d.failed) for d in b2.done] == [(99, 0)]
 
     b3 = bench(dies=3, stalls=stalls, seed=5, skip=True)
     b3.array = b.array
-    b3.run([{"op": NandOp.ERASE, "die": 1, "row": 16, "tag": 1},
+    b3.run(
+        [
+            {"op": NandOp.ERASE, "die": 1, "row": 16, "tag": 1},
             {"op": NandOp.READ, "die": 1, "row": 17, "words": g.page_words},
-            {"op": NandOp.READ, "die": 1, "row": 40, "words": g.page_words}])
+            {"op": NandOp.READ, "die": 1, "row": 40, "words": g.page_words},
+        ]
+    )
     assert b3.reads == [[(1 << 64) - 1] * g.page_words, b3.words(data[1, 40])]
     assert b3.pulses == {"page_read": 2, "page_programmed": 0, "block_erased": 1}
 
@@ -100,20 +114,24 @@ def test_status_id_reset(bench):
     b = bench(dies=2)
     g = b.profile.geometry
     contents = fill(b, np.random.default_rng(5), [(0, 5)])
-    b.run([
-        {"op": NandOp.RESET, "die": 0, "tag": 1},
-        {"op": NandOp.READ_ID, "die": 0, "row": 0x00},
-        {"op": NandOp.READ_ID, "die": 1, "row": 0x20},
-        {"op": NandOp.READ, "die": 0, "row": 5, "words": g.page_words},
-        {"op": NandOp.STATUS, "die": 0, "tag": 2},  # while busy; data must come all the same
-        {"op": NandOp.STATUS, "die": 1, "tag": 3},
-        {"op": NandOp.ERASE, "die": 1, "row": g.rows, "tag": 4},  # outside the die
-    ])
+    b.run(
+        [
+            {"op": NandOp.RESET, "die": 0, "tag": 1},
+            {"op": NandOp.READ_ID, "die": 0, "row": 0x00},
+            {"op": NandOp.READ_ID, "die": 1, "row": 0x20},
+            {"op": NandOp.READ, "die": 0, "row": 5, "words": g.page_words},
+            {"op": NandOp.STATUS, "die": 0, "tag": 2},  # while busy; data must come all the same
+            {"op": NandOp.STATUS, "die": 1, "tag": 3},
+            {"op": NandOp.ERASE, "die": 1, "row": g.rows, "tag": 4},  # outside the die
+        ]
+    )
     assert b.reads[:2] == [b.words(JEDEC_ID), b.words(b"ONFI\0\0\0\0")]
     assert b.reads[2:] == [b.words(contents[0, 5])]
     answers = [(d.op, d.die, d.tag, d.status, d.failed) for d in b.done]
     assert answers == [
-        (NandOp.RESET, 0, 1, 0xE0, 0), (NandOp.STATUS, 0, 2, 0x80, 0), (NandOp.STATUS, 1, 3, 0xE0, 0),
+        (NandOp.RESET, 0, 1, 0xE0, 0),
+        (NandOp.STATUS, 0, 2, 0x80, 0),
+        (NandOp.STATUS, 1, 3, 0xE0, 0),
         (NandOp.ERASE, 1, 4, 0xE1, 1),
     ]
 
@@ -122,7 +140,9 @@ def mixed_ops(rng, dies, geometry, count):
     """Random operations; programs go to rows no read touches."""
     ops, words = [], 0
     for tag in range(count):
-        op = rng.choice([NandOp.READ] * 5 + [NandOp.PROGRAM, NandOp.ERASE, NandOp.STATUS, NandOp.READ_ID])
+        op = rng.choice(
+            [NandOp.READ] * 5 + [NandOp.PROGRAM, NandOp.ERASE, NandOp.STATUS, NandOp.READ_ID]
+        )
         die = rng.randrange(dies)
         size = rng.choice([1, 2, 7, geometry.page_words])
         block = {NandOp.PROGRAM: 2, NandOp.ERASE: 3}.get(op, 1)
@@ -132,9 +152,16 @@ def mixed_ops(rng, dies, geometry, count):
     return ops, [rng.getrandbits(64) for _ in range(words)]
 
 
-@pytest.mark.parametrize("dies,depth,stalls,rate", [
-    (1, 1, 0.0, 560), (2, 8, 0.3, 560), (4, 2, 0.0, 900), (4, 8, 0.6, 560), (3, 8, 0.1, 150),
-])
+@pytest.mark.parametrize(
+    "dies,depth,stalls,rate",
+    [
+        (1, 1, 0.0, 560),
+        (2, 8, 0.3, 560),
+        (4, 2, 0.0, 900),
+        (4, 8, 0.6, 560),
+        (3, 8, 0.1, 150),
+    ],
+)
 def test_skipping_changes_no_count(bench, dies, depth, stalls, rate):
     """The same operations with and without skipping: same data, clocks and activity.
 
@@ -143,12 +170,18 @@ def test_skipping_changes_no_count(bench, dies, depth, stalls, rate):
     runs = []
     for skip in (False, True):
         b = bench(dies=dies, depth=depth, stalls=stalls, skip=skip, timing={"rate_mts": rate})
-        contents = fill(b, np.random.default_rng(2), [(die, 16 + n) for die in range(dies) for n in range(16)])
+        contents = fill(
+            b, np.random.default_rng(2), [(die, 16 + n) for die in range(dies) for n in range(16)]
+        )
         ops, words = mixed_ops(random.Random(dies + depth), dies, b.profile.geometry, 20)
         b.run(ops, words)
-        expected = [b.words(contents[op["die"], op["row"]])[:op["words"]] if op["op"] == NandOp.READ
-                    else b.words(b"ONFI\0\0\0\0")
-                    for op in ops if op["op"] in (NandOp.READ, NandOp.READ_ID)]
+        expected = [
+            b.words(contents[op["die"], op["row"]])[: op["words"]]
+            if op["op"] == NandOp.READ
+            else b.words(b"ONFI\0\0\0\0")
+            for op in ops
+            if op["op"] in (NandOp.READ, NandOp.READ_ID)
+        ]
         assert b.reads == expected
         runs.append(b)
     plain, skipped = runs
@@ -164,6 +197,8 @@ def test_a_slow_reader_loses_nothing_and_is_not_called_busy(bench):
     b = bench(dies=2, stalls=0.9, seed=11)
     g = b.profile.geometry
     contents = fill(b, np.random.default_rng(9), [(0, 1), (1, 2)])
-    b.run([{"op": NandOp.READ, "die": die, "row": die + 1, "words": g.page_words} for die in (0, 1)])
+    b.run(
+        [{"op": NandOp.READ, "die": die, "row": die + 1, "words": g.page_words} for die in (0, 1)]
+    )
     assert b.reads == [b.words(contents[0, 1]), b.words(contents[1, 2])]
     assert b.activity[Activity.DATA] == 2 * b.profile.timing.data_cycles(g.page_words, b.clock_hz)
