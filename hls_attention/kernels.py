@@ -6,8 +6,8 @@
     V  -------------------------- product(w, V) -- sum over tokens --> o
                                                             o, l -- normalise --> FP16
 
-Between the kernels there are only exact integer additions, so no order matters. Each kernel rounds
-once; "rounded" means to nearest, halves up. Numbers are FP16 bit patterns x = sig * 2**(e - 24)
+Between the kernels there are only exact integer additions, so no order matters. Rounding is to
+nearest, halves up, where a kernel does not say otherwise. Numbers are FP16 bit patterns x = sig * 2**(e - 24)
 (`formats`), e = 0..29; a block exponent is the largest e of a block. An infinity or NaN has e = 30
 here and gives some meaningless number: whoever calls has flagged its head.
 
@@ -120,10 +120,9 @@ def product(a, x, block_exp, drop, pass_v):
     """
     sig, e = decode(x)
     exact = a * sig
-    raised = mux(pass_v, exact << V_GUARD_BITS, exact << K_GUARD_BITS).known(
-        -_MOST_PRODUCT, _MOST_PRODUCT
-    )
-    return {"p": round_shift(raised, block_exp - e + drop)}
+    raised = mux(pass_v, exact << V_GUARD_BITS, exact << K_GUARD_BITS)
+    bounded = raised.known(-_MOST_PRODUCT, _MOST_PRODUCT)
+    return {"p": round_shift(bounded, block_exp - e + drop)}
 
 
 @kernel(
@@ -153,17 +152,17 @@ def score(acc, scale_mant, scale_exp, q_exp, k_exp):
     width, kept = 55, 35
     magnitude = absolute(acc.known(-(1 << width - 1), 1 << width - 1))
     top, zeros = shift_to_top(magnitude, width)
-    scaled = round_shift(top, width - kept) * scale_mant  # at least 2**59, or 0: acc is 0
-    least = 27  # at or below this shift any score saturates
+    scaled = round_shift(top, width - kept) * scale_mant
+    least = 27  # scaled is 0 or at least 2**59: shifted by this or less, it saturates
     places = zeros - (q_exp + k_exp + scale_exp) + (72 + SCALE_BITS - SCORE_BITS - (width - kept))
     rounded = round_shift(scaled >> least, places - least)
     most = (1 << 31) - 1
     return {"s": conditional_negate(acc < 0, minimum(rounded, most)), "saturated": rounded > most}
 
 
-_EXP2_STEPS = 8
+_EXP2_STEP_BITS = 8
 _EXP2_BITS = 24
-_EXP2 = [round(2 ** (_EXP2_BITS - i / (1 << _EXP2_STEPS))) for i in range((1 << _EXP2_STEPS) + 1)]
+_EXP2 = [round(2 ** (_EXP2_BITS - step / 256)) for step in range(257)]
 
 
 @kernel(
@@ -185,16 +184,12 @@ def weight(s, m):
     """
     distance = ((m << SCORE_BITS) - s).known(0, (1 << 33) - 1)
     drop = minimum(distance >> SCORE_BITS, 127)
-    step, within = (
-        distance[SCORE_BITS - _EXP2_STEPS : SCORE_BITS],
-        distance[0 : SCORE_BITS - _EXP2_STEPS],
-    )
+    fine = SCORE_BITS - _EXP2_STEP_BITS
+    step, within = distance[fine:SCORE_BITS], distance[0:fine]
     start = lookup(step, _EXP2[:-1])
-    fall = lookup(step, [a - b for a, b in zip(_EXP2, _EXP2[1:], strict=False)])
-    exact = (start << SCORE_BITS - _EXP2_STEPS) - fall * within
-    mant = round_shift(exact, SCORE_BITS - _EXP2_STEPS + _EXP2_BITS - WEIGHT_BITS).known(
-        0, 1 << WEIGHT_BITS
-    )
+    fall = lookup(step, [a - b for a, b in zip(_EXP2, _EXP2[1:])])
+    exact = (start << fine) - fall * within
+    mant = round_shift(exact, fine + _EXP2_BITS - WEIGHT_BITS).known(0, 1 << WEIGHT_BITS)
     term = round_shift(mant << TERM_BITS, drop)
     return {"mant": mant, "drop": drop, "term": term}
 
@@ -215,11 +210,9 @@ def normalise(o, l, v_exp):
     width, fraction = 62, FP16.fraction_bits + 2
     dividend, o_zeros = shift_to_top(absolute(o.known(-_MOST_SUM, _MOST_SUM)), width)
     divisor, l_zeros = shift_to_top(l.known(1, _MOST_SUM), width)
-    exponent = (
-        l_zeros - o_zeros + v_exp + (TERM_BITS - V_GUARD_BITS - 24)
-    )  # of the quotient's integer bit
 
-    # Restoring division of two numbers in [1, 2): one integer bit, then the fraction.
+    # Restoring division of two numbers in [1, 2): one integer bit, of 2**exponent, and the fraction.
+    exponent = l_zeros - o_zeros + v_exp + (TERM_BITS - V_GUARD_BITS + FP16.unit)
     remainder, quotient = dividend, None
     for _ in range(1 + fraction):
         rest = remainder - divisor
@@ -230,7 +223,7 @@ def normalise(o, l, v_exp):
     quotient = concat(sticky, quotient)
     top = quotient[fraction + 1]
 
-    # Cut below the last place: of 11 significant bits, or of 2**-24 where that is higher.
+    # Cut below the last place: that of 11 significant bits, or 2**-24 where that is higher.
     field = exponent + top + (FP16.bias - 1)  # exponent field, below 1 for subnormals
     cut = clamp(maximum(top + 1, (FP16.unit + fraction) - exponent), 1, fraction + 2)
     aligned = (quotient << fraction + 2) >> cut  # last place at bit fraction + 3, none lost

@@ -125,5 +125,5 @@ class Pipeline(wiring.Component):
         return port.data
 
 
-def _shape(type):  # noqa: A002
+def _shape(type):
     return Shape(type.width, type.signed)
