@@ -7,9 +7,9 @@
                                                             o, l -- normalise --> FP16
 
 Between the kernels there are only exact integer additions, so no order matters. Rounding is to
-nearest, halves up, where a kernel does not say otherwise. Numbers are FP16 bit patterns x = sig * 2**(e - 24)
-(`formats`), e = 0..29; a block exponent is the largest e of a block. An infinity or NaN has e = 30
-here and gives some meaningless number: whoever calls has flagged its head.
+nearest, halves up, where a kernel does not say otherwise. Numbers are FP16 bit patterns with
+x = sig * 2**(e - 24), e = 0..29 (`formats`); a block exponent is the largest e of a block. An
+infinity or NaN has e = 30 here and gives some meaningless number: the caller has flagged its head.
 
 Bounds: heads of at most `MAX_HEAD_DIM` elements, passes of at most `MAX_TOKENS` tokens. They make
 |acc| < 2**54, l < 2**62 and |o| < 2**62.
@@ -211,7 +211,7 @@ def normalise(o, l, v_exp):
     dividend, o_zeros = shift_to_top(absolute(o.known(-_MOST_SUM, _MOST_SUM)), width)
     divisor, l_zeros = shift_to_top(l.known(1, _MOST_SUM), width)
 
-    # Restoring division of two numbers in [1, 2): one integer bit, of 2**exponent, and the fraction.
+    # Restoring division of numbers in [1, 2): an integer bit, worth 2**exponent, and the fraction.
     exponent = l_zeros - o_zeros + v_exp + (TERM_BITS - V_GUARD_BITS + FP16.unit)
     remainder, quotient = dividend, None
     for _ in range(1 + fraction):
