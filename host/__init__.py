@@ -6,5 +6,14 @@ from rtl.config import ConfigError, DriveConfig
 from .drive import KvDrive
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 
-__all__ = ["ConfigError", "DriveConfig", "DriveError", "DriveTypeError", "DriveValueError",
-           "DriveWarning", "KvDrive", "ResultFlag", "Status"]
+__all__ = [
+    "ConfigError",
+    "DriveConfig",
+    "DriveError",
+    "DriveTypeError",
+    "DriveValueError",
+    "DriveWarning",
+    "KvDrive",
+    "ResultFlag",
+    "Status",
+]

@@ -60,14 +60,17 @@ class SequenceShape:
     @property
     def table_bytes(self):
         """Device DRAM of head table, map and tails."""
-        return (HEAD.size * self.heads, MAP_ENTRY.size * self.heads * self.groups,
-                2 * self.page_bytes * self.heads)
+        return (
+            HEAD.size * self.heads,
+            MAP_ENTRY.size * self.heads * self.groups,
+            2 * self.page_bytes * self.heads,
+        )
 
     def channel_pages(self, first=0, last=None):
         """Flash pages per channel of the full groups ``first`` to ``last`` of every head.
 
-        ``first`` and ``last`` are ints or arrays with one entry per head; ``last`` (excluded) is the
-        capacity's number of full groups if not given.
+        ``first`` and ``last`` are ints or arrays with one entry per head; ``last`` (excluded) is
+        the capacity's number of full groups if not given.
         """
         last = self.max_tokens // self.group_tokens if last is None else last
         head = np.arange(self.heads)[:, None]
@@ -115,7 +118,7 @@ class Capacity:
         self.placements = {}
 
     def shape(self, layers, kv_heads, head_dim, max_tokens):
-        """`SequenceShape` of what is asked for; raises `DriveError` where the drive cannot serve it."""
+        """`SequenceShape` of what is asked for; raises `DriveError` for what cannot be served."""
         config = self._config
 
         def refuse(detail):
@@ -128,21 +131,36 @@ class Capacity:
         if head_dim not in config.head_dims:
             refuse(f"head_dim = {head_dim} is not one of {', '.join(map(str, config.head_dims))}")
         if not 0 <= max_tokens <= config.max_tokens:
-            raise DriveError(Status.CONTEXT_EXCEEDED,
-                             f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}")
+            raise DriveError(
+                Status.CONTEXT_EXCEEDED,
+                f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}",
+            )
         if 4 * kv_heads * head_dim > config.max_transfer:
-            refuse(f"a token of {kv_heads} KV heads has {4 * kv_heads * head_dim} bytes, one command "
-                   f"moves {config.max_transfer}")
+            refuse(
+                f"a token of {kv_heads} KV heads has {4 * kv_heads * head_dim} bytes, one command "
+                f"moves {config.max_transfer}"
+            )
         geometry = config.flash.geometry
-        return SequenceShape(layers=layers, kv_heads=kv_heads, head_dim=head_dim,
-                             max_tokens=max_tokens or config.max_tokens,
-                             page_bytes=geometry.page_bytes, channels=geometry.channels)
+        return SequenceShape(
+            layers=layers,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            max_tokens=max_tokens or config.max_tokens,
+            page_bytes=geometry.page_bytes,
+            channels=geometry.channels,
+        )
 
     def admit(self, shape):
         """`Placement` of a new sequence; raises `DriveError` where there is no room for it."""
         slots = self._config.max_sequences
-        number = next((n % slots for n in range(self._next, self._next + slots)
-                       if n % slots not in self.placements), None)
+        number = next(
+            (
+                n % slots
+                for n in range(self._next, self._next + slots)
+                if n % slots not in self.placements
+            ),
+            None,
+        )
         if number is None:
             raise DriveError(Status.TOO_MANY_SEQUENCES, f"{slots} sequences are open")
         reserved = self._reserved + shape.channel_pages()
@@ -151,11 +169,15 @@ class Capacity:
                 Status.NO_SPACE,
                 f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
                 f"{shape.channel_pages().max()} flash pages a channel, "
-                f"{self._channel_pages - self._reserved.max()} are not reserved")
+                f"{self._channel_pages - self._reserved.max()} are not reserved",
+            )
         addresses = self._dram.allocate_all(shape.table_bytes)
         if addresses is None:
-            raise DriveError(Status.NO_SPACE, f"{sum(shape.table_bytes)} bytes of device DRAM are "
-                                              f"needed, {self._dram.free} are free")
+            raise DriveError(
+                Status.NO_SPACE,
+                f"{sum(shape.table_bytes)} bytes of device DRAM are "
+                f"needed, {self._dram.free} are free",
+            )
         self._reserved = reserved
         self._next = (number + 1) % slots
         self.placements[number] = Placement(number, shape, *addresses)
@@ -165,9 +187,11 @@ class Capacity:
         """Words for a refusal of ``shape`` by the firmware, which answers with a status alone."""
         if status == Status.TOO_MANY_SEQUENCES:
             return f"{self._config.max_sequences} sequences are open"
-        return (f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
-                f"{shape.channel_pages().max()} of {self._channel_pages} flash pages a channel and "
-                f"{sum(shape.table_bytes)} of {self._config.dram_bytes} bytes of device DRAM")
+        return (
+            f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
+            f"{shape.channel_pages().max()} of {self._channel_pages} flash pages a channel and "
+            f"{sum(shape.table_bytes)} of {self._config.dram_bytes} bytes of device DRAM"
+        )
 
     def release(self, number):
         """Gives back what a sequence was given."""

@@ -35,14 +35,17 @@ def checked_array(name, array, wanted):
     wanted : dict of str to (int or None)
         Axis name -> length, None where any will do.
     """
-    axes = ", ".join(f"{axis}={size}" if size is not None else axis for axis, size in wanted.items())
+    axes = ", ".join(
+        f"{axis}={size}" if size is not None else axis for axis, size in wanted.items()
+    )
     if not isinstance(array, np.ndarray):
         kind = f"{type(array).__module__.split('.')[0]}.{type(array).__name__}"
         raise DriveTypeError(f"{name} is a {kind}: give a numpy array, float16 [{axes}]")
     if array.dtype != np.float16:
         raise DriveTypeError(f"{name} is {array.dtype}: give float16 [{axes}]")
     if array.ndim != len(wanted) or any(
-        size is not None and size != got for got, size in zip(array.shape, wanted.values(), strict=True)
+        size is not None and size != got
+        for got, size in zip(array.shape, wanted.values(), strict=True)
     ):
         raise DriveValueError(f"{name} has shape {list(array.shape)}: give float16 [{axes}]")
     return np.ascontiguousarray(array)
@@ -54,12 +57,14 @@ def checked_queries(q, shape, limit):
     if len(q) == 0 or len(q) % shape.kv_heads:
         raise DriveValueError(
             f"q has {len(q)} query heads: give a multiple of kv_heads = {shape.kv_heads}",
-            Status.UNSUPPORTED_SHAPE)
+            Status.UNSUPPORTED_SHAPE,
+        )
     if len(q) > limit * shape.kv_heads:
         raise DriveError(
             Status.TOO_MANY_QUERY_HEADS,
             f"q has {len(q)} query heads for {shape.kv_heads} KV heads, the drive serves "
-            f"{limit} per KV head")
+            f"{limit} per KV head",
+        )
     return q
 
 

@@ -44,16 +44,16 @@ class Ticket:
 class KvDrive:
     """A drive as Python sees it.
 
-    Arrays are numpy float16; K and V are [tokens, kv_heads, head_dim], queries [q_heads, head_dim] with
-    ``q_heads = g * kv_heads`` (query heads ``h * g`` to ``h * g + g - 1`` share KV head ``h``). Whatever is
-    not possible raises `DriveError` and changes nothing. Calls grow by keyword.
+    Arrays are numpy float16; K and V are [tokens, kv_heads, head_dim], queries [q_heads, head_dim]
+    with ``q_heads = g * kv_heads`` (query heads ``h * g .. h * g + g - 1`` share KV head ``h``).
+    Whatever is not possible raises `DriveError` and changes nothing. Calls grow by keyword.
 
     Parameters
     ----------
     config : DriveConfig
     backend : str
-        "rtl" (the gateware, simulated), "twin" (its arithmetic in numpy, bit for bit the same results) or
-        "golden" (float64 attention, rounded once).
+        "rtl" (the gateware, simulated), "twin" (its arithmetic in numpy, bit for bit the same
+        results) or "golden" (float64 attention, rounded once).
     **options
         The backend's own, see `host.backends`.
 
@@ -94,7 +94,9 @@ class KvDrive:
         """
         self._check_running()
         if kv_format != "fp16":
-            raise DriveError(Status.UNSUPPORTED_SHAPE, f"kv_format = {kv_format!r}, the drive has 'fp16'")
+            raise DriveError(
+                Status.UNSUPPORTED_SHAPE, f"kv_format = {kv_format!r}, the drive has 'fp16'"
+            )
         if index != "none":
             raise DriveError(Status.UNSUPPORTED_SHAPE, f"index = {index!r}, the drive has 'none'")
         layers, kv_heads, head_dim = (
@@ -105,11 +107,14 @@ class KvDrive:
         if max_tokens is not None:
             capacity = checked_integer("max_tokens", max_tokens)
             if not 1 <= capacity <= self.config.max_tokens:
-                raise DriveError(Status.CONTEXT_EXCEEDED,
-                                 f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}")
+                raise DriveError(
+                    Status.CONTEXT_EXCEEDED,
+                    f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}",
+                )
         number = self.backend.open(layers, kv_heads, head_dim, capacity)
-        self._sequences[number] = _Sequence(kv_heads, head_dim, capacity or self.config.max_tokens,
-                                            [0] * layers)
+        self._sequences[number] = _Sequence(
+            kv_heads, head_dim, capacity or self.config.max_tokens, [0] * layers
+        )
         return number
 
     def append(self, sequence, layer, k, v):
@@ -125,11 +130,11 @@ class KvDrive:
         self._sequences[sequence].tokens[layer] += len(k)
 
     def attend(self, sequence, layer, q, *, mode="dense", scale=None):
-        """Attention of one token's queries over all tokens of a layer, float16 [q_heads, head_dim]."""
+        """Attention of one token's queries over all tokens of a layer: [q_heads, head_dim]."""
         return self.attend_batch([(sequence, layer, q)], mode=mode, scale=scale)[0]
 
     def step(self, sequence, layer, q, k, v, *, mode="dense", scale=None):
-        """Appends one token (k, v: float16 [kv_heads, head_dim]) and attends it and all before it."""
+        """Appends one token (k, v: [kv_heads, head_dim]) and attends it and all before it."""
         return self.attend_batch([(sequence, layer, q, k, v)], mode=mode, scale=scale)[0]
 
     def attend_batch(self, jobs, *, mode="dense", scale=None):
@@ -163,7 +168,9 @@ class KvDrive:
             batch = [jobs[position] for position in positions]
             head_dim = self._sequences[batch[0].sequence].head_dim
             parts.append((batch, checked_scale(scale, head_dim), positions))
-        started = [(self.backend.submit(batch, code), positions) for batch, code, positions in parts]
+        started = [
+            (self.backend.submit(batch, code), positions) for batch, code, positions in parts
+        ]
         for sequence, layer in grown:
             self._sequences[sequence].tokens[layer] += 1
         ticket = Ticket(started, jobs, grown)
@@ -193,14 +200,15 @@ class KvDrive:
         return outputs
 
     def read(self, sequence, layer, start=0, stop=None):
-        """K and V of tokens ``start`` to ``stop`` (excluded) over the link, as a plain SSD would give them."""
+        """K and V of tokens ``start`` to ``stop`` (excluded) over the link: the plain SSD's way."""
         entry = self._entry(sequence, layer)
         held = entry.tokens[layer]
         start = checked_integer("start", start)
         stop = held if stop is None else checked_integer("stop", stop)
         if not 0 <= start <= stop <= held:
-            raise DriveError(Status.GROUP_OUT_OF_RANGE,
-                             f"tokens {start}..{stop} of a layer that holds {held}")
+            raise DriveError(
+                Status.GROUP_OUT_OF_RANGE, f"tokens {start}..{stop} of a layer that holds {held}"
+            )
         if start == stop:
             raise DriveError(Status.ZERO_LENGTH, f"tokens {start}..{stop} are none")
         return self.backend.read(sequence, layer, start, stop, held)
@@ -212,8 +220,11 @@ class KvDrive:
     def stats(self):
         """Cumulative statistics of the drive, see `host.stats.statistics`."""
         counters, channels, simulated = self.backend.counters()
-        own = {"saturated": self._flagged[ResultFlag.SATURATED],
-               "nonfinite": self._flagged[ResultFlag.NONFINITE], "simulated_clocks": simulated}
+        own = {
+            "saturated": self._flagged[ResultFlag.SATURATED],
+            "nonfinite": self._flagged[ResultFlag.NONFINITE],
+            "simulated_clocks": simulated,
+        }
         return statistics(self.backend.name, self.config.clock_hz, counters, channels, own)
 
     def close(self, sequence):
@@ -245,8 +256,9 @@ class KvDrive:
         if entry.closed:
             raise DriveError(Status.CLOSED_SEQUENCE, f"sequence {sequence}")
         if not 0 <= layer < len(entry.tokens):
-            raise DriveError(Status.LAYER_OUT_OF_RANGE,
-                             f"layer {layer} is not in 0..{len(entry.tokens) - 1}")
+            raise DriveError(
+                Status.LAYER_OUT_OF_RANGE, f"layer {layer} is not in 0..{len(entry.tokens) - 1}"
+            )
         return entry
 
     def _checked_tokens(self, sequence, layer, k, v):
@@ -267,12 +279,14 @@ class KvDrive:
                 raise DriveError(
                     Status.CONTEXT_EXCEEDED,
                     f"{total} tokens in layer {layer} of sequence {sequence}, "
-                    f"which was opened for {entry.max_tokens}")
+                    f"which was opened for {entry.max_tokens}",
+                )
 
     def _checked_job(self, job):
         if not isinstance(job, tuple | list) or len(job) not in (3, 5):
             raise DriveTypeError(
-                f"a job is {job!r:.60}: give (sequence, layer, q) or (sequence, layer, q, k, v)")
+                f"a job is {job!r:.60}: give (sequence, layer, q) or (sequence, layer, q, k, v)"
+            )
         sequence, layer, q, *kv = job
         entry = self._entry(sequence, layer)
         q = checked_queries(q, entry, self.config.max_queries_per_kv)
@@ -283,8 +297,11 @@ class KvDrive:
             raise DriveError(Status.EMPTY_CONTEXT, f"layer {layer} of sequence {sequence}")
         size = job_bytes(len(q), entry.kv_heads, entry.head_dim, bool(kv))
         if size > self.config.max_attend:
-            raise DriveError(Status.UNSUPPORTED_SHAPE, f"a job of {len(q)} query heads has {size} bytes, "
-                                                       f"one command takes {self.config.max_attend}")
+            raise DriveError(
+                Status.UNSUPPORTED_SHAPE,
+                f"a job of {len(q)} query heads has {size} bytes, "
+                f"one command takes {self.config.max_attend}",
+            )
         return Job(sequence, layer, q, *kv)
 
     def _note(self, flags):
@@ -292,12 +309,15 @@ class KvDrive:
         for flag in flags:
             self._flagged[flag] += 1
             if self._flagged[flag] == 1:
-                warnings.warn(f"{flag.name}: {_FLAG_TEXT[flag]} (shown once; counted in stats())",
-                              DriveWarning, stacklevel=4)
+                warnings.warn(
+                    f"{flag.name}: {_FLAG_TEXT[flag]} (shown once; counted in stats())",
+                    DriveWarning,
+                    stacklevel=4,
+                )
 
 
 def _commands(jobs):
-    """Cuts jobs into runs for one command each: one head_dim, no layer stepped twice. Lists of positions."""
+    """Positions of jobs, cut into commands: one head_dim each, and no layer stepped twice."""
     runs, seen, head_dim = [], set(), None
     for position, job in enumerate(jobs):
         key = (job.sequence, job.layer)

@@ -23,7 +23,12 @@ __all__ = ["Command", "Driver"]
 ENTRIES = 64
 """Entries of both queues."""
 
-_VIEWS = {Opcode.ATTEND: "attend", Opcode.STEP: "attend", Opcode.READ_KV: "read_kv", Opcode.OPEN: "open"}
+_VIEWS = {
+    Opcode.ATTEND: "attend",
+    Opcode.STEP: "attend",
+    Opcode.READ_KV: "read_kv",
+    Opcode.OPEN: "open",
+}
 _EXECUTING = 4  # STATUS bit 2
 
 
@@ -43,7 +48,7 @@ class Command:
     opcode: int
     cid: int = 0
     regions: list = field(default_factory=list)
-    data: tuple = (0, 0)     # offset in host memory, bytes to keep
+    data: tuple = (0, 0)  # offset in host memory, bytes to keep
     window: tuple = (0, 0)
     completion: dict | None = None
     received: bytes = b""
@@ -78,10 +83,16 @@ class Driver:
         lane = self._lane
         found = lane.csr_read(REGISTERS["ID"].address)
         if found != DRIVE_ID:
-            raise DriveError(Status.INTERNAL_ERROR,
-                             f"register ID reads {found:#010x}, a drive answers {DRIVE_ID:#010x}")
-        wide = {"SQ_BASE": HOST_BASE, "CQ_BASE": HOST_BASE + MEMORY_PAGE,
-                "WINDOW_BASE": HOST_BASE + self._area, "WINDOW_BYTES": len(lane.host) - self._area}
+            raise DriveError(
+                Status.INTERNAL_ERROR,
+                f"register ID reads {found:#010x}, a drive answers {DRIVE_ID:#010x}",
+            )
+        wide = {
+            "SQ_BASE": HOST_BASE,
+            "CQ_BASE": HOST_BASE + MEMORY_PAGE,
+            "WINDOW_BASE": HOST_BASE + self._area,
+            "WINDOW_BYTES": len(lane.host) - self._area,
+        }
         self._write("CONTROL", 0)
         for name, value in wide.items():
             self._write(name + "_LO", value & 0xFFFFFFFF)
@@ -109,8 +120,11 @@ class Driver:
         command = Command(opcode)
         size = len(data) or receive
         pages = -(-size // MEMORY_PAGE)
-        sizes = ([size] if size else []) + ([8 * (pages - 1)] if pages > 2 else []) + (
-            [results] if results else [])
+        sizes = (
+            ([size] if size else [])
+            + ([8 * (pages - 1)] if pages > 2 else [])
+            + ([results] if results else [])
+        )
         self._allocate(command, sizes)
         regions = list(command.regions)
         if size:
@@ -160,6 +174,7 @@ class Driver:
 
     def _allocate(self, command, sizes):
         """Takes buffers, waiting for commands under way where memory or queue is full."""
+
         def enough():
             if len(self._inflight) >= ENTRIES - 1:
                 return False
@@ -171,8 +186,11 @@ class Driver:
 
         while not enough():
             if not self._inflight:
-                raise DriveError(Status.NO_SPACE, f"{sum(sizes)} bytes of transfer buffers are needed, "
-                                                  f"{self._buffers.free} are free")
+                raise DriveError(
+                    Status.NO_SPACE,
+                    f"{sum(sizes)} bytes of transfer buffers are needed, "
+                    f"{self._buffers.free} are free",
+                )
             count = len(self._inflight)
             self._pump(lambda count=count: len(self._inflight) < count)
 
@@ -216,8 +234,9 @@ class Driver:
 
     def _dead(self):
         names = ", ".join(f"{c.opcode:#04x} (cid {c.cid})" for c in self._inflight.values())
-        raise DriveError(Status.INTERNAL_ERROR,
-                         f"no answer at cycle {self._lane.cycle} to {names or 'anything'}")
+        raise DriveError(
+            Status.INTERNAL_ERROR, f"no answer at cycle {self._lane.cycle} to {names or 'anything'}"
+        )
 
     def _collect(self):
         """Takes new entries off the completion queue; returns how many."""
@@ -238,11 +257,15 @@ class Driver:
     def _complete(self, entry):
         command = self._inflight.pop(entry["cid"], None)
         if command is None:
-            raise DriveError(Status.INTERNAL_ERROR,
-                             f"completion of command identifier {entry['cid']}, which is not under way")
+            raise DriveError(
+                Status.INTERNAL_ERROR,
+                f"completion of command identifier {entry['cid']}, which is not under way",
+            )
         host = self._lane.host
         command.received, command.results = (
-            host[offset : offset + size].tobytes() for offset, size in (command.data, command.window))
+            host[offset : offset + size].tobytes()
+            for offset, size in (command.data, command.window)
+        )
         for region in command.regions:
             self._buffers.release(region)
         command.regions = []

@@ -2,34 +2,65 @@
 
 from rtl.commands import Status
 
-__all__ = ["DriveError", "DriveTypeError", "DriveValueError", "DriveWarning", "MEANINGS",
-           "status_error"]
+__all__ = [
+    "DriveError",
+    "DriveTypeError",
+    "DriveValueError",
+    "DriveWarning",
+    "MEANINGS",
+    "status_error",
+]
 
 MEANINGS = {
-    Status.INVALID_OPCODE: ("the drive does not know this command", "check opcode and firmware version"),
+    Status.INVALID_OPCODE: (
+        "the drive does not know this command",
+        "check opcode and firmware version",
+    ),
     Status.INVALID_FIELD: ("a field of the command is not possible", "check the arguments"),
-    Status.TRANSFER_ERROR: ("data could not be moved to or from host memory",
-                            "check that the transfer area is mapped"),
+    Status.TRANSFER_ERROR: (
+        "data could not be moved to or from host memory",
+        "check that the transfer area is mapped",
+    ),
     Status.INTERNAL_ERROR: ("the drive failed in itself", "open the drive again and report it"),
     Status.INVALID_NAMESPACE: ("the namespace does not exist", "use namespace 1"),
     Status.INVALID_PRP_OFFSET: ("a data pointer is not aligned", "align pages to 4096 bytes"),
-    Status.UNRECOVERED_READ: ("flash data could not be corrected", "close the sequence and prefill it again"),
-    Status.UNKNOWN_SEQUENCE: ("no such sequence", "open one and use the number that open() returned"),
-    Status.CLOSED_SEQUENCE: ("the sequence is closed", "open a new one and append its tokens again"),
+    Status.UNRECOVERED_READ: (
+        "flash data could not be corrected",
+        "close the sequence and prefill it again",
+    ),
+    Status.UNKNOWN_SEQUENCE: (
+        "no such sequence",
+        "open one and use the number that open() returned",
+    ),
+    Status.CLOSED_SEQUENCE: (
+        "the sequence is closed",
+        "open a new one and append its tokens again",
+    ),
     Status.LAYER_OUT_OF_RANGE: ("the sequence has fewer layers", "count layers from 0"),
-    Status.TOO_MANY_QUERY_HEADS: ("more query heads per KV head than the engine serves",
-                                  "use a drive with a larger max_queries_per_kv"),
-    Status.CONTEXT_EXCEEDED: ("the sequence's capacity in tokens is exceeded",
-                              "open it with a larger max_tokens or use a drive with larger pass_tokens"),
-    Status.OUT_OF_WINDOW: ("an address lies outside the registered window",
-                           "use memory of the transfer area only"),
+    Status.TOO_MANY_QUERY_HEADS: (
+        "more query heads per KV head than the engine serves",
+        "use a drive with a larger max_queries_per_kv",
+    ),
+    Status.CONTEXT_EXCEEDED: (
+        "the sequence's capacity in tokens is exceeded",
+        "open it with a larger max_tokens or use a drive with larger pass_tokens",
+    ),
+    Status.OUT_OF_WINDOW: (
+        "an address lies outside the registered window",
+        "use memory of the transfer area only",
+    ),
     Status.ZERO_LENGTH: ("nothing to do", "give one token or job at least"),
     Status.NO_SPACE: ("no room left for this", "close sequences or ask for a smaller max_tokens"),
     Status.UNSUPPORTED_SHAPE: ("the engine cannot serve this shape", "see drive.config.head_dims"),
     Status.EMPTY_CONTEXT: ("nothing to attend: the layer holds no token", "append tokens first"),
-    Status.PROGRAM_FAILED: ("a flash page could not be programmed", "close the sequence and prefill it again"),
-    Status.TOO_MANY_SEQUENCES: ("all sequence numbers are in use",
-                                "close a sequence or use a drive with a larger max_sequences"),
+    Status.PROGRAM_FAILED: (
+        "a flash page could not be programmed",
+        "close the sequence and prefill it again",
+    ),
+    Status.TOO_MANY_SEQUENCES: (
+        "all sequence numbers are in use",
+        "close a sequence or use a drive with a larger max_sequences",
+    ),
     Status.HEAD_OUT_OF_RANGE: ("the sequence has fewer KV heads", "count heads from 0"),
     Status.GROUP_OUT_OF_RANGE: ("the head holds fewer tokens", "read tokens that were appended"),
 }
@@ -87,5 +118,5 @@ class DriveWarning(UserWarning):
 
 
 def status_error(completion, detail=""):
-    """`DriveError` of a completion entry that is not a success; ``completion`` is a dict of `CQE`."""
+    """`DriveError` of a completion (a dict of `CQE`) that is not a success."""
     return DriveError(completion["status"], detail, job=completion["index"])

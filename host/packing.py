@@ -1,4 +1,4 @@
-"""Data of the commands as bytes: K/V of APPEND, job lists of ATTEND and STEP (see `rtl.commands`)."""
+"""Data of commands as bytes: K, V of APPEND, job lists of ATTEND and STEP (`rtl.commands`)."""
 
 import numpy as np
 
@@ -6,12 +6,14 @@ from rtl.commands import JOB
 
 __all__ = ["job_bytes", "pack_append", "pack_jobs"]
 
-_JOB_FIELDS = np.dtype({
-    "names": list(JOB.fields),
-    "formats": [f"<u{field.width // 8}" for field in JOB.fields.values()],
-    "offsets": [field.offset // 8 for field in JOB.fields.values()],
-    "itemsize": JOB.size,
-})
+_JOB_FIELDS = np.dtype(
+    {
+        "names": list(JOB.fields),
+        "formats": [f"<u{field.width // 8}" for field in JOB.fields.values()],
+        "offsets": [field.offset // 8 for field in JOB.fields.values()],
+        "itemsize": JOB.size,
+    }
+)
 
 
 def pack_append(k, v):

@@ -35,7 +35,9 @@ class Regions:
         size = max(1, -(-size // self._align)) * self._align
         for index, (address, room) in enumerate(self._free):
             if room >= size:
-                self._free[index : index + 1] = [(address + size, room - size)] if room > size else []
+                self._free[index : index + 1] = (
+                    [(address + size, room - size)] if room > size else []
+                )
                 self._used[address] = size
                 return address
         return None

@@ -31,8 +31,13 @@ def statistics(backend, clock_hz, counters, channels, own):
         channel's bus carries data or commands), ``bytes_link``. None marks what a backend without
         time cannot know. Times are cumulative: see `difference`.
     """
-    stats = {"backend": backend, "clock_hz": clock_hz, **{name: counters[name] for name in COUNTERS},
-             **{name: own[name] for name in _OWN}, "channel_counters": channels}
+    stats = {
+        "backend": backend,
+        "clock_hz": clock_hz,
+        **{name: counters[name] for name in COUNTERS},
+        **{name: own[name] for name in _OWN},
+        "channel_counters": channels,
+    }
     return _derive(stats)
 
 
@@ -62,8 +67,11 @@ def _derive(stats):
         None if cycles is None else _fractions({name: stats[f"time_{name}"] for name in BREAKDOWN})
     )
     stats["channels"] = channels and [
-        {**_fractions({name: channel[name] for name in _SHARES}),
-         "pages_read": channel["pages_read"], "pages_programmed": channel["pages_programmed"]}
+        {
+            **_fractions({name: channel[name] for name in _SHARES}),
+            "pages_read": channel["pages_read"],
+            "pages_programmed": channel["pages_programmed"],
+        }
         for channel in channels
     ]
     stats["channel_busy"] = channels and [c["data"] + c["command"] for c in stats["channels"]]

@@ -1,7 +1,7 @@
 """A drive of numpy arrays: K and V kept as they came, attended by a function.
 
-The books (numbers, capacity, flash pages) are those of the firmware, and the traffic that the gateware
-would cause is counted, so that the golden model and the twin refuse and report the same as the drive.
+The books (numbers, capacity, flash pages) are those of the firmware, and the traffic that the
+gateware would cause is counted, so that golden and twin refuse and report what the drive does.
 """
 
 from abc import abstractmethod
@@ -29,7 +29,9 @@ class _Layer:
         end = self.tokens + len(k)
         room = self._data.shape[2]
         if end > room:
-            grown = np.zeros((*self._data.shape[:2], max(end, 2 * room), self._data.shape[3]), np.float16)
+            grown = np.zeros(
+                (*self._data.shape[:2], max(end, 2 * room), self._data.shape[3]), np.float16
+            )
             grown[:, :, : self.tokens] = self._data[:, :, : self.tokens]
             self._data = grown
         for kind, x in enumerate((k, v)):
@@ -54,7 +56,7 @@ class ArrayBackend(Backend):
 
     @abstractmethod
     def attend_heads(self, q, k, v, scale):
-        """``(out, flags)`` of float16 q [kv_heads, g, head_dim] and k, v [kv_heads, tokens, head_dim]."""
+        """``(out, flags)`` of q [kv_heads, g, head_dim] and k, v [kv_heads, tokens, head_dim]."""
 
     def open(self, layers, kv_heads, head_dim, max_tokens):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
@@ -90,14 +92,17 @@ class ArrayBackend(Backend):
             out, found = self.attend_heads(q, k, v, scale)
             outputs.append(out.reshape(job.q.shape))
             flags |= found
-            # a step attends its token in the tail, and a group that it fills goes onto flash after that
+            # a step attends its token in the tail; a group that it fills goes onto flash later
             full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
             tail = k.shape[1] - full * shape.group_tokens
             self._count(
-                jobs=1, pages_read=2 * full * shape.kv_heads,
+                jobs=1,
+                pages_read=2 * full * shape.kv_heads,
                 bytes_flash=2 * full * shape.kv_heads * shape.page_bytes,
                 bytes_tail=tail * shape.token_bytes,
-                bytes_link_in=JOB.size + job.q.nbytes, bytes_link_out=job.q.nbytes)
+                bytes_link_in=JOB.size + job.q.nbytes,
+                bytes_link_out=job.q.nbytes,
+            )
         self._tickets += 1
         self._results[self._tickets] = Result(outputs, flags)
         return self._tickets
@@ -112,14 +117,25 @@ class ArrayBackend(Backend):
         touched = range(start // group, -(-stop // group))
         flash = sum((g + 1) * group <= held for g in touched)
         link = flash * group + (len(touched) - flash) * (held % group)
-        self._count(commands=2 * shape.kv_heads * len(touched), pages_read=2 * shape.kv_heads * flash,
-                    bytes_flash=2 * shape.kv_heads * flash * shape.page_bytes,
-                    bytes_link_out=link * shape.token_bytes)
+        self._count(
+            commands=2 * shape.kv_heads * len(touched),
+            pages_read=2 * shape.kv_heads * flash,
+            bytes_flash=2 * shape.kv_heads * flash * shape.page_bytes,
+            bytes_link_out=link * shape.token_bytes,
+        )
         return tuple(x.transpose(1, 0, 2).copy() for x in store.view(start, stop))
 
     def counters(self):
-        known = ("pages_read", "pages_programmed", "bytes_flash", "bytes_tail", "bytes_link_in",
-                 "bytes_link_out", "commands", "jobs")
+        known = (
+            "pages_read",
+            "pages_programmed",
+            "bytes_flash",
+            "bytes_tail",
+            "bytes_link_in",
+            "bytes_link_out",
+            "commands",
+            "jobs",
+        )
         counted = {name: self._counters[name] for name in known}
         counted["commands_failed"] = 0
         return {name: counted.get(name) for name in COUNTERS}, None, 0
@@ -138,5 +154,6 @@ class ArrayBackend(Backend):
 
     def _count(self, commands=0, **amounts):
         self._counters.update(amounts)
-        self._counters.update(commands=commands, bytes_link_in=SQE.size * commands,
-                              bytes_link_out=CQE.size * commands)
+        self._counters.update(
+            commands=commands, bytes_link_in=SQE.size * commands, bytes_link_out=CQE.size * commands
+        )

@@ -87,7 +87,7 @@ class Backend(ABC):
 
     @abstractmethod
     def read(self, sequence, layer, start, stop, held):
-        """K and V of tokens ``start`` to ``stop`` (excluded) of ``held``, [tokens, kv_heads, head_dim]."""
+        """K and V of tokens ``start`` to ``stop`` (excluded) of the ``held``, as appended."""
 
     @abstractmethod
     def preload(self, sequence, layer, k, v):
@@ -102,4 +102,5 @@ class Backend(ABC):
         """
 
     def shutdown(self):
-        """Releases what the backend holds."""
+        """Releases what the backend holds: nothing, unless it says otherwise."""
+        return None

@@ -53,11 +53,11 @@ class RtlBackend(Backend):
 
     def open(self, layers, kv_heads, head_dim, max_tokens):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
-        try:
-            command = self.driver.execute(Opcode.OPEN, layers=layers, kv_heads=kv_heads,
-                                          head_dim=head_dim, max_tokens=max_tokens)
-        except DriveError as error:
-            raise DriveError(error.status, self._capacity.demand(shape, error.status)) from None
+        command = self.driver.submit(
+            Opcode.OPEN, layers=layers, kv_heads=kv_heads, head_dim=head_dim, max_tokens=max_tokens
+        )
+        if (status := self.driver.wait(command)["status"]) != Status.SUCCESS:
+            raise DriveError(status, self._capacity.demand(shape, status))
         number = command.completion["result"]
         self._shapes[number] = shape
         return number
@@ -69,8 +69,13 @@ class RtlBackend(Backend):
     def append(self, sequence, layer, k, v):
         step = max(1, self.config.max_transfer // self._shapes[sequence].token_bytes)
         commands = [
-            self.driver.submit(Opcode.APPEND, data=pack_append(k[at : at + step], v[at : at + step]),
-                               sequence=sequence, layer=layer, tokens=len(k[at : at + step]))
+            self.driver.submit(
+                Opcode.APPEND,
+                data=pack_append(k[at : at + step], v[at : at + step]),
+                sequence=sequence,
+                layer=layer,
+                tokens=len(k[at : at + step]),
+            )
             for at in range(0, len(k), step)
         ]
         for command in commands:
@@ -87,10 +92,19 @@ class RtlBackend(Backend):
         _, mant, exp = scale
         parts = []
         for batch in self._batches(jobs):
-            data, offsets, size = pack_jobs(batch, [self._shapes[j.sequence].kv_heads for j in batch])
+            data, offsets, size = pack_jobs(
+                batch, [self._shapes[j.sequence].kv_heads for j in batch]
+            )
             opcode = Opcode.ATTEND if batch[0].k is None else Opcode.STEP
-            command = self.driver.submit(opcode, data=data, results=size, jobs=len(batch),
-                                         bytes=len(data), scale_mant=mant, scale_exp=exp & 63)
+            command = self.driver.submit(
+                opcode,
+                data=data,
+                results=size,
+                jobs=len(batch),
+                bytes=len(data),
+                scale_mant=mant,
+                scale_exp=exp & 63,
+            )
             parts.append((command, batch, offsets))
         return parts
 
@@ -105,8 +119,9 @@ class RtlBackend(Backend):
                 flags |= ResultFlag(completion["result"])
             else:
                 done = min(completion["index"], done)
-                error = error or DriveError(completion["status"], command.opcode.name,
-                                            job=len(outputs) + done)
+                error = error or DriveError(
+                    completion["status"], command.opcode.name, job=len(outputs) + done
+                )
             for number, (job, offset) in enumerate(zip(batch, offsets, strict=True)):
                 raw = np.frombuffer(command.results, np.float16, job.q.size, offset)
                 outputs.append(raw.reshape(job.q.shape).copy() if number < done else None)
@@ -121,9 +136,16 @@ class RtlBackend(Backend):
             tokens = min(group, held - begin)
             commands = {
                 (kind, head): self.driver.submit(
-                    Opcode.READ_KV, receive=tokens * 2 * shape.head_dim, sequence=sequence,
-                    layer=layer, head=head, kind=kind, group=number)
-                for kind in range(2) for head in range(shape.kv_heads)
+                    Opcode.READ_KV,
+                    receive=tokens * 2 * shape.head_dim,
+                    sequence=sequence,
+                    layer=layer,
+                    head=head,
+                    kind=kind,
+                    group=number,
+                )
+                for kind in range(2)
+                for head in range(shape.kv_heads)
             }
             inside = slice(max(start - begin, 0), min(stop - begin, tokens))
             outside = slice(max(begin - start, 0), min(begin + tokens, stop) - start)
@@ -140,8 +162,10 @@ class RtlBackend(Backend):
             return low | self.lane.csr_read(address + 4) << 32
 
         drive = {name: wide(counter_address(name)) for name in COUNTERS}
-        channels = [{name: wide(channel_counter_address(channel, name)) for name in CHANNEL_COUNTERS}
-                    for channel in range(self.config.channels)]
+        channels = [
+            {name: wide(channel_counter_address(channel, name)) for name in CHANNEL_COUNTERS}
+            for channel in range(self.config.channels)
+        ]
         return drive, channels, self.lane.simulated_clocks
 
     def shutdown(self):

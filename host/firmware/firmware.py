@@ -1,7 +1,7 @@
 """The firmware: policy of the drive, in Python, seeing only what an embedded core would see.
 
-It brings up flash and tables, answers OPEN and CLOSE from the mailbox, keeps the append path supplied with
-erased block groups, and erases groups whose pages are all dead. Every call costs
+It brings up flash and tables, answers OPEN and CLOSE from the mailbox, keeps the append path
+supplied with erased block groups, and erases groups whose pages are all dead. Every call costs
 ``config.firmware_cycles``.
 """
 
@@ -54,8 +54,10 @@ class Firmware:
         for die in range(geometry.dies):
             for channel in range(geometry.channels):
                 if not self.device.flash(RESET, channel, die, pause=self._reset_pause):
-                    raise DriveError(Status.INTERNAL_ERROR,
-                                     f"die {die} of channel {channel} does not answer a reset")
+                    raise DriveError(
+                        Status.INTERNAL_ERROR,
+                        f"die {die} of channel {channel} does not answer a reset",
+                    )
         self.device.clear(Capacity.SEQUENCE_TABLE, SEQUENCE.size * self._config.max_sequences)
         self.device.write("SEQUENCE_TABLE", Capacity.SEQUENCE_TABLE)
         self._ring = self.device.read("GROUP_FREE")
@@ -89,7 +91,9 @@ class Firmware:
     def _open(self, asked):
         if asked["format"] or asked["index"]:
             raise DriveError(Status.UNSUPPORTED_SHAPE, "only FP16 without index")
-        shape = self.capacity.shape(*(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens")))
+        shape = self.capacity.shape(
+            *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens"))
+        )
         placement = self.capacity.admit(shape)
         tables.clear_heads(self.device, placement)
         if not self.provide():
@@ -102,8 +106,10 @@ class Firmware:
     def _close(self, sequence):
         placement = self.capacity.placements.get(sequence)
         if placement is None:
-            closed = (sequence < self._config.max_sequences
-                      and tables.read_state(self.device, sequence) == SequenceState.CLOSED)
+            closed = (
+                sequence < self._config.max_sequences
+                and tables.read_state(self.device, sequence) == SequenceState.CLOSED
+            )
             raise DriveError(Status.CLOSED_SEQUENCE if closed else Status.UNKNOWN_SEQUENCE)
         channel, _, row = tables.read_map(self.device, placement)
         self.groups.bury(channel, row)
@@ -127,8 +133,8 @@ class Firmware:
     def provide(self, groups=0, placed=0):
         """Erases groups until no shortage is left; whether that was possible.
 
-        ``groups`` erased groups are wanted besides, for ``placed`` pages per channel of what open sequences
-        may still append.
+        ``groups`` erased groups are wanted besides, for ``placed`` pages per channel of what open
+        sequences may still append.
         """
         missing = self.shortage(placed) + groups
         return missing <= 0 or self.reclaim(missing) == missing
@@ -140,9 +146,15 @@ class Firmware:
         for group in self.groups.reclaimable:
             if usable == count:
                 break
-            if all([self.device.flash(ERASE, channel, die, group * geometry.pages,
-                                      pause=self._erase_pause)
-                    for die in range(geometry.dies) for channel in range(geometry.channels)]):
+            if all(
+                [
+                    self.device.flash(
+                        ERASE, channel, die, group * geometry.pages, pause=self._erase_pause
+                    )
+                    for die in range(geometry.dies)
+                    for channel in range(geometry.channels)
+                ]
+            ):
                 self.groups.recycled(group)
                 usable += 1
             else:
@@ -156,11 +168,14 @@ class Firmware:
             self._push()
 
     def _feed(self):
-        """A channel ran dry: gives it a few groups more, as far as the ring of the append path goes."""
+        """A channel ran dry: gives it a few groups more, as far as the append path takes them."""
         free = self.device.read("GROUP_FREE")
         if not free:
-            raise DriveError(Status.NO_SPACE, "one flash channel was filled far ahead of another, and "
-                                              "the append path holds no more block groups")
+            raise DriveError(
+                Status.NO_SPACE,
+                "one flash channel was filled far ahead of another, and "
+                "the append path holds no more block groups",
+            )
         if not sum(self._push() for _ in range(min(free, PUSHED_AHEAD))):
             raise DriveError(Status.NO_SPACE, "no erased block group is left")
 

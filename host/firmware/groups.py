@@ -2,11 +2,11 @@
 
 A *block group* is one block number on every die of every channel. Its life::
 
-    erased --push--> filled by the append path --+--all pages written and dead--> dead --erase--> erased
+    erased --push--> filled by the append path --+--all pages written and dead--> erased again
           +--take--> filled by preload ----------+
 
-A group is erased as a whole and pages are never moved. So what open sequences still may write is kept
-available in whole groups: see `shortage`.
+A group is erased as a whole and pages are never moved. So what open sequences still may write is
+kept available in whole groups: see `shortage`.
 """
 
 from collections import deque
@@ -34,8 +34,8 @@ class BlockGroups:
         self._channel_pages = geometry.dies * geometry.pages
         self._erased = deque(range(geometry.blocks))
         self._dead = np.zeros((geometry.blocks, geometry.channels), np.int64)
-        self._used = set()        # pushed or taken, and not erased since
-        self._back_door = set()   # those of them that were taken
+        self._used = set()  # pushed or taken, and not erased since
+        self._back_door = set()  # those of them that were taken
         self._spent = np.zeros(geometry.channels, np.int64)  # append path's pages that have died
         self.pushed = 0
 

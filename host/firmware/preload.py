@@ -1,7 +1,8 @@
 """The simulation's back door: K and V straight into flash cells, map, head table and tail.
 
-What it leaves behind is what the append path would have left, in block groups of its own: page ``n`` of a
-channel within a group on die ``n mod dies``. No time passes, unless dead groups must be erased to make room.
+What it leaves behind is what the append path would have left, in block groups of its own: page
+``n`` of a channel within a group on die ``n mod dies``. No time passes, unless dead groups must be
+erased to make room.
 """
 
 import numpy as np
@@ -30,8 +31,8 @@ class BackDoor:
         geometry = array.geometry
         self._geometry = geometry
         self._channel_pages = geometry.dies * geometry.pages
-        self._groups = []                                          # in the order of filling
-        self._at = [0] * geometry.channels                         # pages written, per channel
+        self._groups = []  # in the order of filling
+        self._at = [0] * geometry.channels  # pages written, per channel
 
     def write(self, sequence, layer, k, v):
         """Appends float16 [tokens, kv_heads, head_dim]; the drive must execute nothing."""
@@ -39,8 +40,13 @@ class BackDoor:
         shape = placement.shape
         first = layer * shape.kv_heads
         heads = [self._head(placement, first + h) for h in range(shape.kv_heads)]
-        self._reserve(shape, [(first + h, head["flash_groups"], (head["tokens"] + len(k)) // shape.group_tokens)
-                              for h, head in enumerate(heads)])
+        self._reserve(
+            shape,
+            [
+                (first + h, head["flash_groups"], (head["tokens"] + len(k)) // shape.group_tokens)
+                for h, head in enumerate(heads)
+            ],
+        )
         for h, head in enumerate(heads):
             self._append(placement, layer, h, head, np.stack([k[:, h], v[:, h]]))
 
@@ -55,7 +61,9 @@ class BackDoor:
         end = int((np.asarray(self._at) + pages).max())
         missing = max(0, -(-end // self._channel_pages) - len(self._groups))
         if missing and not self._firmware.provide(missing, pages):
-            raise DriveError(Status.NO_SPACE, f"{missing} more block groups are needed for the back door")
+            raise DriveError(
+                Status.NO_SPACE, f"{missing} more block groups are needed for the back door"
+            )
         self._groups += [self._firmware.groups.take() for _ in range(missing)]
 
     def _append(self, placement, layer, h, head, new):
@@ -65,17 +73,24 @@ class BackDoor:
         tail = placement.tail + 2 * size * index
         held = head["tokens"] % shape.group_tokens
         row = 2 * shape.head_dim
-        old = [np.frombuffer(self._device.load(tail + kind * size, held * row), np.float16)
-               .reshape(held, shape.head_dim) for kind in range(2)]
+        old = [
+            np.frombuffer(self._device.load(tail + kind * size, held * row), np.float16).reshape(
+                held, shape.head_dim
+            )
+            for kind in range(2)
+        ]
         data = np.concatenate([np.stack(old), new], axis=1)
         group = head["flash_groups"]
         while data.shape[1] >= shape.group_tokens:
             channel = group_channel(group, layer, shape.kv_heads, h, shape.channels)
-            places = [self._program(channel, page.tobytes()) for page in data[:, : shape.group_tokens]]
+            places = [
+                self._program(channel, page.tobytes()) for page in data[:, : shape.group_tokens]
+            ]
             (k_die, k_row), (v_die, v_row) = places
             self._device.store(
                 placement.map + MAP_ENTRY.size * (index * shape.groups + group),
-                MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die))
+                MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die),
+            )
             data, group = data[:, shape.group_tokens :], group + 1
         for kind in range(2):
             self._device.store(tail + kind * size, data[kind].tobytes())

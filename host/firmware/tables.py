@@ -6,8 +6,16 @@ from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState
 
 from ..capacity import Capacity
 
-__all__ = ["HeadTable", "MapTable", "clear_heads", "read_heads", "read_map", "read_state",
-           "write_closed", "write_open"]
+__all__ = [
+    "HeadTable",
+    "MapTable",
+    "clear_heads",
+    "read_heads",
+    "read_map",
+    "read_state",
+    "write_closed",
+    "write_open",
+]
 
 _WORD = np.dtype("<u8")
 
@@ -29,11 +37,23 @@ def read_state(device, sequence):
 def write_open(device, placement):
     """Writes a sequence's entry: from here on the drive knows it."""
     shape = placement.shape
-    device.store(_address(placement.sequence), SEQUENCE.pack(
-        state=SequenceState.OPEN, format=0, head_dim=shape.head_dim, kv_heads=shape.kv_heads,
-        layers=shape.layers, max_tokens=shape.max_tokens, groups=shape.groups,
-        heads=placement.heads, map=placement.map, tail=placement.tail,
-        group_tokens=shape.group_tokens, group_shift=shape.group_tokens.bit_length() - 1))
+    device.store(
+        _address(placement.sequence),
+        SEQUENCE.pack(
+            state=SequenceState.OPEN,
+            format=0,
+            head_dim=shape.head_dim,
+            kv_heads=shape.kv_heads,
+            layers=shape.layers,
+            max_tokens=shape.max_tokens,
+            groups=shape.groups,
+            heads=placement.heads,
+            map=placement.map,
+            tail=placement.tail,
+            group_tokens=shape.group_tokens,
+            group_shift=shape.group_tokens.bit_length() - 1,
+        ),
+    )
 
 
 def write_closed(device, sequence):
@@ -79,6 +99,8 @@ def read_map(device, placement):
     head, group = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
     live = group < held[head]
     channel = ((group + head) % shape.channels)[live]  # as rtl.tables.group_channel says
-    return (np.concatenate([channel, channel]),
-            np.concatenate([table.k_die[live], table.v_die[live]]),
-            np.concatenate([table.k_row[live], table.v_row[live]]))
+    return (
+        np.concatenate([channel, channel]),
+        np.concatenate([table.k_die[live], table.v_die[live]]),
+        np.concatenate([table.k_row[live], table.v_row[live]]),
+    )

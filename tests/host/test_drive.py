@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+
 from host import DriveWarning, ResultFlag
 from host.stats import difference
 
@@ -87,7 +88,10 @@ def test_batch_over_sequences_layers_and_shapes(drive, normal):
     for kv_heads, head_dim, tokens in ((1, 64, 9), (3, 64, 20), (2, 128, 13)):
         sequence = drive.open(layers=2, kv_heads=kv_heads, head_dim=head_dim, max_tokens=64)
         for layer in (1, 0):
-            k, v = normal(tokens + layer, kv_heads, head_dim), normal(tokens + layer, kv_heads, head_dim)
+            k, v = (
+                normal(tokens + layer, kv_heads, head_dim),
+                normal(tokens + layer, kv_heads, head_dim),
+            )
             drive.append(sequence, layer, k, v)
             q = normal(2 * kv_heads, head_dim)
             jobs.append((sequence, layer, q))
@@ -162,7 +166,9 @@ def test_stats(drive, normal):
         assert after["cycles"] > before["cycles"] > 0 and after["seconds"] > 0
         assert sum(step["breakdown"].values()) == pytest.approx(1)
         assert len(step["channel_busy"]) == drive.config.channels
-        assert all(sum(c[n] for n in ("data", "command", "waiting", "idle")) == pytest.approx(1)
-                   for c in step["channels"])
+        assert all(
+            sum(c[n] for n in ("data", "command", "waiting", "idle")) == pytest.approx(1)
+            for c in step["channels"]
+        )
     else:
         assert step["cycles"] is None and step["breakdown"] is None
