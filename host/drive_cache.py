@@ -43,6 +43,8 @@ class DriveCache(Cache):
     ----------
     sequences : list
         Handles of the drive's sequences, in batch order; empty before the first tokens.
+    on_attend : callable or None
+        Called after each layer's attention, for reports.
     """
 
     def __init__(self, drive, layers, max_tokens=None):
@@ -58,6 +60,7 @@ class DriveCache(Cache):
         self.shape = None
         self.pending = None
         self.broken = False
+        self.on_attend = None
 
     def open(self, batch, kv_heads, head_dim):
         """Open one sequence per batch row, or check that the open ones have this shape."""
@@ -237,15 +240,21 @@ class DriveLayer(CacheLayerMixin):
         self.length += tokens
         self.keys = self.values = None
         self.cache.broken = self is not self.cache.layers[-1]
+        if self.cache.on_attend:
+            self.cache.on_attend()
         return out
 
     def _step(self, q, k, v, scale):
         out = np.empty(q.shape, np.float16)
-        for row, sequence in enumerate(self.cache.sequences):
-            for token in range(q.shape[1]):
-                out[row, token] = self.cache.drive.step(
-                    sequence, self.index, q[row, token], k[row, token], v[row, token], scale=scale
-                )
+        for token in range(q.shape[1]):
+            jobs = [
+                (sequence, self.index, q[row, token], k[row, token], v[row, token])
+                for row, sequence in enumerate(self.cache.sequences)
+            ]
+            if len(jobs) == 1:
+                out[0, token] = self.cache.drive.step(*jobs[0], scale=scale)
+            else:
+                out[:, token] = self.cache.drive.attend_batch(jobs, scale=scale)
         return out
 
     def get_mask_sizes(self, query_length):

@@ -6,7 +6,14 @@ of what is missing. `host.attention` checks the same things again on every call,
 really passes.
 """
 
-__all__ = ["ContextTooLong", "UnsupportedModel", "check_model", "head_shape"]
+__all__ = [
+    "ContextTooLong",
+    "PromptError",
+    "UnsupportedModel",
+    "check_model",
+    "check_modules",
+    "head_shape",
+]
 
 SINK_MODELS = {
     "deepseek_v4",
@@ -30,6 +37,10 @@ class UnsupportedModel(ValueError):
 
 class ContextTooLong(ValueError):
     """More tokens than a sequence on this drive can hold."""
+
+
+class PromptError(ValueError):
+    """The prompt or the number of tokens asked for cannot be run."""
 
 
 def head_shape(config):

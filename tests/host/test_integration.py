@@ -49,6 +49,9 @@ class FloatDrive:
             out[head] = weights @ values[:, head * kv_heads // heads] / weights.sum()
         return out
 
+    def attend_batch(self, jobs, scale=None):
+        return [self.step(*job, scale=scale) for job in jobs]
+
     def close(self, sequence):
         self.closed.append(sequence)
         del self.kv[sequence]

@@ -1,0 +1,53 @@
+"""The same prompt and the same tokens on other backends: do they agree, and by how much not."""
+
+import torch
+
+from .generate import float_logits, generate
+
+__all__ = ["compare_float", "compare_runs", "same_path"]
+
+
+def same_path(model, tokenizer, drive, run):
+    """`run` again on another drive, following its tokens (teacher forcing), logits kept."""
+    return generate(
+        model,
+        tokenizer,
+        drive,
+        run.prompt_ids,
+        len(run.tokens),
+        forced=run.tokens,
+        keep_logits=True,
+    )
+
+
+def compare_runs(run, other):
+    """How two runs over the same tokens differ.
+
+    Returns
+    -------
+    dict
+        ``same_tokens``: would the other run have produced the same tokens by itself;
+        ``first_difference``: index of the first token that differs, or None;
+        ``max_logit_difference``, ``rms_logit_difference``: over all decode steps and logits.
+    """
+    logits = torch.stack([step.logits for step in other.steps]) if other.steps else None
+    return _compare(run, [step.choice for step in other.all_steps], logits)
+
+
+def compare_float(model, run):
+    """Like `compare_runs`, with the unmodified float32 model over the same tokens."""
+    logits = float_logits(model, run.prompt_ids, run.tokens)
+    return _compare(run, logits.argmax(-1).tolist(), logits[1:] if run.steps else None)
+
+
+def _compare(run, choices, logits):
+    differing = [i for i, (a, b) in enumerate(zip(run.tokens, choices, strict=True)) if a != b]
+    delta = None
+    if logits is not None:
+        delta = torch.stack([step.logits for step in run.steps]) - logits
+    return {
+        "same_tokens": not differing,
+        "first_difference": differing[0] if differing else None,
+        "max_logit_difference": None if delta is None else delta.abs().max().item(),
+        "rms_logit_difference": None if delta is None else delta.square().mean().sqrt().item(),
+    }

@@ -1,0 +1,230 @@
+"""The report of a run, for a person: what happened in the drive, what it means, what to try."""
+
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["bytes_text", "hint", "show_report", "time_text"]
+
+LABELS = {
+    "arrays": "waiting for arrays",
+    "data": "bus: data",
+    "command": "bus: commands",
+    "engine": "engine",
+    "dma": "DMA",
+    "idle": "idle",
+}
+"""Names of the parts of time, largest first in a typical run."""
+
+BARS = " ▁▂▃▄▅▆▇█"
+LOGIT_BAR = 2e-2
+"""Largest logit difference to golden that still counts as the same arithmetic."""
+
+
+def show_report(console, record, pictures=()):
+    """Print the report of a record.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    record : dict
+        See `host.record`.
+    pictures : list of path
+        Files to point to.
+    """
+    if not record["steps"]:
+        console.print(
+            "\nThe answer ended with the first token, which prefill on the host gives: "
+            "no decode step ran in the drive."
+        )
+        return
+    console.print()
+    console.print(Text("what happened in the drive, per token", style="bold"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for label, text in _rows(record):
+        table.add_row(f"  {label}", text)
+    for label, path in pictures:
+        table.add_row(f"  {label}", Text(str(path), style="underline"))
+    console.print(table)
+    console.print()
+    console.print(Text("next: ", style="bold") + Text(_next(record)))
+
+
+def _rows(record):
+    yield "time", _time(record)
+    if record["breakdown"] is not None:
+        yield "", _breakdown(record)
+    yield "read inside", _traffic(record)
+    if record["channel_busy"] is not None:
+        yield "channels", _channels(record)
+    yield "from flash", _share(record)
+    if text := hint(record):
+        yield "hint", Text(text, style="yellow")
+    if record["comparison"]:
+        yield "same tokens", _comparison(record)
+    for flag, count in record["flags"].items():
+        if count:
+            yield "flag", Text(f"{flag} in {count} commands", style="bold red")
+
+
+def _time(record):
+    wall = record["wall_seconds"] / len(record["steps"])
+    if record["seconds_per_token"] is None:
+        return Text(
+            f"this backend has no clock: --backend rtl simulates the drive cycle by cycle "
+            f"({wall:.2f} s per token on this computer)"
+        )
+    rate = record["cycles"] / record["wall_seconds"]
+    return Text.assemble(
+        (time_text(record["seconds_per_token"]), "bold"),
+        f" at {record['clock_hz'] / 1e6:g} MHz   simulated in {wall:.2f} s, "
+        f"{_count(rate)} cycles/s",
+    )
+
+
+def _breakdown(record):
+    parts = sorted(record["breakdown"].items(), key=lambda item: -item[1])
+    return Text("  ".join(f"{LABELS[name]} {_percent(value)}" for name, value in parts))
+
+
+def _traffic(record):
+    steps = len(record["steps"])
+    flash, tail, link = (
+        record[name] / steps for name in ("bytes_flash", "bytes_tail", "bytes_link")
+    )
+    ratio = (flash + tail) / link if link else 0
+    return Text.assemble(
+        (bytes_text(flash), "bold"),
+        f" from flash ({record['pages_read'] / steps:,.0f} pages) + {bytes_text(tail)} tail   "
+        "over the link ",
+        (bytes_text(link), "bold"),
+        f"   (1 : {ratio:,.0f})",
+    )
+
+
+def _channels(record):
+    busy = record["channel_busy"]
+    bars = "".join(BARS[min(round(value * 8 + 0.49), 8)] for value in busy)
+    low, high = min(busy), max(busy)
+    return Text.assemble(
+        (bars, "green"),
+        f"   bus busy {100 * low:.0f}-{100 * high:.0f} %"
+        + (f" ({len(busy)} channels)" if len(busy) > 1 else " (1 channel)"),
+    )
+
+
+def _share(record):
+    share = record["flash_share"]
+    channels = share["by_channel_least"]
+    text = Text.assemble(
+        ("at least " + _percent(share["least"]), "bold"),
+        f" of the attended tokens of every step, on each of {len(channels)} channels",
+    )
+    agree = share["pages_agree_with_map"]
+    if agree is False:
+        text.append("   pages read do NOT agree with the map", style="bold red")
+    else:
+        text.append("; pages read agree with the map" if agree else "; reckoned from the map")
+    return text
+
+
+def _comparison(record):
+    compared = record["comparison"]
+    others = {name: c for name, c in compared.items() if name != "float32"}
+    text = Text()
+    same = [name for name, c in others.items() if c["same_tokens"]]
+    if same:
+        text.append(" = ".join([record["backend"], *same]), style="bold green")
+    for name, c in others.items():
+        if not c["same_tokens"]:
+            text.append(
+                f"  {name} prefers another token at {c['first_difference']}", style="bold red"
+            )
+    text.append("   largest logit difference")
+    for name, c in compared.items():
+        delta = c["max_logit_difference"]
+        if delta is None:
+            continue
+        to = "the unmodified float32 model" if name == "float32" else name
+        bad = name == "golden" and delta > LOGIT_BAR
+        text.append(f"  {delta:.2g}" if delta else "  0", style="bold red" if bad else "bold")
+        text.append(f" to {to}")
+        if name == "float32" and not c["same_tokens"]:
+            text.append(f" (which prefers another token at {c['first_difference']})")
+    return text
+
+
+def hint(record):
+    """What limits this run, and what to try; empty where the backend has no time."""
+    parts = record["breakdown"]
+    if parts is None:
+        return ""
+    flash = record["manifest"]["configuration"]
+    first = max(parts, key=parts.get)
+    share = f"{_percent(parts[first])} of the time"
+    if first == "arrays":
+        layers = record["model"]["layers"]
+        reads = record["pages_read"] / len(record["steps"]) / layers
+        dies = flash["channels"] * flash["dies"]
+        if reads < 2 * dies:
+            return (
+                f"{share} is tR: a layer reads {reads:.0f} pages from {dies} dies, so most dies "
+                "sense once or "
+                "not at all and nothing hides the wait. Longer contexts fill the dies: "
+                "try a longer --prompt-file"
+            )
+        return f"{share} is tR: more dies hide it, try --set dies={min(2 * flash['dies'], 64)}"
+    if first == "data":
+        if flash["channels"] < 16:
+            return f"{share} the buses carry pages: try --channels {2 * flash['channels']}"
+        return f"{share} the buses carry pages: try --set profile=tlc_onfi5, a faster interface"
+    if first == "command":
+        return (
+            f"{share} goes into commands and addresses: larger pages need fewer, "
+            "try --set profile=tlc_onfi5"
+        )
+    if first == "engine":
+        return (
+            f"{share} only the engine works: try a higher clock, "
+            f"--set clock_hz={flash['clock_hz'] * 6 // 5}"
+        )
+    if first == "dma":
+        return f"{share} goes into moving q, k, v and results: short contexts do that, try a "
+        "longer prompt"
+    return f"{share} nothing happens in the drive: the host is late with the next command"
+
+
+def _next(record):
+    if record["backend"] != "rtl":
+        return "instinfer generate --backend rtl"
+    if not record["comparison"]:
+        return "instinfer generate --compare   ·   instinfer schedule --clock 300   ·   make test"
+    return "instinfer generate --channels 4   ·   instinfer schedule --clock 300   ·   make test"
+
+
+def time_text(seconds):
+    """A duration with a fitting unit."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def bytes_text(count):
+    """A number of bytes with a fitting decimal unit."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def _count(value):
+    for factor, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def _percent(value):
+    return f"{100 * value:.0f} %" if value == 0 or value >= 0.01 else f"{100 * value:.1g} %"

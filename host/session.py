@@ -1,0 +1,261 @@
+"""One `instinfer generate`: what is going on, the text as it appears, then the report."""
+
+import json
+import time
+from contextlib import contextmanager
+
+import torch
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from . import models
+from .compare import compare_float, compare_runs, same_path
+from .drive import KvDrive
+from .generate import encode, generate
+from .manifest import manifest
+from .record import make_record
+from .report import bytes_text, show_report, time_text
+from .support import check_model, check_modules
+
+__all__ = ["run_session"]
+
+BACKENDS = ("rtl", "twin", "golden")
+LABEL = 13
+FILE_WIDTH = 120
+"""Columns where there is no terminal to ask."""
+
+
+def run_session(options, config, prompt, out, json_file):
+    """Load, generate, compare, report and save; returns the exit status.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of `host.cli`.
+    config : DriveConfig
+    prompt : str
+    out : pathlib.Path
+        Folder for pictures.
+    json_file : pathlib.Path
+    """
+    torch.manual_seed(options.seed)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=FILE_WIDTH)
+    session = _Session(console, config)
+    loaded = session.load(options.model)
+    check_modules(loaded.model)
+    ids = encode(loaded.tokenizer, prompt)
+    check_model(loaded.model.config, config, len(ids) + options.max_new_tokens)
+    with session.drive(options.backend) as drive:
+        session.show_prompt(prompt, ids)
+        run = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
+    comparison = session.compare(loaded, run) if options.compare else None
+    record = make_record(run, loaded, config, manifest(config, options.seed), comparison)
+    json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    pictures = session.draw(run, loaded, out)
+    show_report(console, record, [*pictures, ("numbers", json_file)])
+    return 0
+
+
+class _Session:
+    """What is printed, section by section."""
+
+    def __init__(self, console, config):
+        self.console, self.config = console, config
+
+    def line(self, label, *parts):
+        self.console.print(Text.assemble((f"{label:<{LABEL}}", "cyan"), *parts), soft_wrap=False)
+
+    def load(self, name):
+        begin = time.perf_counter()
+        with _progress(self.console) as report:
+            loaded = models.load(name, report)
+        config = loaded.model.config
+        text = config.get_text_config(decoder=True)
+        size = sum(p.numel() for p in loaded.model.parameters())
+        self.line(
+            "model",
+            (loaded.name, "bold"),
+            f"  {size / 1e6:.0f} M parameters, {text.num_hidden_layers} layers"
+            f"   ready ({time.perf_counter() - begin:.1f} s)",
+        )
+        return loaded
+
+    @contextmanager
+    def drive(self, backend):
+        config = self.config
+        geometry = config.flash.geometry
+        begin = time.perf_counter()
+        head = (
+            f"{config.channels} channels x {config.dies} dies, {geometry.page_bytes:,}-byte pages "
+            f"({config.profile}), {config.clock_hz / 1e6:g} MHz"
+        )
+        rtl = backend == "rtl"
+        say = {"trace": True, "announce": lambda text: self.line("", text)} if rtl else {}
+        self.line("drive", head)
+        with self.console.status("preparing the drive"):
+            drive = KvDrive(config, backend=backend, **say)
+        with drive:
+            self.line("", (backend, "bold"), f" ready ({time.perf_counter() - begin:.1f} s)")
+            yield drive
+
+    def show_prompt(self, prompt, ids):
+        first = " ".join(prompt.split())
+        short = first if len(first) <= 60 else first[:59] + "…"
+        self.console.print()
+        self.line("prompt", f"“{short}”", (f"   {len(ids)} tokens", "dim"))
+
+    def generate(self, loaded, drive, ids, max_new_tokens, keep_logits):
+        view = _Answer(self.console, max_new_tokens, self.line)
+        with view:
+            run = generate(
+                loaded.model,
+                loaded.tokenizer,
+                drive,
+                ids,
+                max_new_tokens,
+                keep_logits=keep_logits,
+                on_text=view.add_text,
+                on_step=view.add_step,
+            )
+        return run
+
+    def compare(self, loaded, run):
+        result = {}
+        for name in BACKENDS:
+            if name == run.backend or name == "rtl":
+                continue
+            with self.console.status(f"the same tokens on the {name} backend"):
+                with KvDrive(self.config, backend=name) as drive:
+                    other = same_path(loaded.model, loaded.tokenizer, drive, run)
+                result[name] = compare_runs(run, other)
+        with self.console.status("the same tokens on the unmodified model"):
+            result["float32"] = compare_float(loaded.model, run)
+        return result
+
+    def draw(self, run, loaded, out):
+        if run.trace is None:
+            return []
+        from .timeline import Timeline, save_timeline  # matplotlib takes a second to import
+
+        step, trace = run.trace.step, run.trace
+        seconds = (trace.end - trace.begin) / self.config.clock_hz
+        config = self.config
+        subtitle = (
+            f"{loaded.name}, {run.shape[0]} layers, {step.context} tokens of context   ·   "
+            f"{step.stats['pages_read']:,} pages in {time_text(seconds)} at "
+            f"{config.clock_hz / 1e6:g} MHz   ·   {config.channels} channels x {config.dies} dies, "
+            f"profile {config.profile}"
+        )
+        path = out / "timeline.png"
+        title = "One token, seen from the flash"
+        with self.console.status("drawing the timeline"):
+            timeline = Timeline(trace.events, trace.begin, trace.end, trace.layers, title, subtitle)
+            save_timeline(path, timeline, config)
+        return [("picture", path)]
+
+
+class _Answer:
+    """The answer as it appears, with a bar below; on a pipe or file, the text alone."""
+
+    def __init__(self, console, total, line):
+        self.console, self.total, self.line = console, total, line
+        self.text = ""
+        self.run = None
+        self.live = Live(console=console, refresh_per_second=8, transient=True)
+
+    def __enter__(self):
+        self.begin = time.perf_counter()
+        if self.console.is_terminal:
+            self.live.start()
+            self.live.update(Text("prefill on the host", style="dim"))
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if self.console.is_terminal:
+            self.live.stop()
+        if kind is None:
+            if self.console.is_terminal:
+                self.console.print(self._answer())
+            else:
+                self.console.print()
+            self.console.print(self._bar(done=True))
+
+    def add_text(self, text):
+        self.text += text
+        if self.console.is_terminal:
+            self.live.update(Group(self._answer(), self._bar()))
+        else:
+            if self.text == text:
+                self.console.print(self._label("answer"), end="")
+            self.console.print(text, end="", markup=False, soft_wrap=True)
+
+    def add_step(self, run):
+        if self.run is None:
+            self._prefill(run)
+        self.run = run
+        if self.console.is_terminal:
+            self.live.update(Group(self._answer(), self._bar()))
+
+    def _prefill(self, run):
+        layers, _, kv_heads, head_dim = run.shape
+        size = 4 * len(run.prompt_ids) * layers * kv_heads * head_dim
+        self.line(
+            "prefill",
+            f"on the host; {bytes_text(size)} of K and V handed to the drive"
+            f"   ({run.prefill.wall_seconds:.1f} s)",
+        )
+
+    def _label(self, label):
+        return Text(f"{label:<{LABEL}}", style="cyan")
+
+    def _answer(self):
+        grid = Table.grid()
+        grid.add_column(min_width=LABEL)
+        grid.add_column()
+        grid.add_row(self._label("answer"), Text(self.text.strip(), style="bold"))
+        return grid
+
+    def _bar(self, done=False):
+        if self.run is None:
+            return Text("")
+        count, steps = len(self.run.tokens), self.run.steps
+        total = count if done else self.total
+        filled = round(20 * count / max(total, 1))
+        parts = [" " * LABEL, ("█" * filled + "░" * (20 - filled), "green"), f"  {count}"]
+        parts.append(
+            f" tokens{', end of answer' if count < self.total else ''}"
+            if done
+            else f"/{self.total} tokens"
+        )
+        if steps:
+            wall = sum(step.wall_seconds for step in steps)
+            parts.append(f"   {wall / len(steps):.2f} s per token")
+            cycles = [step.stats["cycles"] for step in steps]
+            if None not in cycles:
+                parts.append(f"   {sum(cycles) / wall / 1e3:,.0f} k cycles/s")
+        return Text.assemble(*parts)
+
+
+@contextmanager
+def _progress(console):
+    """A `host.models.Progress` that shows a bar per stage."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {}
+
+        def report(stage, fraction):
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(f"{'':<{LABEL}}{stage}", total=None)
+            if fraction is not None:
+                progress.update(tasks[stage], total=1.0, completed=fraction)
+
+        yield report
