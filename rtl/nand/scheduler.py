@@ -12,14 +12,15 @@ die. Decisions are made when the bus is free, not earlier: a die whose data just
 and gets its next command before the next data phase.
 """
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from flash_model.timing import cycles
 
 from .operations import TAG_BITS, NandOp, operation_layout
+from .ready import ReadyFilter
 from .ring import Ring
 from .sequencer import Sequence, sequence_layout
 
@@ -99,24 +100,13 @@ class Scheduler(wiring.Component):
         working = Signal(dies)  # program, erase or reset, status not yet read
         in_status = Signal(dies)  # the die's output shows its status
 
-        # R/B# counts once it has been high for tRR, and not during tWB.
-        settled = Signal(dies)
-        blind = Signal(dies)
-        stages = [self.ready]
-        for number in range(self._t_rr):
-            stage = Signal(dies, init=(1 << dies) - 1, name=f"ready_{number + 1}")
-            stages.append(stage)
-        all_high = stages[0]
-        steady = Signal()
-        m.d.comb += steady.eq(Cat(stages[-1] == stage for stage in stages[:-1]).all())
-        with m.If(~steady):
-            m.d.sync += [late.eq(early) for early, late in zip(stages, stages[1:])]
-        for stage in stages[1:]:
-            all_high = all_high & stage
+        m.submodules.rb = rb = ReadyFilter(dies, self._t_rr)
+        settled = rb.settled
         m.d.comb += [
-            blind.eq(self.settling << self.settling_die),
-            settled.eq(all_high & ~blind),
-            self.stable.eq(steady),
+            rb.ready.eq(self.ready),
+            rb.settling.eq(self.settling),
+            rb.settling_die.eq(self.settling_die),
+            self.stable.eq(rb.stable),
             self.pending.eq((opened | working).any()),
         ]
 
@@ -124,8 +114,11 @@ class Scheduler(wiring.Component):
             data.StructLayout({"die": len(self.finished_die), "words": 12}),
             depth=max(2, self._opened_max),
         )
-        work = data.StructLayout({"op": NandOp, "tag": TAG_BITS})
-        works = [Signal(work, name=f"work_{index}") for index in range(dies)]
+        m.submodules.works = works = memory.Memory(
+            shape=data.StructLayout({"op": NandOp, "tag": TAG_BITS}), depth=max(2, dies), init=[]
+        )
+        begun = works.write_port()
+        ending = works.read_port(domain="comb")
 
         # 1. The head of ops.
         head = self.ops.payload
@@ -146,7 +139,7 @@ class Scheduler(wiring.Component):
             with m.Case(NandOp.READ_ID):
                 m.d.comb += start.eq(die_free & (order.level == 0))
             with m.Case(NandOp.STATUS):
-                m.d.comb += start.eq(self.done_free & ~blind.bit_select(head.die, 1))
+                m.d.comb += start.eq(self.done_free & ~rb.blind.bit_select(head.die, 1))
 
         # 2. A die whose status is due, 3. the page opened first.
         due = Signal(dies)
@@ -172,6 +165,10 @@ class Scheduler(wiring.Component):
             order.i.payload.die.eq(head.die),
             order.i.payload.words.eq(head.words),
             order.o.ready.eq(self.data_done),
+            begun.addr.eq(head.die),
+            begun.data.op.eq(head.op),
+            begun.data.tag.eq(head.tag),
+            ending.addr.eq(due_die),
         ]
         taken = Signal()
         m.d.comb += taken.eq(self.o.valid & self.o.ready)
@@ -193,9 +190,7 @@ class Scheduler(wiring.Component):
                         ]
                     with m.Case(NandOp.PROGRAM, NandOp.ERASE, NandOp.RESET):
                         m.d.sync += working.eq(working | this_die)
-                        for index, entry in enumerate(works):
-                            with m.If(this_die[index]):
-                                m.d.sync += [entry.op.eq(head.op), entry.tag.eq(head.tag)]
+                        m.d.comb += begun.en.eq(1)
                     with m.Case(NandOp.READ_ID):
                         m.d.sync += in_status.eq(in_status & ~this_die)
                     with m.Case(NandOp.STATUS):
@@ -208,11 +203,12 @@ class Scheduler(wiring.Component):
         with m.Elif(check):
             m.d.comb += [choice.die.eq(due_die), choice.sequence.eq(Sequence.STATUS)]
             with m.If(taken):
-                m.d.sync += [in_status.eq(in_status | this_die), self.checking.eq(1)]
-                with m.Switch(due_die):
-                    for index, entry in enumerate(works):
-                        with m.Case(index):
-                            m.d.sync += [self.op.eq(entry.op), self.tag.eq(entry.tag)]
+                m.d.sync += [
+                    in_status.eq(in_status | this_die),
+                    self.checking.eq(1),
+                    self.op.eq(ending.data.op),
+                    self.tag.eq(ending.data.tag),
+                ]
         with m.Else():
             m.d.comb += [
                 choice.die.eq(first.die),
