@@ -33,9 +33,9 @@ class DataPointer(wiring.Component):
         Page-aligned range that every page must lie in.
     start : In(1)
         Loads the table.
-    loaded, misaligned, outside : Out(1)
-        ``loaded`` is high from the end of loading to the next ``start``; the other two say why the
-        pointer must be refused.
+    loaded, misaligned, outside, unreadable : Out(1)
+        ``loaded`` is high from the end of loading to the next ``start``; the others say why the
+        pointer must be refused (``unreadable``: host memory did not give the list).
     i : In(stream), {offset, words}
         A range of the data; offset in bytes, multiple of 8.
     o : Out(stream), ``request_layout()``
@@ -50,7 +50,7 @@ class DataPointer(wiring.Component):
             "prp1": In(64), "prp2": In(64), "bytes": In(32),
             "window_base": In(ADDRESS_BITS), "window_end": In(ADDRESS_BITS),
             "start": In(1),
-            "loaded": Out(1), "misaligned": Out(1), "outside": Out(1),
+            "loaded": Out(1), "misaligned": Out(1), "outside": Out(1), "unreadable": Out(1),
             "i": In(stream.Signature(data.StructLayout({"offset": 32, "words": WORDS_BITS}))),
             "o": Out(stream.Signature(request_layout())),
             "port": Out(MemoryPortSignature()),
@@ -95,6 +95,7 @@ class DataPointer(wiring.Component):
                 with m.If(self.start):
                     m.d.sync += [
                         index.eq(0), self.loaded.eq(0), self.misaligned.eq(0), self.outside.eq(0),
+                        self.unreadable.eq(0),
                     ]
                     m.next = "FIRST"
                 with m.Elif(self.i.valid):
@@ -129,6 +130,8 @@ class DataPointer(wiring.Component):
                 m.d.comb += [
                     entry.eq(reader.o.payload.data), reader.o.ready.eq(1), check.eq(reader.o.valid),
                 ]
+                with m.If(reader.o.valid & reader.o.payload.error):
+                    m.d.sync += self.unreadable.eq(1)
                 with m.If(reader.o.valid & reader.o.payload.last):
                     m.next = "LOADED"
             with m.State("LOADED"):

@@ -267,7 +267,9 @@ class Executor(wiring.Component):
             m.next = f"{name}_LOADING"
         with m.State(f"{name}_LOADING"):
             with m.If(self.pointer.loaded):
-                with m.If(self.pointer.misaligned):
+                with m.If(self.pointer.unreadable):
+                    self.refuse(m, Status.TRANSFER_ERROR)
+                with m.Elif(self.pointer.misaligned):
                     self.refuse(m, Status.INVALID_PRP_OFFSET)
                 with m.Elif(self.pointer.outside):
                     self.refuse(m, Status.OUT_OF_WINDOW)

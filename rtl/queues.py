@@ -22,7 +22,8 @@ class CommandQueue(wiring.Component):
     Members
     -------
     enable : In(1)
-        Low: queues are reset (heads and tails 0, phase 1).
+        Low: queues are reset (heads and tails 0, phase 1); a command in execution ends without a
+        completion.
     sq_base, cq_base : In(48); sq_size, cq_size : In(16)
         Rings; entries 2 or more.
     sq_tail, cq_head : In(16), with sq_tail_write, cq_head_write : In(1)
@@ -62,6 +63,7 @@ class CommandQueue(wiring.Component):
         sq_head, sq_tail, cq_head, cq_tail = (
             Signal(16, name=n) for n in ("sq_head", "sq_tail_at", "cq_head_at", "cq_tail"))
         phase = Signal(init=1)
+        stale = Signal()  # what is under way began before the queues were reset
         word = Signal(3)
         sqe = Signal(512)
         entry = Signal(CQE.struct)
@@ -87,20 +89,19 @@ class CommandQueue(wiring.Component):
         with m.FSM(name="state"):
             with m.State("WAIT"):
                 m.d.comb += self.quiet.eq(~self.enable | (sq_head == sq_tail))
+                m.d.sync += stale.eq(0)
                 with m.If(self.enable & (sq_head != sq_tail)):
                     m.d.comb += reader.i.valid.eq(1)
                     with m.If(reader.i.ready):
                         m.d.sync += word.eq(0)
                         m.next = "FETCH"
-                with m.If(~self.enable):
-                    m.d.sync += [
-                        sq_head.eq(0), sq_tail.eq(0), cq_head.eq(0), cq_tail.eq(0), phase.eq(1),
-                    ]
             with m.State("FETCH"):
                 m.d.comb += reader.o.ready.eq(1)
                 with m.If(reader.o.valid):
                     m.d.sync += [sqe.eq(Cat(sqe[64:], reader.o.payload.data)), word.eq(word + 1)]
-                    with m.If(reader.o.payload.last):
+                    with m.If(reader.o.payload.last & stale):
+                        m.next = "WAIT"
+                    with m.Elif(reader.o.payload.last):
                         m.d.sync += sq_head.eq(following(sq_head, self.sq_size))
                         m.next = "COMMAND"
             with m.State("COMMAND"):
@@ -122,12 +123,17 @@ class CommandQueue(wiring.Component):
                         entry.dnr.eq(self.i.payload.status != 0),
                         second.eq(0),
                     ]
-                    m.next = "POST"
+                    with m.If(stale):
+                        m.next = "WAIT"
+                    with m.Else():
+                        m.next = "POST"
             with m.State("POST"):
                 full = Signal()
                 m.d.comb += [full.eq(following(cq_tail, self.cq_size) == cq_head), self.quiet.eq(full)]
-                m.d.comb += writer.i.valid.eq(~full)
-                with m.If(~full & writer.i.ready):
+                m.d.comb += writer.i.valid.eq(~full & ~stale)
+                with m.If(stale):
+                    m.next = "WAIT"
+                with m.Elif(~full & writer.i.ready):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += writer.i_data.valid.eq(1)
@@ -138,9 +144,14 @@ class CommandQueue(wiring.Component):
             with m.State("POSTED"):
                 m.d.comb += writer.done.ready.eq(1)
                 with m.If(writer.done.valid):
-                    m.d.comb += self.irq.eq(1)
-                    m.d.sync += cq_tail.eq(following(cq_tail, self.cq_size))
-                    with m.If(following(cq_tail, self.cq_size) == 0):
-                        m.d.sync += phase.eq(~phase)
+                    with m.If(~stale):
+                        m.d.comb += self.irq.eq(1)
+                        m.d.sync += cq_tail.eq(following(cq_tail, self.cq_size))
+                        with m.If(following(cq_tail, self.cq_size) == 0):
+                            m.d.sync += phase.eq(~phase)
                     m.next = "WAIT"
+        with m.If(~self.enable):
+            m.d.sync += [
+                sq_head.eq(0), sq_tail.eq(0), cq_head.eq(0), cq_tail.eq(0), phase.eq(1), stale.eq(1),
+            ]
         return m
