@@ -121,7 +121,7 @@ class ChannelEngine(wiring.Component):
             drain.i_poisoned.eq(accumulators.o_poisoned),
         ]
         for bank in range(2):
-            m.d.comb += weights.i_stop[bank].eq(scores.o_stop[bank])
+            m.d.comb += weights.i_count[bank].eq(scores.o_count[bank])
             m.d.comb += [
                 drain.i_weight_sums[bank][head].eq(weights.o_sums[bank][head])
                 for head in range(config.max_heads)

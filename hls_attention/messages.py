@@ -14,10 +14,10 @@ the one before has not ended.
 from amaranth.hdl import Mux, signed
 from amaranth.lib import data
 
-from .beats import JOB_BITS, LANES_FP16
+from .beats import JOB_BITS, LANES_FP16, TOKEN_BITS
 
 __all__ = [
-    "EXPONENT_BITS", "QUERY_BITS", "REFERENCE_BITS", "SCORE_BITS", "SUM_BITS",
+    "COUNT_BITS", "EXPONENT_BITS", "QUERY_BITS", "REFERENCE_BITS", "SCORE_BITS", "SUM_BITS",
     "beat_meta_layout", "descriptor_layout", "merge_flags_layout", "merge_job_layout",
     "query_write_layout", "reference_layout", "report_layout", "result_layout", "weight_layout",
 ]
@@ -33,6 +33,9 @@ SCORE_BITS = 32
 
 REFERENCE_BITS = 17
 """M = ceil(max score), signed."""
+
+COUNT_BITS = TOKEN_BITS + 3
+"""Scores of a pass: tokens times up to 8 heads."""
 
 SUM_BITS = 64
 """Everything that is added over tokens or channels."""

@@ -18,6 +18,7 @@ from .beat_front import PRODUCT_BITS
 from .beats import LANES_FP16
 from .hls import Pipeline
 from .messages import (
+    COUNT_BITS,
     REFERENCE_BITS,
     SCORE_BITS,
     SUM_BITS,
@@ -28,12 +29,18 @@ from .messages import (
 )
 from .unit_sums import UnitSums
 
-__all__ = ["ScorePath", "ceiling"]
+__all__ = ["ScorePath", "ceiling", "next_score_row"]
 
 
 def ceiling(score):
     """The smallest integer not below a score in signed 16.16."""
     return (score + 0xFFFF) >> 16
+
+
+def next_score_row(config, bank, row):
+    """Row of the next score. Beyond its capacity a bank keeps its last row; the job is poisoned."""
+    last = Mux(bank, 2 * config.score_rows - 1, config.score_rows - 1)
+    return row + (row != last)
 
 
 class ScorePath(wiring.Component):
@@ -51,8 +58,8 @@ class ScorePath(wiring.Component):
         Descriptor of each bank.
     w_en, w_addr, w_data : Out
         To the score memory: two banks of ``config.score_rows``.
-    o_stop : Out array
-        For each bank, the row after the last score of its last complete pass.
+    o_count : Out array
+        For each bank, the scores of its last complete pass.
     o_report : Out(stream(report_layout))
         At most two passes may wait to be reported.
     busy : Out(1)
@@ -69,7 +76,7 @@ class ScorePath(wiring.Component):
             "w_en": Out(1),
             "w_addr": Out(range(rows)),
             "w_data": Out(SCORE_BITS),
-            "o_stop": Out(range(rows + 1)).array(2),
+            "o_count": Out(COUNT_BITS).array(2),
             "o_report": Out(stream.Signature(report_layout(config))),
             "busy": Out(1),
         })
@@ -131,16 +138,16 @@ class ScorePath(wiring.Component):
         config = self._config
         rows = config.score_rows
         bank = Signal()
-        row = Signal(range(2 * rows + 1))
-        full, overflow = Signal(), Signal()
+        row = Signal(range(2 * rows))
+        count = Signal(COUNT_BITS)
+        overflow = Signal()
         saturated = Signal(config.max_heads)
         fresh = Signal(config.max_heads, init=-1)
         largest = [Signal(signed(SCORE_BITS), name=f"largest_{head}")
                    for head in range(config.max_heads)]
         result, tags = scores.payload, scores.payload.meta
         m.d.comb += [
-            full.eq(row == Mux(bank, 2 * rows, rows)),
-            self.w_en.eq(scores.valid & ~tags.end & ~full),
+            self.w_en.eq(scores.valid & ~tags.end),
             self.w_addr.eq(row),
             self.w_data.eq(result.s),
         ]
@@ -160,14 +167,16 @@ class ScorePath(wiring.Component):
                 overflow.eq(0),
                 bank.eq(~bank),
                 row.eq(Mux(bank, 0, rows)),
+                count.eq(0),
             ]
-            for index, stop in enumerate(self.o_stop):
+            for index, total in enumerate(self.o_count):
                 with m.If(bank == index):
-                    m.d.sync += stop.eq(row)
+                    m.d.sync += total.eq(count)
         with m.Elif(scores.valid):
             m.d.sync += [
-                row.eq(row + ~full),
-                overflow.eq(overflow | full),
+                row.eq(next_score_row(config, bank, row)),
+                count.eq(count + 1),
+                overflow.eq(overflow | (count == rows)),
                 saturated.eq(saturated | (result.saturated << tags.head)),
                 fresh.bit_select(tags.head, 1).eq(0),
             ]

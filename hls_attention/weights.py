@@ -13,12 +13,14 @@ from amaranth.lib.wiring import In, Out
 from . import kernels
 from .hls import Pipeline
 from .messages import (
+    COUNT_BITS,
     REFERENCE_BITS,
     SCORE_BITS,
     descriptor_layout,
     of_bank,
     weight_layout,
 )
+from .score_path import next_score_row
 from .streams import Queue
 
 __all__ = ["Weights", "WEIGHT_SUM_BITS"]
@@ -46,8 +48,8 @@ class Weights(wiring.Component):
     i_v : In(descriptor_layout) array
     i_m : In(signed(17)) array
         Reference of each bank and head.
-    i_stop : In array
-        For each bank, the row after its last score.
+    i_count : In array
+        Scores of each bank.
     r_en, r_addr, r_data : Out, Out, In
         Read port of the score memory.
     o : Out(stream(weight_layout))
@@ -64,7 +66,7 @@ class Weights(wiring.Component):
             "i_free": In(2),
             "i_v": In(descriptor_layout(config)).array(2),
             "i_m": In(signed(REFERENCE_BITS)).array(2, config.max_heads),
-            "i_stop": In(range(rows + 1)).array(2),
+            "i_count": In(COUNT_BITS).array(2),
             "r_en": Out(1),
             "r_addr": Out(range(rows)),
             "r_data": In(SCORE_BITS),
@@ -84,12 +86,12 @@ class Weights(wiring.Component):
         started = Signal(2)
         bank, first_token = Signal(), Signal(init=1)
         head = Signal(range(config.max_heads))
-        row = Signal(range(2 * config.score_rows + 1))
+        row, count = Signal(range(2 * config.score_rows)), Signal(COUNT_BITS)
         ahead = Signal(range(TOKENS_AHEAD + 1))
         runs, over, read, last_head = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             runs.eq((started & self.i_free).bit_select(bank, 1)),
-            over.eq(runs & (row == Mux(bank, self.i_stop[1], self.i_stop[0]))),
+            over.eq(runs & (count == Mux(bank, self.i_count[1], self.i_count[0]))),
             read.eq(runs & ~over & ((head != 0) | (ahead != TOKENS_AHEAD))),
             last_head.eq(head == of_bank(bank, self.i_v, "heads") - 1),
             self.r_en.eq(read),
@@ -98,10 +100,12 @@ class Weights(wiring.Component):
         m.d.sync += started.eq((started & ~Cat(over & ~bank, over & bank)) | self.i_start)
         with m.If(over):
             m.d.sync += [
-                bank.eq(~bank), row.eq(Mux(bank, 0, config.score_rows)), first_token.eq(1)
+                bank.eq(~bank), row.eq(Mux(bank, 0, config.score_rows)), count.eq(0),
+                first_token.eq(1),
             ]
         with m.If(read):
-            m.d.sync += [row.eq(row + 1), head.eq(Mux(last_head, 0, head + 1))]
+            m.d.sync += [row.eq(next_score_row(config, bank, row)), count.eq(count + 1)]
+            m.d.sync += head.eq(Mux(last_head, 0, head + 1))
             m.d.sync += first_token.eq(first_token & ~last_head)
         m.d.sync += ahead.eq(
             ahead + (read & (head == 0)) - (self.o.valid & self.o.ready)

@@ -36,6 +36,7 @@ class Job:
 
     def __init__(self, tag, q, k, v, scale, owners, order=None):
         self.tag, self.q, self.k, self.v, self.scale = tag, q, k, v, scale
+        self.beat_tag = tag
         self.owners = np.asarray(owners)
         self.order = np.arange(len(k)) if order is None else order
         self.bad_beats = set()  # (channel, pass, token) with the error mark
@@ -63,7 +64,7 @@ class Job:
         layout = beat_layout()
         source = self.k if kind == Kind.K else self.v
         tokens = [token for token in self.order if self.owners[token] == channel]
-        tags = {"kind": kind.value, "format": Format.FP16.value, "job": self.tag % 16}
+        tags = {"kind": kind.value, "format": Format.FP16.value, "job": self.beat_tag % 16}
         if not tokens:
             return [pack({**tags, "last_of_pass": 1}, layout)]
         result = []
