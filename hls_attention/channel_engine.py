@@ -11,7 +11,7 @@ All ports are registered inside, so that a channel can be placed, and its Verilo
 own.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 

@@ -9,7 +9,7 @@ from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .beats import LANES_FP16
-from .messages import SUM_BITS, descriptor_layout, of_bank
+from .messages import SUM_BITS, descriptor_layout
 from .weights import WEIGHT_SUM_BITS
 
 __all__ = ["Drain", "Item"]

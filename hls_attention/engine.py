@@ -103,6 +103,8 @@ class Engine(wiring.Component):
         m.d.comb += [
             activity.active.eq(loader.active | reference.active | merge.active),
             self.quiet.eq(activity.quiet & Cat(channel.quiet for channel in channels).all()),
-            self.busy.eq(loader.busy | merge.busy | Cat(channel.busy for channel in channels).any()),
+            self.busy.eq(
+                loader.busy | merge.busy | Cat(channel.busy for channel in channels).any()
+            ),
         ]
         return m

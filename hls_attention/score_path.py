@@ -9,7 +9,7 @@ Scores are stored one after the other, heads within tokens, so that the weights 
 sequence. The end of a pass follows its last score through the same pipeline, as a marker.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 

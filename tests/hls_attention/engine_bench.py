@@ -76,7 +76,8 @@ class Job:
                     {**tags, "data": 0, "lanes": 15, "token": token,
                      "first_of_unit": row == 0, "last_of_unit": last,
                      "last_of_pass": last and token == tokens[-1],
-                     "error": (channel, kind, token) in self.bad_beats and row == 3}, layout) | word)
+                     "error": (channel, kind, token) in self.bad_beats and row == 3},
+                    layout) | word)
         return result
 
     def expected(self):

@@ -7,7 +7,6 @@ import pytest
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
-
 from hls_attention.beats import Kind, job_layout
 from hls_attention.config import EngineConfig
 from hls_attention.engine import Engine
@@ -75,7 +74,7 @@ def simulate(config, jobs, *, stall=0.0, backpressure=0.0, order=None, seed=1):
             counts["clocks"] += 1
             for channel in range(config.channels):
                 counts["stalled"][channel] += valid[channel] and not ready[channel]
-        raise TimeoutError(f"no end after {TIMEOUT} clocks, {len(results)} of {len(jobs)} jobs done")
+        raise TimeoutError(f"{len(results)} of {len(jobs)} jobs after {TIMEOUT} clocks")
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)

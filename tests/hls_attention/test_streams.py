@@ -119,7 +119,11 @@ def test_level_counts_what_is_inside():
 @pytest.mark.parametrize("burst", [1, 3])
 def test_arbiter_keeps_bursts_together_and_serves_all(burst, stall, backpressure):
     inputs, count = 3, 30
-    dut = Arbiter(12, inputs=inputs, last=None if burst == 1 else lambda p: p[:8] % burst == burst - 1)
+
+    def ends(payload):
+        return payload[:8] % burst == burst - 1
+
+    dut = Arbiter(12, inputs=inputs, last=None if burst == 1 else ends)
     got = []
 
     def source(index):
