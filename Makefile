@@ -49,7 +49,7 @@ format: $(READY) ## let ruff format the tree and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-formal: $(READY) ## proofs of the stream contract, by k-induction
+formal: $(READY) ## proofs of the stream contract, for all time
 	$(BIN)/pytest -m formal $(TEST_ARGS)
 
 bench: $(READY) ## time the simulation of decode steps: cycles, cycles per second, seconds per token
