@@ -32,7 +32,7 @@ def append_layout():
     return data.StructLayout({
         "head": 16,
         "tokens": 24,
-        "defer": 1,   # leave a group that becomes full by its last token in the tail
+        "defer": 1,   # a group that its last token fills stays in the tail, unless it came whole
         "flush": 1,
     })
 
@@ -213,7 +213,7 @@ class AppendPath(wiring.Component):
                     writer.done.ready.eq(1),
                 ]
                 with m.If(writer.done.valid):
-                    with m.If(fills & request.defer):
+                    with m.If(fills & request.defer & (left == take)):
                         m.d.sync += due.eq(1)
                         m.next = "CHUNK_DONE"
                     with m.Elif(fills):
@@ -325,8 +325,7 @@ class AppendPath(wiring.Component):
                     tokens = head.tokens + Mux(request.flush, 0, request.tokens)
                     m.d.sync += [
                         head.tokens.eq(tokens),
-                        head.flash_groups.eq(Mux(
-                            due, head.flash_groups, tokens >> sequence.group_shift[:5])),
+                        head.flash_groups.eq((tokens >> sequence.group_shift[:5]) - due),
                     ]
                     m.next = "WRITE_HEAD"
         return m
