@@ -1,0 +1,266 @@
+"""The append path against a model of tail, map, head entry and page programs; exponents by numpy."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+
+from flash_model.profiles import profile
+from rtl.append_path import AppendPath
+from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, group_channel
+from tests.rtl.streams_bench import CROSS, Bench
+
+HEADS, MAP, TAIL = 0x1000, 0x2000, 0x8000
+KV_HEADS, LAYERS, GROUPS = 3, 2, 8
+
+
+def geometry(channels=2):
+    return dataclasses.replace(profile("tiny").geometry, channels=channels, page_bytes=128)
+
+
+def sequence(head_dim, page_bytes):
+    group_tokens = page_bytes // (2 * head_dim)
+    return dict(state=1, head_dim=head_dim, kv_heads=KV_HEADS, layers=LAYERS,
+                max_tokens=GROUPS * group_tokens, groups=GROUPS, heads=HEADS, map=MAP, tail=TAIL,
+                group_tokens=group_tokens, group_shift=group_tokens.bit_length() - 1)
+
+
+def values(rng, tokens, head_dim, bad=False):
+    """FP16 bit patterns of K or V of some tokens, over a random range of exponents."""
+    top = rng.integers(0, 30)
+    bits = (rng.integers(0, 2, (tokens, head_dim)) << 15
+            | rng.integers(max(0, top - 6), top + 1, (tokens, head_dim)) << 10
+            | rng.integers(0, 1024, (tokens, head_dim))).astype(np.uint16)
+    if bad:
+        bits[rng.integers(tokens), rng.integers(head_dim)] = rng.choice([0x7C00, 0xFC00, 0x7E01])
+    return bits
+
+
+def block_exponent(bits):
+    """From the values themselves: floor(log2) of the largest finite one, as an exponent field."""
+    numbers = np.abs(bits.view(np.float16).astype(np.float64))
+    largest = np.max(numbers[np.isfinite(numbers)], initial=0)
+    return max(int(np.floor(np.log2(largest))) + 15, 1) - 1 if largest else 0
+
+
+class Model:
+    """What device DRAM, allocator and flash must look like; one head at a time."""
+
+    def __init__(self, seq, geo):
+        self.seq, self.geo = seq, geo
+        self.heads = {}      # index -> dict: tokens, flash_groups, kinds: uint16 [tokens][d] stored
+        self.programs = []   # (channel, die, row, bytes)
+        self.dealt = [0] * geo.channels
+        self.map = {}
+
+    def page(self, channel):
+        """Pages as this test's allocator deals them."""
+        n = self.dealt[channel]
+        self.dealt[channel] += 1
+        return n % self.geo.dies, 1000 * (channel + 1) + n
+
+    def head(self, index):
+        empty = np.zeros((0, self.seq["head_dim"]), np.uint16)
+        return self.heads.setdefault(index, {"groups": 0, "kv": [empty, empty]})
+
+    def program(self, index, kind, group):
+        tokens = self.seq["group_tokens"]
+        channel = (group + index) % self.geo.channels
+        die, row = self.page(channel)
+        page = self.head(index)["kv"][kind][group * tokens:(group + 1) * tokens]
+        self.programs.append((channel, die, row, page.tobytes()))
+        self.map[index, group, kind] = (row, die)
+
+    def append(self, index, k, v, defer):
+        head = self.head(index)
+        size = self.seq["group_tokens"]
+        start = head["groups"]
+        before = len(head["kv"][0])
+        head["kv"] = [np.concatenate([old, new]) for old, new in zip(head["kv"], (k, v))]
+        total = len(head["kv"][0])
+        groups = total // size
+        # A group that the last token fills stays, unless it came as a whole.
+        due = bool(defer and total % size == 0 and total - before < size) if len(k) else False
+        due = bool(due and groups > start)
+        for kind in (0, 1):
+            for group in range(start, groups - due):
+                self.program(index, kind, group)
+        head["groups"] = groups - due
+        return due
+
+    def flush(self, index):
+        head = self.head(index)
+        for kind in (0, 1):
+            self.program(index, kind, head["groups"])
+        head["groups"] += 1
+
+    def entry(self, index):
+        head = self.head(index)
+        k, v = head["kv"]
+        finite = [bool(np.all(np.isfinite(x.view(np.float16)))) for x in (k, v)]
+        return dict(tokens=len(k), flash_groups=head["groups"], k_bad=not finite[0],
+                    v_bad=not finite[1],
+                    **{name: block_exponent(x) for name, x in (("k_exp", k), ("v_exp", v))})
+
+
+def build(seq, geo, **changes):
+    dut = AppendPath(geo)
+    bench = Bench(dut, timeout=20000, **changes)
+    read = bench.memory(dut.read, 1 << 16, latency=4)
+    write = bench.memory(dut.write, 1 << 16, latency=4)
+    read.bytes = write.bytes  # one DRAM
+    return dut, bench, write
+
+
+def allocator(bench, dut, geo, available=lambda: True):
+    """Deals pages to the channel asked for, combinationally as the real one does."""
+    dealt = [0] * geo.channels
+
+    class Driver:
+        signals = [dut.page.valid, dut.page.ready, dut.channel]
+        pending = False
+
+        def drive(self, ctx, frozen):
+            self.ctx = ctx
+            channel = ctx.get(dut.channel)
+            n = dealt[channel]
+            ctx.set(dut.page.payload, {"die": n % geo.dies, "row": 1000 * (channel + 1) + n})
+            ctx.set(dut.page.valid, available())
+
+        def observe(self, clock, valid, ready, channel):
+            if valid and ready:
+                dealt[channel] += 1
+            return bool(valid and ready)
+
+    bench.drivers.append(Driver())
+
+
+def same(entry, wanted, index):
+    got = {name: entry[name] for name in wanted}
+    for kind in "kv":
+        if wanted[f"{kind}_bad"]:  # the exponent means nothing then
+            got[f"{kind}_exp"] = wanted[f"{kind}_exp"]
+    assert got == {name: int(value) for name, value in wanted.items()}, f"head {index}"
+
+
+@pytest.mark.parametrize("head_dim, channels", [(16, 2), (32, 4), (16, 1)])
+@pytest.mark.parametrize("stall, backpressure", CROSS)
+def test_appends_of_any_length(head_dim, channels, stall, backpressure):
+    rng = np.random.default_rng([head_dim, channels, int(10 * stall), int(10 * backpressure)])
+    geo = geometry(channels)
+    seq = sequence(head_dim, geo.page_bytes)
+    size = seq["group_tokens"]
+    model = Model(seq, geo)
+    dut, bench, dram = build(seq, geo, quiet=bool(stall and backpressure), stall=stall,
+                             backpressure=backpressure)
+    allocator(bench, dut, geo)
+    layer = 1
+    requests, words, wanted = [], [], []
+    for number, (head, tokens) in enumerate([
+            (0, 1), (1, size), (0, size), (2, 2 * size + 1), (1, 0), (0, size - 1),
+            (2, int(rng.integers(1, size + 2)))]):
+        index = layer * KV_HEADS + head
+        defer = int(rng.integers(2))
+        k = values(rng, tokens, head_dim, bad=number == 3) if tokens else model.head(index)["kv"][0][:0]
+        v = values(rng, tokens, head_dim, bad=number == 5) if tokens else k
+        due = model.append(index, k, v, defer)
+        requests.append({"head": head, "tokens": tokens, "defer": defer})
+        words += np.concatenate([k, v]).reshape(-1).view("<u8").tolist() if tokens else []
+        wanted.append((index, model.entry(index), due))
+        if due:
+            model.flush(index)
+            requests.append({"head": head, "flush": 1})
+            wanted.append((index, model.entry(index), False))
+
+    def settings(ctx):
+        ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
+        ctx.set(dut.layer, layer)
+        yield
+
+    bench.script(settings)
+    source = bench.source(dut.i)
+    bench.source(dut.i_words, words)
+    answers = bench.sink(dut.o, then=lambda _: requests and source.items.append(requests.pop(0)))
+    source.items.append(requests.pop(0))
+    programs = bench.sink(dut.o_program)
+    data = bench.sink(dut.o_data)
+    bench.run(lambda: len(answers.items) == len(wanted), idle=30)
+
+    for answer, (index, entry, due) in zip(answers.items, wanted):
+        raw = int(answer["head"]).to_bytes(16, "little")
+        same(HEAD.unpack(raw), entry, index)
+        assert (answer["index"], answer["flush_due"]) == (index, due)
+        assert answer["map"] == MAP + index * GROUPS * 8
+        assert answer["tail"] == TAIL + index * 2 * geo.page_bytes
+    page_words = geo.page_bytes // 8
+    assert len(data.items) == len(programs.items) * page_words
+    got = []
+    for n, program in enumerate(programs.items):
+        page = np.array(data.items[n * page_words:(n + 1) * page_words], "<u8").tobytes()
+        got.append((program["channel"] if channels > 1 else 0, program["die"], program["row"], page))
+    assert got == model.programs
+    for index, head in model.heads.items():
+        same(HEAD.unpack(dram.bytes[HEADS + 16 * index:HEADS + 16 * index + 16]),
+             model.entry(index), index)
+        for kind in (0, 1):
+            in_tail = head["kv"][kind][head["groups"] * size:].tobytes()
+            at = TAIL + (2 * index + kind) * geo.page_bytes
+            assert dram.bytes[at:at + len(in_tail)] == in_tail
+    for (index, group, kind), (row, die) in model.map.items():
+        at = MAP + 8 * (index * GROUPS + group)
+        entry = MAP_ENTRY.unpack(dram.bytes[at:at + 8])
+        assert (entry["kv"[kind] + "_row"], entry["kv"[kind] + "_die"]) == (row, die)
+
+
+@pytest.mark.parametrize("head", range(KV_HEADS))
+def test_groups_go_to_the_channel_the_map_says(head):
+    geo = geometry(2)
+    seq = sequence(16, geo.page_bytes)
+    dut, bench, _ = build(seq, geo)
+    allocator(bench, dut, geo)
+
+    def settings(ctx):
+        ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
+        ctx.set(dut.layer, 1)
+        yield
+
+    bench.script(settings)
+    tokens = 3 * seq["group_tokens"]
+    bench.source(dut.i, [{"head": head, "tokens": tokens}])
+    bench.source(dut.i_words, range(2 * tokens * 4))
+    answers = bench.sink(dut.o)
+    programs = bench.sink(dut.o_program)
+    bench.sink(dut.o_data)
+    bench.run(lambda: answers.items)
+    assert [p["channel"] for p in programs.items] == [
+        group_channel(group, 1, KV_HEADS, head, 2) for _ in "KV" for group in range(3)]
+
+
+def test_waits_for_a_block_group_and_says_so():
+    geo = geometry(2)
+    seq = sequence(16, geo.page_bytes)
+    dut, bench, dram = build(seq, geo, quiet=True)
+    given = []
+    allocator(bench, dut, geo, lambda: bool(given))
+    rng = random.Random(1)
+    page = [rng.getrandbits(64) for _ in range(geo.page_bytes // 4)]
+
+    def script(ctx):
+        ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
+        for _ in range(200):
+            yield
+        assert ctx.get(dut.starved) and ctx.get(dut.quiet) and not dram.writes
+        given.append(1)
+        for _ in range(3):
+            yield
+        assert not ctx.get(dut.starved)
+
+    bench.script(script)
+    bench.source(dut.i, [{"head": 0, "tokens": seq["group_tokens"]}])
+    bench.source(dut.i_words, page)
+    answers = bench.sink(dut.o)
+    bench.sink(dut.o_program)
+    data = bench.sink(dut.o_data)
+    bench.run(lambda: answers.items)
+    assert data.items == page and bench.still > 50
