@@ -10,6 +10,7 @@ from ..driver import Driver
 from ..errors import DriveError, status_error
 from ..firmware import Firmware
 from ..firmware.preload import BackDoor
+from ..levelling import level
 from ..packing import job_bytes, pack_append, pack_jobs
 from .base import Backend, Result
 
@@ -53,6 +54,7 @@ class RtlBackend(Backend):
 
     def open(self, layers, kv_heads, head_dim, max_tokens):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
+        level(self.driver, self.firmware, self.config)
         command = self.driver.submit(
             Opcode.OPEN, layers=layers, kv_heads=kv_heads, head_dim=head_dim, max_tokens=max_tokens
         )

@@ -121,14 +121,24 @@ class Firmware:
 
         ``placed`` pages per channel of that are about to be written elsewhere.
         """
-        channels = self._config.channels
-        live, needed = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+        needed = np.zeros(self._config.channels, np.int64)
+        for placement in self.capacity.placements.values():
+            held = tables.read_heads(self.device, placement).flash_groups
+            needed += placement.shape.channel_pages(first=held)
+        return self.groups.shortage(self._live(), needed - placed)
+
+    def lag(self):
+        """Pages that each channel's append path is behind the foremost, which limits its ring."""
+        written = self.groups.written(self._live())
+        return written.max() - written
+
+    def _live(self):
+        """Pages per channel that the append path wrote and that open sequences hold."""
+        live = np.zeros(self._config.channels, np.int64)
         for placement in self.capacity.placements.values():
             channel, _, row = tables.read_map(self.device, placement)
             live += self.groups.by_append_path(channel, row)
-            held = tables.read_heads(self.device, placement).flash_groups
-            needed += placement.shape.channel_pages(first=held)
-        return self.groups.shortage(live, needed - placed)
+        return live
 
     def provide(self, groups=0, placed=0):
         """Erases groups until no shortage is left; whether that was possible.
@@ -136,7 +146,7 @@ class Firmware:
         ``groups`` erased groups are wanted besides, for ``placed`` pages per channel of what open
         sequences may still append.
         """
-        missing = self.shortage(placed) + groups
+        missing = max(self.shortage(placed) + groups, groups - self.groups.erased)
         return missing <= 0 or self.reclaim(missing) == missing
 
     def reclaim(self, count=1):

@@ -90,6 +90,10 @@ class BlockGroups:
         self._back_door.discard(group)
         self._dead[group] = 0
 
+    def written(self, live):
+        """Pages per channel that the append path ever wrote; ``live`` are those not dead."""
+        return self._spent + live
+
     def shortage(self, live, needed):
         """Erased groups that are missing for everything that may still be appended.
 
@@ -103,6 +107,6 @@ class BlockGroups:
         needed : int array [channels]
             Pages that open sequences may still write.
         """
-        end = self._spent + live + needed
+        end = self.written(live) + needed
         groups = -(-int(end.max()) // self._channel_pages)
         return groups - self.pushed - len(self._erased)

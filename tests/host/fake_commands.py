@@ -158,15 +158,17 @@ class Commands:
         group_tokens, row = entry["group_tokens"], 2 * entry["head_dim"]
         if state["tokens"] + new.shape[1] > entry["max_tokens"]:
             raise Refused(Status.CONTEXT_EXCEEDED)
-        for token in range(new.shape[1]):
+        for kind, name in enumerate("kv"):
+            bits = new[kind].view(np.uint16) >> 10 & 31
+            state[f"{name}_exp"] = max(state[f"{name}_exp"], int(np.maximum(bits, 1).max()) - 1)
+            state[f"{name}_bad"] |= int((bits == 31).any())
+        while new.shape[1]:
             at = state["tokens"] % group_tokens
-            for kind, name in enumerate("kv"):
-                bits = new[kind, token].view(np.uint16) >> 10 & 31
-                state[f"{name}_exp"] = max(state[f"{name}_exp"], int(np.maximum(bits, 1).max()) - 1)
-                state[f"{name}_bad"] |= int((bits == 31).any())
+            now, new = new[:, : group_tokens - at], new[:, group_tokens - at :]
+            for kind in range(2):
                 tail = entry["tail"] + (2 * index + kind) * self.geometry.page_bytes
-                self._store(tail + at * row, new[kind, token].tobytes())
-            state["tokens"] += 1
+                self._store(tail + at * row, now[kind].tobytes())
+            state["tokens"] += now.shape[1]
             self._store(address, HEAD.pack(**state))
             if state["tokens"] % group_tokens == 0:
                 if defer:
@@ -193,17 +195,20 @@ class Commands:
         )
         self._store(address, HEAD.pack(**{**self._load(HEAD, address), "flash_groups": group + 1}))
 
-    def _gather(self, entry, layer, head, *, count=True):
-        """[K, V][tokens][head_dim] of a head and its state."""
+    def _head(self, entry, layer, head):
         index = layer * entry["kv_heads"] + head
-        state = self._load(HEAD, entry["heads"] + HEAD.size * index)
+        return self._load(HEAD, entry["heads"] + HEAD.size * index)
+
+    def _gather(self, entry, layer, head):
+        """[K, V][tokens][head_dim] of a head and its state."""
+        state = self._head(entry, layer, head)
         parts = [
-            self._group(entry, layer, head, group, count)
+            self._group(entry, layer, head, group)
             for group in range(-(-state["tokens"] // entry["group_tokens"]))
         ]
         return np.concatenate(parts, axis=1) if parts else None, state
 
-    def _group(self, entry, layer, head, group, count=True):
+    def _group(self, entry, layer, head, group):
         index = layer * entry["kv_heads"] + head
         state = self._load(HEAD, entry["heads"] + HEAD.size * index)
         d, size = entry["head_dim"], self.geometry.page_bytes
@@ -215,15 +220,13 @@ class Commands:
             raw = [
                 self.array.page(channel, spot[f"{n}_die"], spot[f"{n}_row"]).tobytes() for n in "kv"
             ]
-            if count:
-                self.counters.update(pages_read=2, bytes_flash=2 * size)
-                self.channel_counters[channel]["pages_read"] += 2
+            self.counters.update(pages_read=2, bytes_flash=2 * size)
+            self.channel_counters[channel]["pages_read"] += 2
         else:
             tokens = state["tokens"] - group * entry["group_tokens"]
             tail = entry["tail"] + 2 * index * size
             raw = [self.dram[tail + kind * size :][: tokens * 2 * d].tobytes() for kind in range(2)]
-            if count:
-                self.counters["bytes_tail"] += 2 * len(raw[0])
+            self.counters["bytes_tail"] += 2 * len(raw[0])
         return np.stack([np.frombuffer(r, np.float16).reshape(-1, d) for r in raw])
 
     def _attend_command(self):
@@ -273,7 +276,7 @@ class Commands:
         entry = self._sequence(self.fields["sequence"], self.fields["layer"])
         if view["head"] >= entry["kv_heads"]:
             raise Refused(Status.HEAD_OUT_OF_RANGE)
-        stored, state = self._gather(entry, self.fields["layer"], view["head"], count=False)
+        state = self._head(entry, self.fields["layer"], view["head"])
         if self.fields["group"] * entry["group_tokens"] >= state["tokens"]:
             raise Refused(Status.GROUP_OUT_OF_RANGE)
         page = self._group(entry, self.fields["layer"], view["head"], self.fields["group"])

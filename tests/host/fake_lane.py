@@ -34,13 +34,8 @@ class Cells:
         return np.frombuffer(self.pages[channel, die, row], np.uint8)
 
     def erase(self, channel, die, row):
-        block = row // self.geometry.pages
-        for page in [
-            p
-            for p in self.pages
-            if p[:2] == (channel, die) and p[2] // self.geometry.pages == block
-        ]:
-            del self.pages[page]
+        for page in range(row, row + self.geometry.pages):
+            self.pages.pop((channel, die, page), None)
 
 
 class FakeLane(Commands):

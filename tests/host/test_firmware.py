@@ -1,0 +1,285 @@
+"""The firmware on a behavioural lane: bring-up, books, block groups, churn without loss."""
+
+import numpy as np
+import pytest
+from fake_lane import FakeLane
+
+from host import DriveConfig, DriveError, KvDrive, Status
+from host.capacity import Capacity, SequenceShape
+from host.firmware.groups import BlockGroups
+from rtl.tables import SEQUENCE, SequenceState, group_channel
+
+SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}
+
+
+@pytest.fixture
+def config():
+    return DriveConfig.preset("tiny", **SMALL)
+
+
+@pytest.fixture
+def lane(config):
+    return FakeLane(config)
+
+
+@pytest.fixture
+def drive(config, lane):
+    with KvDrive(config, backend="rtl", lane=lane) as drive:
+        yield drive
+
+
+class Checker:
+    """A drive with random contents, remembered in numpy."""
+
+    def __init__(self, drive, rng):
+        self.drive, self.rng, self.kept = drive, rng, {}
+
+    def open(self, layers, kv_heads, max_tokens):
+        number = self.drive.open(
+            layers=layers, kv_heads=kv_heads, head_dim=64, max_tokens=max_tokens
+        )
+        assert number not in self.kept
+        empty = np.zeros((0, kv_heads, 64), np.float16)
+        self.kept[number] = [[empty, empty] for _ in range(layers)]
+        return number
+
+    def append(self, number, layer, tokens, fill="append"):
+        heads = self.kept[number][layer][0].shape[1]
+        new = self.rng.standard_normal((2, tokens, heads, 64)).astype(np.float16)
+        getattr(self.drive, fill)(number, layer, *new)
+        for kind in range(2):
+            self.kept[number][layer][kind] = np.concatenate(
+                [self.kept[number][layer][kind], new[kind]]
+            )
+
+    def fill(self, number, tokens, **how):
+        for layer in range(len(self.kept[number])):
+            self.append(number, layer, tokens, **how)
+
+    def close(self, number):
+        self.check(number)
+        self.drive.close(number)
+        del self.kept[number]
+
+    def check(self, *numbers):
+        for number in numbers or self.kept:
+            for layer, wanted in enumerate(self.kept[number]):
+                if len(wanted[0]):
+                    got = self.drive.read(number, layer)
+                    assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+@pytest.fixture
+def checker(drive, rng):
+    return Checker(drive, rng)
+
+
+def test_bring_up(drive, lane, config):
+    assert len(lane.reset) == config.channels * config.dies
+    assert 1 <= len(lane.ring) <= 16 and len(set(lane.ring)) == len(lane.ring)
+    table = lane.dram[lane.registers["SEQUENCE_TABLE"] :][: SEQUENCE.size * config.max_sequences]
+    assert not table.any()
+
+
+def test_sequence_entry(drive, lane):
+    drive.open(layers=2, kv_heads=3, head_dim=64, max_tokens=30)
+    entry = SEQUENCE.unpack(lane.dram[lane.registers["SEQUENCE_TABLE"] :])
+    wanted = {"state": SequenceState.OPEN, "head_dim": 64, "kv_heads": 3, "layers": 2,
+              "max_tokens": 30, "groups": 8, "group_tokens": 4, "group_shift": 2}  # fmt: skip
+    assert {name: entry[name] for name in wanted} == wanted
+    spans = sorted([(entry["heads"], 6 * 16), (entry["map"], 6 * 8 * 8), (entry["tail"], 6 * 1024)])
+    assert spans[0][0] >= SEQUENCE.size * 4 and spans[2][0] + spans[2][1] <= len(lane.dram)
+    assert all(a + size <= b for (a, size), (b, _) in zip(spans, spans[1:], strict=False))
+    drive.close(0)
+    entry = SEQUENCE.unpack(lane.dram[lane.registers["SEQUENCE_TABLE"] :])
+    assert entry["state"] == SequenceState.CLOSED
+
+
+def test_every_firmware_call_costs_cycles(config, normal):
+    spent = {}
+    for cycles in (100, 10_000):
+        config = DriveConfig.preset("tiny", **SMALL, firmware_cycles=cycles)
+        with KvDrive(config, backend="rtl", lane=FakeLane(config)) as drive:
+            start = drive.stats()["cycles"]
+            drive.close(drive.open(layers=1, kv_heads=1, head_dim=64))
+            spent[cycles] = drive.stats()["cycles"] - start
+    assert spent[10_000] - spent[100] == 2 * 9_900  # OPEN and CLOSE
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_pages_per_channel_match_the_map(channels):
+    shape = SequenceShape(layers=3, kv_heads=5, head_dim=64, max_tokens=75, page_bytes=512,
+                          channels=channels)  # fmt: skip
+    first = np.arange(15) % 7
+    wanted = np.zeros(channels, int)
+    for layer in range(3):
+        for head in range(5):
+            for group in range(first[layer * 5 + head], 75 // 4):
+                wanted[group_channel(group, layer, 5, head, channels)] += 2
+    assert np.array_equal(shape.channel_pages(first), wanted)
+
+
+def test_numbers_are_dealt_round_robin(config):
+    capacity = Capacity(config)
+    shape = capacity.shape(1, 1, 64, 8)
+    numbers = []
+    for _ in range(9):
+        numbers.append(capacity.admit(shape).sequence)
+        capacity.release(numbers[-1])
+    assert numbers == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+
+
+def test_the_whole_drive_can_be_filled_and_used_again(checker, config, lane):
+    """Reservations are exact: what is admitted fits, and the last page is usable."""
+    geometry = config.flash.geometry
+    pages = geometry.dies * geometry.blocks * geometry.pages  # 2048 a channel
+    for _ in range(2):
+        # 4 sequences of 2 layers x 4 heads x 64 groups x 2 pages over 2 channels: 512 pages each
+        numbers = [checker.open(2, 4, 256) for _ in range(4)]
+        assert checker.drive.backend.firmware.shortage() <= 0
+        for tokens in (100, 156):
+            for number in numbers:
+                checker.fill(number, tokens)
+        assert all(counter["pages_programmed"] % pages == 0 for counter in lane.channel_counters)
+        checker.check()
+        for number in numbers:
+            checker.close(number)
+    assert lane.counters["blocks_erased"] > 0
+
+
+@pytest.mark.parametrize("actions", [600, pytest.param(6000, marks=pytest.mark.soak)])
+def test_random_churn_never_loses_data(checker, lane, rng, actions):
+    """Several drives' worth of random sequences, appended in turns and closed in any order."""
+    refused = opened = 0
+    for _ in range(actions):
+        action = rng.random()
+        if action < 0.3:
+            layers, heads = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+            try:
+                checker.open(layers, heads, int(rng.integers(1, 257)))
+                opened += 1
+            except DriveError as error:
+                assert error.status in (Status.NO_SPACE, Status.TOO_MANY_SEQUENCES)
+                refused += error.status == Status.NO_SPACE
+        elif checker.kept:
+            number = int(rng.choice(list(checker.kept)))
+            if action < 0.42:
+                checker.close(number)
+            else:
+                layer = int(rng.integers(len(checker.kept[number])))
+                held = len(checker.kept[number][layer][0])
+                room = checker.drive._sequences[number].max_tokens - held
+                if room:
+                    how = "preload" if action > 0.9 else "append"
+                    checker.append(number, layer, int(rng.integers(1, room + 1)), how)
+    checker.check()
+    print(
+        f"{opened} opened, {refused} refused, {lane.counters['blocks_erased']} blocks erased, "
+        f"{lane.counters['pages_programmed']} pages programmed"
+    )
+    assert opened > actions // 10 and refused <= opened // 10
+    assert lane.counters["blocks_erased"] > actions // 6
+
+
+def test_lopsided_sequences_do_not_lock_the_ring(checker, drive, lane):
+    """Single groups of a single head all lie on channel 0: without care its ring would run dry."""
+    for _ in range(600):  # 2 pages each; the ring holds 16 groups of 32 pages a channel
+        number = checker.open(1, 1, 4)
+        checker.append(number, 0, 4)
+        checker.close(number)
+    lag = drive.backend.firmware.lag()
+    assert lag.max() <= 5 * 32 and lane.at[0] > 16 * 32
+    assert np.array_equal(lag, max(lane.at) - np.array(lane.at))
+    checker.fill(checker.open(3, 4, 256), 256)
+    checker.check()
+
+
+def test_steps_flush_what_they_fill(checker, drive, normal):
+    number = checker.open(1, 3, 40)
+    for _ in range(40):
+        k, v = normal(3, 64), normal(3, 64)
+        drive.step(number, 0, normal(3, 64), k, v)
+        kept = checker.kept[number][0]
+        kept[0], kept[1] = np.concatenate([kept[0], k[None]]), np.concatenate([kept[1], v[None]])
+    checker.check()
+    assert drive.stats()["pages_programmed"] == 3 * 10 * 2
+    checker.close(number)
+
+
+def test_a_pinned_group_is_refused_at_open_not_at_append(checker):
+    """One page of an old sequence in many groups: space is gone, but only OPEN says so."""
+    old = checker.open(1, 2, 256)  # 2 heads: both channels alike
+    opened = 0
+    with pytest.raises(DriveError) as info:
+        for _ in range(200):
+            if len(checker.kept[old][0][0]) < 252:
+                checker.append(old, 0, 4)
+            number = checker.open(1, 2, 64)
+            opened += 1
+            checker.fill(number, 64)
+            checker.close(number)
+    assert info.value.status == Status.NO_SPACE and opened > 32
+    checker.append(old, 0, 256 - len(checker.kept[old][0][0]))  # what was promised is kept
+    checker.close(old)
+    checker.fill(checker.open(3, 4, 256), 256)
+    checker.check()
+
+
+def test_preload_goes_beside_the_append_path(checker, lane):
+    a, b = checker.open(2, 2, 200), checker.open(2, 2, 200)
+    for tokens in (3, 50, 1, 47):
+        checker.fill(a, tokens, fill="preload")
+        checker.fill(b, tokens)
+        checker.fill(b, 2, fill="preload")
+        checker.fill(a, 1)
+    checker.check()
+    hardware = {(c, d, r) for c, d, r in lane.array.pages if r // 16 in lane.ring}
+    preloaded = set(lane.array.pages) - hardware
+    assert hardware and preloaded
+    for pages in (hardware, preloaded):  # dies are used in turn
+        per_die = [sum(p[:2] == (c, d) for p in pages) for c in range(2) for d in range(2)]
+        assert max(per_die) - min(per_die) <= 2
+    checker.close(a)
+    checker.check()
+
+
+def test_preloaded_groups_are_reclaimed(checker, lane):
+    for _ in range(20):
+        number = checker.open(2, 2, 256)
+        checker.fill(number, 255, fill="preload")
+        checker.close(number)
+    assert lane.counters["blocks_erased"] > 0
+
+
+def test_block_that_cannot_be_erased_is_retired(checker, lane):
+    device = checker.drive.backend.firmware.device
+    real, failed = device.flash, []
+
+    def flash(operation, channel, die, row=0, *, pause):
+        if operation == 2 and row // 16 == 5:
+            failed.append(row)
+            return False
+        return real(operation, channel, die, row, pause=pause)
+
+    device.flash = flash
+    for _ in range(20):
+        number = checker.open(2, 2, 256)
+        checker.fill(number, 256)
+        checker.close(number)
+    assert failed and lane.ring.count(5) == 1 and lane.ring.count(6) > 1
+
+
+def test_groups_by_hand():
+    geometry = DriveConfig.preset("tiny").flash.geometry  # 32 pages per channel and group
+    groups = BlockGroups(geometry)
+    first = groups.push()
+    assert (first, groups.pushed, groups.erased) == (0, 1, 63)
+    channel, row = np.repeat([0, 1], 32), np.tile(np.repeat(np.arange(16), 2), 2)
+    groups.bury(channel[:-1], row[:-1])
+    assert groups.reclaimable == []
+    groups.bury(channel[-1:], row[-1:])
+    assert groups.reclaimable == [0]
+    none = np.zeros(2, int)
+    assert groups.shortage(none, none + 32) == 2 - 1 - 63
+    groups.recycled(0)
+    assert groups.erased == 64 and groups.shortage(none, none + 32 * 65) == 66 - 1 - 64
