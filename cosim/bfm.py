@@ -15,7 +15,7 @@ __all__ = ["CsrMaster", "StreamSink", "StreamSource", "pack", "stalls", "unpack"
 
 
 def stalls(rng, share):
-    """Endless flags for `StreamSource` and `StreamSink`: True, a pause, in ``share`` of all cases."""
+    """Endless flags for `StreamSource` and `StreamSink`: True, a pause, with odds ``share``."""
     rng = random.Random(rng) if isinstance(rng, int) else rng
     return iter(lambda: rng.random() < share, None) if share else itertools.repeat(False)
 
