@@ -179,8 +179,12 @@ class BurstWriter(wiring.Component):
                     ]
                     m.next = "ADDRESS"
             with m.State("ADDRESS"):
-                m.d.comb += port.aw.valid.eq(1)
-                with m.If(port.aw.ready):
+                # Only with its data at hand, so that a shared port is not held by a waiting writer.
+                m.d.comb += [
+                    port.aw.valid.eq(self.i_data.valid),
+                    self.quiet.eq(~self.i_data.valid & (pending == 0)),
+                ]
+                with m.If(port.aw.valid & port.aw.ready):
                     m.d.comb += issued.eq(1)
                     m.d.sync += [address.eq(address + (chunk << 3)), left.eq(left - chunk), beats.eq(chunk)]
                     m.next = "DATA"
@@ -188,8 +192,6 @@ class BurstWriter(wiring.Component):
                 m.d.comb += [
                     port.w.valid.eq(self.i_data.valid),
                     self.i_data.ready.eq(port.w.ready),
-                    # blocked on its producer, with every response in: only an input can go on
-                    self.quiet.eq(~self.i_data.valid & (pending == 0)),
                 ]
                 with m.If(self.i_data.valid & port.w.ready):
                     m.d.sync += beats.eq(beats - 1)
