@@ -32,7 +32,7 @@ from .sequencer import Sequence, Sequencer
 __all__ = ["ChannelController", "READ_RING"]
 
 READ_RING = 16
-"""Words between PHY and reader; covers PHY latencies up to about twice as many bytes' time."""
+"""Words between PHY and reader; keeps the full rate up to a PHY latency of 14 clocks."""
 
 
 class ChannelController(wiring.Component):

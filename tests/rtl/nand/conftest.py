@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -17,11 +17,15 @@ from flash_model.profiles import profile
 from rtl.nand.controller import ChannelController
 from rtl.nand.operations import Activity, NandOp, done_layout
 
+NO_EVENT = 0xFFFF_FFFF
+PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
+
 
 class Channel(wiring.Component):
-    """Controller and dies, joined at the PHY boundary."""
+    """Controller and dies, joined at the PHY boundary, which may answer later by some clocks."""
 
-    def __init__(self, profile, clock_hz, depth):
+    def __init__(self, profile, clock_hz, depth, latency=0):
+        self.latency = latency
         self.controller = ChannelController(profile, clock_hz, depth)
         self.package = ChannelDies(profile, clock_hz)
         dies = profile.geometry.dies
@@ -37,7 +41,14 @@ class Channel(wiring.Component):
         m = Module()
         m.submodules.controller = self.controller
         m.submodules.package = self.package
-        wiring.connect(m, self.controller.phy, self.package.phy)
+        bus, dies = self.controller.phy, self.package.phy
+        m.d.comb += [getattr(dies, name).eq(getattr(bus, name)) for name in PHY_OUTPUTS]
+        answer = Cat(dies.r_valid, dies.r_data)
+        for stage in range(self.latency):
+            later = Signal(len(answer), name=f"answer_{stage}")
+            m.d.sync += later.eq(answer)
+            answer = later
+        m.d.comb += [Cat(bus.r_valid, bus.r_data).eq(answer), bus.ready.eq(dies.ready)]
         wiring.connect(m, wiring.flipped(self.array), self.package.array)
         m.d.comb += [self.package.skip.eq(self.skip), self.next_event.eq(self.package.next_event)]
         return m
@@ -55,10 +66,23 @@ class Bench:
         Share of clocks in which the drivers of ``ops``, ``w_data``, ``r_data`` and ``done`` rest.
     skip : bool
         Skip idle stretches.
+    latency : int
+        Clocks that the PHY takes to answer, besides the dies' one.
+    reader_from : int
+        Clock from which on ``r_data`` is taken.
     """
 
     def __init__(
-        self, dies=2, clock_hz=100_000_000, depth=8, stalls=0.0, skip=False, seed=1, timing=None
+        self,
+        dies=2,
+        clock_hz=100_000_000,
+        depth=8,
+        stalls=0.0,
+        skip=False,
+        seed=1,
+        timing=None,
+        latency=0,
+        reader_from=0,
     ):
         base = profile("tiny")
         self.profile = dataclasses.replace(
@@ -68,9 +92,10 @@ class Bench:
         )
         self.clock_hz = clock_hz
         self.array = NandArray(self.profile.geometry)
-        self.dut = Channel(self.profile, clock_hz, depth)
+        self.dut = Channel(self.profile, clock_hz, depth, latency)
         self.stalls = stalls
         self.skip = skip
+        self.reader_from = reader_from
         self.seed = seed
 
     def run(self, ops, write_words=(), timeout=60_000):
@@ -127,13 +152,16 @@ class Bench:
                 if words and not word_on and not rests():
                     word_on = True
                     ctx.set(c.w_data.payload, words[0])
-                r_ready, d_ready = not rests(), not rests()
+                r_ready = self.clock >= self.reader_from and not rests()
+                d_ready = not rests()
                 drive_pins(ctx, op_on, word_on, r_ready, d_ready)
                 skip = 0
                 if self.skip and ctx.get(c.quiet):
-                    event = ctx.get(dut.next_event)
-                    if event != 0xFFFF_FFFF:
-                        skip = event - 1
+                    skip = ctx.get(dut.next_event) - 1
+                    if self.clock < self.reader_from:
+                        skip = min(skip, self.reader_from - self.clock - 1)
+                    if skip == NO_EVENT - 1:
+                        skip = 0
                 drive_skip(ctx, skip)
                 _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, pulses = await tick
                 self.activity[activity] += skip + 1

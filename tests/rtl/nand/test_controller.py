@@ -193,6 +193,21 @@ def test_skipping_changes_no_count(bench, dies, depth, stalls, rate):
         assert plain.read_times == skipped.read_times
 
 
+def test_skipping_while_the_reader_waits(bench):
+    """A data phase that has paused is quiet too: the ring is full, nothing can move."""
+    runs = []
+    for skip in (False, True):
+        b = bench(dies=3, skip=skip, reader_from=2_000)
+        g = b.profile.geometry
+        contents = fill(b, np.random.default_rng(4), [(die, 9) for die in range(3)])
+        ops = [{"op": NandOp.READ, "die": die, "row": 9, "words": g.page_words} for die in range(3)]
+        b.run([*ops, {"op": NandOp.ERASE, "die": 0, "row": 0}])
+        assert b.reads == [b.words(contents[die, 9]) for die in range(3)]
+        runs.append((b.clock, b.activity, b.read_times))
+    assert runs[0] == runs[1]
+    assert b.steps < b.clock - 1_500
+
+
 def test_a_slow_reader_loses_nothing_and_is_not_called_busy(bench):
     b = bench(dies=2, stalls=0.9, seed=11)
     g = b.profile.geometry
@@ -202,3 +217,28 @@ def test_a_slow_reader_loses_nothing_and_is_not_called_busy(bench):
     )
     assert b.reads == [b.words(contents[0, 1]), b.words(contents[1, 2])]
     assert b.activity[Activity.DATA] == 2 * b.profile.timing.data_cycles(g.page_words, b.clock_hz)
+
+
+@pytest.mark.parametrize("latency,stalls", [(5, 0.0), (14, 0.5)])
+def test_the_phy_may_answer_late(bench, latency, stalls):
+    b = bench(dies=2, latency=latency, stalls=stalls, skip=True)
+    g, t = b.profile.geometry, b.profile.timing
+    contents = fill(b, np.random.default_rng(3), [(0, 1), (1, 2)])
+    ops = [
+        {"op": NandOp.READ_ID, "die": 0},
+        {"op": NandOp.READ, "die": 0, "row": 1, "words": g.page_words},
+        {"op": NandOp.READ, "die": 1, "row": 2, "words": g.page_words},
+        {"op": NandOp.ERASE, "die": 0, "row": 64, "tag": 5},
+    ]
+    b.run(ops)
+    assert b.reads == [b.words(JEDEC_ID), b.words(contents[0, 1]), b.words(contents[1, 2])]
+    assert [(d.tag, d.status) for d in b.done] == [(5, 0xE0)]
+    if not stalls:  # still at the full rate
+        page = b.read_times[1 : 1 + g.page_words]
+        assert page[-1] - page[0] <= t.data_cycles(g.page_words, b.clock_hz)
+
+
+@pytest.mark.parametrize("depth", [0, 257])
+def test_impossible_depth_is_refused(bench, depth):
+    with pytest.raises(ValueError, match=f"depth = {depth}.*1..256"):
+        bench(depth=depth).run([])
