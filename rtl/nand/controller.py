@@ -18,7 +18,7 @@ must not depend on data still to be read on the same channel. READ_ID (of the ID
 other operation; it does not abort one.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -121,7 +121,7 @@ class ChannelController(wiring.Component):
         popped = Signal()
         m.d.comb += [
             asked.eq(bus.strobe & (bus.cycle == Cycle.READ)),
-            bus.room.eq((credits_left != 0) & (in_flight != READ_RING)),
+            bus.room.eq(is_status | ((credits_left != 0) & (in_flight != READ_RING))),
             popped.eq(self.r_data.valid & self.r_data.ready),
         ]
         m.d.sync += in_flight.eq(in_flight + asked - phy.r_valid)
@@ -192,7 +192,7 @@ class ChannelController(wiring.Component):
         """Activity and quiet."""
         phy, done = self.phy, self.done
         busy_die = ~phy.ready.all()
-        turning = (sequencer.running & ~bus.stalled) | scheduler.o.valid
+        turning = Mux(sequencer.running, ~bus.stalled, scheduler.o.valid)
         with m.If(bus.moving & ~is_status):
             m.d.comb += self.activity.eq(Activity.DATA)
         with m.Elif(turning):

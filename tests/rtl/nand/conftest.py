@@ -103,7 +103,7 @@ class Bench:
         dut = self.dut
         c = dut.controller
         self.reads, self.done = [], []  # lists of words; completions
-        self.op_times, self.read_times = [], []  # clock of each transfer
+        self.op_times, self.read_times, self.done_times = [], [], []  # clock of each transfer
         self.activity = {kind: 0 for kind in Activity}
         self.pulses = {"page_read": 0, "page_programmed": 0, "block_erased": 0}
         self.clock = 0  # drive clocks passed
@@ -181,6 +181,7 @@ class Bench:
                         self.reads.append(current)
                         current = []
                 if d_valid and d_ready:
+                    self.done_times.append(self.clock)
                     self.done.append(done_layout(self.profile.geometry.dies).from_bits(d))
                 self.clock += skip + 1
                 self.steps += 1

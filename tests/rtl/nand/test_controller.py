@@ -7,6 +7,7 @@ import pytest
 
 from flash_model.die import JEDEC_ID
 from flash_model.timing import cycles
+from rtl.nand.controller import READ_RING
 from rtl.nand.operations import Activity, NandOp
 
 OVERHEAD = 5
@@ -206,6 +207,20 @@ def test_skipping_while_the_reader_waits(bench):
         runs.append((b.clock, b.activity, b.read_times))
     assert runs[0] == runs[1]
     assert b.steps < b.clock - 1_500
+
+
+def test_completions_do_not_wait_for_a_reader(bench):
+    """A page that just fills the ring leaves the bus to others."""
+    b = bench(dies=2, skip=True, reader_from=3_000)
+    fill(b, np.random.default_rng(4), [(0, 1)])
+    b.run(
+        [
+            {"op": NandOp.READ, "die": 0, "row": 1, "words": READ_RING},
+            {"op": NandOp.ERASE, "die": 1, "row": 0},
+        ]
+    )
+    assert b.done_times[0] < 1_000 < b.read_times[0]
+    assert b.activity[Activity.COMMAND] < 200
 
 
 def test_a_slow_reader_loses_nothing_and_is_not_called_busy(bench):
