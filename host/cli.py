@@ -1,9 +1,11 @@
-"""The command line: ``instinfer generate``, ``instinfer schedule``."""
+"""The command line: ``instinfer generate``, ``instinfer schedule``, ``instinfer verilog``."""
 
 import argparse
 import dataclasses
 import sys
 from pathlib import Path
+
+from .verilog import add_verilog
 
 __all__ = ["BadOption", "main"]
 
@@ -49,6 +51,12 @@ def _parser():
         description="Print the pipeline schedule of the attention engine's kernels.",
     )
     _add_schedule(schedule)
+    verilog = commands.add_parser(
+        "verilog",
+        help="write the drive as Verilog, with its register map",
+        description="Write the drive as Verilog, with its register map and a manifest.",
+    )
+    add_verilog(verilog)
     return parser
 
 
@@ -209,3 +217,7 @@ def _bad_input():
         ToolError,
         UnsupportedModel,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
