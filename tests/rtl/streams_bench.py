@@ -69,10 +69,24 @@ def _shape(payload):
     return payload.shape()
 
 
-class Source:
+class _Inputs:
+    """Sets inputs that changed: each assignment settles the whole design."""
+
+    def __init__(self):
+        self._last = {}
+
+    def _put(self, ctx, signal, value):
+        key = id(signal)
+        if key not in self._last or self._last[key][0] != value:
+            self._last[key] = (value, signal)
+            ctx.set(signal, value)
+
+
+class Source(_Inputs):
     """Offers items to a stream input, resting in a share ``stall`` of the clocks."""
 
     def __init__(self, port, items=(), stall=0.0, rng=None):
+        super().__init__()
         self.port, self.items, self.stall = port, deque(items), stall
         self.rng = rng or random.Random(1)
         self.taken = 0
@@ -88,8 +102,8 @@ class Source:
     def drive(self, ctx, frozen):
         if not self.active and self.items and not frozen and self.rng.random() >= self.stall:
             self.active = True
-            ctx.set(_raw(self.port.payload), encode(self.shape, self.items[0]))
-        ctx.set(self.port.valid, self.active)
+            self._put(ctx, _raw(self.port.payload), encode(self.shape, self.items[0]))
+        self._put(ctx, self.port.valid, self.active)
 
     def observe(self, clock, valid, ready):
         if valid and ready:
@@ -100,13 +114,14 @@ class Source:
         return False
 
 
-class Sink:
+class Sink(_Inputs):
     """Takes items from a stream output, not ready in a share ``backpressure`` of the clocks.
 
     ``gate`` (a callable) closes it while it returns False; ``then`` is called with every item.
     """
 
     def __init__(self, port, backpressure=0.0, rng=None, gate=None, then=None, name=""):
+        super().__init__()
         self.port, self.backpressure, self.gate, self.then = port, backpressure, gate, then
         self.rng = rng or random.Random(2)
         self.items, self.clocks = [], []
@@ -119,7 +134,7 @@ class Sink:
     def drive(self, ctx, frozen):
         if not frozen:
             is_open = self.gate is None or self.gate()
-            ctx.set(self.port.ready, is_open and self.rng.random() >= self.backpressure)
+            self._put(ctx, self.port.ready, is_open and self.rng.random() >= self.backpressure)
 
     def observe(self, clock, valid, ready, payload):
         if self.held is not None:
@@ -149,7 +164,7 @@ class _Held:
         self.last = payload if valid and not ready else None
 
 
-class MemoryModel:
+class MemoryModel(_Inputs):
     """Host memory or device DRAM behind a `MemoryPortSignature`.
 
     Parameters
@@ -166,6 +181,7 @@ class MemoryModel:
     """
 
     def __init__(self, port, size, *, latency=4, stall=0.0, rng=None, bad=()):
+        super().__init__()
         self.port, self.latency, self.stall = port, latency, stall
         self.bytes = bytearray(size)
         self.rng = rng or random.Random(3)
@@ -204,17 +220,17 @@ class MemoryModel:
 
         if not frozen:
             for stream in (port.ar, port.aw, port.w):
-                ctx.set(stream.ready, go())
+                self._put(ctx, stream.ready, go())
         if not self._r_on and self._read and self._read[0][0] <= self._clock and go():
             _, address, left = self._read[0]
             self._r_on = True
-            ctx.set(_raw(port.r.payload), encode(_shape(port.r.payload), {
+            self._put(ctx, _raw(port.r.payload), encode(_shape(port.r.payload), {
                 "data": self.word(address), "last": left == 1, "error": address in self.bad}))
         if not self._b_on and self._respond and self._respond[0][0] <= self._clock and go():
             self._b_on = True
-            ctx.set(_raw(port.b.payload), self._respond[0][1])
-        ctx.set(port.r.valid, self._r_on)
-        ctx.set(port.b.valid, self._b_on)
+            self._put(ctx, _raw(port.b.payload), self._respond[0][1])
+        self._put(ctx, port.r.valid, self._r_on)
+        self._put(ctx, port.b.valid, self._b_on)
 
     def _burst(self, word):
         burst = decode(_shape(self.port.ar.payload), word)
