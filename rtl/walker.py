@@ -206,7 +206,9 @@ class Walker(wiring.Component):
         return m
 
     def _advance(self, m, group, channel, span):
-        m.d.sync += [group.eq(group + 1), channel.eq(channel + 1)]
+        m.d.sync += group.eq(group + 1)
+        if self._geometry.channels > 1:
+            m.d.sync += channel.eq(channel + 1)
         with m.If(group + 1 == span):
             m.next = "TURN"
         with m.Else():
