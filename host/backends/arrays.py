@@ -96,7 +96,7 @@ class ArrayBackend(Backend):
             full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
             tail = k.shape[1] - full * shape.group_tokens
             self._count(
-                jobs=1,
+                jobs=shape.kv_heads,  # one per KV head, as the engine counts them
                 pages_read=2 * full * shape.kv_heads,
                 bytes_flash=2 * full * shape.kv_heads * shape.page_bytes,
                 bytes_tail=tail * shape.token_bytes,

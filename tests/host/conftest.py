@@ -1,4 +1,4 @@
-"""Drives for the host's tests: every backend, the gateware replaced by `fake_lane.FakeLane`."""
+"""Drives for the host's tests: every backend, and the gateware's also on `fake_lane.FakeLane`."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,8 @@ SEED = 20250722
 
 
 def make_drive(backend, config):
-    """A drive on the given backend; "rtl" runs the driver and firmware on a behavioural lane."""
-    if backend == "rtl":
+    """A drive on the given backend; "fake" is driver and firmware on a behavioural lane."""
+    if backend == "fake":
         from fake_lane import FakeLane
 
         return KvDrive(config, backend="rtl", lane=FakeLane(config))
@@ -33,7 +33,7 @@ def tiny():
     return DriveConfig.preset("tiny")
 
 
-@pytest.fixture(params=["golden", "twin", "rtl"])
+@pytest.fixture(params=["golden", "twin", "fake", "rtl"])
 def drive(request, tiny):
     with make_drive(request.param, tiny) as drive:
         yield drive

@@ -269,7 +269,7 @@ class Commands:
             at = address - HOST_BASE + head * len(out)
             self.host[at : at + len(out)] = np.frombuffer(out, np.uint8)
             self.counters["bytes_link_out"] += len(out)
-        self.counters["jobs"] += 1
+        self.counters["jobs"] += heads
 
     def _read_command(self):
         view = SQE_VIEWS["read_kv"].unpack(self.sqe)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import make_drive
 from fake_lane import FakeLane
 
 from cosim.environment import HOST_BASE
@@ -23,9 +24,14 @@ def drive(tiny, lane):
         yield drive
 
 
-@pytest.fixture
-def filled(drive, normal):
-    """A drive with one sequence, and a check that it still holds what it was given."""
+@pytest.fixture(params=["fake", "rtl"])
+def filled(request, tiny, normal):
+    """Driver, number and check of a drive's sequence: it must hold what it was given."""
+    with make_drive(request.param, tiny) as drive:
+        yield fill(drive, normal)
+
+
+def fill(drive, normal):
     sequence = drive.open(layers=1, kv_heads=2, head_dim=64, max_tokens=64)
     k, v, q = normal(13, 2, 64), normal(13, 2, 64), normal(4, 64)
     drive.append(sequence, 0, k, v)
@@ -202,8 +208,8 @@ def test_result_outside_the_window_is_refused(filled, normal):
     intact()
 
 
-def test_error_completions_become_exceptions(filled, drive, lane, normal):
-    driver, sequence, intact = filled
+def test_error_completions_become_exceptions(drive, lane, normal):
+    _, sequence, _ = fill(drive, normal)
     q, k, v = normal(3, 4, 64), normal(3, 2, 64), normal(3, 2, 64)
     for status in (Status.UNRECOVERED_READ, 0x7FE):
         lane.problems = [status]
