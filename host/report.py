@@ -190,8 +190,7 @@ def hint(record):
             f"--set clock_hz={flash['clock_hz'] * 6 // 5}"
         )
     if first == "dma":
-        return f"{share} goes into moving q, k, v and results: short contexts do that, try a "
-        "longer prompt"
+        return f"{share} goes into moving q, k, v and results: try a longer --prompt-file"
     return f"{share} nothing happens in the drive: the host is late with the next command"
 
 

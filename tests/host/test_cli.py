@@ -1,0 +1,135 @@
+"""The command line: bad input is one line and status 2, a small model runs end to end."""
+
+import json
+import re
+
+import pytest
+import torch
+import transformers as hf
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from host import DriveConfig
+from host.cli import DEMO_PROMPT, main
+
+WORDS = "a the sea is salty because rivers carry minerals and water leaves as clouds".split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A random model with a tokenizer of a few words, as a Hugging Face folder."""
+    path = tmp_path_factory.mktemp("model")
+    vocabulary = {word: n for n, word in enumerate(["<pad>", "<end>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
+    ).save_pretrained(path)
+    torch.manual_seed(1)
+    config = hf.LlamaConfig(
+        hidden_size=192, intermediate_size=128, num_hidden_layers=2, num_attention_heads=3,
+        head_dim=64, num_key_value_heads=1, vocab_size=len(vocabulary), pad_token_id=0,
+        bos_token_id=None, eos_token_id=1, max_position_embeddings=256,
+    )  # fmt: skip
+    hf.LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+def run(capsys, *arguments):
+    status = main([str(a) for a in arguments])
+    return status, *capsys.readouterr()
+
+
+def test_generate_end_to_end(folder, tmp_path, capsys):
+    status, out, _ = run(
+        capsys, "generate", "--model", folder, "--backend", "twin", "--preset", "tiny", "--prompt",
+        "the sea is salty " * 8, "--max-new-tokens", 6, "--out", tmp_path, "--compare",
+    )  # fmt: skip
+    assert status == 0
+    record = json.loads((tmp_path / "generate.json").read_text())
+    assert record["prompt_tokens"] == 32 and 1 < len(record["tokens"]) <= 6
+    assert record["backend"] == "twin" and record["comparison"]["golden"]["same_tokens"]
+    assert record["text"].split()[0] in out and "twin = golden" in out and "next: " in out
+    config = DriveConfig.preset("tiny")
+    assert record["manifest"]["configuration_hash"] == config.digest
+    layers_heads = 2 * 1
+    for step in record["steps"]:
+        groups = {step["context"] // 4, (step["context"] - 1) // 4}  # the newest may be in the tail
+        assert step["pages_read"] in {2 * layers_heads * n for n in groups}
+
+
+def test_the_same_run_gives_the_same_answer(folder, tmp_path, capsys):
+    tokens = []
+    for name in "ab":
+        file = tmp_path / name / "figures.json"
+        status, *_ = run(
+            capsys, "generate", "--model", folder, "--backend", "golden", "--preset", "tiny",
+            "--channels", 1, "--prompt", "rivers carry minerals", "--max-new-tokens", 5,
+            "--out", tmp_path, "--json", file,
+        )  # fmt: skip
+        assert status == 0
+        tokens.append(json.loads(file.read_text())["tokens"])
+    assert tokens[0] == tokens[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "/no/such/model"], "/no/such/model.*give a Hugging Face folder"),
+        (["--prompt", "  "], "prompt is empty.*--prompt-file"),
+        (["--prompt-file", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--max-new-tokens", "0"], "ask for 1 or more"),
+        (["--max-new-tokens", "-3"], "-3 is not possible"),
+        (["--preset", "huge"], "unknown preset 'huge'.*tiny"),
+        (["--channels", "3"], "channels = 3.*1, 2, 4, 8 or 16"),
+        (["--set", "dies"], "FIELD=VALUE"),
+        (["--set", "colour=3"], "colour: unknown field.*pass_tokens"),
+        (["--set", "dies=many"], "dies=many: give a whole number"),
+        (["--set", "profile=none"], "unknown flash profile 'none'.*paper"),
+        (["--out", "/dev/null/x"], "cannot be made.*--out"),
+        (["--prompt", "salty " * 60, "--max-new-tokens", "200"], "260 tokens.*256.*shorten"),
+        (["--prompt", "sea", "--max-new-tokens", "5000"], "5001 tokens.*1024"),
+    ],
+)
+def test_bad_input_is_one_line(folder, tmp_path, capsys, arguments, message):
+    base = ["--backend", "golden", "--preset", "tiny", "--model", folder, "--out", tmp_path]
+    status, _, err = run(capsys, "generate", *base, *arguments)
+    assert status == 2
+    assert err.startswith("instinfer: ") and err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+def test_unsupported_attention_is_one_line(tmp_path, capsys, folder):
+    config = hf.MistralConfig(
+        hidden_size=128, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, vocab_size=16, sliding_window=32,
+    )  # fmt: skip
+    hf.MistralForCausalLM(config).save_pretrained(tmp_path)
+    hf.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    status, _, err = run(
+        capsys, "generate", "--model", tmp_path, "--backend", "golden", "--prompt", "sea " * 40,
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert status == 2 and "mistral" in err and "sliding window of 32" in err
+
+
+def test_schedule_prints_stages(capsys):
+    status, slow, _ = run(capsys, "schedule", "--clock", "100")
+    assert status == 0
+    for kernel in ("product", "score", "weight", "normalise"):
+        assert kernel in slow
+    _, fast, _ = run(capsys, "schedule", "--clock", "400", "--kernel", "score")
+    assert fast.count("\n") > 10 and "400 MHz" in fast
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--clock", "5"], "50..1000"), (["--kernel", "x"], "unknown kernel")],
+)
+def test_schedule_refuses(capsys, arguments, message):
+    status, _, err = run(capsys, "schedule", *arguments)
+    assert status == 2 and message in err
+
+
+def test_the_demo_prompt_is_long_enough():
+    """342 tokens with the tokenizer of SmolLM2; about 1.3 tokens to a word."""
+    assert len(DEMO_PROMPT.read_text().split()) > 240

