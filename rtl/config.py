@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from flash_model.profiles import Profile, profile
+from flash_model.profiles import PROFILES, Profile, profile
 
 __all__ = ["DriveConfig", "ConfigError", "PRESETS"]
 
@@ -68,7 +68,10 @@ class DriveConfig:
             if not ok:
                 raise ConfigError(f"{name} = {getattr(self, name)!r} is not possible: choose {allowed}")
 
-        profile(self.profile)
+        check("profile", self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
+        for field in dataclasses.fields(self):
+            check(field.name, isinstance(getattr(self, field.name), field.type),
+                  f"a value of type {field.type.__name__}")
         check("channels", self.channels in (1, 2, 4, 8, 16), "1, 2, 4, 8 or 16")
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
@@ -82,6 +85,7 @@ class DriveConfig:
         check("max_attend", self.max_attend in [1 << n for n in range(12, 19)],
               "a power of two, 4096..262144")
         check("dram_bytes", 1 << 20 <= self.dram_bytes <= 1 << 40, "1 MiB..1 TiB")
+        check("firmware_cycles", self.firmware_cycles >= 0, "0 or more clock cycles")
 
     @classmethod
     def preset(cls, name, **changes):

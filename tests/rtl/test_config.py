@@ -1,0 +1,78 @@
+"""Configurations: presets, what is derived from them, and what is refused."""
+
+import dataclasses
+
+import pytest
+
+from flash_model.profiles import PROFILES
+from rtl.config import PRESETS, ConfigError, DriveConfig
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_hold_together(name):
+    config = DriveConfig.preset(name)
+    assert config.flash.geometry.channels == config.channels
+    assert config.flash.geometry.dies == config.dies
+    assert config.max_tokens == config.pass_tokens
+    assert config.as_dict() == dataclasses.asdict(config)
+    for head_dim in config.head_dims:
+        # a group's K fills its page exactly
+        assert config.group_tokens(head_dim) * head_dim * 2 == config.flash.geometry.page_bytes
+
+
+def test_the_default_drive_serves_common_models():
+    config = DriveConfig()
+    assert config.max_tokens >= 8192 and config.head_dims == (64, 128)
+    assert config.max_queries_per_kv >= 4 and config.channels == 8
+    assert DriveConfig(max_head_dim=64).head_dims == (64,)
+
+
+def test_the_digest_tells_configurations_apart():
+    assert DriveConfig().digest == DriveConfig().digest == DriveConfig(channels=8).digest
+    assert len({DriveConfig(channels=n).digest for n in (1, 2, 4, 8)}) == 4
+
+
+def test_a_preset_with_changes():
+    config = DriveConfig.preset("tiny", channels=4)
+    assert (config.profile, config.channels, config.dies) == ("tiny", 4, 2)
+    with pytest.raises(TypeError):
+        DriveConfig.preset("tiny", lanes=4)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.channels = 2
+
+
+@pytest.mark.parametrize("name, bad, allowed", [
+    ("profile", "nonesuch", "paper"),
+    ("channels", 3, "1, 2, 4, 8 or 16"),
+    ("channels", 0, "1, 2, 4, 8 or 16"),
+    ("channels", 2.0, "type int"),
+    ("dies", 0, "1..64"),
+    ("dies", 65, "1..64"),
+    ("dies", "2", "type int"),
+    ("clock_hz", 1_000_000, "50 MHz"),
+    ("max_queries_per_kv", 9, "1..8"),
+    ("max_head_dim", 96, "64 or 128"),
+    ("pass_tokens", 1000, "power of two"),
+    ("pass_tokens", 65536, "32768"),
+    ("max_sequences", 0, "1..1024"),
+    ("operation_depth", 1, "2..256"),
+    ("max_transfer", 5000, "multiple of 4096"),
+    ("max_transfer", 4 << 20, "2 MiB"),
+    ("max_attend", 5000, "power of two"),
+    ("dram_bytes", 1000, "1 MiB"),
+    ("firmware_cycles", -1, "0 or more"),
+])
+def test_refused_with_value_range_and_remedy(name, bad, allowed):
+    with pytest.raises(ConfigError) as error:
+        DriveConfig(**{name: bad})
+    assert str(bad) in str(error.value) and allowed in str(error.value)
+
+
+def test_unknown_preset():
+    with pytest.raises(ConfigError, match="default, paper, tiny"):
+        DriveConfig.preset("nonesuch")
+
+
+def test_every_profile_can_be_built():
+    for name in PROFILES:
+        DriveConfig(profile=name)
