@@ -109,7 +109,7 @@ class StreamSink(_Stream):
 
 
 class CsrMaster:
-    """Reads and writes registers, two clocks each, like the native lane."""
+    """Reads registers in three clocks, writes them in two, like the native lane."""
 
     def __init__(self, dut, clock="clk"):
         self.edge = RisingEdge(getattr(dut, clock))
@@ -120,13 +120,14 @@ class CsrMaster:
 
     async def write(self, address, value):
         """Write a register."""
+        await self.edge
         self.addr.value, self.w_data.value, self.w_en.value = address, value, 1
         await self.edge
         self.w_en.value = 0
-        await self.edge
 
     async def read(self, address):
         """Read a register."""
+        await self.edge
         self.addr.value, self.r_en.value = address, 1
         await self.edge
         self.r_en.value = 0

@@ -1,11 +1,19 @@
-"""The generated part of the native lane's C++: what depends on the design that it wraps."""
+"""The generated parts of the native lane, which depend on the design that it wraps.
+
+A Verilog module around the design puts a register behind every input and ties the reset: the drive
+starts from its initial values. Inputs that change right after a clock edge are the same thing as
+registers, and Verilator then evaluates nothing but once per clock. (Amaranth's reset is part of every
+next-state expression; as an input it would have most of the design evaluated twice more.)
+"""
 
 from hls_attention.verilog import port_names
 from rtl.memory_port import MemoryPortSignature, burst_layout
 
-__all__ = ["GLUE_NAME", "glue"]
+__all__ = ["GLUE_NAME", "WRAPPER", "glue", "wrapper"]
 
 GLUE_NAME = "lane_glue.h"
+WRAPPER = "sim_native"
+"""Name of the Verilog module around the design."""
 
 _NEEDED = ("csr__addr", "csr__w_data", "csr__w_en", "csr__r_en", "csr__r_data", "irq", "mailbox",
            "quiet", "next_event", "skip", "array__0__op_valid")
@@ -34,6 +42,26 @@ def glue(top):
     lines += [f"#define {prefix}_{name.upper()} {field.offset}, {_width(field)}"
               for prefix, layout in fields.items() for name, field in layout]
     return "\n".join(lines) + "\n", channels
+
+
+def wrapper(top, name):
+    """Verilog of the module around the design, which is called ``name``."""
+    ports = port_names(top)
+    vectors = {port: f"[{bits - 1}:0] " if bits > 1 else "" for port, _, bits in ports}
+    inputs = [port for port, direction, _ in ports if direction == "i"]
+    outputs = [port for port, direction, _ in ports if direction == "o"]
+    lines = [f"module {WRAPPER}(", "  input clk,"]
+    lines.append(",\n".join([f"  input {vectors[port]}{port}" for port in inputs]
+                            + [f"  output {vectors[port]}{port}" for port in outputs]))
+    lines.append(");")
+    lines += [f"  reg {vectors[port]}{port}_r = 0;" for port in inputs]
+    lines.append("  always @(posedge clk) begin")
+    lines += [f"    {port}_r <= {port};" for port in inputs]
+    lines += ["  end", f"  {name} top(.clk(clk), .rst(1'b0),"]
+    lines.append(",\n".join([f"    .{port}({port}_r)" for port in inputs]
+                            + [f"    .{port}({port})" for port in outputs]))
+    lines += ["  );", "endmodule", ""]
+    return "\n".join(lines)
 
 
 def _width(field):

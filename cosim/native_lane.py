@@ -21,7 +21,7 @@ import numpy as np
 from hls_attention.verilog import to_verilog
 
 from .environment import HOST_BASE, EnvironmentTiming
-from .native_glue import GLUE_NAME, glue
+from .native_glue import GLUE_NAME, WRAPPER, glue, wrapper
 from .verilator import build_model
 
 __all__ = ["HOST_BASE", "Event", "LaneError", "NativeLane", "TRACE_DTYPE", "TRACE_KINDS"]
@@ -159,7 +159,7 @@ class NativeLane:
         return bool(self._library.lane_run(self._lane, _MAILBOX, 0, 0) & _MAILBOX)
 
     def csr_read(self, address):
-        """Read a register; costs two clocks."""
+        """Read a register; costs three clocks."""
         value = self._library.lane_csr_read(self._lane, self._csr(address))
         self._check()
         return value
@@ -267,8 +267,9 @@ def _build_config(config, announce):
 
 def _build(top, announce):
     header, channels = glue(top)
-    path = build_model(to_verilog(top, name="sim_top"), "sim_top", sorted(_SOURCES.iterdir()),
-                       texts={GLUE_NAME: header}, announce=announce)
+    verilog = to_verilog(top, name="sim_top") + wrapper(top, "sim_top")
+    path = build_model(verilog, WRAPPER, sorted(_SOURCES.iterdir()), texts={GLUE_NAME: header},
+                       announce=announce)
     library = ctypes.CDLL(str(path))
     handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     for name, result, *arguments in (

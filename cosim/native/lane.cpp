@@ -1,8 +1,8 @@
 // The native lane: a Verilated drive, its memories and its flash arrays behind a small C ABI.
 //
 // Python enters at events (an interrupt, a command for the firmware, a limit), never at clocks.
-// One clock: look at the outputs, rising edge, drive the inputs for the next clock, falling edge. So
-// whatever the drive asks in clock t is answered in clock t + 1 at the earliest.
+// One clock: look at the outputs, set the inputs, edge. Inputs are registered in the Verilog around the
+// drive, so whatever the drive asks in clock t is answered in clock t + 1 at the earliest.
 //
 // lane_glue.h is generated for each design: the number of channels and where the fields of packed
 // payloads lie.
@@ -46,12 +46,8 @@ public:
           host_("host memory", host, settings.host_base, settings.host_bytes, settings.host),
           dram_("device DRAM", dram, 0, settings.dram_bytes, settings.dram), nand_(nand) {
         top_->clk = 0;
-        top_->rst = 1;
-        drive_all();
         top_->eval();
-        for (int i = 0; i < 4; i++) edge();
-        top_->rst = 0;
-        top_->eval();
+        drive_memories(0);
         status.cycle = status.evaluated = 0;
         status.next_event = NO_TIMER;
     }
@@ -73,29 +69,29 @@ public:
         }
     }
 
+    // An access begins with the next clock, as all that the environment drives.
     uint32_t csr_read(uint32_t address) {
-        stop_skipping();
+        if (skipping_) clock(0);
         top_->csr___05Faddr = address;
         top_->csr___05Fr_en = 1;
-        top_->eval();
         clock(0);
         top_->csr___05Fr_en = 0;
-        top_->eval();
+        clock(0);
         const uint32_t data = top_->csr___05Fr_data;
         clock(0);
+        resting_ = 0;
         return data;
     }
 
     void csr_write(uint32_t address, uint32_t value) {
-        stop_skipping();
+        if (skipping_) clock(0);
         top_->csr___05Faddr = address;
         top_->csr___05Fw_data = value;
         top_->csr___05Fw_en = 1;
-        top_->eval();
         clock(0);
         top_->csr___05Fw_en = 0;
-        top_->eval();
         clock(0);
+        resting_ = 0;
     }
 
     const char* violation() const {
@@ -117,23 +113,20 @@ private:
         top_->eval();
     }
 
-    // One clock. `until` bounds a skip that follows it; 0 allows none.
+    // One clock: what the drive shows in it, what it is shown in the next, then the edge between.
+    // `until` bounds a skip; 0 allows none.
     void clock(uint64_t until) {
         const uint64_t cycle = status.cycle;
-        const uint32_t skip = top_->skip;
         moved_ = !host_.idle() || !dram_.idle();
         sample(cycle);
-        top_->clk = 1;
-        top_->eval();
         status.evaluated++;
-        status.cycle = cycle + skip + 1;
-        drive(until, skip != 0);
-        top_->clk = 0;
-        top_->eval();
+        status.cycle = cycle + skipping_ + 1;
+        drive(until);
+        edge();
     }
 
     void sample(uint64_t cycle) {
-        status.irqs += top_->irq;
+        status.irqs += irq_ = top_->irq;
         status.mailbox = top_->mailbox;
         status.quiet = top_->quiet;
         status.next_event = top_->next_event;
@@ -176,7 +169,7 @@ private:
         status.trace_events = trace.events.size();
     }
 
-    void drive(uint64_t until, bool skipped) {
+    void drive(uint64_t until) {
         const uint64_t next = status.cycle;
         const bool busy = !host_.idle() || !dram_.idle();
         // The memories only need driving while something is on its way, and once more to say so.
@@ -186,15 +179,17 @@ private:
         FOR_EACH_CHANNEL(ANSWER)
 #undef ANSWER
         // An answer taken in this very clock may still wake the drive.
-        const bool still = status.quiet && !busy && !moved_;
+        const bool still = status.quiet && !busy && !moved_ && !irq_;
         const bool no_timer = status.next_event == NO_TIMER;
+        const bool may_skip = no_timer ? !ends_stuck_ : status.next_event > SKIP_MARGIN;
         resting_ = still && no_timer ? resting_ + 1 : 0;
         uint64_t skip = 0;
-        if (still && !skipped && settings_.skip_idle && until > next + 1 && (no_timer ? !ends_stuck_ : status.next_event > SKIP_MARGIN)) {
+        // After a skip the timers seen before it mean nothing.
+        if (still && may_skip && !skipping_ && settings_.skip_idle && until > next + 1) {
             skip = no_timer ? NO_TIMER - SKIP_MARGIN : status.next_event - SKIP_MARGIN;
             if (skip > until - next - 1) skip = until - next - 1;
         }
-        top_->skip = uint32_t(skip);
+        top_->skip = skipping_ = uint32_t(skip);
     }
 
     void drive_memories(uint64_t cycle) {
@@ -217,19 +212,6 @@ private:
 #undef SHOW
     }
 
-    void drive_all() {
-        drive_memories(0);
-        top_->csr___05Faddr = top_->csr___05Fw_data = 0;
-        top_->csr___05Fw_en = top_->csr___05Fr_en = 0;
-        top_->skip = 0;
-    }
-
-    void stop_skipping() {
-        if (!top_->skip) return;
-        top_->skip = 0;
-        top_->eval();
-    }
-
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vtop> top_;
     LaneSettings settings_;
@@ -238,6 +220,8 @@ private:
     bool driven_idle_ = false;
     bool ends_stuck_ = false;
     bool moved_ = false;  // something was under way when this clock began
+    bool irq_ = false;
+    uint32_t skipping_ = 0;  // what `skip` is in the clock that comes
     int resting_ = 0;
 };
 

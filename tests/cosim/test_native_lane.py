@@ -66,7 +66,7 @@ def test_timer_with_and_without_skipping(toy_lane):
         for clocks in (1, 2, 3, 4, 5, 6, 7, 100, 30_000):
             lane.csr_write(0x1C, clocks)
             moments.append(lane.run().cycle)
-            assert lane.csr_read(0x2C) == lane.cycle - 2   # taken as the access began
+            assert lane.csr_read(0x2C) == lane.cycle - 2   # taken when the access began
             moments.append(lane.csr_read(0x30))
             lane.csr_write(0x1C, 700)
             lane.idle(500)                                 # a skip that the limit cuts short
