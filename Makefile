@@ -77,7 +77,7 @@ $(READY): pyproject.toml constraints.txt
 	  [ -n "$$python" ] || { echo "error: no Python 3.11 or newer was found." \
 	    "Install one, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "error: $$python is older than 3.11. Name another: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
+	    echo "error: $$python does not run, or is older than 3.11. Name another: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
 	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $$python cannot make virtual environments" \
 	    "(Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }; \
 	  echo "environment  making .venv with $$("$$python" --version)"; \
