@@ -138,6 +138,7 @@ def generate(
     keep_logits=False,
     on_text=None,
     on_step=None,
+    on_layer=None,
 ):
     """Decode greedily with attention on a drive.
 
@@ -159,6 +160,8 @@ def generate(
         Called with each new piece of text.
     on_step : callable, optional
         Called with the `Run` so far, after prefill and after each step.
+    on_layer : callable, optional
+        Called with the number of layers done, after each layer's attention.
 
     Returns
     -------
@@ -169,7 +172,7 @@ def generate(
     capacity = len(prompt_ids) + max_new_tokens
     check_model(model.config, drive.config, capacity)
     run = Run(drive.backend.name, head_shape(model.config), list(prompt_ids))
-    recorder = _Recorder(run, drive, forced, keep_logits, on_step)
+    recorder = _Recorder(run, drive, forced, keep_logits, on_step, on_layer)
     streamer = _Streamer(tokenizer, on_text) if on_text else None
     eos = model.generation_config.eos_token_id
     settings = GenerationConfig(
@@ -210,9 +213,10 @@ def float_logits(model, prompt_ids, tokens):
 class _Recorder(LogitsProcessor):
     """Sees the logits of each step: notes what it cost, and forces the next token if asked to."""
 
-    def __init__(self, run, drive, forced, keep_logits, on_step):
+    def __init__(self, run, drive, forced, keep_logits, on_step, on_layer):
         self.run, self.drive = run, drive
-        self.forced, self.keep_logits, self.on_step = forced, keep_logits, on_step
+        self.forced, self.keep_logits = forced, keep_logits
+        self.on_step, self.on_layer = on_step, on_layer
         lane = getattr(drive.backend, "lane", None)
         self.lane = lane if hasattr(lane, "trace") else None
 
@@ -227,8 +231,9 @@ class _Recorder(LogitsProcessor):
 
     def layer_done(self):
         """Called after each layer's attention."""
-        if self.lane:
-            self.layers.append(self.lane.cycle)
+        self.layers.append(self.lane.cycle if self.lane else None)
+        if self.on_layer:
+            self.on_layer(len(self.layers))
 
     def __call__(self, input_ids, scores):
         now, stats = time.perf_counter(), self.drive.stats()

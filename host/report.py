@@ -45,7 +45,7 @@ def show_report(console, record, pictures=()):
     for label, text in _rows(record):
         table.add_row(f"  {label}", text)
     for label, path in pictures:
-        table.add_row(f"  {label}", Text(str(path), style="underline"))
+        table.add_row(f"  {label}", Text.assemble((str(path), "underline")))
     console.print(table)
     console.print()
     console.print(Text("next: ", style="bold") + Text(_next(record)))

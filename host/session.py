@@ -110,7 +110,8 @@ class _Session:
         self.line("prompt", f"“{short}”", (f"   {len(ids)} tokens", "dim"))
 
     def generate(self, loaded, drive, ids, max_new_tokens, keep_logits):
-        view = _Answer(self.console, max_new_tokens, self.line)
+        layers = loaded.model.config.get_text_config(decoder=True).num_hidden_layers
+        view = _Answer(self.console, max_new_tokens, layers, self.line)
         with view:
             run = generate(
                 loaded.model,
@@ -121,6 +122,7 @@ class _Session:
                 keep_logits=keep_logits,
                 on_text=view.add_text,
                 on_step=view.add_step,
+                on_layer=view.layer_done,
             )
         return run
 
@@ -162,8 +164,9 @@ class _Session:
 class _Answer:
     """The answer as it appears, with a bar below; on a pipe or file, the text alone."""
 
-    def __init__(self, console, total, line):
+    def __init__(self, console, total, layers, line):
         self.console, self.total, self.line = console, total, line
+        self.layers, self.layer = layers, 0
         self.text = ""
         self.run = None
         self.live = Live(console=console, refresh_per_second=8, transient=True)
@@ -172,7 +175,7 @@ class _Answer:
         self.begin = time.perf_counter()
         if self.console.is_terminal:
             self.live.start()
-            self.live.update(Text("prefill on the host", style="dim"))
+            self._show()
         return self
 
     def __exit__(self, kind, error, trace):
@@ -188,7 +191,7 @@ class _Answer:
     def add_text(self, text):
         self.text += text
         if self.console.is_terminal:
-            self.live.update(Group(self._answer(), self._bar()))
+            self._show()
         else:
             if self.text == text:
                 self.console.print(self._label("answer"), end="")
@@ -198,7 +201,19 @@ class _Answer:
         if self.run is None:
             self._prefill(run)
         self.run = run
-        if self.console.is_terminal:
+        self._show()
+
+    def layer_done(self, layer):
+        self.layer = layer
+        self._show()
+
+    def _show(self):
+        if not self.console.is_terminal:
+            return
+        if self.run is None:
+            done = Text(f"layer {self.layer} of {self.layers}", style="dim")
+            self.live.update(self._label("prefill") + Text("to the drive: ") + done)
+        else:
             self.live.update(Group(self._answer(), self._bar()))
 
     def _prefill(self, run):
@@ -224,13 +239,15 @@ class _Answer:
         if self.run is None:
             return Text("")
         count, steps = len(self.run.tokens), self.run.steps
+        layer = self.layer % self.layers
+        note = f", layer {layer} of {self.layers}" if layer and not done else ""
         total = count if done else self.total
         filled = round(20 * count / max(total, 1))
-        parts = [" " * LABEL, ("█" * filled + "░" * (20 - filled), "green"), f"  {count}"]
+        parts: list = [" " * LABEL, ("█" * filled + "░" * (20 - filled), "green"), f"  {count}"]
         parts.append(
             f" tokens{', end of answer' if count < self.total else ''}"
             if done
-            else f"/{self.total} tokens"
+            else f"/{self.total} tokens{note}"
         )
         if steps:
             wall = sum(step.wall_seconds for step in steps)

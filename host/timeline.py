@@ -99,7 +99,7 @@ def save_timeline(path, timeline, config):
         window = _one_layer(timeline, bars)
         _panel(whole, bars, config, timeline.begin, timeline.end, _unit(timeline, config))
         _layers(whole, timeline, config, window)
-        _panel(part, bars, config, *window[:2], ("µs", 1e6))
+        _panel(part, bars, config, window[0], window[1], ("µs", 1e6))
         for axes, span in ((share, (timeline.begin, timeline.end)), (part_share, window[:2])):
             _bus_share(axes, bars, config, *span)
         whole.set_title("the whole token", loc="left", color=INK, fontsize=10, pad=14)
@@ -172,7 +172,7 @@ def _boxes(left, right, low, high, colour):
          np.stack([right, high], -1), np.stack([left, high], -1)], axis=1,
     )  # fmt: skip
     # the thin edge keeps transfers shorter than a pixel visible
-    return PolyCollection(corners, facecolors=colour, edgecolors=colour, linewidths=0.25)
+    return PolyCollection(list(corners), facecolors=colour, edgecolors=colour, linewidths=0.25)
 
 
 def _layers(axes, timeline, config, window):

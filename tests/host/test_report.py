@@ -107,7 +107,8 @@ def test_report_shows_the_comparison():
 @pytest.mark.parametrize(
     ("part", "advice"),
     [("arrays", "longer --prompt-file"), ("data", "--channels 8"), ("command", "larger pages"),
-     ("engine", "clock_hz=300000000"), ("dma", "longer --prompt-file"), ("idle", "the host is late")],
+     ("engine", "clock_hz=300000000"), ("dma", "longer --prompt-file"),
+     ("idle", "the host is late")],
 )  # fmt: skip
 def test_hint_names_the_bottleneck(part, advice):
     text = hint(make([account(321, **{part: 10_000})]))
