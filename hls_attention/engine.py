@@ -89,7 +89,7 @@ class Engine(wiring.Component):
 
         channels = []
         for index in range(config.channels):
-            channel = Shared("channel_engine", lambda: ChannelEngine(config))
+            channel = Shared("channel_engine", lambda: ChannelEngine(config), apart=True)
             m.submodules[f"channel_{index}"] = channel
             channels.append(channel)
             connect(m, flipped(self.i_beats[index]), channel.i_beats)

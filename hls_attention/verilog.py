@@ -6,6 +6,10 @@ convert. Two components mend that: `Shared` marks a block whose module is writte
 it is placed; `Ram` is a memory whose Verilog is a short parametric module. In pysim both are plain
 Amaranth.
 
+Verilator undoes the sharing: it inlines modules, and replaces what is left of their inputs by the
+signals outside, so that no two instances are equal code. `Shared(..., apart=True)` writes its module
+so that they stay equal and are compiled once; Verilator needs ``-fno-dfg-scoped -fno-table`` besides.
+
 Ports of a component become Verilog ports named by their path joined with ``__``
 (``i_beats__0__payload``).
 """
@@ -63,7 +67,7 @@ class VerilogPlatform:
         """Have the text of `Ram`'s module in the result."""
         self.modules.setdefault(RAM_MODULE, RAM_TEXT)
 
-    def need(self, name, signature, factory):
+    def need(self, name, signature, factory, apart):
         """Have the module of a shared component in the result; return its Verilog text."""
         if name in self._signatures and self._signatures[name] != signature:
             raise ValueError(
@@ -75,7 +79,7 @@ class VerilogPlatform:
             text = _convert(factory(), name, self)
             if name in self.modules:
                 raise ValueError(f"shared module {name!r} contains itself: choose another name")
-            self.modules[name] = text
+            self.modules[name] = _keep_apart(text, name) if apart else text
         return self.modules[name]
 
 
@@ -88,13 +92,16 @@ class Shared(wiring.Component):
         Name of the Verilog module. Equal names must stand for equal components.
     factory : callable
         Returns a new component; all calls return equal ones.
+    apart : bool
+        Compile it once in Verilator, too. For large blocks with registers at their ports: small
+        ones run faster inlined.
 
     Members
     -------
     The members of the component that ``factory`` returns.
     """
 
-    def __init__(self, name, factory):
+    def __init__(self, name, factory, *, apart=False):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == RAM_MODULE:
             raise ValueError(
                 f"{name!r} is no name for a shared module: use lower-case letters, digits and _, "
@@ -102,6 +109,7 @@ class Shared(wiring.Component):
             )
         self._name = name
         self._factory = factory
+        self._apart = apart
         self._component = factory()
         super().__init__(self._component.signature)
         # The ports are the component's own, so that pysim sees no extra layer.
@@ -111,7 +119,7 @@ class Shared(wiring.Component):
     def elaborate(self, platform):
         if not isinstance(platform, VerilogPlatform):
             return self._component
-        text = platform.need(self._name, self.signature, self._factory)
+        text = platform.need(self._name, self.signature, self._factory, self._apart)
         # Only its ports serve here; tell amaranth not to miss its elaboration.
         self._component._MustUse__used = True
         ports = {}
@@ -231,6 +239,17 @@ def _ports(component):
         if isinstance(value, Const) or len(value) == 0:
             continue
         yield "__".join(map(str, path)), member.flow, value
+
+
+def _keep_apart(text, name):
+    """Have Verilator neither inline a module nor see through its inputs."""
+    start = re.search(rf"^module {name}\(.*?\);\n", text, re.MULTILINE | re.DOTALL).end()
+    end = text.index("endmodule", start)
+    body = re.sub(
+        r"^(  input (?!clk;|rst;)[^;]*);", r"\1 /* verilator public_flat_rd */;", text[start:end],
+        flags=re.MULTILINE,
+    )
+    return f"{text[:start]}  /* verilator no_inline_module */\n{body}{text[end:]}"
 
 
 def _convert(component, name, platform):

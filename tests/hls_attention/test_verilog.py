@@ -58,6 +58,22 @@ def test_each_shared_module_is_written_once():
     assert ("i__1__payload", "i", 16) in port_names(Pair())
 
 
+def test_apart_hides_the_surroundings_from_verilator():
+    class Single(wiring.Component):
+        i: In(stream.Signature(3))
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.buffer = buffer = Shared("buffer", lambda: Queue(3, depth=3), apart=True)
+            wiring.connect(m, wiring.flipped(self.i), buffer.i)
+            return m
+
+    text = to_verilog(Single())
+    assert text.count("verilator no_inline_module") == 1
+    marked = {line.split()[-5].rstrip(";") for line in text.splitlines() if "public_flat" in line}
+    assert marked == {"i__payload", "i__valid", "o__ready"}
+
+
 def test_two_components_under_one_name_are_refused():
     class Confused(wiring.Component):
         i: In(1)
