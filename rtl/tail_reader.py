@@ -1,6 +1,6 @@
 """The tail as a page source: words of tokens not yet on flash, from device DRAM to their channel."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -12,6 +12,9 @@ from .memory_port import MemoryPortSignature
 from .walker import tail_request_layout
 
 __all__ = ["TailReader"]
+
+REQUESTS_AHEAD = 32
+"""Tails asked for ahead of use: K and V of as many heads as the engine's queue holds jobs."""
 
 
 class TailReader(wiring.Component):
@@ -40,17 +43,24 @@ class TailReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.reader = reader = BurstReader(depth=128, burst=64)
+        # Tails wait here for their channel, so that the walker goes on opening pages.
+        m.submodules.requests = requests = Queue(
+            tail_request_layout(self._channels), depth=REQUESTS_AHEAD)
+        connect(m, flipped(self.i), requests.i)
+        request = requests.o
         m.submodules.targets = targets = Queue(max(1, ceil_log2(self._channels)), depth=8)
         connect(m, reader.port, flipped(self.read))
         m.d.comb += [
-            reader.i.payload.address.eq(self.i.payload.address),
-            reader.i.payload.words.eq(self.i.payload.words),
-            targets.i.payload.eq(self.i.payload.channel),
-            reader.i.valid.eq(self.i.valid & targets.i.ready),
-            targets.i.valid.eq(self.i.valid & reader.i.ready),
-            self.i.ready.eq(reader.i.ready & targets.i.ready),
+            reader.i.payload.address.eq(request.payload.address),
+            reader.i.payload.words.eq(request.payload.words),
+            targets.i.payload.eq(request.payload.channel),
+            reader.i.valid.eq(request.valid & targets.i.ready),
+            targets.i.valid.eq(request.valid & reader.i.ready),
+            request.ready.eq(reader.i.ready & targets.i.ready),
         ]
+        leaving = Signal(self._channels)
         for channel, port in enumerate(self.o):
+            m.d.comb += leaving[channel].eq(port.valid & port.ready)
             m.submodules[f"queue_{channel}"] = queue = Queue(64, depth=32)
             connect(m, queue.o, flipped(port))
             m.d.comb += queue.i.payload.eq(reader.o.payload.data)
@@ -62,6 +72,6 @@ class TailReader(wiring.Component):
         m.d.comb += [
             self.word.eq(reader.o.valid & reader.o.ready),
             targets.o.ready.eq(self.word & reader.o.payload.last),
-            self.quiet.eq(reader.quiet & ~self.word),
+            self.quiet.eq(reader.quiet & ~self.word & ~leaving.any()),
         ]
         return m

@@ -50,7 +50,7 @@ def beats(unit, words):
 def test_beats_and_their_tags(depth, stall, backpressure):
     rng = random.Random(depth)
     dut = PageSource(GEOMETRY, depth=depth)
-    bench = Bench(dut, timeout=6000, quiet=bool(stall and backpressure), stall=stall,
+    bench = Bench(dut, timeout=6000, quiet=True, stall=stall,
                   backpressure=backpressure)
     units = requests(rng, 24)
     page_words, tail_words, wanted, wanted_back, wanted_ops = [], [], [], [], []
@@ -113,7 +113,7 @@ def test_quiet_while_the_die_senses():
 def test_tails_reach_their_channel(channels, stall, backpressure):
     rng = random.Random(channels)
     dut = TailReader(channels)
-    bench = Bench(dut, quiet=bool(stall and backpressure), stall=stall, backpressure=backpressure)
+    bench = Bench(dut, quiet=True, stall=stall, backpressure=backpressure)
     memory = bench.memory(dut.read, 1 << 14, latency=7)
     memory.put(0, rng.randbytes(1 << 14))
     items, wanted = [], [[] for _ in range(channels)]
