@@ -7,8 +7,9 @@ it is placed; `Ram` is a memory whose Verilog is a short parametric module. In p
 Amaranth.
 
 Verilator undoes the sharing: it inlines modules, and replaces what is left of their inputs by the
-signals outside, so that no two instances are equal code. `Shared(..., apart=True)` writes its module
-so that they stay equal and are compiled once; Verilator needs ``-fno-dfg-scoped -fno-table`` besides.
+signals outside, so that no two instances are equal code. `Shared(..., apart=True)` writes its
+module so that they stay equal and are compiled once; it takes Verilator's flags
+``-fno-dfg-scoped -fno-table`` besides.
 
 Ports of a component become Verilog ports named by their path joined with ``__``
 (``i_beats__0__payload``).
