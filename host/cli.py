@@ -70,7 +70,7 @@ def _add_generate(parser):
     prompt.add_argument(
         "--prompt-file", metavar="FILE", help="file with the prompt; - reads standard input"
     )
-    parser.add_argument("--max-new-tokens", type=int, default=48, metavar="N", help="default: 48")
+    parser.add_argument("--max-new-tokens", type=int, default=40, metavar="N", help="default: 40")
     parser.add_argument(
         "--backend",
         choices=("rtl", "twin", "golden"),

@@ -3,6 +3,8 @@
 from rich.table import Table
 from rich.text import Text
 
+from rtl.config import DriveConfig
+
 __all__ = ["bytes_text", "hint", "show_report", "time_text"]
 
 LABELS = {
@@ -106,11 +108,11 @@ def _traffic(record):
 def _channels(record):
     busy = record["channel_busy"]
     bars = "".join(BARS[min(round(value * 8 + 0.49), 8)] for value in busy)
-    low, high = min(busy), max(busy)
+    low, high = (f"{100 * value:.0f}" for value in (min(busy), max(busy)))
+    span = low if low == high else f"{low}-{high}"
     return Text.assemble(
         (bars, "green"),
-        f"   bus busy {100 * low:.0f}-{100 * high:.0f} %"
-        + (f" ({len(busy)} channels)" if len(busy) > 1 else " (1 channel)"),
+        f"   bus busy {span} % of the time",
     )
 
 
@@ -164,17 +166,7 @@ def hint(record):
     first = max(parts, key=parts.get)
     share = f"{_percent(parts[first])} of the time"
     if first == "arrays":
-        layers = record["model"]["layers"]
-        reads = record["pages_read"] / len(record["steps"]) / layers
-        dies = flash["channels"] * flash["dies"]
-        if reads < 2 * dies:
-            return (
-                f"{share} is tR: a layer reads {reads:.0f} pages from {dies} dies, so most dies "
-                "sense once or "
-                "not at all and nothing hides the wait. Longer contexts fill the dies: "
-                "try a longer --prompt-file"
-            )
-        return f"{share} is tR: more dies hide it, try --set dies={min(2 * flash['dies'], 64)}"
+        return _arrays_hint(record, share, flash)
     if first == "data":
         if flash["channels"] < 16:
             return f"{share} the buses carry pages: try --channels {2 * flash['channels']}"
@@ -192,6 +184,20 @@ def hint(record):
     if first == "dma":
         return f"{share} goes into moving q, k, v and results: try a longer --prompt-file"
     return f"{share} nothing happens in the drive: the host is late with the next command"
+
+
+def _arrays_hint(record, share, flash):
+    layers, dies = record["model"]["layers"], flash["channels"] * flash["dies"]
+    reads = record["pages_read"] / len(record["steps"]) / layers
+    t_read = DriveConfig(**flash).flash.timing.t_r_ns * 1e-9
+    waits = record["seconds_per_token"] * record["breakdown"]["arrays"] / layers / t_read
+    said = (
+        f"{share} is tR ({time_text(t_read)}): a layer reads {reads:.0f} pages from {dies} dies "
+        f"and waits {waits:.1f} tR for them"
+    )
+    if reads < 2 * dies:
+        return f"{said}; longer contexts share the wait, try a longer --prompt-file"
+    return f"{said}; more dies hide it, try --set dies={min(2 * flash['dies'], 64)}"
 
 
 def _next(record):

@@ -25,11 +25,11 @@ COLOURS = {
     "erase": "#d9534f",
 }
 LABELS = {
-    "sense": "page being sensed (tR)",
+    "sense": "page being sensed (tR {})",
     "data out": "page crossing the bus to the engine",
-    "program": "page being programmed (tPROG)",
+    "program": "page being programmed (tPROG {})",
     "data in": "page crossing the bus to the die",
-    "erase": "block being erased (tBERS)",
+    "erase": "block being erased (tBERS {})",
 }
 INK, QUIET, PAPER, BAND = "#22313a", "#7a868c", "#ffffff", "#f3f5f6"
 
@@ -63,15 +63,9 @@ def intervals(trace, config):
     An array operation is drawn for the time that the flash profile gives; a transfer for the time
     that it took.
     """
-    timing = config.flash.timing
-    busy = {
-        "sense": timing.t_r_ns,
-        "program": timing.t_prog_ns,
-        "erase": timing.t_bers_ns,
-    }
     kinds = np.array([TRACE_KINDS.get(int(kind), "?") for kind in trace["kind"]], dtype=object)
     length = trace["clocks"].astype(np.int64)
-    for name, ns in busy.items():
+    for name, ns in _array_times(config).items():
         length = np.where(kinds == name, round(ns * config.clock_hz / 1e9), length)
     begin = trace["cycle"].astype(np.int64)
     return begin, begin + length, trace["channel"].astype(int), trace["die"].astype(int), kinds
@@ -108,10 +102,21 @@ def save_timeline(path, timeline, config):
         figure.text(0.06, 0.941, timeline.subtitle, fontsize=10, color=QUIET)
         present = [name for name in COLOURS if (bars[4] == name).any()]
         figure.legend(
-            handles=[Patch(color=COLOURS[name], label=LABELS[name]) for name in present],
+            handles=[Patch(color=COLOURS[name], label=_label(name, config)) for name in present],
             loc="upper right", bbox_to_anchor=(0.975, 0.985), frameon=False, labelcolor=INK,
         )  # fmt: skip
         figure.savefig(path)
+
+
+def _label(name, config):
+    times = _array_times(config)
+    return LABELS[name].format(f"{times[name] / 1e3:g} µs") if name in times else LABELS[name]
+
+
+def _array_times(config):
+    """Nanoseconds of each array operation."""
+    timing = config.flash.timing
+    return {"sense": timing.t_r_ns, "program": timing.t_prog_ns, "erase": timing.t_bers_ns}
 
 
 def _unit(timeline, config):

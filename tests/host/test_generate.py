@@ -90,6 +90,29 @@ def test_twin_and_golden_agree(model, golden):
     assert 0 <= difference["max_logit_difference"] < 2e-2
 
 
+def test_rtl_is_the_twin_bit_for_bit(model):
+    """The whole path on the gateware: same logits as the twin, time fully accounted for."""
+    with KvDrive(CONFIG, backend="rtl", trace=True) as drive:
+        rtl = generate(model, Words(), drive, PROMPT, 6, keep_logits=True)
+    with KvDrive(CONFIG, backend="twin") as drive:
+        twin = same_path(model, Words(), drive, rtl)
+    difference = compare_runs(rtl, twin)
+    assert difference["same_tokens"] and difference["max_logit_difference"] == 0
+    record = make_record(rtl, Loaded(), CONFIG, manifest(CONFIG, 0, ["x"]))
+    json.dumps(record)
+    assert record["cycles"] > 0 and sum(record["breakdown"].values()) == pytest.approx(1)
+    assert record["flash_share"]["pages_agree_with_map"]
+    for step in record["steps"]:
+        assert sum(step["breakdown"].values()) == pytest.approx(1)
+        assert all(0 < busy < 1 for busy in step["channel_busy"])
+        assert sum(step["channel_pages_read"]) == step["pages_read"]
+    trace = rtl.trace
+    assert len(trace.layers) == 2 and trace.begin < trace.layers[0] < trace.layers[1] <= trace.end
+    senses = trace.events[trace.events["kind"] == 0]
+    assert len(senses) == trace.step.stats["pages_read"]
+    assert senses["cycle"].min() >= trace.begin and senses["cycle"].max() < trace.end
+
+
 def test_forced_tokens_are_followed_and_differences_found(model, golden):
     forced = list(golden.tokens)
     forced[4] = (forced[4] + 1) % 290 + 2
