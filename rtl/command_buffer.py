@@ -1,7 +1,7 @@
 """The command buffer: job list, q, k and v of one ATTEND or STEP, on chip.
 
-Fetched from the host in one go, so that the link's latency is paid once per command and not once per
-head.
+Fetched from the host in one go, so that the link's latency is paid once per command and not once
+per head.
 """
 
 from amaranth.hdl import Module, Signal
@@ -42,7 +42,8 @@ class CommandBuffer(wiring.Component):
         super().__init__({
             "clear": In(1),
             "i": In(stream.Signature(64)),
-            "i_range": In(stream.Signature(data.StructLayout({"address": bits, "words": bits + 1}))),
+            "i_range": In(stream.Signature(
+                data.StructLayout({"address": bits, "words": bits + 1}))),
             "o": Out(stream.Signature(64)),
             "quiet": Out(1),
         })

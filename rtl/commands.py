@@ -11,7 +11,8 @@ list of at most 512 page addresses. The memory page is 4096 bytes.
 Data of APPEND:  for each KV head: K [tokens][head_dim], V [tokens][head_dim], FP16.
 Data of ATTEND and STEP: `JOB` entries (CDW10 of them), then q, and for STEP k and v, at the offsets
 the entries name: q [kv_head][query][head_dim]; k, v of one token [kv_head][K, V][head_dim].
-Result of ATTEND and STEP: per job FP16 [kv_head][query][head_dim] at result address + result offset.
+Result of ATTEND and STEP: per job FP16 [kv_head][query][head_dim] at result address + result
+offset.
 """
 
 import enum
@@ -91,9 +92,11 @@ SQE = Layout("SQE", 64, [
     ("layer", 42, 0, 16, "CDW10 of APPEND, READ_KV: layer"),
     ("tokens", 44, 0, 32, "CDW11 of APPEND: tokens to append, 1 or more"),
     ("group", 48, 0, 32, "CDW12 of READ_KV: token group (page) of the head"),
-    ("scale_mant", 52, 0, 26, "CDW13 of ATTEND, STEP: scale * log2(e) = mant * 2^(exp - 26), 2^25 <= mant < 2^26"),
+    ("scale_mant", 52, 0, 26,
+     "CDW13 of ATTEND, STEP: scale * log2(e) = mant * 2^(exp - 26), 2^25 <= mant < 2^26"),
     ("scale_exp", 55, 2, 6, "CDW13 of ATTEND, STEP: exponent, two's complement"),
-    ("result", 56, 0, 64, "CDW14-15 of ATTEND, STEP: host address of the results, 8-byte aligned, inside the window"),
+    ("result", 56, 0, 64,
+     "CDW14-15 of ATTEND, STEP: host address of the results, 8-byte aligned, inside the window"),
 ])
 """Submission queue entry. CDW10-12 are shared; see `SQE_VIEWS` for the other readings."""
 
@@ -113,7 +116,8 @@ SQE_VIEWS = {
         ("head_dim", 44, 0, 16, "CDW11: elements of one K or V vector"),
         ("format", 46, 0, 8, "CDW11: element format, 0 FP16"),
         ("index", 47, 0, 8, "CDW11: 0 none (channel-indexed copy comes later)"),
-        ("max_tokens", 48, 0, 32, "CDW12: capacity reserved for the sequence; 0: the drive's maximum"),
+        ("max_tokens", 48, 0, 32,
+         "CDW12: capacity reserved for the sequence; 0: the drive's maximum"),
     ]),
 }
 """Readings of CDW10-12 that differ from `SQE`."""
@@ -136,7 +140,8 @@ JOB = Layout("JOB", 32, [
     ("queries", 4, 0, 16, "query heads per KV head, 1..max_queries_per_kv"),
     ("q_offset", 8, 0, 32, "byte offset of q in the data, multiple of 8"),
     ("kv_offset", 12, 0, 32, "STEP: byte offset of k, v in the data, multiple of 8"),
-    ("result_offset", 16, 0, 32, "byte offset of the result from the result address, multiple of 8"),
+    ("result_offset", 16, 0, 32,
+     "byte offset of the result from the result address, multiple of 8"),
 ])
 
 CAPABILITY_MAGIC = 0x52464E4954534E49

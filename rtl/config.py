@@ -66,7 +66,8 @@ class DriveConfig:
     def __post_init__(self):
         def check(name, ok, allowed):
             if not ok:
-                raise ConfigError(f"{name} = {getattr(self, name)!r} is not possible: choose {allowed}")
+                value = getattr(self, name)
+                raise ConfigError(f"{name} = {value!r} is not possible: choose {allowed}")
 
         check("profile", self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
         for field in dataclasses.fields(self):
@@ -77,10 +78,12 @@ class DriveConfig:
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
         check("max_head_dim", self.max_head_dim in (64, 128), "64 or 128")
-        check("pass_tokens", self.pass_tokens in [1 << n for n in range(6, 16)], "a power of two, 64..32768")
+        check("pass_tokens", self.pass_tokens in [1 << n for n in range(6, 16)],
+              "a power of two, 64..32768")
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
-        check("max_transfer", 4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
+        check("max_transfer",
+              4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
               "a multiple of 4096 up to 2 MiB")
         check("max_attend", self.max_attend in [1 << n for n in range(12, 19)],
               "a power of two, 4096..262144")
@@ -99,7 +102,8 @@ class DriveConfig:
         """The flash profile, with this drive's channels and dies."""
         base = profile(self.profile)
         return dataclasses.replace(
-            base, geometry=dataclasses.replace(base.geometry, channels=self.channels, dies=self.dies)
+            base,
+            geometry=dataclasses.replace(base.geometry, channels=self.channels, dies=self.dies),
         )
 
     @property

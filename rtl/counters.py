@@ -1,8 +1,8 @@
 """Performance counters: where every cycle went, and what was moved.
 
-The drive's time is one exclusive partition: each clock is charged to the first of `BREAKDOWN` that is
-active. Each channel has a partition of its own (`Activity`). Simulation may let ``skip`` idle clocks
-pass at once; time counters advance by ``skip + 1``.
+The drive's time is one exclusive partition: each clock is charged to the first of `BREAKDOWN` that
+is active. Each channel has a partition of its own (`Activity`). Simulation may let ``skip`` idle
+clocks pass at once; time counters advance by ``skip + 1``.
 """
 
 from amaranth.hdl import Const, Module, Mux, Signal

@@ -1,7 +1,7 @@
 """The data pointer of a command: PRP1, PRP2 and page lists turned into address ranges.
 
-All page addresses of a command are loaded and checked against the window before anything moves, so a
-bad pointer is refused whole::
+All page addresses of a command are loaded and checked against the window before anything moves, so
+a bad pointer is refused whole::
 
     start -> (list read through `port`) -> page table in RAM -> loaded / fault
     i {offset, words} -> pieces inside pages -> o {address, words}

@@ -159,7 +159,8 @@ class Drive(wiring.Component):
             connect(m, channel.o, engine.i_beats[index])
             connect(m, channel.phy, flipped(self.phy[index]))
         done = self._connect_flash(m, control, append, executor, channels)
-        self._count(m, control, counters, executor, engine, results, tails, host, dram, channels, done)
+        self._count(m, control, counters, executor, engine, results, tails, host, dram, channels,
+                    done)
         self._quiet(m, [control, queue, executor, append, walker, tails, results, host, dram,
                         sequences, engine, *channels])
         m.d.comb += self.mailbox.eq(executor.mailbox | append.starved)

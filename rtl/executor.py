@@ -9,9 +9,9 @@
                      +--> READ_KV, CAPABILITIES: drive --> host
                      +--> completion
 
-A command is checked before it changes anything; what only a later job of a list gets wrong stops the
-list there and is reported with that job's index. The states of each command live in a file of their
-own (`executor_append`, `executor_attend`, `executor_read`).
+A command is checked before it changes anything; what only a later job of a list gets wrong stops
+the list there and is reported with that job's index. The states of each command live in a file of
+their own (`executor_append`, `executor_attend`, `executor_read`).
 """
 
 from amaranth.hdl import Module, Signal

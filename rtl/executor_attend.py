@@ -12,12 +12,11 @@ JOB_WORDS = JOB.words
 def attend_states(m, x):
     """Adds the states to the executor ``x``; entered at ATTEND, left at FINISH.
 
-    The states from FLUSH_JOB on run after the completion: they put groups that became full in a STEP
-    onto flash, and end at IDLE.
+    The states from FLUSH_JOB on run after the completion: they put groups that became full in a
+    STEP onto flash, and end at IDLE.
     """
     step = x.sqe.opcode == Opcode.STEP
     moved_in = Signal(20, name="attend_words_in")
-    at = Signal(32, name="attend_entry_word")
     word = Signal(3, name="attend_word")
     tag = Signal(4, name="attend_tag")
     beats = Signal(7, name="attend_beats")
@@ -91,7 +90,8 @@ def attend_states(m, x):
                     m.next = then
 
     read_entry("ATTEND_JOB", "ATTEND_SEQUENCE")
-    x.look_up(m, job.sequence, job.layer, "ATTEND_SEQUENCE", ok="ATTEND_SHAPE", refused="ATTEND_END")
+    x.look_up(m, job.sequence, job.layer, "ATTEND_SEQUENCE", ok="ATTEND_SHAPE",
+              refused="ATTEND_END")
     with m.State("ATTEND_SHAPE"):
         m.d.sync += [
             beats.eq(x.sequence.head_dim >> 2), x.head.eq(0),

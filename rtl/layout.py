@@ -55,7 +55,8 @@ class Layout:
             field = Field(field_name, byte * 8 + bit, width, doc)
             mask = ((1 << width) - 1) << field.offset
             if field.offset + width > size * 8 or used & mask:
-                raise ValueError(f"layout {name}: field {field_name} is outside the record or overlaps")
+                raise ValueError(
+                    f"layout {name}: field {field_name} is outside the record or overlaps")
             used |= mask
             self.fields[field_name] = field
 
@@ -65,15 +66,17 @@ class Layout:
         return self.size // 8
 
     def pack(self, **values):
-        """Bytes of a record; fields not named are 0. Raises `ValueError` where a value does not fit."""
+        """Bytes of a record; fields not named are 0. `ValueError` where a value does not fit."""
         word = 0
         for name, value in values.items():
             field = self.fields.get(name)
             if field is None:
-                raise ValueError(f"{self.name} has no field {name!r}; it has {', '.join(self.fields)}")
+                raise ValueError(
+                    f"{self.name} has no field {name!r}; it has {', '.join(self.fields)}")
             value = int(value)
             if not 0 <= value < 1 << field.width:
-                raise ValueError(f"{self.name}.{name} must be in 0..{(1 << field.width) - 1}, not {value}")
+                raise ValueError(
+                    f"{self.name}.{name} must be in 0..{(1 << field.width) - 1}, not {value}")
             word |= value << field.offset
         return word.to_bytes(self.size, "little")
 

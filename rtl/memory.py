@@ -2,9 +2,9 @@
 
 ::
 
-    request {address, words} -> BurstReader -> o {data, last}        (never blocks the shared r stream)
+    request {address, words} -> BurstReader -> o {data, last}    (never blocks the shared r stream)
     request {address, words} + data -> BurstWriter -> done {error}
-    port 0, port 1, ... -> PortArbiter -> port                       (responses in order)
+    port 0, port 1, ... -> PortArbiter -> port                   (responses in order)
 
 A `BurstReader` asks only for what its queue has room for, so readers that share a port cannot block
 each other: a stalled consumer stalls itself alone.
@@ -19,7 +19,8 @@ from hls_attention.streams import Queue
 
 from .memory_port import ADDRESS_BITS, BURST_BEATS, MemoryPortSignature, burst_layout
 
-__all__ = ["WORDS_BITS", "BurstReader", "BurstWriter", "PortArbiter", "request_layout", "word_layout"]
+__all__ = ["WORDS_BITS", "BurstReader", "BurstWriter", "PortArbiter", "request_layout",
+           "word_layout"]
 
 WORDS_BITS = 20
 """Words of one request, at most 2**20 - 1 (8 MiB)."""
@@ -78,7 +79,8 @@ class BurstReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.words = words = Queue(word_layout(), depth=self._depth)
-        m.submodules.ends = ends = Queue(1, depth=32)  # per burst in flight: is it its request's last
+        # per burst in flight: is it its request's last
+        m.submodules.ends = ends = Queue(1, depth=32)
 
         address = Signal(ADDRESS_BITS)
         left = Signal(WORDS_BITS)
@@ -168,7 +170,7 @@ class BurstWriter(wiring.Component):
             self.done.payload.error.eq(error),
         ]
         issued = Signal()
-        with m.FSM(name="state") as fsm:
+        with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.comb += self.quiet.eq(~self.i.valid)
@@ -186,7 +188,9 @@ class BurstWriter(wiring.Component):
                 ]
                 with m.If(port.aw.valid & port.aw.ready):
                     m.d.comb += issued.eq(1)
-                    m.d.sync += [address.eq(address + (chunk << 3)), left.eq(left - chunk), beats.eq(chunk)]
+                    m.d.sync += [
+                        address.eq(address + (chunk << 3)), left.eq(left - chunk), beats.eq(chunk),
+                    ]
                     m.next = "DATA"
             with m.State("DATA"):
                 m.d.comb += [

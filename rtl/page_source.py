@@ -84,7 +84,6 @@ class PageSource(wiring.Component):
         token = Signal(12)
         last_beat = Signal()
         last_token = Signal()
-        valid = Signal()
         moved = Signal()
         m.d.comb += [
             last_beat.eq(beat == unit.beats - 1),

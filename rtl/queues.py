@@ -129,7 +129,8 @@ class CommandQueue(wiring.Component):
                         m.next = "POST"
             with m.State("POST"):
                 full = Signal()
-                m.d.comb += [full.eq(following(cq_tail, self.cq_size) == cq_head), self.quiet.eq(full)]
+                m.d.comb += full.eq(following(cq_tail, self.cq_size) == cq_head)
+                m.d.comb += self.quiet.eq(full)
                 m.d.comb += writer.i.valid.eq(~full & ~stale)
                 with m.If(stale):
                     m.next = "WAIT"
@@ -152,6 +153,7 @@ class CommandQueue(wiring.Component):
                     m.next = "WAIT"
         with m.If(~self.enable):
             m.d.sync += [
-                sq_head.eq(0), sq_tail.eq(0), cq_head.eq(0), cq_tail.eq(0), phase.eq(1), stale.eq(1),
+                sq_head.eq(0), sq_tail.eq(0), cq_head.eq(0), cq_tail.eq(0), phase.eq(1),
+                stale.eq(1),
             ]
         return m

@@ -9,8 +9,8 @@
 
 A *token group* is what fits one page: ``page_bytes / (2 * head_dim)`` tokens, its K in one page and
 its V in another page of the same channel. Group ``g`` of head ``h`` in ``layer`` lives on channel
-``(g + layer * kv_heads + h) mod channels``: one head's scan uses every channel, and consecutive heads
-start on different ones.
+``(g + layer * kv_heads + h) mod channels``: one head's scan uses every channel, and consecutive
+heads start on different ones.
 """
 
 from .layout import Layout

@@ -1,4 +1,4 @@
-"""The tail as a page source: words of tokens not yet on flash, from device DRAM to their channel."""
+"""The tail as a page source: words of tokens not yet on flash, from device DRAM to a channel."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring

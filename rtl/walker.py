@@ -1,7 +1,7 @@
 """The map walker: jobs in, page requests out, one stream per channel, well ahead of use.
 
-For each job it walks the head's map twice, for K and for V, and deals the groups to the channels they
-live on; the tail follows as the group after the last. The order of passes is::
+For each job it walks the head's map twice, for K and for V, and deals the groups to the channels
+they live on; the tail follows as the group after the last. The order of passes is::
 
     K(0)  K(1) V(0)  K(2) V(1)  ...  K(n-1) V(n-2)  V(n-1)
 

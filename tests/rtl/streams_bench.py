@@ -1,16 +1,16 @@
-"""A clocked bench for pysim: stream drivers, a memory behind a port, and the rules of both, checked.
+"""A clocked bench for pysim: stream drivers, a memory behind a port, the rules of both checked.
 
-One loop for everything around a component. Each clock: drivers set inputs, the clock edge samples all
-signals just before it, drivers look at what they saw. So read data of a request come one clock later at
-the earliest, as in the other simulation lanes::
+One loop for everything around a component. Each clock: drivers set inputs, the clock edge samples
+all signals just before it, drivers look at what they saw. So read data of a request come one clock
+later at the earliest, as in the other simulation lanes::
 
     Source --> i  DUT  o --> Sink          every output stream: valid and payload held until taken
                   port <--> MemoryModel    every burst: aligned, 1..256 beats, inside 4096 bytes
 
-With ``quiet=True`` the bench checks what idle skipping relies on: after `QUIET_CLOCKS` quiet clocks
-without a change at an input or a response of a memory to come, nothing is transferred, no output moves
-and quiet stays. With stalls and backpressure it also freezes all inputs now and then, to give that
-rule something to bite on.
+With ``quiet=True`` the bench checks what idle skipping relies on: after `QUIET_CLOCKS` quiet
+clocks without a change at an input or a response of a memory to come, nothing is transferred, no
+output moves and quiet stays. With stalls and backpressure it also freezes all inputs now and then,
+to give that rule something to bite on.
 """
 
 import enum

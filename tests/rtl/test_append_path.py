@@ -1,4 +1,4 @@
-"""The append path against a model of tail, map, head entry and page programs; exponents by numpy."""
+"""The append path against a model of tail, map, head entry and programs; exponents by numpy."""
 
 import dataclasses
 import random
@@ -162,8 +162,10 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
             (2, int(rng.integers(1, size + 2)))]):
         index = layer * KV_HEADS + head
         defer = int(rng.integers(2))
-        k = values(rng, tokens, head_dim, bad=number == 3) if tokens else model.head(index)["kv"][0][:0]
-        v = values(rng, tokens, head_dim, bad=number == 5) if tokens else k
+        k = v = model.head(index)["kv"][0][:0]
+        if tokens:
+            k = values(rng, tokens, head_dim, bad=number == 3)
+            v = values(rng, tokens, head_dim, bad=number == 5)
         due = model.append(index, k, v, defer)
         requests.append({"head": head, "tokens": tokens, "defer": defer})
         words += np.concatenate([k, v]).reshape(-1).view("<u8").tolist() if tokens else []
@@ -198,7 +200,7 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
     got = []
     for n, program in enumerate(programs.items):
         page = np.array(data.items[n * page_words:(n + 1) * page_words], "<u8").tobytes()
-        got.append((program["channel"] if channels > 1 else 0, program["die"], program["row"], page))
+        got.append((program["channel"], program["die"], program["row"], page))
     assert got == model.programs
     for index, head in model.heads.items():
         same(HEAD.unpack(dram.bytes[HEADS + 16 * index:HEADS + 16 * index + 16]),

@@ -178,7 +178,8 @@ def test_what_no_operation_is_fails_at_once(code, channel, die):
 
 def test_counters_are_reached_through_their_port():
     def script(ctx, dut, bench):
-        for at, hit in ((0x2FFC, 0), (0x3000, 1), (0x30A4, 1), (0x4000, 1), (0x43FC, 1), (0x5000, 0)):
+        for at in (0x2FFC, 0x3000, 0x30A4, 0x4000, 0x43FC, 0x5000):
+            hit = 0x3000 <= at < 0x5000
             ctx.set(dut.counter_value, at ^ 0x5A5A5A5A)
             ctx.set(dut.csr.addr, at)
             ctx.set(dut.csr.r_en, 1)

@@ -53,9 +53,9 @@ def test_views_of_cdw10_to_12():
         "<III", 3, 1, 640)
     assert commands.SQE_VIEWS["read_kv"].pack(head=5, kind=1)[40:52] == struct.pack(
         "<IHHI", 0, 5, 1, 0)
-    assert commands.SQE_VIEWS["open"].pack(
-        layers=30, kv_heads=3, head_dim=64, format=1, index=2, max_tokens=8192)[40:52] == struct.pack(
-        "<HHHBBI", 30, 3, 64, 1, 2, 8192)
+    raw = commands.SQE_VIEWS["open"].pack(
+        layers=30, kv_heads=3, head_dim=64, format=1, index=2, max_tokens=8192)
+    assert raw[40:52] == struct.pack("<HHHBBI", 30, 3, 64, 1, 2, 8192)
 
 
 def test_completion_entry_has_the_places_of_nvme():
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_refused():
 def test_a_heads_groups_use_every_channel_and_heads_start_apart(channels):
     for layer in range(3):
         for head in range(3):
-            got = [tables.group_channel(group, layer, 3, head, channels) for group in range(channels)]
+            got = [tables.group_channel(n, layer, 3, head, channels) for n in range(channels)]
             assert sorted(got) == list(range(channels))
             following = tables.group_channel(0, layer, 3, head + 1, channels)
             assert following == (got[0] + 1) % channels

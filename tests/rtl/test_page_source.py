@@ -14,13 +14,14 @@ from tests.rtl.streams_bench import CROSS, Bench
 
 PAGE_WORDS = 16
 GEOMETRY = dataclasses.replace(profile("tiny").geometry, page_bytes=8 * PAGE_WORDS)
-FLASH, TAIL, NULL, READBACK = (s.value for s in (Source.FLASH, Source.TAIL, Source.NULL, Source.READBACK))
+FLASH, TAIL = Source.FLASH.value, Source.TAIL.value
+NULL, READBACK = Source.NULL.value, Source.READBACK.value
 
 
 def requests(rng, count):
     """Random units: pages of 4 tokens of 4 beats, tails of fewer, nulls, pages read back."""
     items = []
-    for n in range(count):
+    for _ in range(count):
         source = rng.choice([FLASH, FLASH, TAIL, NULL, READBACK])
         tokens = {TAIL: rng.randint(1, 3)}.get(source, 4)
         items.append({"source": source, "die": rng.randrange(2), "row": rng.getrandbits(24),
@@ -78,7 +79,8 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     bench.source(dut.i_tail, tail_words)
     out = bench.sink(dut.o)
     back = bench.sink(dut.o_readback)
-    bench.run(lambda: len(out.items) >= len(wanted) and len(back.items) >= len(wanted_back), idle=40)
+    bench.run(lambda: len(out.items) >= len(wanted) and len(back.items) >= len(wanted_back),
+              idle=40)
     assert [{name: got[name] for name in beat} for got, beat in zip(out.items, wanted)] == wanted
     assert len(out.items) == len(wanted)
     assert back.items == wanted_back

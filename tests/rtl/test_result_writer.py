@@ -26,7 +26,8 @@ def test_results_and_flags(stall, backpressure):
             flags[name] |= marks[name]
         for word in range(words):
             last = word == words - 1
-            noise = marks if last else dict.fromkeys(FLAGS, 1)  # flags count with the last word only
+            # flags count with the last word only
+            noise = marks if last else dict.fromkeys(FLAGS, 1)
             results.append({"data": rng.getrandbits(64), "last": last, "job": job, **noise})
     bench.source(dut.i, requests)
     source = bench.source(dut.i_results, results)

@@ -27,7 +27,8 @@ def test_entries_and_statuses(stall, backpressure):
                           SequenceState.OPEN, SequenceState.OPEN][number]
         entries.append(entry)
         memory.put(TABLE + 64 * number, SEQUENCE.pack(**entry))
-    asked = [(0, 0), (1, 0), (2, 0), (3, 4), (3, 5), (4, 0xFFFF), (5, 1), (6, 0), (0xFFFF, 0), (0, 4)]
+    asked = [(0, 0), (1, 0), (2, 0), (3, 4), (3, 5), (4, 0xFFFF), (5, 1), (6, 0), (0xFFFF, 0),
+             (0, 4)]
     wanted = []
     for sequence, layer in asked:
         if sequence >= 6 or entries[sequence]["state"] == SequenceState.FREE:

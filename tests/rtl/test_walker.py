@@ -76,7 +76,8 @@ def test_every_pass_in_order_on_its_channel(channels, stall, backpressure):
     bench = Bench(dut, timeout=8000, quiet=True, stall=stall,
                   backpressure=backpressure)
     memory = bench.memory(dut.read, SIZE, latency=6)
-    lists = [[(1, 0), (0, 3), (channels, 2)], [(0, 1)], [(2 * channels + 1, 0), (70 // channels, 4)]]
+    lists = [[(1, 0), (0, 3), (channels, 2)], [(0, 1)],
+             [(2 * channels + 1, 0), (70 // channels, 4)]]
     walks, wanted, tails = [], [[] for _ in range(channels)], []
     number = 0
     for shapes in lists:
