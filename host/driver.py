@@ -16,6 +16,7 @@ from rtl.commands import CQE, MEMORY_PAGE, SQE, SQE_VIEWS, Opcode, Status
 from rtl.registers import DRIVE_ID, REGISTERS
 
 from .errors import DriveError, status_error
+from .packing import list_bytes
 from .regions import Regions
 
 __all__ = ["Command", "Driver"]
@@ -120,11 +121,7 @@ class Driver:
         command = Command(opcode)
         size = len(data) or receive
         pages = -(-size // MEMORY_PAGE)
-        sizes = (
-            ([size] if size else [])
-            + ([8 * (pages - 1)] if pages > 2 else [])
-            + ([results] if results else [])
-        )
+        sizes = [part for part in (size, list_bytes(size), results) if part]
         self._allocate(command, sizes)
         regions = list(command.regions)
         if size:
@@ -274,9 +271,9 @@ class Driver:
 
 def pack_sqe(**fields):
     """64 bytes of a submission entry; fields of `SQE` or of the opcode's view in `SQE_VIEWS`."""
-    view = SQE_VIEWS.get(_VIEWS.get(fields["opcode"]))
-    own = {name: fields.pop(name) for name in list(fields) if view and name in view.fields}
-    entry = int.from_bytes(SQE.pack(**fields), "little")
-    if own:
-        entry |= int.from_bytes(view.pack(**own), "little")
-    return entry.to_bytes(SQE.size, "little")
+    view = SQE_VIEWS.get(_VIEWS.get(fields["opcode"], ""))
+    if view is None:
+        return SQE.pack(**fields)
+    own = {name: fields.pop(name) for name in list(fields) if name in view.fields}
+    common, special = SQE.pack(**fields), view.pack(**own)
+    return bytes(a | b for a, b in zip(common, special, strict=True))

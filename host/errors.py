@@ -67,6 +67,9 @@ MEANINGS = {
 """Status -> what it means, and what to do about it."""
 
 
+_UNDOCUMENTED = ("undocumented status", "report it")
+
+
 class DriveError(Exception):
     """An error of the drive.
 
@@ -86,14 +89,11 @@ class DriveError(Exception):
     """
 
     def __init__(self, status, detail="", *, job=None):
-        try:
-            self.status = Status(status)
-            name = self.status.name
-        except ValueError:
-            self.status = int(status)
-            name = "unknown status"
+        known = status in Status._value2member_map_
+        self.status: int = Status(status) if known else int(status)
+        name = Status(status).name if known else "unknown status"
         self.job = job
-        meaning, remedy = MEANINGS.get(self.status, ("undocumented status", "report it"))
+        meaning, remedy = MEANINGS[Status(status)] if known else _UNDOCUMENTED
         where = "" if job is None else f", job {job}"
         text = f"{detail}: " if detail else ""
         super().__init__(f"{text}{meaning}; {remedy} [{name}, 0x{int(self.status):03x}{where}]")

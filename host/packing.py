@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from rtl.commands import JOB
+from rtl.commands import JOB, MEMORY_PAGE
 
-__all__ = ["job_bytes", "pack_append", "pack_jobs"]
+__all__ = ["cut_jobs", "job_bytes", "list_bytes", "pack_append", "pack_jobs"]
 
 _JOB_FIELDS = np.dtype(
     {
@@ -24,6 +24,24 @@ def pack_append(k, v):
 def job_bytes(q_heads, kv_heads, head_dim, step):
     """Bytes that one job adds to the data of its command."""
     return JOB.size + 2 * head_dim * (q_heads + (2 * kv_heads if step else 0))
+
+
+def cut_jobs(jobs, kv_heads, limit):
+    """Slices of ``jobs`` whose data fit one command of ``limit`` bytes each."""
+    starts, room = [], 0
+    for number, (job, heads) in enumerate(zip(jobs, kv_heads, strict=True)):
+        size = job_bytes(len(job.q), heads, job.q.shape[1], job.k is not None)
+        if size > room:
+            starts.append(number)
+            room = limit
+        room -= size
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(jobs)], strict=True)]
+
+
+def list_bytes(size):
+    """Bytes of the page list that a data pointer to ``size`` bytes needs."""
+    pages = -(-size // MEMORY_PAGE)
+    return 8 * (pages - 1) if pages > 2 else 0
 
 
 def pack_jobs(jobs, kv_heads):

@@ -9,10 +9,11 @@ from collections import Counter
 
 import numpy as np
 
-from rtl.commands import CQE, JOB, SQE, ResultFlag
+from rtl.commands import CQE, SQE, ResultFlag
 from rtl.registers import COUNTERS
 
 from ..capacity import Capacity
+from ..packing import cut_jobs, list_bytes, pack_jobs
 from .base import Backend, Result
 
 __all__ = ["ArrayBackend"]
@@ -62,18 +63,19 @@ class ArrayBackend(Backend):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
         number = self._capacity.admit(shape).sequence
         self._layers[number] = [_Layer(kv_heads, head_dim) for _ in range(layers)]
-        self._count(commands=1)
+        self._command()
         return number
 
     def close(self, sequence):
         self._capacity.release(sequence)
         del self._layers[sequence]
-        self._count(commands=1)
+        self._command()
 
     def append(self, sequence, layer, k, v):
         shape = self._shape(sequence)
         step = max(1, self.config.max_transfer // shape.token_bytes)
-        self._count(commands=-(-len(k) // step), bytes_link_in=len(k) * shape.token_bytes)
+        for at in range(0, len(k), step):
+            self._command(data=len(k[at : at + step]) * shape.token_bytes)
         self._store(sequence, layer, k, v)
 
     def preload(self, sequence, layer, k, v):
@@ -81,12 +83,14 @@ class ArrayBackend(Backend):
 
     def submit(self, jobs, scale):
         outputs, flags = [], ResultFlag(0)
-        self._count(commands=1)
+        kv_heads = [self._shape(job.sequence).kv_heads for job in jobs]
+        for cut in cut_jobs(jobs, kv_heads, self.config.max_attend):
+            data, _, size = pack_jobs(jobs[cut], kv_heads[cut])
+            self._command(data=len(data), back=size)
         for job in jobs:
             shape = self._shape(job.sequence)
             if job.k is not None:
                 self._store(job.sequence, job.layer, job.k[None], job.v[None])
-                self._count(bytes_link_in=shape.token_bytes)
             k, v = self._layers[job.sequence][job.layer].view()
             q = job.q.reshape(shape.kv_heads, -1, shape.head_dim)
             out, found = self.attend_heads(q, k, v, scale)
@@ -100,8 +104,6 @@ class ArrayBackend(Backend):
                 pages_read=2 * full * shape.kv_heads,
                 bytes_flash=2 * full * shape.kv_heads * shape.page_bytes,
                 bytes_tail=tail * shape.token_bytes,
-                bytes_link_in=JOB.size + job.q.nbytes,
-                bytes_link_out=job.q.nbytes,
             )
         self._tickets += 1
         self._results[self._tickets] = Result(outputs, flags)
@@ -114,15 +116,13 @@ class ArrayBackend(Backend):
         shape = self._shape(sequence)
         store = self._layers[sequence][layer]
         group = shape.group_tokens
-        touched = range(start // group, -(-stop // group))
-        flash = sum((g + 1) * group <= held for g in touched)
-        link = flash * group + (len(touched) - flash) * (held % group)
-        self._count(
-            commands=2 * shape.kv_heads * len(touched),
-            pages_read=2 * shape.kv_heads * flash,
-            bytes_flash=2 * shape.kv_heads * flash * shape.page_bytes,
-            bytes_link_out=link * shape.token_bytes,
-        )
+        for number in range(start // group, -(-stop // group)):
+            tokens = min(group, held - number * group)
+            for _ in range(2 * shape.kv_heads):
+                self._command(receive=tokens * 2 * shape.head_dim)
+            if tokens == group:
+                pages = 2 * shape.kv_heads
+                self._count(pages_read=pages, bytes_flash=pages * shape.page_bytes)
         return tuple(x.transpose(1, 0, 2).copy() for x in store.view(start, stop))
 
     def counters(self):
@@ -152,8 +152,13 @@ class ArrayBackend(Backend):
         filled = store.tokens // shape.group_tokens - before
         self._count(pages_programmed=2 * filled * shape.kv_heads)
 
-    def _count(self, commands=0, **amounts):
+    def _count(self, **amounts):
         self._counters.update(amounts)
-        self._counters.update(
-            commands=commands, bytes_link_in=SQE.size * commands, bytes_link_out=CQE.size * commands
+
+    def _command(self, data=0, receive=0, back=0):
+        """Counts a command: queue entries, data either way, and results."""
+        self._count(
+            commands=1,
+            bytes_link_in=SQE.size + data + list_bytes(data or receive),
+            bytes_link_out=CQE.size + receive + back,
         )

@@ -11,7 +11,7 @@ from ..errors import DriveError, status_error
 from ..firmware import Firmware
 from ..firmware.preload import BackDoor
 from ..levelling import level
-from ..packing import job_bytes, pack_append, pack_jobs
+from ..packing import cut_jobs, pack_append, pack_jobs
 from .base import Backend, Result
 
 __all__ = ["RtlBackend"]
@@ -93,10 +93,10 @@ class RtlBackend(Backend):
     def submit(self, jobs, scale):
         _, mant, exp = scale
         parts = []
-        for batch in self._batches(jobs):
-            data, offsets, size = pack_jobs(
-                batch, [self._shapes[j.sequence].kv_heads for j in batch]
-            )
+        kv_heads = [self._shapes[job.sequence].kv_heads for job in jobs]
+        for cut in cut_jobs(jobs, kv_heads, self.config.max_attend):
+            batch = jobs[cut]
+            data, offsets, size = pack_jobs(batch, kv_heads[cut])
             opcode = Opcode.ATTEND if batch[0].k is None else Opcode.STEP
             command = self.driver.submit(
                 opcode,
@@ -173,16 +173,3 @@ class RtlBackend(Backend):
     def shutdown(self):
         if close := getattr(self.lane, "close", None):
             close()
-
-    def _batches(self, jobs):
-        """Cuts jobs so that the data of each command fits the drive's command buffer."""
-        batches, room = [], 0
-        for job in jobs:
-            shape = self._shapes[job.sequence]
-            size = job_bytes(len(job.q), shape.kv_heads, shape.head_dim, job.k is not None)
-            if size > room:
-                batches.append([])
-                room = self.config.max_attend
-            batches[-1].append(job)
-            room -= size
-        return batches

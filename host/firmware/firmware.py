@@ -74,7 +74,7 @@ class Firmware:
 
     def _execute(self):
         raw = b"".join(self.device.read("MAILBOX_SQE", n).to_bytes(4, "little") for n in range(16))
-        result, status = 0, Status.SUCCESS
+        result = status = 0
         try:
             match SQE.unpack(raw)["opcode"]:
                 case Opcode.OPEN:

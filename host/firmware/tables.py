@@ -1,21 +1,14 @@
 """The tables in device DRAM as numpy sees them (`rtl.tables`): sequence entries, heads, maps."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState
 
 from ..capacity import Capacity
 
-__all__ = [
-    "HeadTable",
-    "MapTable",
-    "clear_heads",
-    "read_heads",
-    "read_map",
-    "read_state",
-    "write_closed",
-    "write_open",
-]
+__all__ = ["clear_heads", "read_heads", "read_map", "read_state", "write_closed", "write_open"]
 
 _WORD = np.dtype("<u8")
 
@@ -61,41 +54,29 @@ def write_closed(device, sequence):
     device.store(_address(sequence), SEQUENCE.pack(state=SequenceState.CLOSED))
 
 
-class _Table:
-    """Columns of a table of 64-bit words, one array per field of a layout."""
-
-    def __init__(self, layout, raw):
-        words = np.frombuffer(raw, _WORD).reshape(-1, layout.words)
-        for field in layout.fields.values():
-            word, bit = divmod(field.offset, 64)
-            mask = np.uint64((1 << field.width) - 1)
-            setattr(self, field.name, (words[:, word] >> np.uint64(bit) & mask).astype(np.int64))
-
-
-class HeadTable(_Table):
-    """Fields of `HEAD`, one entry per head."""
-
-    def __init__(self, raw):
-        super().__init__(HEAD, raw)
-
-
-class MapTable(_Table):
-    """Fields of `MAP_ENTRY`, one entry per head and group, heads first."""
-
-    def __init__(self, raw):
-        super().__init__(MAP_ENTRY, raw)
+def _columns(layout, raw):
+    """The fields of a table of records, one int64 array each."""
+    words = np.frombuffer(raw, _WORD).reshape(-1, layout.words)
+    columns = {}
+    for field in layout.fields.values():
+        word, bit = divmod(field.offset, 64)
+        mask = np.uint64((1 << field.width) - 1)
+        columns[field.name] = (words[:, word] >> np.uint64(bit) & mask).astype(np.int64)
+    return SimpleNamespace(**columns)
 
 
 def read_heads(device, placement):
-    """`HeadTable` of a sequence."""
-    return HeadTable(device.load(placement.heads, HEAD.size * placement.shape.heads))
+    """Fields of `HEAD` as arrays with one entry per head of a sequence."""
+    return _columns(HEAD, device.load(placement.heads, HEAD.size * placement.shape.heads))
 
 
 def read_map(device, placement):
     """`(channel, die, row)` arrays of all flash pages that a sequence holds."""
     shape = placement.shape
     held = read_heads(device, placement).flash_groups
-    table = MapTable(device.load(placement.map, MAP_ENTRY.size * shape.heads * shape.groups))
+    table = _columns(
+        MAP_ENTRY, device.load(placement.map, MAP_ENTRY.size * shape.heads * shape.groups)
+    )
     head, group = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
     live = group < held[head]
     channel = ((group + head) % shape.channels)[live]  # as rtl.tables.group_channel says

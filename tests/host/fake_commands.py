@@ -209,25 +209,28 @@ class Commands:
         return np.concatenate(parts, axis=1) if parts else None, state
 
     def _group(self, entry, layer, head, group):
+        """[K, V][tokens][head_dim] of a token group, counted as attended."""
+        on_flash = group < self._head(entry, layer, head)["flash_groups"]
+        page = [self._page(entry, layer, head, group, kind) for kind in range(2)]
+        self.counters["bytes_tail"] += 0 if on_flash else sum(map(len, page))
+        d = entry["head_dim"]
+        return np.stack([np.frombuffer(raw, np.float16).reshape(-1, d) for raw in page])
+
+    def _page(self, entry, layer, head, group, kind):
+        """Bytes of a token group's K or V, from flash or tail."""
         index = layer * entry["kv_heads"] + head
-        state = self._load(HEAD, entry["heads"] + HEAD.size * index)
-        d, size = entry["head_dim"], self.geometry.page_bytes
-        if group < state["flash_groups"]:
-            spot = self._load(
-                MAP_ENTRY, entry["map"] + MAP_ENTRY.size * (index * entry["groups"] + group)
-            )
-            channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
-            raw = [
-                self.array.page(channel, spot[f"{n}_die"], spot[f"{n}_row"]).tobytes() for n in "kv"
-            ]
-            self.counters.update(pages_read=2, bytes_flash=2 * size)
-            self.channel_counters[channel]["pages_read"] += 2
-        else:
+        state, size = self._head(entry, layer, head), self.geometry.page_bytes
+        if group >= state["flash_groups"]:
             tokens = state["tokens"] - group * entry["group_tokens"]
-            tail = entry["tail"] + 2 * index * size
-            raw = [self.dram[tail + kind * size :][: tokens * 2 * d].tobytes() for kind in range(2)]
-            self.counters["bytes_tail"] += 2 * len(raw[0])
-        return np.stack([np.frombuffer(r, np.float16).reshape(-1, d) for r in raw])
+            tail = entry["tail"] + (2 * index + kind) * size
+            return self.dram[tail : tail + tokens * 2 * entry["head_dim"]].tobytes()
+        place = entry["map"] + MAP_ENTRY.size * (index * entry["groups"] + group)
+        spot = self._load(MAP_ENTRY, place)
+        channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
+        self.counters.update(pages_read=1, bytes_flash=size)
+        self.channel_counters[channel]["pages_read"] += 1
+        name = "kv"[kind]
+        return self.array.page(channel, spot[f"{name}_die"], spot[f"{name}_row"]).tobytes()
 
     def _attend_command(self):
         view = SQE_VIEWS["attend"].unpack(self.sqe)
@@ -279,5 +282,5 @@ class Commands:
         state = self._head(entry, self.fields["layer"], view["head"])
         if self.fields["group"] * entry["group_tokens"] >= state["tokens"]:
             raise Refused(Status.GROUP_OUT_OF_RANGE)
-        page = self._group(entry, self.fields["layer"], view["head"], self.fields["group"])
-        self._send(page[view["kind"]].tobytes())
+        layer, group = self.fields["layer"], self.fields["group"]
+        self._send(self._page(entry, layer, view["head"], group, view["kind"]))

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import make_drive
 
 from host import DriveWarning, ResultFlag
 from host.stats import difference
@@ -149,6 +150,54 @@ def test_nonfinite_is_flagged_and_shown(drive, normal):
         warnings.simplefilter("error")  # shown once only
         drive.attend(sequence, 0, q)
     assert drive.stats()["nonfinite"] == 2
+
+
+def test_saturation_is_flagged_and_shown(drive, normal):
+    """Scores beyond 2^15 in log2 units: the engine clips them; mathematics does not."""
+    sequence = drive.open(layers=1, kv_heads=1, head_dim=64)
+    k, v, q = normal(3, 1, 64), normal(3, 1, 64), normal(1, 64)
+    k[1], q[0] = 100, 100
+    drive.append(sequence, 0, k, v)
+    if drive.backend.name == "golden":
+        drive.attend(sequence, 0, q, scale=1.0)
+        assert drive.last_flags == ResultFlag(0)
+    else:
+        with pytest.warns(DriveWarning, match="SATURATED"):
+            drive.attend(sequence, 0, q, scale=1.0)
+        assert drive.last_flags == ResultFlag.SATURATED and drive.stats()["saturated"] == 1
+
+
+@pytest.mark.parametrize("backend", ["fake", "rtl"])
+def test_bits_and_traffic_equal_the_twin(tiny, normal, rng, backend):
+    """The same calls on twin and drive: outputs to the last bit, every byte accounted for."""
+    with make_drive("twin", tiny) as twin, make_drive(backend, tiny) as drive:
+        for kv_heads, group, head_dim in ((1, 4, 128), (3, 3, 64), (4, 1, 64), (2, 2, 128)):
+            shape = {"layers": 2, "kv_heads": kv_heads, "head_dim": head_dim, "max_tokens": 64}
+            sequence = drive.open(**shape)
+            assert twin.open(**shape) == sequence
+            for layer in range(2):
+                k, v = (normal(17 + layer, kv_heads, head_dim) for _ in "kv")
+                v *= np.float16(2.0 ** int(rng.integers(-9, 9)))
+                calls = [("append", k, v)]
+                for _ in range(4):
+                    q = normal(kv_heads * group, head_dim)
+                    k, v = (normal(kv_heads, head_dim) for _ in "kv")
+                    q[0, 3] *= 50
+                    calls += [("step", q, k, v), ("attend", q)]
+                for name, *arrays in calls:
+                    out, wanted = (
+                        getattr(d, name)(sequence, layer, *arrays) for d in (drive, twin)
+                    )
+                    assert out is wanted is None or np.array_equal(out, wanted)
+            for start, stop in ((0, 21), (5, 8)):
+                got = (d.read(sequence, 0, start, stop) for d in (drive, twin))
+                assert all(np.array_equal(a, b) for a, b in zip(*got, strict=True))
+        stats, wanted = drive.stats(), twin.stats()
+        for name in ("pages_read", "pages_programmed", "bytes_flash", "bytes_tail", "jobs"):
+            assert stats[name] == wanted[name], name
+        if backend == "rtl":
+            for name in ("bytes_link_in", "bytes_link_out", "commands", "commands_failed"):
+                assert stats[name] == wanted[name], name
 
 
 def test_stats(drive, normal):
