@@ -15,6 +15,7 @@ from amaranth.hdl import Mux, signed
 from amaranth.lib import data
 
 from .beats import JOB_BITS, LANES_FP16, TOKEN_BITS
+from .kernels import WEIGHT_BITS
 
 __all__ = [
     "COUNT_BITS", "EXPONENT_BITS", "QUERY_BITS", "REFERENCE_BITS", "SCORE_BITS", "SUM_BITS",
@@ -108,7 +109,7 @@ def beat_meta_layout(config):
 def weight_layout(config):
     """Weights of one token, for every head: mantissa * 2**-(16 + drop)."""
     return data.StructLayout({
-        "mant": data.ArrayLayout(17, config.max_heads),
+        "mant": data.ArrayLayout(WEIGHT_BITS + 1, config.max_heads),
         "drop": data.ArrayLayout(7, config.max_heads),
     })
 
