@@ -127,7 +127,7 @@ def _unit(timeline, config):
 def _one_layer(timeline, bars):
     """Window of a layer in the middle: first and last cycle, and its heading."""
     ends = timeline.layers
-    if len(ends) > 2:
+    if len(ends) >= 2:
         middle = len(ends) // 2
         return ends[middle - 1], ends[middle], f"layer {middle} of it, framed above"
     span = (timeline.end - timeline.begin) // 10
@@ -154,9 +154,10 @@ def _panel(axes, bars, config, first, last, unit):
         if number % 2 == 0:
             axes.axhspan(number * rows, (number + 1) * rows, color=BAND, zorder=-2, linewidth=0)
     _style(axes, config, rows)
+    dies = f"\n{config.dies} dies, bus" if config.channels <= 8 else ""
     axes.set_yticks(
         [number * rows + config.dies / 2 for number in range(config.channels)],
-        [f"channel {number}\n{config.dies} dies, bus" for number in range(config.channels)],
+        [f"channel {number}{dies}" for number in range(config.channels)],
     )
     axes.tick_params(axis="y", length=0, labelsize=7.5, colors=INK)
     axes.tick_params(axis="x", colors=QUIET)
@@ -211,9 +212,10 @@ def _bus_share(axes, bars, config, first, last):
     axes.barh(middle, 1, height=rows * 0.45, color=BAND)
     axes.barh(middle, busy, height=rows * 0.45, color=COLOURS["data out"])
     for row, value in zip(middle, busy, strict=True):
+        inside = value > 0.6
         axes.text(
-            0.97, row, f"{100 * value:.0f} %", ha="right", va="center", fontsize=8,
-            color=INK if value < 0.6 else PAPER,
+            value - 0.03 if inside else value + 0.04, row, f"{100 * value:.0f} %", fontsize=8,
+            ha="right" if inside else "left", va="center", color=PAPER if inside else INK,
         )  # fmt: skip
     _style(axes, config, rows)
     axes.set_xlim(0, 1)
