@@ -37,7 +37,7 @@ def content_key(*parts):
     return digest.hexdigest()[:24]
 
 
-def made_once(kind, key, make):
+def made_once(kind, key, make, keep=None):
     """The folder ``kind/key`` of the cache, filled by ``make`` if it is not there yet.
 
     Parameters
@@ -48,6 +48,8 @@ def made_once(kind, key, make):
         Name of the entry, see `content_key`.
     make : callable
         Called with an empty folder to fill; if it raises, nothing is kept.
+    keep : int, optional
+        Of all entries of the kind, only so many are left, those used last.
 
     Returns
     -------
@@ -57,6 +59,7 @@ def made_once(kind, key, make):
     folder = cache_dir() / kind
     entry = folder / key
     if entry.exists():
+        os.utime(entry)
         return entry
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / f"{key}.lock"):
@@ -67,7 +70,15 @@ def made_once(kind, key, make):
                 work.rename(entry)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
+            _prune(folder, keep)
     return entry
+
+
+def _prune(folder, keep):
+    entries = [path for path in folder.iterdir() if path.is_dir() and not path.suffix]
+    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for entry in entries[keep:] if keep else []:
+        shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def build(verilog, top, *, probes=(), flags=(), announce=print):
         except RuntimeError as error:
             raise ToolError(f"{error}\n{_tail(log, 30)}") from error
 
-    return made_once("cocotb", key, make)
+    return made_once("cocotb", key, make, keep=32)
 
 
 def run(test_module, verilog, top, *, test_filter=None, seed=None, environment=None, probes=(),

@@ -2,8 +2,8 @@
 
 A Verilog module around the design puts a register behind every input and ties the reset: the drive
 starts from its initial values. Inputs that change right after a clock edge are the same thing as
-registers, and Verilator then evaluates nothing but once per clock. (Amaranth's reset is part of every
-next-state expression; as an input it would have most of the design evaluated twice more.)
+registers, and Verilator then evaluates nothing but once per clock. (Amaranth's reset is part of
+every next-state expression; as an input it would have most of the design evaluated twice more.)
 """
 
 from hls_attention.verilog import port_names

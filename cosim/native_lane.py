@@ -13,16 +13,11 @@ Time is counted in clock cycles. Stretches in which nothing but a flash timer ru
 
 import ctypes
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from hls_attention.verilog import to_verilog
-
 from .environment import HOST_BASE, EnvironmentTiming
-from .native_glue import GLUE_NAME, WRAPPER, glue, wrapper
-from .verilator import build_model
+from .native_build import native_library
 
 __all__ = ["HOST_BASE", "Event", "LaneError", "NativeLane", "TRACE_DTYPE", "TRACE_KINDS"]
 
@@ -36,8 +31,6 @@ TRACE_KINDS = {0: "sense", 1: "program", 2: "erase", 4: "data out", 5: "data in"
 _IRQ, _MAILBOX, _STUCK, _CYCLES, _SLICE, _VIOLATION = (1 << n for n in range(6))
 _SLICE_CLOCKS = 200_000
 """Clocks per call into C, so that Ctrl-C and progress reports are served in between."""
-
-_SOURCES = Path(__file__).with_name("native")
 
 
 class LaneError(RuntimeError):
@@ -110,7 +103,8 @@ class NativeLane:
         self.array = array
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes, np.uint8)
-        self._library, channels = _library(config if top is None else top, announce)
+        self._library, channels = native_library(
+            config if top is None else top, announce)
         geometry = array.geometry
         if geometry.channels != channels:
             raise ValueError(f"the array has {geometry.channels} channels, the design {channels}: "
@@ -243,42 +237,3 @@ class _NandView(ctypes.Structure):
     BUFFERS = ("cells", "programmed", "erase_counts", "read_counts", "registers")
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
         (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")]
-
-
-class _Status(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_uint64) for name in ("cycle", "evaluated", "irqs", "trace_events")
-    ] + [(name, ctypes.c_uint32) for name in ("mailbox", "quiet", "next_event", "spare")]
-
-
-def _library(design, announce):
-    """The compiled model of a design (a configuration or a top component) and its channels."""
-    if hasattr(design, "signature"):
-        return _build(design, announce)
-    return _build_config(design, announce)
-
-
-@cache
-def _build_config(config, announce):
-    from .top import SimTop
-
-    return _build(SimTop(config), announce)
-
-
-def _build(top, announce):
-    header, channels = glue(top)
-    verilog = to_verilog(top, name="sim_top") + wrapper(top, "sim_top")
-    path = build_model(verilog, WRAPPER, sorted(_SOURCES.iterdir()), texts={GLUE_NAME: header},
-                       announce=announce)
-    library = ctypes.CDLL(str(path))
-    handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
-    for name, result, *arguments in (
-            ("lane_new", handle, handle, handle, handle, handle), ("lane_delete", None, handle),
-            ("lane_status", ctypes.POINTER(_Status), handle),
-            ("lane_run", u32, handle, u32, u64, u64), ("lane_csr_read", u32, handle, u32),
-            ("lane_csr_write", None, handle, u32, u32),
-            ("lane_violation", ctypes.c_char_p, handle), ("lane_trace", handle, handle),
-            ("lane_trace_clear", None, handle)):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library, channels

@@ -139,7 +139,7 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
         shutil.rmtree(folder / "obj")
         announce(f"compiled {top} in {time.monotonic() - start:.0f} s, kept")
 
-    return made_once("models", key, make) / "model.so"
+    return made_once("models", key, make, keep=32) / "model.so"
 
 
 def run_tool(command, folder):

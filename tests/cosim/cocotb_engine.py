@@ -1,4 +1,4 @@
-"""cocotb side of test_cocotb_engine.py: jobs through the engine, judged by twin and golden model."""
+"""cocotb side of test_cocotb_engine.py: jobs through the engine, judged by twin and golden."""
 
 import random
 

@@ -8,15 +8,20 @@ from rtl.config import DriveConfig
 from tests.cosim.toy import ToyTop
 
 
+@pytest.fixture(scope="session")
+def toy_top():
+    """The toy of two channels and two dies, converted once."""
+    return ToyTop(channels=2, dies=2)
+
+
 @pytest.fixture
-def toy_lane():
+def toy_lane(toy_top):
     """Factory of native lanes around `ToyTop` with two channels of two dies."""
     lanes = []
 
     def make(**options):
         config = DriveConfig.preset("tiny")
-        lane = NativeLane(config, NandArray(config.flash.geometry),
-                          top=ToyTop(channels=config.channels, dies=config.dies),
+        lane = NativeLane(config, NandArray(config.flash.geometry), top=toy_top,
                           **{"host_bytes": 65536, "dram_bytes": 65536} | options)
         lanes.append(lane)
         return lane

@@ -41,6 +41,15 @@ def test_a_failure_leaves_nothing():
     assert [path.name for path in (cache_dir() / "things" / "x").iterdir()] == ["whole"]
 
 
+def test_what_was_used_last_is_kept():
+    for key in "abcd":
+        made_once("things", key, lambda folder: (folder / "x").touch(), keep=3)
+        time.sleep(0.01)
+        made_once("things", "a", None)
+    assert sorted(path.name for path in (cache_dir() / "things").iterdir() if path.is_dir()) == [
+        "a", "c", "d"]
+
+
 def slow(results):
     def make(folder):
         results.put("made")

@@ -1,0 +1,88 @@
+"""The compiled native lane of a drive: conversion, compilation and loading, each done once.
+
+::
+
+    DriveConfig --SimTop--> Verilog (kept) --Verilator, cosim/native--> library (kept) --> ctypes
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import amaranth
+
+from hls_attention.verilog import to_verilog
+
+from .cache import content_key, made_once
+from .native_glue import GLUE_NAME, WRAPPER, glue, wrapper
+from .verilator import build_model
+
+__all__ = ["LaneStatus", "config_verilog", "native_library"]
+
+ROOT = Path(__file__).parents[1]
+
+HARDWARE = ("hls_attention", "flash_model", "rtl", "cosim/top.py")
+"""What Verilog is made from: part of the key under which it is kept."""
+
+
+class LaneStatus(ctypes.Structure):
+    """What the lane shows without a call; lane.cpp has the same layout."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64) for name in ("cycle", "evaluated", "irqs", "trace_events")
+    ] + [(name, ctypes.c_uint32) for name in ("mailbox", "quiet", "next_event", "spare")]
+
+
+@cache
+def native_library(design, announce):
+    """The loaded library of a design and the number of its channels.
+
+    Parameters
+    ----------
+    design : DriveConfig or wiring.Component
+        A configuration of `cosim.top.SimTop`, or another design with its ports.
+    announce : callable
+        Called with a line of text when something has to be made.
+    """
+    if hasattr(design, "signature"):
+        return _load(design, to_verilog(design, name="sim_top"), announce)
+    from .top import SimTop
+
+    return _load(SimTop(design), config_verilog(design, announce), announce)
+
+
+def config_verilog(config, announce=print):
+    """Verilog of `cosim.top.SimTop` for a configuration, from the cache if nothing it is made from
+    has changed."""
+    from .top import TOP_NAME, top_verilog
+
+    sources = [path for name in HARDWARE for path in (
+        [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*.py")))]
+    key = content_key(repr(config), amaranth.__version__,
+                      *(str(path.relative_to(ROOT)) for path in sources),
+                      *(path.read_bytes() for path in sources))
+
+    def make(folder):
+        announce("generating Verilog ...")
+        (folder / f"{TOP_NAME}.v").write_text(top_verilog(config))
+
+    return (made_once("verilog", key, make, keep=32) / f"{TOP_NAME}.v").read_text()
+
+
+def _load(top, verilog, announce):
+    header, channels = glue(top)
+    path = build_model(verilog + wrapper(top, "sim_top"), WRAPPER,
+                       sorted(Path(__file__).with_name("native").iterdir()),
+                       texts={GLUE_NAME: header}, announce=announce)
+    library = ctypes.CDLL(str(path))
+    handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+    for name, result, *arguments in (
+            ("lane_new", handle, handle, handle, handle, handle), ("lane_delete", None, handle),
+            ("lane_status", ctypes.POINTER(LaneStatus), handle),
+            ("lane_run", u32, handle, u32, u64, u64), ("lane_csr_read", u32, handle, u32),
+            ("lane_csr_write", None, handle, u32, u32),
+            ("lane_violation", ctypes.c_char_p, handle), ("lane_trace", handle, handle),
+            ("lane_trace_clear", None, handle)):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library, channels
