@@ -11,6 +11,8 @@ list of at most 512 page addresses. The memory page is 4096 bytes.
 Data of APPEND:  for each KV head: K [tokens][head_dim], V [tokens][head_dim], FP16.
 Data of ATTEND and STEP: `JOB` entries (CDW10 of them), then q, and for STEP k and v, at the offsets
 the entries name: q [kv_head][query][head_dim]; k, v of one token [kv_head][K, V][head_dim].
+A job of a STEP is refused (INVALID_FIELD) when an earlier one of the same list filled the tail page
+of the same sequence and layer.
 Result of ATTEND and STEP: per job FP16 [kv_head][query][head_dim] at result address + result
 offset.
 """

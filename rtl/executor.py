@@ -132,7 +132,7 @@ class Executor(wiring.Component):
         self.info = Signal(head_info_layout())
         self.job = Signal(JOB.struct)
         self.waits = Signal()
-        link_error = Signal()
+        self.link_error = link_error = Signal()
 
         m.d.comb += [
             self.pointer.prp1.eq(self.sqe.prp1),

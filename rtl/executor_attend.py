@@ -69,7 +69,10 @@ def attend_states(m, x):
         with m.If(x.reader.o.valid):
             m.d.sync += moved_in.eq(moved_in + 1)
             with m.If(moved_in + 1 == in_words):
-                m.next = "ATTEND_JOB"
+                with m.If(x.link_error | x.reader.o.payload.error):
+                    x.refuse(m, Status.TRANSFER_ERROR)
+                with m.Else():
+                    m.next = "ATTEND_JOB"
 
     def read_entry(name, then):
         """States that read the entry of job ``x.index`` from the buffer into ``x.job``."""
@@ -123,6 +126,10 @@ def attend_states(m, x):
     with m.State("ATTEND_TOKENS"):
         with m.If(step & (x.info.head.tokens >= x.sequence.max_tokens)):
             fail(Status.CONTEXT_EXCEEDED)
+        with m.Elif(step & (x.info.head.tokens >> x.sequence.group_shift[:4]
+                            != x.info.head.flash_groups)):
+            # An earlier job of this list filled the tail and still reads it.
+            fail(Status.INVALID_FIELD)
         with m.Elif(~step & (x.info.head.tokens == 0)):
             fail(Status.EMPTY_CONTEXT)
         with m.Elif(step):

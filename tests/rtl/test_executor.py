@@ -1,0 +1,380 @@
+"""The executor between host memory and device DRAM: what each command does, and what is refused.
+
+Sequence reader and append path are the real ones; engine, walker and flash are stood for by drivers::
+
+    SQE --> Executor --> completion      host memory <-> Executor, page list
+               |  \\--> jobs, q, walks, result requests (collected)
+               '--> SequenceReader, AppendPath <-> device DRAM
+"""
+
+import dataclasses
+import random
+import struct
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, connect, flipped
+
+from flash_model.profiles import profile
+from rtl.append_path import AppendPath
+from rtl.commands import CAPABILITY, CAPABILITY_MAGIC, JOB, SQE, SQE_VIEWS, Opcode, Status
+from rtl.config import DriveConfig
+from rtl.executor import Executor
+from rtl.memory import PortArbiter
+from rtl.memory_port import MemoryPortSignature
+from rtl.sequence_reader import SequenceReader
+from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState
+from tests.rtl.streams_bench import Bench
+
+CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2)
+GEOMETRY = dataclasses.replace(profile("tiny").geometry)
+PAGE, HEAD_DIM, KV_HEADS, LAYERS = 4096, 64, 2, 2
+GROUP = GEOMETRY.page_bytes // (2 * HEAD_DIM)
+HOST, DRAM = 32 * PAGE, 1 << 17
+WINDOW = (PAGE, 31 * PAGE)
+DATA, RESULT = 4 * PAGE, 16 * PAGE
+TABLE, HEADS, MAP, TAIL = 0x0, 0x1000, 0x2000, 0x10000
+SCALE = {"scale_mant": 1 << 25, "scale_exp": 0x3D}
+
+
+class Front(wiring.Component):
+    """Executor, sequence reader and append path, memories shared as in the drive."""
+
+    def __init__(self):
+        self.executor = Executor(CONFIG)
+        self.append = AppendPath(GEOMETRY)
+        self.sequences = SequenceReader(CONFIG.max_sequences)
+        super().__init__({
+            "host": Out(MemoryPortSignature()), "dram": Out(MemoryPortSignature()),
+            "quiet": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.executor = executor = self.executor
+        m.submodules.append = append = self.append
+        m.submodules.sequences = sequences = self.sequences
+        m.submodules.host_ports = host = PortArbiter(readers=2, writers=1)
+        m.submodules.dram_ports = dram = PortArbiter(readers=3, writers=1)
+        connect(m, executor.o_sequence, sequences.i)
+        connect(m, sequences.o, executor.i_sequence)
+        connect(m, executor.o_append, append.i)
+        connect(m, executor.o_words, append.i_words)
+        connect(m, append.o, executor.i_append)
+        m.d.comb += [
+            sequences.table.eq(TABLE), executor.sequence.eq(sequences.sequence),
+            append.sequence.eq(sequences.sequence), append.layer.eq(sequences.layer),
+        ]
+        read, write = ("ar", "r"), ("aw", "w", "b")
+        for port, shared, names in (
+                (executor.host_list, host.readers[0], read),
+                (executor.host_data, host.readers[1], read),
+                (executor.host_data, host.writers[0], write),
+                (sequences.read, dram.readers[0], read), (append.read, dram.readers[1], read),
+                (executor.dram, dram.readers[2], read), (append.write, dram.writers[0], write)):
+            for name in names:
+                connect(m, getattr(port, name), getattr(shared, name))
+        connect(m, host.port, flipped(self.host))
+        connect(m, dram.port, flipped(self.dram))
+        m.d.comb += self.quiet.eq(executor.quiet & append.quiet & sequences.quiet)
+        return m
+
+
+class Harness:
+    """One `Front` and its surroundings; `do` runs commands one after the other."""
+
+    def __init__(self, stall=0.0, bad=()):
+        self.dut = dut = Front()
+        self.bench = bench = Bench(dut, timeout=20000, stall=stall, backpressure=stall)
+        x = dut.executor
+        self.host = bench.memory(dut.host, HOST, latency=6, bad=bad)
+        self.dram = bench.memory(dut.dram, DRAM, latency=3)
+        self.jobs, self.q, self.walks, self.results = (
+            bench.sink(port) for port in (x.o_jobs, x.o_q, x.o_walk, x.o_results))
+        self.programs = bench.sink(dut.append.o_program)
+        self.pages = bench.sink(dut.append.o_data)
+        bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(40)])
+        self.readback = bench.source(x.i_readback)
+        self.commands = bench.source(x.i)
+        self.waiting = []
+        self.done = bench.sink(x.o, then=self._next)
+        rng = random.Random(8)
+        self.host.put(0, rng.randbytes(HOST))
+        self.sequence(0)
+        self.sequence(1, state=SequenceState.CLOSED)
+        self.sequence(2, state=SequenceState.FREE)
+
+    def sequence(self, number, **changes):
+        self.dram.put(TABLE + 64 * number, SEQUENCE.pack(**{
+            "state": SequenceState.OPEN, "head_dim": HEAD_DIM, "kv_heads": KV_HEADS,
+            "layers": LAYERS, "max_tokens": 4 * GROUP, "groups": 4, "heads": HEADS, "map": MAP,
+            "tail": TAIL, "group_tokens": GROUP, "group_shift": GROUP.bit_length() - 1, **changes}))
+
+    def head(self, layer, head):
+        at = HEADS + 16 * (layer * KV_HEADS + head)
+        return HEAD.unpack(self.dram.bytes[at:at + 16])
+
+    def _next(self, _):
+        if self.waiting:
+            self.commands.items.append(self.waiting.pop(0))
+
+    def do(self, *sqes, script=None, idle=250):
+        """Completions as (status, result, index)."""
+        self.waiting = [int.from_bytes(sqe, "little") for sqe in sqes]
+        self._next(None)
+        x = self.dut.executor
+
+        def settings(ctx):
+            ctx.set(x.window_base, WINDOW[0])
+            ctx.set(x.window_end, WINDOW[1])
+            if script:
+                yield from script(ctx)
+            yield
+
+        self.bench.script(settings)
+        self.bench.run(lambda: len(self.done.items) == len(sqes), idle=idle)
+        return [(Status(c["status"]), c["result"], c["index"]) for c in self.done.items]
+
+
+def sqe(opcode, view=None, **fields):
+    """A command with nsid 1, data at DATA; ``view`` holds fields of the opcode's own view."""
+    name = {Opcode.ATTEND: "attend", Opcode.STEP: "attend", Opcode.READ_KV: "read_kv",
+            Opcode.OPEN: "open"}.get(opcode)
+    raw = SQE.pack(**{"opcode": opcode, "nsid": 1, "cid": 7, "prp1": DATA, "prp2": DATA + PAGE,
+                      **fields})
+    over = SQE_VIEWS[name].pack(**view) if view else bytes(64)
+    return bytes(a | b for a, b in zip(raw, over))
+
+
+def append(tokens, layer=0, sequence=0, **fields):
+    return sqe(Opcode.APPEND, sequence=sequence, layer=layer, tokens=tokens, **fields)
+
+
+def attend(jobs, size=None, opcode=Opcode.ATTEND, count=None, mode=0, **fields):
+    """SQE and job list of an ATTEND or STEP; q after the list, then k and v, per job."""
+    raw, at, result = b"", len(jobs) * JOB.size, 0
+    for job in jobs:
+        job = {"sequence": 0, "layer": 0, "queries": 2, **job}
+        q = job["queries"] * KV_HEADS * HEAD_DIM * 2
+        raw += JOB.pack(**{"q_offset": at, "kv_offset": at + q, "result_offset": result, **job})
+        at += q + 4 * KV_HEADS * HEAD_DIM * (opcode == Opcode.STEP)
+        result += q
+    view = {"jobs": len(jobs) if count is None else count, "bytes": size or at, "mode": mode}
+    return sqe(opcode, view, **{"result": RESULT, **SCALE, **fields}), raw
+
+
+def words(raw):
+    return list(struct.unpack(f"<{len(raw) // 8}Q", raw))
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_append_fills_tail_and_pages(stall):
+    h = Harness(stall)
+    tokens = GROUP + 1
+    assert h.do(append(tokens)) == [(Status.SUCCESS, 0, 0)]
+    size = 2 * HEAD_DIM * tokens
+    page = GEOMETRY.page_bytes
+    data = h.host.bytes[DATA:]
+    for head in range(KV_HEADS):
+        assert (h.head(0, head)["tokens"], h.head(0, head)["flash_groups"]) == (tokens, 1)
+        for kind in range(2):
+            at = size * (2 * head + kind)
+            tail = TAIL + page * (2 * head + kind)
+            assert h.dram.bytes[tail:tail + size - page] == data[at + page:at + size]
+    wanted = b"".join(data[size * n:size * n + page] for n in range(2 * KV_HEADS))
+    assert h.pages.items == words(wanted)
+    assert [p["channel"] for p in h.programs.items] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])
+def test_attend_and_step(opcode, stall):
+    h = Harness(stall)
+    command, raw = attend([{"queries": 2}, {"queries": 1, "layer": 1}], opcode=opcode)
+    step = opcode == Opcode.STEP
+    first = [append(GROUP + 1), append(1, layer=1)]
+    h.host.put(DATA, raw)
+    data = bytes(h.host.bytes[DATA:DATA + PAGE])
+    assert h.do(*first, command) == [(Status.SUCCESS, 0, 0)] * 3
+    queries, q, at = [], [], 2 * JOB.size
+    for count in (2, 1):
+        size = count * KV_HEADS * HEAD_DIM * 2
+        q += words(data[at:at + size])
+        queries += [count] * KV_HEADS
+        at += size + step * 4 * KV_HEADS * HEAD_DIM
+    assert h.q.items == q
+    assert [j["heads"] for j in h.jobs.items] == queries
+    assert [j["tag"] for j in h.jobs.items] == [0, 1, 2, 3]
+    for n, job in enumerate(h.jobs.items):
+        head = h.head(n // 2, n % 2)
+        assert (job["beats"], job["scale_mant"], job["scale_exp"]) == (16, 1 << 25, 0x3D)
+        assert all(job[name] == head[name] for name in ("k_exp", "v_exp", "k_bad", "v_bad"))
+    walks = h.walks.items
+    assert [w["end"] for w in walks] == [0, 0, 0, 0, 1]
+    assert [(w["index"], w["groups"], w["tail_tokens"]) for w in walks[:4]] == [
+        (0, 1, 1 + step), (1, 1, 1 + step), (2, 0, 1 + step), (3, 0, 1 + step)]
+    for walk in walks[:4]:
+        assert (walk["map"], walk["tail"]) == (
+            MAP + 32 * walk["index"], TAIL + 2 * GEOMETRY.page_bytes * walk["index"])
+        assert (walk["group_tokens"], walk["beats"]) == (GROUP, 16)
+    sizes = [32, 32, 16, 16]
+    assert h.results.items == [
+        {"address": RESULT + 8 * sum(sizes[:n]), "words": size} for n, size in enumerate(sizes)]
+
+
+def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
+    h = Harness()
+    command, raw = attend([{}], opcode=Opcode.STEP)
+    h.host.put(DATA, raw)
+    h.bench.timeout = 30000
+    assert h.do(append(GROUP - 1), command, idle=1500)[1] == (Status.SUCCESS, 0, 0)
+    assert [(w["groups"], w["tail_tokens"]) for w in h.walks.items[:2]] == [(0, GROUP)] * 2
+    assert len(h.programs.items) == 2 * KV_HEADS
+    tails = h.dram.bytes[TAIL:TAIL + 2 * KV_HEADS * GEOMETRY.page_bytes]
+    assert h.pages.items == words(tails)
+    for head in range(KV_HEADS):
+        assert h.head(0, head)["flash_groups"] == 1
+        at = MAP + 32 * head
+        entry = MAP_ENTRY.unpack(h.dram.bytes[at:at + 8])
+        assert entry["k_row"] == 100 + 2 * head and entry["v_row"] == 101 + 2 * head
+
+
+def test_a_job_behind_one_that_filled_the_same_tail_is_refused():
+    h = Harness()
+    command, raw = attend([{}, {}], opcode=Opcode.STEP)
+    h.host.put(DATA, raw)
+    status = h.do(append(GROUP - 1), command, idle=1500)[1]
+    assert status == (Status.INVALID_FIELD, 0, 1)
+    assert h.head(0, 0)["tokens"] == GROUP and h.head(0, 0)["flash_groups"] == 1
+
+
+@pytest.mark.parametrize("group, kind", [(0, 0), (1, 1)])
+def test_read_kv(group, kind):
+    h = Harness()
+    command = sqe(Opcode.READ_KV, {"head": 1, "kind": kind}, sequence=0, layer=0, group=group,
+                  prp1=RESULT)
+    page = [random.Random(3).getrandbits(64) for _ in range(GEOMETRY.page_bytes // 8)]
+    if group == 0:
+        h.readback.items += page
+    assert h.do(append(GROUP + 1), command)[1] == (Status.SUCCESS, 0, 0)
+    if group == 0:
+        assert h.host.words(RESULT, len(page)) == page
+        (walk,) = h.walks.items
+        assert (walk["readback"], walk["kind"], walk["groups"], walk["index"]) == (1, kind, 0, 1)
+    else:
+        tail = TAIL + GEOMETRY.page_bytes * (2 + kind)
+        assert h.host.bytes[RESULT:RESULT + 128] == h.dram.bytes[tail:tail + 128]
+
+
+def test_capabilities():
+    h = Harness()
+    assert h.do(sqe(Opcode.CAPABILITIES, prp1=RESULT)) == [(Status.SUCCESS, 0, 0)]
+    page = CAPABILITY.unpack(h.host.bytes[RESULT:RESULT + 64])
+    assert page["magic"] == CAPABILITY_MAGIC
+    assert (page["channels"], page["dies"]) == (CONFIG.channels, CONFIG.dies)
+    assert (page["max_tokens"], page["page_bytes"]) == (CONFIG.max_tokens, GEOMETRY.page_bytes)
+    assert page["head_dims"] == 1 << 4 | 1 << 8
+    assert not any(h.host.bytes[RESULT + 64:RESULT + PAGE])
+
+
+@pytest.mark.parametrize("opcode", [Opcode.OPEN, Opcode.CLOSE])
+def test_policy_goes_to_the_mailbox(opcode):
+    h = Harness()
+    x = h.dut.executor
+    command = sqe(opcode, sequence=3)
+
+    def firmware(ctx):
+        while not ctx.get(x.mailbox):
+            yield
+        for _ in range(30):
+            yield
+        assert ctx.get(x.quiet) and ctx.get(x.mailbox_sqe) == int.from_bytes(command, "little")
+        ctx.set(x.mailbox_status, Status.NO_SPACE)
+        ctx.set(x.mailbox_result, 0x1234)
+        ctx.set(x.mailbox_done, 1)
+        yield
+        ctx.set(x.mailbox_done, 0)
+
+    assert h.do(command, script=firmware) == [(Status.NO_SPACE, 0x1234, 0)]
+
+
+REFUSED = {
+    "opcode": (sqe(0x7F), Status.INVALID_OPCODE),
+    "vendor opcode": (sqe(0xFD), Status.INVALID_OPCODE),
+    "fused": (append(1, fuse=1), Status.INVALID_FIELD),
+    "sgl": (append(1, psdt=1), Status.INVALID_FIELD),
+    "namespace": (append(1, nsid=2), Status.INVALID_NAMESPACE),
+    "no tokens": (append(0), Status.ZERO_LENGTH),
+    "too many tokens": (append(4 * GROUP), Status.CONTEXT_EXCEEDED),
+    "absurd tokens": (append(0xFFFFFFFF), Status.CONTEXT_EXCEEDED),
+    "unknown sequence": (append(1, sequence=2), Status.UNKNOWN_SEQUENCE),
+    "sequence beyond the table": (append(1, sequence=999), Status.UNKNOWN_SEQUENCE),
+    "closed sequence": (append(1, sequence=1), Status.CLOSED_SEQUENCE),
+    "layer": (append(1, layer=LAYERS), Status.LAYER_OUT_OF_RANGE),
+    "unaligned": (append(1, prp1=DATA + 8), Status.INVALID_PRP_OFFSET),
+    "outside": (append(1, prp1=0), Status.OUT_OF_WINDOW),
+    "read: head": (sqe(Opcode.READ_KV, {"head": KV_HEADS}), Status.HEAD_OUT_OF_RANGE),
+    "read: group": (sqe(Opcode.READ_KV, {"head": 0}, group=1), Status.GROUP_OUT_OF_RANGE),
+    "attend: no jobs": (attend([{}], count=0)[0], Status.ZERO_LENGTH),
+    "attend: mode": (attend([{}], mode=1)[0], Status.INVALID_FIELD),
+    "attend: scale": (attend([{}], scale_mant=5)[0], Status.INVALID_FIELD),
+    "attend: too long": (attend([{}], size=CONFIG.max_attend + 8)[0], Status.INVALID_FIELD),
+    "attend: odd length": (attend([{}], size=1004)[0], Status.INVALID_FIELD),
+    "attend: list longer than the data": (attend([{}], count=9, size=64)[0], Status.INVALID_FIELD),
+    "attend: result unaligned": (attend([{}], result=RESULT + 4)[0], Status.INVALID_FIELD),
+    "attend: result below": (attend([{}], result=0)[0], Status.OUT_OF_WINDOW),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_and_nothing_changed(name):
+    command, status = REFUSED[name]
+    h = Harness()
+    before = None
+
+    def remember(_):
+        nonlocal before
+        if before is None:
+            before = bytes(h.dram.bytes)
+
+    then = h.done.then
+    h.done.then = lambda item: (remember(item), then(item))
+    assert h.do(append(1), command, idle=60) == [(Status.SUCCESS, 0, 0), (status, 0, 0)]
+    assert h.dram.bytes == before and not h.jobs.items and not h.programs.items
+
+
+JOBS_REFUSED = {
+    "no queries": ({"queries": 0, "q_offset": 64}, Status.ZERO_LENGTH),
+    "queries": ({"queries": CONFIG.max_queries_per_kv + 1}, Status.TOO_MANY_QUERY_HEADS),
+    "sequence": ({"sequence": 2}, Status.UNKNOWN_SEQUENCE),
+    "closed": ({"sequence": 1}, Status.CLOSED_SEQUENCE),
+    "layer": ({"layer": 9}, Status.LAYER_OUT_OF_RANGE),
+    "empty": ({"layer": 1}, Status.EMPTY_CONTEXT),
+    "q offset unaligned": ({"q_offset": 68}, Status.INVALID_FIELD),
+    "q beyond the data": ({"q_offset": 1 << 31}, Status.INVALID_FIELD),
+    "result beyond the window": ({"result_offset": 15 * PAGE - 8}, Status.OUT_OF_WINDOW),
+    "result far beyond": ({"result_offset": 0xFFFFFFF8}, Status.OUT_OF_WINDOW),
+}
+
+
+@pytest.mark.parametrize("name", JOBS_REFUSED)
+def test_a_bad_job_stops_the_list_there(name):
+    job, status = JOBS_REFUSED[name]
+    h = Harness()
+    command, raw = attend([{}, job, {}])
+    h.host.put(DATA, raw)
+    assert h.do(append(1), command, idle=60)[1] == (status, 0, 1)
+    assert len(h.jobs.items) == len(h.results.items) == KV_HEADS, "the first job runs"
+    assert [w["end"] for w in h.walks.items] == [0] * KV_HEADS + [1]
+
+
+@pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])
+def test_a_job_list_that_cannot_be_read_is_not_executed(opcode):
+    h = Harness(bad={DATA + 8})
+    command, raw = attend([{}], opcode=opcode)
+    h.host.put(DATA, raw)
+    got = h.do(append(1, prp1=DATA + 2 * PAGE), command, append(1, prp1=DATA + 2 * PAGE), idle=60)
+    assert [status for status, _, _ in got] == [
+        Status.SUCCESS, Status.TRANSFER_ERROR, Status.SUCCESS]
+    assert not h.jobs.items and not h.walks.items and h.head(0, 0)["tokens"] == 2
