@@ -1,6 +1,6 @@
-"""The executor between host memory and device DRAM: what each command does, and what is refused.
+"""The executor between host memory and device DRAM: what each command does, what is refused.
 
-Sequence reader and append path are the real ones; engine, walker and flash are stood for by drivers::
+Sequence reader and append path are the real ones; drivers stand for engine, walker and flash::
 
     SQE --> Executor --> completion      host memory <-> Executor, page list
                |  \\--> jobs, q, walks, result requests (collected)
@@ -327,21 +327,17 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_and_nothing_changed(name):
-    command, status = REFUSED[name]
+def test_refused_and_nothing_changed():
     h = Harness()
-    before = None
-
-    def remember(_):
-        nonlocal before
-        if before is None:
-            before = bytes(h.dram.bytes)
-
+    seen = []
     then = h.done.then
-    h.done.then = lambda item: (remember(item), then(item))
-    assert h.do(append(1), command, idle=60) == [(Status.SUCCESS, 0, 0), (status, 0, 0)]
-    assert h.dram.bytes == before and not h.jobs.items and not h.programs.items
+    h.done.then = lambda item: (seen.append(bytes(h.dram.bytes)), then(item))
+    got = h.do(append(1), *[command for command, _ in REFUSED.values()], idle=60)
+    assert got.pop(0) == (Status.SUCCESS, 0, 0)
+    assert dict(zip(REFUSED, got)) == {
+        name: (status, 0, 0) for name, (_, status) in REFUSED.items()}
+    assert set(seen) == {bytes(h.dram.bytes)}
+    assert not h.jobs.items and not h.programs.items
 
 
 JOBS_REFUSED = {
@@ -358,15 +354,18 @@ JOBS_REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", JOBS_REFUSED)
-def test_a_bad_job_stops_the_list_there(name):
-    job, status = JOBS_REFUSED[name]
+def test_a_bad_job_stops_the_list_there():
     h = Harness()
-    command, raw = attend([{}, job, {}])
-    h.host.put(DATA, raw)
-    assert h.do(append(1), command, idle=60)[1] == (status, 0, 1)
-    assert len(h.jobs.items) == len(h.results.items) == KV_HEADS, "the first job runs"
-    assert [w["end"] for w in h.walks.items] == [0] * KV_HEADS + [1]
+    commands = []
+    for n, (job, _) in enumerate(JOBS_REFUSED.values()):
+        command, raw = attend([{}, job, {}], prp1=DATA + PAGE * n)
+        h.host.put(DATA + PAGE * n, raw)
+        commands.append(command)
+    got = h.do(append(1), *commands, idle=60)[1:]
+    assert dict(zip(JOBS_REFUSED, got)) == {
+        name: (status, 0, 1) for name, (_, status) in JOBS_REFUSED.items()}
+    assert len(h.jobs.items) == len(h.results.items) == KV_HEADS * len(commands), "first jobs run"
+    assert [w["end"] for w in h.walks.items] == ([0] * KV_HEADS + [1]) * len(commands)
 
 
 @pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])
