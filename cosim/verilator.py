@@ -25,8 +25,13 @@ WAIVERS = Path(__file__).with_name("waivers.vlt")
 """Lint rules that generated Verilog may break, each explained in the file."""
 
 SPEED_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
-               "--output-split", "20000", "--output-split-cfuncs", "5000")
-"""Verilator flags of the native lane: speed, and files small enough to compile side by side."""
+               "-fno-dfg", "-fno-table", "--output-split", "20000", "--output-split-cfuncs", "5000")
+"""Verilator flags of the native lane: speed, and files small enough to compile side by side.
+
+Without ``dfg`` and ``table`` the instances of a module kept apart (`hls_attention.verilog.Shared`)
+stay equal code and are compiled once: measured on the default drive, a third less to compile and a
+third more clocks per second.
+"""
 
 COMPILE_FLAGS = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 
