@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE
+from rtl.tables import HEAD, HEAD_STRIDE, MAP_ENTRY, SEQUENCE
 
 from .errors import DriveError
 from .regions import Regions
@@ -74,7 +74,7 @@ class SequenceShape:
         """
         last = self.max_tokens // self.group_tokens if last is None else last
         head = np.arange(self.heads)[:, None]
-        residue = (np.arange(self.channels)[None, :] - head) % self.channels
+        residue = (np.arange(self.channels)[None, :] - HEAD_STRIDE * head) % self.channels
 
         def below(count):  # groups g < count with g % channels == residue
             count = np.broadcast_to(np.asarray(count, dtype=np.int64), (self.heads,))[:, None]

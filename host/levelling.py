@@ -9,6 +9,7 @@ lag, in a sequence that is closed at once.
 import numpy as np
 
 from rtl.commands import Opcode, Status
+from rtl.tables import group_channel
 
 from .packing import pack_append
 
@@ -48,10 +49,14 @@ def level(driver, firmware, config):
         if driver.wait(opened)["status"] != Status.SUCCESS:
             return
         sequence = opened.completion["result"]
-        for channel, count in enumerate(missing):
-            for n in range(min(int(count), BATCH)):
-                layer = channel + n * config.channels  # its only group lies on this channel
+        for layer in range(config.channels):
+            channel = group_channel(0, layer, 1, 0, config.channels)
+            for n in range(min(int(missing[channel]), BATCH)):
                 driver.execute(
-                    Opcode.APPEND, data=data, sequence=sequence, layer=layer, tokens=tokens
+                    Opcode.APPEND,
+                    data=data,
+                    sequence=sequence,
+                    layer=layer + n * config.channels,
+                    tokens=tokens,
                 )
         driver.execute(Opcode.CLOSE, sequence=sequence)

@@ -20,7 +20,7 @@ from flash_model.array_port import ROW_BITS
 
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
-from .tables import HEAD, SEQUENCE
+from .tables import HEAD, HEAD_STRIDE, SEQUENCE
 
 __all__ = ["AppendPath", "append_layout", "head_info_layout", "program_layout"]
 
@@ -137,7 +137,8 @@ class AppendPath(wiring.Component):
             whole.eq(take == sequence.group_tokens),
             fills.eq(in_group + take == sequence.group_tokens),
             group.eq(Mux(request.flush, head.flash_groups, at >> sequence.group_shift[:5])),
-            self.channel.eq((group + index)[:channel_bits] if self._geometry.channels > 1 else 0),
+            self.channel.eq((group + index * HEAD_STRIDE)[:channel_bits]
+                            if self._geometry.channels > 1 else 0),
             self.o_program.payload.channel.eq(self.channel),
             self.o_program.payload.die.eq(page_die),
             self.o_program.payload.row.eq(page_row),

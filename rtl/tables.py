@@ -9,13 +9,13 @@
 
 A *token group* is what fits one page: ``page_bytes / (2 * head_dim)`` tokens, its K in one page and
 its V in another page of the same channel. Group ``g`` of head ``h`` in ``layer`` lives on channel
-``(g + layer * kv_heads + h) mod channels``: one head's scan uses every channel, and consecutive
-heads start on different ones.
+``(g + 3 * (layer * kv_heads + h)) mod channels``: one head's scan uses every channel, and what a
+number of groups leaves over lies on other channels for the next head than for this one.
 """
 
 from .layout import Layout
 
-__all__ = ["SEQUENCE", "HEAD", "MAP_ENTRY", "SequenceState", "group_channel"]
+__all__ = ["SEQUENCE", "HEAD", "MAP_ENTRY", "SequenceState", "HEAD_STRIDE", "group_channel"]
 
 
 class SequenceState:
@@ -58,6 +58,10 @@ MAP_ENTRY = Layout("MAP_ENTRY", 8, [
 ])
 
 
+HEAD_STRIDE = 3
+"""Channels from the first group of one head to that of the next; odd, so that all come round."""
+
+
 def group_channel(group, layer, kv_heads, head, channels):
     """Channel that holds token group ``group`` of one head (both K and V)."""
-    return (group + layer * kv_heads + head) % channels
+    return (group + HEAD_STRIDE * (layer * kv_heads + head)) % channels

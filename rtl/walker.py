@@ -19,7 +19,7 @@ from hls_attention.streams import Queue
 from .memory import WORDS_BITS, BurstReader
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .page_requests import Source, page_request_layout
-from .tables import MAP_ENTRY
+from .tables import HEAD_STRIDE, MAP_ENTRY
 
 __all__ = ["Walker", "walk_layout", "tail_request_layout"]
 
@@ -136,7 +136,7 @@ class Walker(wiring.Component):
 
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & entries.quiet)
-        readback_channel = Signal(24)
+        first_channel = Signal(24)
         with m.FSM(name="state"):
             with m.State("NEXT"):
                 m.d.comb += waits.eq(~jobs.o.valid)
@@ -156,13 +156,14 @@ class Walker(wiring.Component):
                 m.d.sync += [
                     total.eq(job.groups + (job.tail_tokens != 0)),
                     group.eq(Mux(job.readback, job.groups, 0)),
-                    readback_channel.eq(job.index + Mux(job.readback, job.groups, 0)),
+                    first_channel.eq(
+                        job.index * HEAD_STRIDE + Mux(job.readback, job.groups, 0)),
                 ]
                 m.next = "ASK"
             with m.State("ASK"):
                 m.d.sync += [
                     span.eq(Mux(total > channels, total, channels)),
-                    channel.eq(readback_channel[:channel_bits] if channels > 1 else 0),
+                    channel.eq(first_channel[:channel_bits] if channels > 1 else 0),
                 ]
                 with m.If(job.readback | (job.groups != 0)):
                     m.d.comb += [

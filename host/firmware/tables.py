@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState
+from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState, group_channel
 
 from ..capacity import Capacity
 
@@ -79,7 +79,7 @@ def read_map(device, placement):
     )
     head, group = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
     live = group < held[head]
-    channel = ((group + head) % shape.channels)[live]  # as rtl.tables.group_channel says
+    channel = group_channel(group, 0, 0, head, shape.channels)[live]
     return (
         np.concatenate([channel, channel]),
         np.concatenate([table.k_die[live], table.v_die[live]]),

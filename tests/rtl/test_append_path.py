@@ -66,7 +66,7 @@ class Model:
 
     def program(self, index, kind, group):
         tokens = self.seq["group_tokens"]
-        channel = (group + index) % self.geo.channels
+        channel = (group + 3 * index) % self.geo.channels
         die, row = self.page(channel)
         page = self.head(index)["kv"][kind][group * tokens:(group + 1) * tokens]
         self.programs.append((channel, die, row, page.tobytes()))

@@ -109,4 +109,4 @@ def test_a_heads_groups_use_every_channel_and_heads_start_apart(channels):
             got = [tables.group_channel(n, layer, 3, head, channels) for n in range(channels)]
             assert sorted(got) == list(range(channels))
             following = tables.group_channel(0, layer, 3, head + 1, channels)
-            assert following == (got[0] + 1) % channels
+            assert following == (got[0] + 3) % channels
