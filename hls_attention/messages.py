@@ -107,7 +107,7 @@ def beat_meta_layout(config):
 
 
 def weight_layout(config):
-    """Weights of one token, for every head: mantissa * 2**-(16 + drop)."""
+    """Weights of one token, for every head: mantissa * 2**-(WEIGHT_BITS + drop)."""
     return data.StructLayout({
         "mant": data.ArrayLayout(WEIGHT_BITS + 1, config.max_heads),
         "drop": data.ArrayLayout(7, config.max_heads),
