@@ -44,14 +44,18 @@ class MemoryPort:
         self.streams = {stream: {part: getattr(dut, f"{name}__{stream}__{part}")
                                  for part in ("valid", "ready", "payload")}
                         for stream in ("ar", "r", "aw", "w", "b")}
-        self.reads, self.writes, self.responses = deque(), deque(), deque()
         self.cycle = 0
-        self._drive()
+        self.forget()
 
     @property
     def idle(self):
         """Whether nothing is under way."""
         return not (self.reads or self.writes or self.responses)
+
+    def forget(self):
+        """Drop all that is under way, as in a reset."""
+        self.reads, self.writes, self.responses = deque(), deque(), deque()
+        self._drive()
 
     async def run(self):
         """Serve for ever; start it with ``cocotb.start_soon``."""

@@ -1,0 +1,133 @@
+"""A simulated drive under cocotb that looks like the native lane, for blocking host code.
+
+Inside a function run by ``cocotb.task.bridge`` the lane's methods block that function and let the
+simulator run; memories and flash arrays are Python. It shows that nothing in the native lane's C++
+is needed to make the drive work, with a reset that is a reset and without idle skipping.
+"""
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.task import resume
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from flash_model.array import NandArray
+
+from .bfm import CsrMaster
+from .bfm_environment import ArrayPort, MemoryPort
+from .environment import HOST_BASE, EnvironmentTiming
+from .native_lane import Event
+
+__all__ = ["CocotbLane"]
+
+_STUCK_CLOCKS = 64
+_NO_TIMER = 0xFFFF_FFFF
+
+
+class CocotbLane:
+    """`NativeLane` on a cocotb handle; create it in the test, then ``await start()``.
+
+    Parameters
+    ----------
+    dut : handle
+        `cosim.top.SimTop`.
+    config : DriveConfig
+    host_bytes, dram_bytes : int
+        Sizes of the memories.
+    timing : EnvironmentTiming, optional
+    """
+
+    def __init__(self, dut, config, *, host_bytes=1 << 20, dram_bytes=None, timing=None):
+        timing = timing or EnvironmentTiming()
+        self.dut, self.config = dut, config
+        self.array = NandArray(config.flash.geometry)
+        self.host = np.zeros(host_bytes, np.uint8)
+        self.dram = np.zeros(dram_bytes or config.dram_bytes, np.uint8)
+        self.cycle = 0
+        self._irqs = self._resting = 0
+        self._edge = RisingEdge(dut.clk)
+        self._csr = CsrMaster(dut)
+        dut.skip.value = 0
+
+        def clocks(name):
+            return timing.clocks(name, config.clock_hz)
+
+        self._memories = [
+            MemoryPort(dut, name, contents, base=base, read_latency=clocks(f"{name}_read"),
+                       write_latency=clocks(f"{name}_write"), outstanding=timing.outstanding)
+            for name, contents, base in (("host", self.host, HOST_BASE), ("dram", self.dram, 0))]
+        self._arrays = [ArrayPort(dut, f"array__{n}", self.array, n)
+                        for n in range(config.channels)]
+
+    async def start(self):
+        """Start the clock, reset the drive, serve it from then on."""
+        cocotb.start_soon(Clock(self.dut.clk, 2, unit="ns").start())
+        await self._reset()
+        for model in (*self._memories, *self._arrays):
+            cocotb.start_soon(model.run())
+        cocotb.start_soon(self._watch())
+
+    async def _reset(self):
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, 4)
+        self.dut.rst.value = 0
+        for memory in self._memories:
+            memory.forget()
+        self._irqs = self._resting = 0
+
+    @resume
+    async def reset(self):
+        """Reset the drive, whatever it does; memories drop their bursts, not their contents."""
+        await self._reset()
+
+    @property
+    def simulated_clocks(self):
+        """Clocks evaluated: all of them."""
+        return self.cycle
+
+    @property
+    def mailbox(self):
+        """Whether a command waits for the firmware."""
+        return bool(self.dut.mailbox.value)
+
+    @resume
+    async def csr_read(self, address):
+        """Read a register."""
+        return await self._csr.read(address)
+
+    @resume
+    async def csr_write(self, address, value):
+        """Write a register."""
+        await self._csr.write(address, value)
+        self._resting = 0
+
+    @resume
+    async def idle(self, cycles):
+        """Let cycles pass."""
+        if cycles:
+            await ClockCycles(self.dut.clk, cycles)
+
+    @resume
+    async def run(self, until_irq=True, until_mailbox=True, max_cycles=1 << 40):
+        """Run until something happens, see `NativeLane.run`."""
+        end = self.cycle + max_cycles
+        await self._edge  # signals now show the clock that ends here
+        while True:
+            irqs = self._irqs if until_irq else 0
+            event = Event(self.cycle, irqs, bool(until_mailbox and self.dut.mailbox.value),
+                          self._resting >= _STUCK_CLOCKS, self.cycle >= end)
+            if event.irqs or event.mailbox or event.stuck or event.timeout:
+                self._irqs -= irqs
+                return event
+            await self._edge
+
+    async def _watch(self):
+        dut = self.dut
+        while True:
+            await self._edge
+            self.cycle += 1
+            irq = int(dut.irq.value)
+            self._irqs += irq
+            still = (not irq and dut.quiet.value and int(dut.next_event.value) == _NO_TIMER
+                     and all(memory.idle for memory in self._memories))
+            self._resting = self._resting + 1 if still else 0
