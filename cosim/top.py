@@ -66,7 +66,7 @@ class SimTop(wiring.Component):
         ]
         soonest = 0xFFFF_FFFF
         for index in range(config.channels):
-            dies = Shared("channel_dies", self._dies)
+            dies = Shared("channel_dies", self._dies, apart=True)
             m.submodules[f"dies_{index}"] = dies
             connect(m, drive.phy[index], dies.phy)
             connect(m, dies.array, flipped(self.array[index]))

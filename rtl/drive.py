@@ -114,7 +114,7 @@ class Drive(wiring.Component):
         m.submodules.dram_ports = dram = PortArbiter(readers=5, writers=1)
         channels = []
         for index in range(config.channels):
-            channel = Shared("flash_channel", lambda: Channel(config))
+            channel = Shared("flash_channel", lambda: Channel(config), apart=True)
             m.submodules[f"channel_{index}"] = channel
             channels.append(channel)
 
