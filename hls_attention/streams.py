@@ -143,7 +143,7 @@ class Arbiter(wiring.Component):
     -------
     i : In(stream) array
     o : Out(stream)
-    source : Out(range(inputs))
+    source : Out
         Which port the payload at ``o`` came from.
     """
 
@@ -155,16 +155,16 @@ class Arbiter(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(shape)).array(inputs),
             "o": Out(stream.Signature(shape)),
-            "source": Out(range(inputs)),
+            "source": Out(range(max(2, inputs))),
         })
 
     def elaborate(self, platform):
         m = Module()
         inputs = self._inputs
         valid = Signal(inputs)
-        recent = Signal(range(inputs))
+        recent = Signal(range(max(2, inputs)))  # a switch over no bits has no case that matches
         locked = Signal()
-        grant = Signal(range(inputs))
+        grant = Signal(range(max(2, inputs)))
         free = Signal()
         m.d.comb += [
             valid.eq(Cat(port.valid for port in self.i)),
