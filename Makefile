@@ -6,7 +6,7 @@
 #   JOBS         test files run side by side               (default 2)
 #   TEST_ARGS    more for pytest, e.g. TEST_ARGS="tests/rtl -k sequencer"
 #   PRESET       drive preset of demo, bench and verilog   (default "default")
-#   TOKENS       tokens the demo generates                 (default 48)
+#   TOKENS       tokens the demo generates                 (default 40)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -20,7 +20,7 @@ PIP_ARGS ?=
 JOBS ?= 2
 TEST_ARGS ?=
 PRESET ?= default
-TOKENS ?= 48
+TOKENS ?= 40
 
 VENV := .venv
 BIN := $(VENV)/bin
