@@ -22,8 +22,10 @@ def stalls(rng, share):
 
 @cache
 def _fields(layout):
-    return {name: (field.offset, Shape.cast(field.shape).width, Shape.cast(field.shape).signed)
-            for name, field in layout}
+    return {
+        name: (field.offset, Shape.cast(field.shape).width, Shape.cast(field.shape).signed)
+        for name, field in layout
+    }
 
 
 def pack(layout, **values):
@@ -114,7 +116,8 @@ class CsrMaster:
     def __init__(self, dut, clock="clk"):
         self.edge = RisingEdge(getattr(dut, clock))
         self.addr, self.w_data, self.w_en, self.r_en, self.r_data = (
-            getattr(dut, f"csr__{name}") for name in ("addr", "w_data", "w_en", "r_en", "r_data"))
+            getattr(dut, f"csr__{name}") for name in ("addr", "w_data", "w_en", "r_en", "r_data")
+        )
         for signal in (self.addr, self.w_data, self.w_en, self.r_en):
             signal.value = 0
 

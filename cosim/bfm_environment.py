@@ -41,9 +41,13 @@ class MemoryPort:
         self.contents, self.base = contents, base
         self.read_latency, self.write_latency = read_latency, write_latency
         self.outstanding = outstanding
-        self.streams = {stream: {part: getattr(dut, f"{name}__{stream}__{part}")
-                                 for part in ("valid", "ready", "payload")}
-                        for stream in ("ar", "r", "aw", "w", "b")}
+        self.streams = {
+            stream: {
+                part: getattr(dut, f"{name}__{stream}__{part}")
+                for part in ("valid", "ready", "payload")
+            }
+            for stream in ("ar", "r", "aw", "w", "b")
+        }
         self.cycle = 0
         self.forget()
 
@@ -89,7 +93,8 @@ class MemoryPort:
         burst = unpack(burst_layout(), word)
         address, beats = burst["address"], burst["beats"]
         assert 1 <= beats <= 256 and address % 8 == 0 and address % 4096 + 8 * beats <= 4096, (
-            f"burst of {beats} beats at {address:x} breaks the rules of rtl.memory_port")
+            f"burst of {beats} beats at {address:x} breaks the rules of rtl.memory_port"
+        )
         offset = address - self.base
         error = not 0 <= offset <= len(self.contents) - 8 * beats
         return {"offset": offset, "beats": beats, "done": 0, "due": due, "error": error}
@@ -118,10 +123,14 @@ class MemoryPort:
         if shows:
             burst = self.reads[0]
             at = burst["offset"] + 8 * burst["done"]
-            data = 0 if burst["error"] else int.from_bytes(self.contents[at:at + 8].tobytes(),
-                                                           "little")
-            s["r"]["payload"].value = pack(_R, data=data, error=burst["error"],
-                                           last=burst["done"] + 1 == burst["beats"])
+            data = (
+                0
+                if burst["error"]
+                else int.from_bytes(self.contents[at : at + 8].tobytes(), "little")
+            )
+            s["r"]["payload"].value = pack(
+                _R, data=data, error=burst["error"], last=burst["done"] + 1 == burst["beats"]
+            )
         shows = bool(self.responses) and self.responses[0]["due"] <= self.cycle
         s["b"]["valid"].value = int(shows)
         if shows:
@@ -144,9 +153,21 @@ class ArrayPort:
     def __init__(self, dut, name, array, channel):
         self.edge = RisingEdge(dut.clk)
         self.array, self.channel = array, channel
-        self.port = {field: getattr(dut, f"{name}__{field}") for field in (
-            "op_valid", "op", "op_die", "op_row", "reg_read", "reg_write", "reg_die", "reg_column",
-            "reg_w_data", "reg_r_data")}
+        self.port = {
+            field: getattr(dut, f"{name}__{field}")
+            for field in (
+                "op_valid",
+                "op",
+                "op_die",
+                "op_row",
+                "reg_read",
+                "reg_write",
+                "reg_die",
+                "reg_column",
+                "reg_w_data",
+                "reg_r_data",
+            )
+        }
         self.port["reg_r_data"].value = 0
 
     async def run(self):
@@ -160,7 +181,7 @@ class ArrayPort:
             if not (p["reg_write"].value or p["reg_read"].value):
                 continue
             column = self._get("reg_column")
-            word = self.array.register(self.channel, self._get("reg_die"))[column:column + 8]
+            word = self.array.register(self.channel, self._get("reg_die"))[column : column + 8]
             if p["reg_write"].value:
                 word[:] = np.frombuffer(self._get("reg_w_data").to_bytes(8, "little"), np.uint8)
             if p["reg_read"].value:

@@ -53,18 +53,29 @@ class CocotbLane:
             return timing.clocks(name, config.clock_hz)
 
         self._memories = [
-            MemoryPort(dut, name, contents, base=base, read_latency=clocks(f"{name}_read"),
-                       write_latency=clocks(f"{name}_write"), outstanding=timing.outstanding)
-            for name, contents, base in (("host", self.host, HOST_BASE), ("dram", self.dram, 0))]
-        self._arrays = [ArrayPort(dut, f"array__{n}", self.array, n)
-                        for n in range(config.channels)]
+            MemoryPort(
+                dut,
+                name,
+                contents,
+                base=base,
+                read_latency=clocks(f"{name}_read"),
+                write_latency=clocks(f"{name}_write"),
+                outstanding=timing.outstanding,
+            )
+            for name, contents, base in (("host", self.host, HOST_BASE), ("dram", self.dram, 0))
+        ]
+        self._arrays = [
+            ArrayPort(dut, f"array__{n}", self.array, n) for n in range(config.channels)
+        ]
 
     async def start(self):
         """Start the clock, reset the drive, serve it from then on."""
         cocotb.start_soon(Clock(self.dut.clk, 2, unit="ns").start())
         await self._reset()
-        for model in (*self._memories, *self._arrays):
-            cocotb.start_soon(model.run())
+        for memory in self._memories:
+            cocotb.start_soon(memory.run())
+        for array in self._arrays:
+            cocotb.start_soon(array.run())
         cocotb.start_soon(self._watch())
 
     async def _reset(self):
@@ -114,8 +125,13 @@ class CocotbLane:
         await self._edge  # signals now show the clock that ends here
         while True:
             irqs = self._irqs if until_irq else 0
-            event = Event(self.cycle, irqs, bool(until_mailbox and self.dut.mailbox.value),
-                          self._resting >= _STUCK_CLOCKS, self.cycle >= end)
+            event = Event(
+                self.cycle,
+                irqs,
+                bool(until_mailbox and self.dut.mailbox.value),
+                self._resting >= _STUCK_CLOCKS,
+                self.cycle >= end,
+            )
             if event.irqs or event.mailbox or event.stuck or event.timeout:
                 self._irqs -= irqs
                 return event
@@ -128,6 +144,10 @@ class CocotbLane:
             self.cycle += 1
             irq = int(dut.irq.value)
             self._irqs += irq
-            still = (not irq and dut.quiet.value and int(dut.next_event.value) == _NO_TIMER
-                     and all(memory.idle for memory in self._memories))
+            still = (
+                not irq
+                and dut.quiet.value
+                and int(dut.next_event.value) == _NO_TIMER
+                and all(memory.idle for memory in self._memories)
+            )
             self._resting = self._resting + 1 if still else 0

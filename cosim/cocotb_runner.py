@@ -38,8 +38,10 @@ class FastVerilator(runner.Verilator):
         self.env["MAKEFLAGS"] += f" {options}"
 
     def _build_command(self):
-        return [[argument for argument in command if argument != "--public-flat-rw"]
-                for command in super()._build_command()]
+        return [
+            [argument for argument in command if argument != "--public-flat-rw"]
+            for command in super()._build_command()
+        ]
 
 
 def build(verilog, top, *, probes=(), flags=(), announce=print):
@@ -61,12 +63,21 @@ def build(verilog, top, *, probes=(), flags=(), announce=print):
     pathlib.Path
         Build folder for `cocotb_tools.runner`.
     """
-    public = ["`verilator_config", f'public_flat_rw -module "{top}" -port "*"']
-    public += [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in probes]
-    public = "\n".join(public) + "\n"
+    rules = ["`verilator_config", f'public_flat_rw -module "{top}" -port "*"']
+    rules += [f'public_flat_rd -module "{module}" -var "{name}"' for module, name in probes]
+    public = "\n".join(rules) + "\n"
     flags = (*_FLAGS, *flags)
-    key = content_key(verilog, top, public, *flags, *COMPILE_FLAGS, WAIVERS.read_bytes(),
-                      toolchain().version, cocotb.__version__, cocotb.__file__)
+    key = content_key(
+        verilog,
+        top,
+        public,
+        *flags,
+        *COMPILE_FLAGS,
+        WAIVERS.read_bytes(),
+        toolchain().version,
+        cocotb.__version__,
+        cocotb.__file__,
+    )
 
     def make(folder):
         announce(f"compiling {top} for cocotb ...")
@@ -77,16 +88,22 @@ def build(verilog, top, *, probes=(), flags=(), announce=print):
         log = folder / "build.log"
         try:
             FastVerilator().build(
-                sources=[*control, folder / f"{top}.v"], hdl_toplevel=top, build_dir=folder,
-                build_args=flags, timescale=("1ns", "1ns"), log_file=log)
+                sources=[*control, folder / f"{top}.v"],
+                hdl_toplevel=top,
+                build_dir=folder,
+                build_args=flags,
+                timescale=("1ns", "1ns"),
+                log_file=log,
+            )
         except RuntimeError as error:
             raise ToolError(f"{error}\n{_tail(log, 30)}") from error
 
     return made_once("cocotb", key, make, keep=32)
 
 
-def run(test_module, verilog, top, *, test_filter=None, seed=None, environment=None, probes=(),
-        flags=()):
+def run(
+    test_module, verilog, top, *, test_filter=None, seed=None, environment=None, probes=(), flags=()
+):
     """Run the cocotb tests of a module; called from a pytest function.
 
     Parameters
@@ -113,10 +130,17 @@ def run(test_module, verilog, top, *, test_filter=None, seed=None, environment=N
         log, results = Path(scratch) / "log", Path(scratch) / "results.xml"
         try:
             FastVerilator().test(
-                test_module=test_module, hdl_toplevel=top, hdl_toplevel_lang="verilog",
-                build_dir=folder, test_dir=scratch,
-                test_filter=test_filter, seed=seed, results_xml=str(results), log_file=log,
-                extra_env={**(environment or {}), "COCOTB_ANSI_OUTPUT": "0"})
+                test_module=test_module,
+                hdl_toplevel=top,
+                hdl_toplevel_lang="verilog",
+                build_dir=folder,
+                test_dir=scratch,
+                test_filter=test_filter,
+                seed=seed,
+                results_xml=str(results),
+                log_file=log,
+                extra_env={**(environment or {}), "COCOTB_ANSI_OUTPUT": "0"},
+            )
             total, failed = get_results(results)
         except (SystemExit, RuntimeError) as error:
             raise SimulationFailed(f"{test_module}: {_failures(log)}") from error

@@ -41,7 +41,8 @@ class EnvironmentTiming:
             value = getattr(self, name)
             if not 0 < value <= 1_000_000:
                 raise ValueError(
-                    f"{name} = {value!r} is not possible: choose up to 1000000 ns, above 0")
+                    f"{name} = {value!r} is not possible: choose up to 1000000 ns, above 0"
+                )
         if not 1 <= self.outstanding <= 256:
             raise ValueError(f"outstanding = {self.outstanding!r} is not possible: choose 1..256")
 

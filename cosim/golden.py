@@ -96,6 +96,8 @@ def _checked(q, k, v):
     if q.shape[1] != k.shape[2]:
         raise ValueError(f"head_dim of q is {q.shape[1]}, of k {k.shape[2]}: they must be equal")
     if q.shape[0] % k.shape[1]:
-        raise ValueError(f"{q.shape[0]} query heads cannot share {k.shape[1]} KV heads: "
-                         "give a multiple of kv_heads")
+        raise ValueError(
+            f"{q.shape[0]} query heads cannot share {k.shape[1]} KV heads: "
+            "give a multiple of kv_heads"
+        )
     return q, k, v

@@ -56,11 +56,17 @@ def config_verilog(config, announce=print):
     has changed."""
     from .top import TOP_NAME, top_verilog
 
-    sources = [path for name in HARDWARE for path in (
-        [ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*.py")))]
-    key = content_key(repr(config), amaranth.__version__,
-                      *(str(path.relative_to(ROOT)) for path in sources),
-                      *(path.read_bytes() for path in sources))
+    sources = [
+        path
+        for name in HARDWARE
+        for path in ([ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*.py")))
+    ]
+    key = content_key(
+        repr(config),
+        amaranth.__version__,
+        *(str(path.relative_to(ROOT)) for path in sources),
+        *(path.read_bytes() for path in sources),
+    )
 
     def make(folder):
         announce("generating Verilog ...")
@@ -71,18 +77,26 @@ def config_verilog(config, announce=print):
 
 def _load(top, verilog, announce):
     header, channels = glue(top)
-    path = build_model(verilog + wrapper(top, "sim_top"), WRAPPER,
-                       sorted(Path(__file__).with_name("native").iterdir()),
-                       texts={GLUE_NAME: header}, announce=announce)
+    path = build_model(
+        verilog + wrapper(top, "sim_top"),
+        WRAPPER,
+        sorted(Path(__file__).with_name("native").iterdir()),
+        texts={GLUE_NAME: header},
+        announce=announce,
+    )
     library = ctypes.CDLL(str(path))
     handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     for name, result, *arguments in (
-            ("lane_new", handle, handle, handle, handle, handle), ("lane_delete", None, handle),
-            ("lane_status", ctypes.POINTER(LaneStatus), handle),
-            ("lane_run", u32, handle, u32, u64, u64), ("lane_csr_read", u32, handle, u32),
-            ("lane_csr_write", None, handle, u32, u32),
-            ("lane_violation", ctypes.c_char_p, handle), ("lane_trace", handle, handle),
-            ("lane_trace_clear", None, handle)):
+        ("lane_new", handle, handle, handle, handle, handle),
+        ("lane_delete", None, handle),
+        ("lane_status", ctypes.POINTER(LaneStatus), handle),
+        ("lane_run", u32, handle, u32, u64, u64),
+        ("lane_csr_read", u32, handle, u32),
+        ("lane_csr_write", None, handle, u32, u32),
+        ("lane_violation", ctypes.c_char_p, handle),
+        ("lane_trace", handle, handle),
+        ("lane_trace_clear", None, handle),
+    ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library, channels

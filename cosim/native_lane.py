@@ -21,8 +21,10 @@ from .native_build import native_library
 
 __all__ = ["HOST_BASE", "Event", "LaneError", "NativeLane", "TRACE_DTYPE", "TRACE_KINDS"]
 
-TRACE_DTYPE = np.dtype([("cycle", "u8"), ("clocks", "u4"), ("channel", "u2"), ("die", "u1"),
-                        ("kind", "u1")], align=True)
+TRACE_DTYPE = np.dtype(
+    [("cycle", "u8"), ("clocks", "u4"), ("channel", "u2"), ("die", "u1"), ("kind", "u1")],
+    align=True,
+)
 """A trace event: ``clocks`` is the length of a transfer, 0 for an array operation (how long those
 take is in the flash profile)."""
 
@@ -92,8 +94,19 @@ class NativeLane:
         uint8 contents of the memories; host memory begins at address `HOST_BASE`.
     """
 
-    def __init__(self, config, array, *, host_bytes=64 << 20, dram_bytes=None, skip_idle=True,
-                 trace=False, timing=None, top=None, announce=print):
+    def __init__(
+        self,
+        config,
+        array,
+        *,
+        host_bytes=64 << 20,
+        dram_bytes=None,
+        skip_idle=True,
+        trace=False,
+        timing=None,
+        top=None,
+        announce=print,
+    ):
         timing = timing or EnvironmentTiming()
         dram_bytes = config.dram_bytes if dram_bytes is None else dram_bytes
         for name, size in (("host_bytes", host_bytes), ("dram_bytes", dram_bytes)):
@@ -103,23 +116,35 @@ class NativeLane:
         self.array = array
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes, np.uint8)
-        self._library, channels = native_library(
-            config if top is None else top, announce)
+        self._library, channels = native_library(config if top is None else top, announce)
         geometry = array.geometry
         if geometry.channels != channels:
-            raise ValueError(f"the array has {geometry.channels} channels, the design {channels}: "
-                             "build both from one configuration")
+            raise ValueError(
+                f"the array has {geometry.channels} channels, the design {channels}: "
+                "build both from one configuration"
+            )
         buffers = array.buffers
-        view = _NandView(*(buffers[name].ctypes.data for name in _NandView.BUFFERS), array.stride,
-                         geometry.dies, geometry.blocks, geometry.pages)
+        view = _NandView(
+            *(buffers[name].ctypes.data for name in _NandView.BUFFERS),
+            array.stride,
+            geometry.dies,
+            geometry.blocks,
+            geometry.pages,
+        )
         settings = _Settings(
-            HOST_BASE, host_bytes, dram_bytes,
+            HOST_BASE,
+            host_bytes,
+            dram_bytes,
             *(timing.clocks(name, config.clock_hz) for name in ("host_read", "host_write")),
             timing.outstanding,
             *(timing.clocks(name, config.clock_hz) for name in ("dram_read", "dram_write")),
-            timing.outstanding, skip_idle, trace)
-        self._lane = self._library.lane_new(ctypes.byref(settings), self.host.ctypes.data,
-                                            self.dram.ctypes.data, ctypes.byref(view))
+            timing.outstanding,
+            skip_idle,
+            trace,
+        )
+        self._lane = self._library.lane_new(
+            ctypes.byref(settings), self.host.ctypes.data, self.dram.ctypes.data, ctypes.byref(view)
+        )
         self._status = self._library.lane_status(self._lane).contents
 
     def close(self):
@@ -187,8 +212,9 @@ class NativeLane:
         irqs = self._status.irqs if why & _IRQ else 0
         if irqs:
             self._status.irqs = 0
-        return Event(self.cycle, irqs, bool(why & _MAILBOX), bool(why & _STUCK),
-                     bool(why & _CYCLES))
+        return Event(
+            self.cycle, irqs, bool(why & _MAILBOX), bool(why & _STUCK), bool(why & _CYCLES)
+        )
 
     def idle(self, cycles):
         """Let exactly so many cycles pass, whatever happens in them."""
@@ -218,7 +244,8 @@ class NativeLane:
     def _csr(self, address):
         if not 0 <= address < 1 << 16 or address % 4:
             raise ValueError(
-                f"address = {address:#x} is not possible: choose a multiple of 4 below 10000h")
+                f"address = {address:#x} is not possible: choose a multiple of 4 below 10000h"
+            )
         return address
 
     def _check(self):
@@ -228,12 +255,22 @@ class NativeLane:
 
 class _Settings(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("host_base", "host_bytes", "dram_bytes")] + [
-        (name, ctypes.c_uint32) for name in (
-            "host_read", "host_write", "host_outstanding", "dram_read", "dram_write",
-            "dram_outstanding", "skip_idle", "trace")]
+        (name, ctypes.c_uint32)
+        for name in (
+            "host_read",
+            "host_write",
+            "host_outstanding",
+            "dram_read",
+            "dram_write",
+            "dram_outstanding",
+            "skip_idle",
+            "trace",
+        )
+    ]
 
 
 class _NandView(ctypes.Structure):
     BUFFERS = ("cells", "programmed", "erase_counts", "read_counts", "registers")
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
-        (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")]
+        (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")
+    ]

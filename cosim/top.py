@@ -33,23 +33,25 @@ class SimTop(wiring.Component):
         As in `rtl.drive.Drive`.
     array : Out(ArrayPortSignature).array(channels)
     quiet : Out(1), next_event : Out(32), skip : In(32)
-        Idle skipping: when quiet, no die timer ends for ``next_event`` clocks (all ones: none runs);
-        with ``skip`` = n the clock counts for n + 1.
+        Idle skipping: when quiet, no die timer ends for ``next_event`` clocks (all ones: none
+        runs); with ``skip`` = n the clock counts for n + 1.
     """
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "csr": Out(ControlBusSignature()),
-            "host": Out(MemoryPortSignature()),
-            "dram": Out(MemoryPortSignature()),
-            "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
-            "irq": Out(1),
-            "mailbox": Out(1),
-            "quiet": Out(1),
-            "next_event": Out(32),
-            "skip": In(32),
-        })
+        super().__init__(
+            {
+                "csr": Out(ControlBusSignature()),
+                "host": Out(MemoryPortSignature()),
+                "dram": Out(MemoryPortSignature()),
+                "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
+                "irq": Out(1),
+                "mailbox": Out(1),
+                "quiet": Out(1),
+                "next_event": Out(32),
+                "skip": In(32),
+            }
+        )
 
     def _dies(self):
         return ChannelDies(self._config.flash, self._config.clock_hz, wrap=Shared)
@@ -61,7 +63,9 @@ class SimTop(wiring.Component):
         for name in ("csr", "host", "dram"):
             connect(m, getattr(drive, name), flipped(getattr(self, name)))
         m.d.comb += [
-            drive.skip.eq(self.skip), self.irq.eq(drive.irq), self.mailbox.eq(drive.mailbox),
+            drive.skip.eq(self.skip),
+            self.irq.eq(drive.irq),
+            self.mailbox.eq(drive.mailbox),
             self.quiet.eq(drive.quiet),
         ]
         soonest = 0xFFFF_FFFF

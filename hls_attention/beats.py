@@ -13,8 +13,8 @@ Rules a page source keeps (and the engine relies on):
   the one beat that has ``last_of_pass``. A channel without a token of the job gets a *null beat*
   (``lanes == 0``, ``last_of_pass == 1``), which contributes nothing.
 - Within a channel, the tokens of the V pass come in the order of the tokens of the K pass.
-- K passes come in job order, V passes come in job order; the K pass of job ``n + 1`` may come before
-  the V pass of job ``n``, never that of job ``n + 2``.
+- K passes come in job order, V passes come in job order; the K pass of job ``n + 1`` may come
+  before the V pass of job ``n``, never that of job ``n + 2``.
 - A *unit* is one token's K (or V) vector: ``head_dim / 4`` consecutive FP16 beats, element 0 in the
   lowest lane of the first beat.
 """
@@ -22,7 +22,16 @@ Rules a page source keeps (and the engine relies on):
 from amaranth.hdl import signed
 from amaranth.lib import data, enum
 
-__all__ = ["BEAT_BITS", "LANES_FP16", "TOKEN_BITS", "JOB_BITS", "Kind", "Format", "beat_layout", "job_layout"]
+__all__ = [
+    "BEAT_BITS",
+    "LANES_FP16",
+    "TOKEN_BITS",
+    "JOB_BITS",
+    "Kind",
+    "Format",
+    "beat_layout",
+    "job_layout",
+]
 
 BEAT_BITS = 64
 """Payload of one beat."""
@@ -55,19 +64,21 @@ class Format(enum.Enum, shape=3):
 
 def beat_layout():
     """Layout of one beat (64 data bits and its tags)."""
-    return data.StructLayout({
-        "data": BEAT_BITS,         # elements, lane 0 in the low bits
-        "lanes": LANES_FP16,       # which lanes hold an element; 0 marks a null beat
-        "kind": Kind,
-        "format": Format,
-        "job": JOB_BITS,
-        "token": TOKEN_BITS,       # index of the unit's token inside the pass
-        "first_of_unit": 1,
-        "last_of_unit": 1,
-        "last_of_page": 1,
-        "last_of_pass": 1,
-        "error": 1,                # data is uncorrectable: the job is poisoned
-    })
+    return data.StructLayout(
+        {
+            "data": BEAT_BITS,  # elements, lane 0 in the low bits
+            "lanes": LANES_FP16,  # which lanes hold an element; 0 marks a null beat
+            "kind": Kind,
+            "format": Format,
+            "job": JOB_BITS,
+            "token": TOKEN_BITS,  # index of the unit's token inside the pass
+            "first_of_unit": 1,
+            "last_of_unit": 1,
+            "last_of_page": 1,
+            "last_of_pass": 1,
+            "error": 1,  # data is uncorrectable: the job is poisoned
+        }
+    )
 
 
 def job_layout(max_heads):
@@ -78,15 +89,17 @@ def job_layout(max_heads):
     max_heads : int
         Most query heads per KV head that the engine was built with.
     """
-    return data.StructLayout({
-        "tag": JOB_BITS,
-        "heads": range(max_heads + 1),  # 1..max_heads query heads share this KV head
-        "beats": 7,                     # head_dim / 4: beats of one unit, 16 (d 64) or 32 (d 128)
-        "format": Format,
-        "k_exp": 5,                     # block exponent kmax: largest (exponent field, min 1) - 1 seen in K
-        "v_exp": 5,                     # the same of V
-        "k_bad": 1,                     # K holds an infinity or NaN
-        "v_bad": 1,                     # V holds an infinity or NaN
-        "scale_mant": 26,               # scale * log2(e) = scale_mant * 2**(scale_exp - 26),
-        "scale_exp": signed(6),         # 2**25 <= scale_mant < 2**26
-    })
+    return data.StructLayout(
+        {
+            "tag": JOB_BITS,
+            "heads": range(max_heads + 1),  # 1..max_heads query heads share this KV head
+            "beats": 7,  # head_dim / 4: beats of one unit, 16 (d 64) or 32 (d 128)
+            "format": Format,
+            "k_exp": 5,  # block exponent kmax: largest (exponent field, min 1) - 1 seen in K
+            "v_exp": 5,  # the same of V
+            "k_bad": 1,  # K holds an infinity or NaN
+            "v_bad": 1,  # V holds an infinity or NaN
+            "scale_mant": 26,  # scale * log2(e) = scale_mant * 2**(scale_exp - 26),
+            "scale_exp": signed(6),  # 2**25 <= scale_mant < 2**26
+        }
+    )

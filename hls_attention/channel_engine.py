@@ -62,16 +62,18 @@ class ChannelEngine(wiring.Component):
     def __init__(self, config):
         self._config = config
         always = {"always_ready": True}
-        super().__init__({
-            "i_beats": In(stream.Signature(beat_layout())),
-            "i_writes": In(stream.Signature(query_write_layout(config), **always)),
-            "i_descriptor": In(stream.Signature(descriptor_layout(config), **always)),
-            "i_reference": In(stream.Signature(reference_layout(config), **always)),
-            "o_report": Out(stream.Signature(report_layout(config))),
-            "o_sums": Out(stream.Signature(signed(SUM_BITS))),
-            "busy": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i_beats": In(stream.Signature(beat_layout())),
+                "i_writes": In(stream.Signature(query_write_layout(config), **always)),
+                "i_descriptor": In(stream.Signature(descriptor_layout(config), **always)),
+                "i_reference": In(stream.Signature(reference_layout(config), **always)),
+                "o_report": Out(stream.Signature(report_layout(config))),
+                "o_sums": Out(stream.Signature(signed(SUM_BITS))),
+                "busy": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -113,8 +115,10 @@ class ChannelEngine(wiring.Component):
             memory.r_en.eq(weights.r_en),
             memory.r_addr.eq(weights.r_addr),
             weights.r_data.eq(memory.r_data),
-            *[getattr(accumulators, name).eq(getattr(drain, name))
-              for name in ("r_en", "r_bank", "r_head", "r_row", "r_lane")],
+            *[
+                getattr(accumulators, name).eq(getattr(drain, name))
+                for name in ("r_en", "r_bank", "r_head", "r_row", "r_lane")
+            ],
             drain.r_data.eq(accumulators.r_data),
             drain.i_ended.eq(accumulators.o_ended),
             drain.i_empty.eq(accumulators.o_empty),
@@ -168,10 +172,10 @@ class ChannelEngine(wiring.Component):
             kept = [Signal(signed(17), name=f"m_{bank}_{head}") for head in range(config.max_heads)]
             with m.If(reference.valid & (reference.payload.bank == bank)):
                 m.d.sync += v_set[bank].eq(k_set[bank])
-                m.d.sync += [kept[head].eq(reference.payload.m[head])
-                             for head in range(config.max_heads)]
-            m.d.comb += [references[bank][head].eq(kept[head])
-                         for head in range(config.max_heads)]
+                m.d.sync += [
+                    kept[head].eq(reference.payload.m[head]) for head in range(config.max_heads)
+                ]
+            m.d.comb += [references[bank][head].eq(kept[head]) for head in range(config.max_heads)]
             m.d.comb += [
                 front.i_k[bank].eq(k_set[bank]),
                 scores.i_k[bank].eq(k_set[bank]),

@@ -48,22 +48,24 @@ class Drain(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i_ended": In(2),
-            "i_empty": In(1),
-            "i_poisoned": In(1),
-            "i_v": In(descriptor_layout(config)).array(2),
-            "i_weight_sums": In(WEIGHT_SUM_BITS).array(2, config.max_heads),
-            "r_en": Out(1),
-            "r_bank": Out(1),
-            "r_head": Out(range(config.max_heads)),
-            "r_row": Out(range(config.max_beats)),
-            "r_lane": Out(range(LANES_FP16)),
-            "r_data": In(signed(SUM_BITS)),
-            "o": Out(stream.Signature(signed(SUM_BITS))),
-            "o_freed": Out(2),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "i_ended": In(2),
+                "i_empty": In(1),
+                "i_poisoned": In(1),
+                "i_v": In(descriptor_layout(config)).array(2),
+                "i_weight_sums": In(WEIGHT_SUM_BITS).array(2, config.max_heads),
+                "r_en": Out(1),
+                "r_bank": Out(1),
+                "r_head": Out(range(config.max_heads)),
+                "r_row": Out(range(config.max_beats)),
+                "r_lane": Out(range(LANES_FP16)),
+                "r_data": In(signed(SUM_BITS)),
+                "o": Out(stream.Signature(signed(SUM_BITS))),
+                "o_freed": Out(2),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -76,8 +78,10 @@ class Drain(wiring.Component):
         for n in range(2):
             with m.If(self.i_ended[n]):
                 m.d.sync += [
-                    heads[n].eq(self.i_v[n].heads), beats[n].eq(self.i_v[n].beats),
-                    empty[n].eq(self.i_empty), poisoned[n].eq(self.i_poisoned),
+                    heads[n].eq(self.i_v[n].heads),
+                    beats[n].eq(self.i_v[n].beats),
+                    empty[n].eq(self.i_empty),
+                    poisoned[n].eq(self.i_poisoned),
                 ]
 
         bank = Signal()
@@ -88,7 +92,10 @@ class Drain(wiring.Component):
         m.d.comb += [
             step.eq(ready.bit_select(bank, 1) & (self.o.ready | ~valid)),
             self.r_en.eq(step & (item == Item.OUTPUT_SUM)),
-            self.r_bank.eq(bank), self.r_head.eq(head), self.r_row.eq(row), self.r_lane.eq(lane),
+            self.r_bank.eq(bank),
+            self.r_head.eq(head),
+            self.r_row.eq(row),
+            self.r_lane.eq(lane),
         ]
         with m.If(step):
             with m.Switch(item):
@@ -115,14 +122,18 @@ class Drain(wiring.Component):
             m.d.sync += valid.eq(step)
         with m.If(step):
             m.d.sync += [
-                shown.eq(item), shown_head.eq(head), shown_bank.eq(bank),
+                shown.eq(item),
+                shown_head.eq(head),
+                shown_bank.eq(bank),
                 shown_empty.eq(empty.bit_select(bank, 1)),
                 shown_flag.eq(poisoned.bit_select(bank, 1)),
             ]
-        weight_sums = Array([
-            Mux(shown_bank, self.i_weight_sums[1][n], self.i_weight_sums[0][n])
-            for n in range(config.max_heads)
-        ])
+        weight_sums = Array(
+            [
+                Mux(shown_bank, self.i_weight_sums[1][n], self.i_weight_sums[0][n])
+                for n in range(config.max_heads)
+            ]
+        )
         with m.If(shown == Item.FLAGS):
             m.d.comb += self.o.payload.eq(shown_flag)
         with m.Elif(~shown_empty):

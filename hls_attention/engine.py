@@ -57,14 +57,16 @@ class Engine(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i_jobs": In(stream.Signature(job_layout(config.max_heads))),
-            "i_q": In(stream.Signature(64)),
-            "i_beats": In(stream.Signature(beat_layout())).array(config.channels),
-            "o": Out(stream.Signature(result_layout())),
-            "busy": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i_jobs": In(stream.Signature(job_layout(config.max_heads))),
+                "i_q": In(stream.Signature(64)),
+                "i_beats": In(stream.Signature(beat_layout())).array(config.channels),
+                "o": Out(stream.Signature(result_layout())),
+                "busy": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     @property
     def config(self):
@@ -95,9 +97,11 @@ class Engine(wiring.Component):
             connect(m, flipped(self.i_beats[index]), channel.i_beats)
             connect(m, channel.o_report, reference.i[index])
             connect(m, channel.o_sums, merge.i[index])
-            for source, sink in ((loader.o_writes, channel.i_writes),
-                                 (loader.o_descriptor, channel.i_descriptor),
-                                 (reference.o, channel.i_reference)):
+            for source, sink in (
+                (loader.o_writes, channel.i_writes),
+                (loader.o_descriptor, channel.i_descriptor),
+                (reference.o, channel.i_reference),
+            ):
                 m.d.comb += [sink.valid.eq(source.valid), sink.payload.eq(source.payload)]
 
         m.d.comb += [

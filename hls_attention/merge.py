@@ -46,11 +46,13 @@ class AdderTree(wiring.Component):
 
     def __init__(self, inputs):
         self._inputs = inputs
-        super().__init__({
-            "i": In(stream.Signature(signed(SUM_BITS))).array(inputs),
-            "o": Out(stream.Signature(signed(SUM_BITS))),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(signed(SUM_BITS))).array(inputs),
+                "o": Out(stream.Signature(signed(SUM_BITS))),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,14 +65,18 @@ class AdderTree(wiring.Component):
         numbers, valid, held = [port.payload for port in self.i], complete, []
         level = 0
         while len(numbers) > 1 or not held:
-            sums = [Signal(signed(SUM_BITS), name=f"sum_{level}_{n}")
-                    for n in range((len(numbers) + 1) // 2)]
+            sums = [
+                Signal(signed(SUM_BITS), name=f"sum_{level}_{n}")
+                for n in range((len(numbers) + 1) // 2)
+            ]
             next_valid = Signal(name=f"valid_{level}")
             with m.If(advance):
                 m.d.sync += next_valid.eq(valid)
                 with m.If(valid):
-                    m.d.sync += [sum_.eq(sum(numbers[2 * n + 1 : 2 * n + 2], numbers[2 * n]))
-                                 for n, sum_ in enumerate(sums)]
+                    m.d.sync += [
+                        sum_.eq(sum(numbers[2 * n + 1 : 2 * n + 2], numbers[2 * n]))
+                        for n, sum_ in enumerate(sums)
+                    ]
             numbers, valid, level = sums, next_valid, level + 1
             held.append(valid)
         m.d.comb += [
@@ -103,14 +109,16 @@ class Merge(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i_jobs": In(stream.Signature(merge_job_layout(config))),
-            "i_flags": In(stream.Signature(merge_flags_layout(config))),
-            "i": In(stream.Signature(signed(SUM_BITS))).array(config.channels),
-            "o": Out(stream.Signature(result_layout())),
-            "busy": Out(1),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "i_jobs": In(stream.Signature(merge_job_layout(config))),
+                "i_flags": In(stream.Signature(merge_flags_layout(config))),
+                "i": In(stream.Signature(signed(SUM_BITS))).array(config.channels),
+                "o": Out(stream.Signature(result_layout())),
+                "busy": Out(1),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -124,9 +132,16 @@ class Merge(wiring.Component):
         for index in range(config.channels):
             connect(m, flipped(self.i[index]), tree.i[index])
 
-        tags = data.StructLayout({
-            "nan": 1, "last": 1, "job": JOB_BITS, "saturated": 1, "nonfinite": 1, "poisoned": 1,
-        })
+        tags = data.StructLayout(
+            {
+                "nan": 1,
+                "last": 1,
+                "job": JOB_BITS,
+                "saturated": 1,
+                "nonfinite": 1,
+                "poisoned": 1,
+            }
+        )
         m.submodules.normalise = normalise = Pipeline(
             kernels.normalise, clock_hz=config.clock_hz, meta=tags
         )
@@ -163,11 +178,15 @@ class Merge(wiring.Component):
             with m.Switch(item):
                 with m.Case(Item.FLAGS):
                     m.d.sync += [
-                        item.eq(Item.WEIGHT_SUM), head.eq(0), poisoned.eq(tree.o.payload != 0)
+                        item.eq(Item.WEIGHT_SUM),
+                        head.eq(0),
+                        poisoned.eq(tree.o.payload != 0),
                     ]
                 with m.Case(Item.WEIGHT_SUM):
                     m.d.sync += [
-                        item.eq(Item.OUTPUT_SUM), element.eq(0), weight_sum.eq(tree.o.payload)
+                        item.eq(Item.OUTPUT_SUM),
+                        element.eq(0),
+                        weight_sum.eq(tree.o.payload),
                     ]
                 with m.Case(Item.OUTPUT_SUM):
                     m.d.sync += element.eq(element + 1)
@@ -186,8 +205,10 @@ class Merge(wiring.Component):
             normalise.o.ready.eq(out.i.ready | ~full),
             out.i.valid.eq(normalise.o.valid & full),
             out.i.payload.data.eq(Cat(packed, x)),
-            *[out.i.payload[name].eq(normalise.o.payload.meta[name])
-              for name in ("last", "job", "saturated", "nonfinite", "poisoned")],
+            *[
+                out.i.payload[name].eq(normalise.o.payload.meta[name])
+                for name in ("last", "job", "saturated", "nonfinite", "poisoned")
+            ],
         ]
         with m.If(normalise.o.valid & normalise.o.ready):
             m.d.sync += place.eq(place + 1)
@@ -197,7 +218,10 @@ class Merge(wiring.Component):
         m.d.comb += [
             self.busy.eq(tree.busy | normalise.busy),
             self.active.eq(
-                tree.busy | normalise.busy | self.o.valid | (self.i_jobs.valid & self.i_jobs.ready)
+                tree.busy
+                | normalise.busy
+                | self.o.valid
+                | (self.i_jobs.valid & self.i_jobs.ready)
                 | (self.i_flags.valid & self.i_flags.ready)
                 | Cat(port.valid for port in self.i).all()
             ),

@@ -18,9 +18,21 @@ from .beats import JOB_BITS, LANES_FP16, TOKEN_BITS
 from .kernels import WEIGHT_BITS
 
 __all__ = [
-    "COUNT_BITS", "EXPONENT_BITS", "QUERY_BITS", "REFERENCE_BITS", "SCORE_BITS", "SUM_BITS",
-    "beat_meta_layout", "descriptor_layout", "merge_flags_layout", "merge_job_layout",
-    "query_write_layout", "reference_layout", "report_layout", "result_layout", "weight_layout",
+    "COUNT_BITS",
+    "EXPONENT_BITS",
+    "QUERY_BITS",
+    "REFERENCE_BITS",
+    "SCORE_BITS",
+    "SUM_BITS",
+    "beat_meta_layout",
+    "descriptor_layout",
+    "merge_flags_layout",
+    "merge_job_layout",
+    "query_write_layout",
+    "reference_layout",
+    "report_layout",
+    "result_layout",
+    "weight_layout",
 ]
 
 QUERY_BITS = 24
@@ -49,80 +61,94 @@ def of_bank(bank, pair, field):
 
 def query_write_layout(config):
     """One beat's worth of quantised query elements for the query memories."""
-    return data.StructLayout({
-        "bank": 1,
-        "head": range(config.max_heads),
-        "row": range(config.max_beats),
-        "q": data.ArrayLayout(signed(QUERY_BITS), LANES_FP16),
-    })
+    return data.StructLayout(
+        {
+            "bank": 1,
+            "head": range(config.max_heads),
+            "row": range(config.max_beats),
+            "q": data.ArrayLayout(signed(QUERY_BITS), LANES_FP16),
+        }
+    )
 
 
 def descriptor_layout(config):
     """A job, once its queries are loaded."""
-    return data.StructLayout({
-        "bank": 1,
-        "tag": JOB_BITS,
-        "heads": range(config.max_heads + 1),
-        "beats": 7,
-        "k_exp": EXPONENT_BITS,
-        "v_exp": EXPONENT_BITS,
-        "scale_mant": 26,
-        "scale_exp": signed(6),
-        "q_exp": data.ArrayLayout(EXPONENT_BITS, config.max_heads),
-    })
+    return data.StructLayout(
+        {
+            "bank": 1,
+            "tag": JOB_BITS,
+            "heads": range(config.max_heads + 1),
+            "beats": 7,
+            "k_exp": EXPONENT_BITS,
+            "v_exp": EXPONENT_BITS,
+            "scale_mant": 26,
+            "scale_exp": signed(6),
+            "q_exp": data.ArrayLayout(EXPONENT_BITS, config.max_heads),
+        }
+    )
 
 
 def report_layout(config):
     """A channel's K pass is complete: the ceiling of its largest score per head."""
-    return data.StructLayout({
-        "empty": 1,        # the channel has no token of the job; m means nothing
-        "saturated": config.max_heads,  # mask of heads with a score beyond its format
-        "poisoned": 1,     # uncorrectable data, or more tokens than the channel can hold
-        "m": data.ArrayLayout(signed(REFERENCE_BITS), config.max_heads),
-    })
+    return data.StructLayout(
+        {
+            "empty": 1,  # the channel has no token of the job; m means nothing
+            "saturated": config.max_heads,  # mask of heads with a score beyond its format
+            "poisoned": 1,  # uncorrectable data, or more tokens than the channel can hold
+            "m": data.ArrayLayout(signed(REFERENCE_BITS), config.max_heads),
+        }
+    )
 
 
 def reference_layout(config):
     """The reference M of every head, over all channels."""
-    return data.StructLayout({
-        "bank": 1,
-        "m": data.ArrayLayout(signed(REFERENCE_BITS), config.max_heads),
-    })
+    return data.StructLayout(
+        {
+            "bank": 1,
+            "m": data.ArrayLayout(signed(REFERENCE_BITS), config.max_heads),
+        }
+    )
 
 
 def beat_meta_layout(config):
     """What travels with a beat's products."""
-    return data.StructLayout({
-        "pass_v": 1,
-        "bank": 1,
-        "row": range(config.max_beats),
-        "heads": config.max_heads,  # mask of the job's query heads
-        "null": 1,
-        "first_of_unit": 1,
-        "last_of_unit": 1,
-        "first_token": 1,           # first unit of the channel's pass
-        "last_of_pass": 1,
-        "poisoned": 1,              # with last_of_pass: some beat of the pass was bad
-    })
+    return data.StructLayout(
+        {
+            "pass_v": 1,
+            "bank": 1,
+            "row": range(config.max_beats),
+            "heads": config.max_heads,  # mask of the job's query heads
+            "null": 1,
+            "first_of_unit": 1,
+            "last_of_unit": 1,
+            "first_token": 1,  # first unit of the channel's pass
+            "last_of_pass": 1,
+            "poisoned": 1,  # with last_of_pass: some beat of the pass was bad
+        }
+    )
 
 
 def weight_layout(config):
     """Weights of one token, for every head: mantissa * 2**-(WEIGHT_BITS + drop)."""
-    return data.StructLayout({
-        "mant": data.ArrayLayout(WEIGHT_BITS + 1, config.max_heads),
-        "drop": data.ArrayLayout(7, config.max_heads),
-    })
+    return data.StructLayout(
+        {
+            "mant": data.ArrayLayout(WEIGHT_BITS + 1, config.max_heads),
+            "drop": data.ArrayLayout(7, config.max_heads),
+        }
+    )
 
 
 def merge_job_layout(config):
     """What the merge needs to know of a job."""
-    return data.StructLayout({
-        "tag": JOB_BITS,
-        "heads": range(config.max_heads + 1),
-        "beats": 7,
-        "v_exp": EXPONENT_BITS,
-        "nan": config.max_heads,    # mask of heads whose output is NaN
-    })
+    return data.StructLayout(
+        {
+            "tag": JOB_BITS,
+            "heads": range(config.max_heads + 1),
+            "beats": 7,
+            "v_exp": EXPONENT_BITS,
+            "nan": config.max_heads,  # mask of heads whose output is NaN
+        }
+    )
 
 
 def merge_flags_layout(config):
@@ -132,11 +158,13 @@ def merge_flags_layout(config):
 
 def result_layout():
     """One word of output; the flags are valid with ``last``."""
-    return data.StructLayout({
-        "data": 64,        # four FP16 elements, the first in the low bits
-        "last": 1,         # last word of the job
-        "job": JOB_BITS,
-        "saturated": 1,
-        "nonfinite": 1,
-        "poisoned": 1,
-    })
+    return data.StructLayout(
+        {
+            "data": 64,  # four FP16 elements, the first in the low bits
+            "last": 1,  # last word of the job
+            "job": JOB_BITS,
+            "saturated": 1,
+            "nonfinite": 1,
+            "poisoned": 1,
+        }
+    )

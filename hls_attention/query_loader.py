@@ -51,16 +51,18 @@ class QueryLoader(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i_jobs": In(stream.Signature(job_layout(config.max_heads))),
-            "i_q": In(stream.Signature(64)),
-            "i_done": In(1),
-            "o_writes": Out(stream.Signature(query_write_layout(config), always_ready=True)),
-            "o_descriptor": Out(stream.Signature(descriptor_layout(config), always_ready=True)),
-            "o_merge": Out(stream.Signature(merge_job_layout(config))),
-            "busy": Out(1),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "i_jobs": In(stream.Signature(job_layout(config.max_heads))),
+                "i_q": In(stream.Signature(64)),
+                "i_done": In(1),
+                "o_writes": Out(stream.Signature(query_write_layout(config), always_ready=True)),
+                "o_descriptor": Out(stream.Signature(descriptor_layout(config), always_ready=True)),
+                "o_merge": Out(stream.Signature(merge_job_layout(config))),
+                "busy": Out(1),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -84,14 +86,15 @@ class QueryLoader(wiring.Component):
         m.d.comb += word_exp.eq(Mux(word_field == 0, 0, word_field - 1))
         word_bad = Cat(field == 31 for field in fields).any()
 
-
         m.submodules.buffer = buffer = memory.Memory(shape=64, depth=config.max_beats, init=[])
         write = buffer.write_port()
         read = buffer.read_port()
         replay = Signal()
         m.d.comb += [
-            write.addr.eq(row), write.data.eq(self.i_q.payload),
-            read.addr.eq(row), read.en.eq(replay),
+            write.addr.eq(row),
+            write.data.eq(self.i_q.payload),
+            read.addr.eq(row),
+            read.en.eq(replay),
         ]
 
         replayed = Signal()
@@ -155,9 +158,7 @@ class QueryLoader(wiring.Component):
         for lane in range(LANES_FP16):
             quantise = Shared(
                 "quantise_query",
-                lambda: Pipeline(
-                    kernels.quantise_query, clock_hz=config.clock_hz, meta=position
-                ),
+                lambda: Pipeline(kernels.quantise_query, clock_hz=config.clock_hz, meta=position),
             )
             m.submodules[f"quantise_{lane}"] = quantise
             m.d.comb += [

@@ -29,12 +29,14 @@ class Reference(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(report_layout(config))).array(config.channels),
-            "o": Out(stream.Signature(reference_layout(config), always_ready=True)),
-            "o_flags": Out(stream.Signature(merge_flags_layout(config))),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(report_layout(config))).array(config.channels),
+                "o": Out(stream.Signature(reference_layout(config), always_ready=True)),
+                "o_flags": Out(stream.Signature(merge_flags_layout(config))),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -51,7 +53,9 @@ class Reference(wiring.Component):
             for index, port in enumerate(self.i):
                 with m.Case(index):
                     m.d.comb += [
-                        report.eq(port.payload), valid.eq(port.valid), port.ready.eq(~complete)
+                        report.eq(port.payload),
+                        valid.eq(port.valid),
+                        port.ready.eq(~complete),
                     ]
         with m.If(take):
             m.d.sync += channel.eq(channel + 1)

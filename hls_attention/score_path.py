@@ -68,18 +68,20 @@ class ScorePath(wiring.Component):
     def __init__(self, config):
         self._config = config
         rows = 2 * config.score_rows
-        super().__init__({
-            "i_valid": In(1),
-            "i_meta": In(beat_meta_layout(config)),
-            "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
-            "i_k": In(descriptor_layout(config)).array(2),
-            "w_en": Out(1),
-            "w_addr": Out(range(rows)),
-            "w_data": Out(SCORE_BITS),
-            "o_count": Out(COUNT_BITS).array(2),
-            "o_report": Out(stream.Signature(report_layout(config))),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i_meta": In(beat_meta_layout(config)),
+                "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
+                "i_k": In(descriptor_layout(config)).array(2),
+                "w_en": Out(1),
+                "w_addr": Out(range(rows)),
+                "w_data": Out(SCORE_BITS),
+                "o_count": Out(COUNT_BITS).array(2),
+                "o_report": Out(stream.Signature(report_layout(config))),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -88,8 +90,11 @@ class ScorePath(wiring.Component):
         m.d.comb += [
             sums.i_valid.eq(self.i_valid),
             sums.i_meta.eq(self.i_meta),
-            *[sums.i_products[head][lane].eq(self.i_products[head][lane])
-              for head in range(heads) for lane in range(LANES_FP16)],
+            *[
+                sums.i_products[head][lane].eq(self.i_products[head][lane])
+                for head in range(heads)
+                for lane in range(LANES_FP16)
+            ],
         ]
 
         # One unit waits here while the score pipeline takes its heads. A unit has more beats than
@@ -116,15 +121,15 @@ class ScorePath(wiring.Component):
         m.submodules.score = score = Pipeline(
             kernels.score, clock_hz=self._config.clock_hz, meta=tags
         )
-        q_exp = data.View(
-            self.i_k[0].q_exp.shape(), of_bank(bank, self.i_k, "q_exp")
-        )
+        q_exp = data.View(self.i_k[0].q_exp.shape(), of_bank(bank, self.i_k, "q_exp"))
         m.d.comb += [
             score.i.valid.eq(running | marker),
             score.i.payload.acc.eq(held[0]),
             score.i.payload.q_exp.eq(q_exp[head]),
-            *[score.i.payload[field].eq(of_bank(bank, self.i_k, field))
-              for field in ("scale_mant", "scale_exp", "k_exp")],
+            *[
+                score.i.payload[field].eq(of_bank(bank, self.i_k, field))
+                for field in ("scale_mant", "scale_exp", "k_exp")
+            ],
             score.i.payload.meta.head.eq(head),
             score.i.payload.meta.end.eq(marker),
             score.o.ready.eq(1),
@@ -143,8 +148,9 @@ class ScorePath(wiring.Component):
         overflow = Signal()
         saturated = Signal(config.max_heads)
         fresh = Signal(config.max_heads, init=-1)
-        largest = [Signal(signed(SCORE_BITS), name=f"largest_{head}")
-                   for head in range(config.max_heads)]
+        largest = [
+            Signal(signed(SCORE_BITS), name=f"largest_{head}") for head in range(config.max_heads)
+        ]
         result, tags = scores.payload, scores.payload.meta
         m.d.comb += [
             self.w_en.eq(scores.valid & ~tags.end),
@@ -160,8 +166,10 @@ class ScorePath(wiring.Component):
                 report.payload.empty.eq(fresh[0]),
                 report.payload.saturated.eq(saturated),
                 report.payload.poisoned.eq(poisoned.bit_select(bank, 1) | overflow),
-                *[report.payload.m[head].eq(ceiling(largest[head])[:REFERENCE_BITS])
-                  for head in range(config.max_heads)],
+                *[
+                    report.payload.m[head].eq(ceiling(largest[head])[:REFERENCE_BITS])
+                    for head in range(config.max_heads)
+                ],
                 fresh.eq(-1),
                 saturated.eq(0),
                 overflow.eq(0),

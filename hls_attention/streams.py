@@ -104,11 +104,13 @@ class Queue(wiring.Component):
             )
         self._shape = shape
         self._depth = depth
-        super().__init__({
-            "i": In(stream.Signature(shape)),
-            "o": Out(stream.Signature(shape)),
-            "level": Out(range(depth + 1)),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(depth + 1)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -152,11 +154,13 @@ class Arbiter(wiring.Component):
             raise ValueError(f"an arbiter of {inputs} inputs is not possible: it takes 1 or more")
         self._inputs = inputs
         self._last = last
-        super().__init__({
-            "i": In(stream.Signature(shape)).array(inputs),
-            "o": Out(stream.Signature(shape)),
-            "source": Out(range(max(2, inputs))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)).array(inputs),
+                "o": Out(stream.Signature(shape)),
+                "source": Out(range(max(2, inputs))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -33,17 +33,19 @@ class UnitSums(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i_valid": In(1),
-            "i_meta": In(beat_meta_layout(config)),
-            "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
-            "o_whole": Out(1),
-            "o_end": Out(1),
-            "o_bank": Out(1),
-            "o_poisoned": Out(1),
-            "o_totals": Out(signed(SUM_BITS)).array(config.max_heads),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i_meta": In(beat_meta_layout(config)),
+                "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
+                "o_whole": Out(1),
+                "o_end": Out(1),
+                "o_bank": Out(1),
+                "o_poisoned": Out(1),
+                "o_totals": Out(signed(SUM_BITS)).array(config.max_heads),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -52,8 +54,10 @@ class UnitSums(wiring.Component):
         meta = self.i_meta
 
         pair_valid, pair_tags = Signal(), Signal(tags)
-        pairs = [[Signal(signed(PRODUCT_BITS + 1), name=f"pair_{head}_{n}") for n in range(2)]
-                 for head in heads]
+        pairs = [
+            [Signal(signed(PRODUCT_BITS + 1), name=f"pair_{head}_{n}") for n in range(2)]
+            for head in heads
+        ]
         enter = Signal()
         m.d.comb += enter.eq(self.i_valid & ~meta.pass_v)
         m.d.sync += pair_valid.eq(enter)

@@ -124,8 +124,8 @@ class Shared(wiring.Component):
         # Only its ports serve here; tell amaranth not to miss its elaboration.
         self._component._MustUse__used = True
         ports = {}
-        header = text[text.index(f"module {self._name}("):]
-        header = header[:header.index(";")]
+        header = text[text.index(f"module {self._name}(") :]
+        header = header[: header.index(";")]
         for domain_port, signal in (("clk", ClockSignal()), ("rst", ResetSignal())):
             if re.search(rf"\b{domain_port}\b", header):
                 ports[f"i_{domain_port}"] = signal
@@ -164,14 +164,16 @@ class Ram(wiring.Component):
             )
         self._width = width
         self._depth = depth
-        super().__init__({
-            "w_en": In(1),
-            "w_addr": In(ceil_log2(depth)),
-            "w_data": In(width),
-            "r_en": In(1),
-            "r_addr": In(ceil_log2(depth)),
-            "r_data": Out(width),
-        })
+        super().__init__(
+            {
+                "w_en": In(1),
+                "w_addr": In(ceil_log2(depth)),
+                "w_data": In(width),
+                "r_en": In(1),
+                "r_addr": In(ceil_log2(depth)),
+                "r_data": Out(width),
+            }
+        )
 
     def elaborate(self, platform):
         if isinstance(platform, VerilogPlatform):
@@ -247,7 +249,9 @@ def _keep_apart(text, name):
     start = re.search(rf"^module {name}\(.*?\);\n", text, re.MULTILINE | re.DOTALL).end()
     end = text.index("endmodule", start)
     body = re.sub(
-        r"^(  input (?!clk;|rst;)[^;]*);", r"\1 /* verilator public_flat_rd */;", text[start:end],
+        r"^(  input (?!clk;|rst;)[^;]*);",
+        r"\1 /* verilator public_flat_rd */;",
+        text[start:end],
         flags=re.MULTILINE,
     )
     return f"{text[:start]}  /* verilator no_inline_module */\n{body}{text[end:]}"

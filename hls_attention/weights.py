@@ -61,26 +61,33 @@ class Weights(wiring.Component):
     def __init__(self, config):
         self._config = config
         rows = 2 * config.score_rows
-        super().__init__({
-            "i_start": In(2),
-            "i_free": In(2),
-            "i_v": In(descriptor_layout(config)).array(2),
-            "i_m": In(signed(REFERENCE_BITS)).array(2, config.max_heads),
-            "i_count": In(COUNT_BITS).array(2),
-            "r_en": Out(1),
-            "r_addr": Out(range(rows)),
-            "r_data": In(SCORE_BITS),
-            "o": Out(stream.Signature(weight_layout(config))),
-            "o_sums": Out(WEIGHT_SUM_BITS).array(2, config.max_heads),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i_start": In(2),
+                "i_free": In(2),
+                "i_v": In(descriptor_layout(config)).array(2),
+                "i_m": In(signed(REFERENCE_BITS)).array(2, config.max_heads),
+                "i_count": In(COUNT_BITS).array(2),
+                "r_en": Out(1),
+                "r_addr": Out(range(rows)),
+                "r_data": In(SCORE_BITS),
+                "o": Out(stream.Signature(weight_layout(config))),
+                "o_sums": Out(WEIGHT_SUM_BITS).array(2, config.max_heads),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        tags = data.StructLayout({
-            "head": range(config.max_heads), "bank": 1, "first_token": 1, "last_head": 1,
-        })
+        tags = data.StructLayout(
+            {
+                "head": range(config.max_heads),
+                "bank": 1,
+                "first_token": 1,
+                "last_head": 1,
+            }
+        )
 
         # Read: a token's heads one after the other, as long as the queue will have room for it.
         started = Signal(2)
@@ -100,24 +107,26 @@ class Weights(wiring.Component):
         m.d.sync += started.eq((started & ~Cat(over & ~bank, over & bank)) | self.i_start)
         with m.If(over):
             m.d.sync += [
-                bank.eq(~bank), row.eq(Mux(bank, 0, config.score_rows)), count.eq(0),
+                bank.eq(~bank),
+                row.eq(Mux(bank, 0, config.score_rows)),
+                count.eq(0),
                 first_token.eq(1),
             ]
         with m.If(read):
             m.d.sync += [row.eq(next_score_row(config, bank, row)), count.eq(count + 1)]
             m.d.sync += head.eq(Mux(last_head, 0, head + 1))
             m.d.sync += first_token.eq(first_token & ~last_head)
-        m.d.sync += ahead.eq(
-            ahead + (read & (head == 0)) - (self.o.valid & self.o.ready)
-        )
+        m.d.sync += ahead.eq(ahead + (read & (head == 0)) - (self.o.valid & self.o.ready))
 
         # Convert.
         asked, asked_tags = Signal(), Signal(tags)
         m.d.sync += asked.eq(read)
         with m.If(read):
             m.d.sync += [
-                asked_tags.head.eq(head), asked_tags.bank.eq(bank),
-                asked_tags.first_token.eq(first_token), asked_tags.last_head.eq(last_head),
+                asked_tags.head.eq(head),
+                asked_tags.bank.eq(bank),
+                asked_tags.first_token.eq(first_token),
+                asked_tags.last_head.eq(last_head),
             ]
         references = [
             Mux(asked_tags.bank, self.i_m[1][n], self.i_m[0][n]) for n in range(config.max_heads)
@@ -127,9 +136,7 @@ class Weights(wiring.Component):
             for n in range(config.max_heads):
                 with m.Case(n):
                     m.d.comb += reference.eq(references[n])
-        m.submodules.weight = weight = Pipeline(
-            kernels.weight, clock_hz=config.clock_hz, meta=tags
-        )
+        m.submodules.weight = weight = Pipeline(kernels.weight, clock_hz=config.clock_hz, meta=tags)
         m.d.comb += [
             weight.i.valid.eq(asked),
             weight.i.payload.s.eq(self.r_data.as_signed()),

@@ -40,12 +40,19 @@ class Allocator(wiring.Component):
     def __init__(self, geometry):
         self._geometry = geometry
         channels, dies = geometry.channels, geometry.dies
-        super().__init__({
-            "push": In(1), "push_group": In(16), "free": Out(5),
-            "channel": In(max(1, ceil_log2(channels))),
-            "o": Out(stream.Signature(data.StructLayout({
-                "die": max(1, ceil_log2(dies)), "row": ROW_BITS}))),
-        })
+        super().__init__(
+            {
+                "push": In(1),
+                "push_group": In(16),
+                "free": Out(5),
+                "channel": In(max(1, ceil_log2(channels))),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout({"die": max(1, ceil_log2(dies)), "row": ROW_BITS})
+                    )
+                ),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -54,12 +61,14 @@ class Allocator(wiring.Component):
         pushed = Signal(5)
         places = []
         for channel in range(geometry.channels):
-            places.append({
-                "at": Signal(5, name=f"at_{channel}"),
-                "die": Signal(range(max(2, geometry.dies)), name=f"die_{channel}"),
-                "page": Signal(range(max(2, geometry.pages)), name=f"page_{channel}"),
-                "held": Signal(5, name=f"held_{channel}"),
-            })
+            places.append(
+                {
+                    "at": Signal(5, name=f"at_{channel}"),
+                    "die": Signal(range(max(2, geometry.dies)), name=f"die_{channel}"),
+                    "page": Signal(range(max(2, geometry.pages)), name=f"page_{channel}"),
+                    "held": Signal(5, name=f"held_{channel}"),
+                }
+            )
 
         with m.If(self.push & (self.free != 0)):
             m.d.sync += [ring[pushed[:4]].eq(self.push_group), pushed.eq(pushed + 1)]
@@ -77,7 +86,8 @@ class Allocator(wiring.Component):
                         self.o.valid.eq(place["held"] != 0),
                         self.o.payload.die.eq(place["die"]),
                         self.o.payload.row.eq(
-                            ring[place["at"][:4]] * geometry.pages + place["page"]),
+                            ring[place["at"][:4]] * geometry.pages + place["page"]
+                        ),
                     ]
                     with m.If(self.o.valid & self.o.ready):
                         m.d.sync += place["die"].eq(place["die"] + 1)

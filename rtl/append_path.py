@@ -29,32 +29,38 @@ WORD_LANES = 4
 
 def append_layout():
     """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail."""
-    return data.StructLayout({
-        "head": 16,
-        "tokens": 24,
-        "defer": 1,   # a group that its last token fills stays in the tail, unless it came whole
-        "flush": 1,
-    })
+    return data.StructLayout(
+        {
+            "head": 16,
+            "tokens": 24,
+            "defer": 1,  # a group that its last token fills stays in the tail, unless it came whole
+            "flush": 1,
+        }
+    )
 
 
 def head_info_layout():
     """The head's table entry after the request, its addresses, and whether a flush is due."""
-    return data.StructLayout({
-        "head": HEAD.struct,
-        "index": 24,             # layer * kv_heads + head
-        "map": ADDRESS_BITS,     # DRAM address of the head's map
-        "tail": ADDRESS_BITS,    # DRAM address of its tail
-        "flush_due": 1,
-    })
+    return data.StructLayout(
+        {
+            "head": HEAD.struct,
+            "index": 24,  # layer * kv_heads + head
+            "map": ADDRESS_BITS,  # DRAM address of the head's map
+            "tail": ADDRESS_BITS,  # DRAM address of its tail
+            "flush_due": 1,
+        }
+    )
 
 
 def program_layout(geometry):
     """A page program: where, then its words follow on the data stream."""
-    return data.StructLayout({
-        "channel": max(1, ceil_log2(geometry.channels)),
-        "die": max(1, ceil_log2(geometry.dies)),
-        "row": ROW_BITS,
-    })
+    return data.StructLayout(
+        {
+            "channel": max(1, ceil_log2(geometry.channels)),
+            "die": max(1, ceil_log2(geometry.dies)),
+            "row": ROW_BITS,
+        }
+    )
 
 
 class AppendPath(wiring.Component):
@@ -84,21 +90,29 @@ class AppendPath(wiring.Component):
     def __init__(self, geometry):
         self._geometry = geometry
         channel = max(1, ceil_log2(geometry.channels))
-        super().__init__({
-            "sequence": In(SEQUENCE.struct), "layer": In(16),
-            "i": In(stream.Signature(append_layout())),
-            "i_words": In(stream.Signature(64)),
-            "o": Out(stream.Signature(head_info_layout())),
-            "channel": Out(channel),
-            "page": In(stream.Signature(data.StructLayout({
-                "die": max(1, ceil_log2(geometry.dies)), "row": ROW_BITS}))),
-            "o_program": Out(stream.Signature(program_layout(geometry))),
-            "o_data": Out(stream.Signature(64)),
-            "read": Out(MemoryPortSignature()),
-            "write": Out(MemoryPortSignature()),
-            "starved": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "sequence": In(SEQUENCE.struct),
+                "layer": In(16),
+                "i": In(stream.Signature(append_layout())),
+                "i_words": In(stream.Signature(64)),
+                "o": Out(stream.Signature(head_info_layout())),
+                "channel": Out(channel),
+                "page": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {"die": max(1, ceil_log2(geometry.dies)), "row": ROW_BITS}
+                        )
+                    )
+                ),
+                "o_program": Out(stream.Signature(program_layout(geometry))),
+                "o_data": Out(stream.Signature(64)),
+                "read": Out(MemoryPortSignature()),
+                "write": Out(MemoryPortSignature()),
+                "starved": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -116,10 +130,10 @@ class AppendPath(wiring.Component):
         index = Signal(24)
         map_address = Signal(ADDRESS_BITS)
         tail_address = Signal(ADDRESS_BITS)
-        kind = Signal()                # 0 K, 1 V
-        at = Signal(32)                # token position of the current chunk
+        kind = Signal()  # 0 K, 1 V
+        at = Signal(32)  # token position of the current chunk
         left = Signal(24)
-        flushing = Signal()            # the group at hand comes from the tail
+        flushing = Signal()  # the group at hand comes from the tail
         due = Signal()
         page_row = Signal(ROW_BITS)
         page_die = Signal(8)
@@ -132,13 +146,15 @@ class AppendPath(wiring.Component):
         group = Signal(32)
         m.d.comb += [
             in_group.eq(at & (sequence.group_tokens - 1)),
-            take.eq(Mux(left < sequence.group_tokens - in_group,
-                        left, sequence.group_tokens - in_group)),
+            take.eq(
+                Mux(left < sequence.group_tokens - in_group, left, sequence.group_tokens - in_group)
+            ),
             whole.eq(take == sequence.group_tokens),
             fills.eq(in_group + take == sequence.group_tokens),
             group.eq(Mux(request.flush, head.flash_groups, at >> sequence.group_shift[:5])),
-            self.channel.eq((group + index * HEAD_STRIDE)[:channel_bits]
-                            if self._geometry.channels > 1 else 0),
+            self.channel.eq(
+                (group + index * HEAD_STRIDE)[:channel_bits] if self._geometry.channels > 1 else 0
+            ),
             self.o_program.payload.channel.eq(self.channel),
             self.o_program.payload.die.eq(page_die),
             self.o_program.payload.row.eq(page_row),
@@ -163,7 +179,9 @@ class AppendPath(wiring.Component):
                 m.d.comb += [self.i.ready.eq(1), waits.eq(~self.i.valid)]
                 with m.If(self.i.valid):
                     m.d.sync += [
-                        request.eq(self.i.payload), kind.eq(0), due.eq(0),
+                        request.eq(self.i.payload),
+                        kind.eq(0),
+                        due.eq(0),
                         index.eq(self.layer * sequence.kv_heads + self.i.payload.head),
                     ]
                     m.next = "ADDRESSES"
@@ -173,7 +191,8 @@ class AppendPath(wiring.Component):
                     tail_address.eq(sequence.tail + index * (2 * page_bytes)),
                 ]
                 m.d.comb += [
-                    reader.i.valid.eq(1), reader.i.payload.words.eq(HEAD.words),
+                    reader.i.valid.eq(1),
+                    reader.i.payload.words.eq(HEAD.words),
                     reader.i.payload.address.eq(sequence.heads + (index << 4)),
                 ]
                 with m.If(reader.i.ready):
@@ -230,7 +249,8 @@ class AppendPath(wiring.Component):
                 ]
                 with m.If(self.page.valid):
                     m.d.sync += [
-                        page_die.eq(self.page.payload.die), page_row.eq(self.page.payload.row),
+                        page_die.eq(self.page.payload.die),
+                        page_row.eq(self.page.payload.row),
                     ]
                     m.next = "PROGRAM"
             with m.State("PROGRAM"):
@@ -243,7 +263,8 @@ class AppendPath(wiring.Component):
                         m.next = "TO_FLASH"
             with m.State("ASK_TAIL"):
                 m.d.comb += [
-                    reader.i.valid.eq(1), reader.i.payload.address.eq(tail_page),
+                    reader.i.valid.eq(1),
+                    reader.i.payload.address.eq(tail_page),
                     reader.i.payload.words.eq(page_words),
                 ]
                 with m.If(reader.i.ready):
@@ -273,7 +294,8 @@ class AppendPath(wiring.Component):
                         m.next = "MAP"
             with m.State("MAP"):
                 m.d.comb += [
-                    writer.i.valid.eq(1), writer.i.payload.words.eq(1),
+                    writer.i.valid.eq(1),
+                    writer.i.payload.words.eq(1),
                     writer.i.payload.address.eq(map_address + (group << 3)),
                     writer.i.payload.strobe.eq(Mux(kind, 0xF0, 0x0F)),
                 ]
@@ -282,14 +304,16 @@ class AppendPath(wiring.Component):
             with m.State("MAP_WORD"):
                 entry = Cat(page_row, page_die)
                 m.d.comb += [
-                    writer.i_data.valid.eq(1), writer.i_data.payload.eq(Cat(entry, entry)),
+                    writer.i_data.valid.eq(1),
+                    writer.i_data.payload.eq(Cat(entry, entry)),
                     writer.done.ready.eq(1),
                 ]
                 with m.If(writer.done.valid):
                     m.next = "CHUNK_DONE"
             with m.State("WRITE_HEAD"):
                 m.d.comb += [
-                    writer.i.valid.eq(1), writer.i.payload.words.eq(HEAD.words),
+                    writer.i.valid.eq(1),
+                    writer.i.payload.words.eq(HEAD.words),
                     writer.i.payload.address.eq(sequence.heads + (index << 4)),
                     writer.i.payload.strobe.eq(0xFF),
                 ]
@@ -300,7 +324,8 @@ class AppendPath(wiring.Component):
                 m.d.comb += [
                     writer.i_data.valid.eq(words < 2),
                     writer.i_data.payload.eq(
-                        Mux(words == 0, head.as_value()[:64], head.as_value()[64:])),
+                        Mux(words == 0, head.as_value()[:64], head.as_value()[64:])
+                    ),
                     writer.done.ready.eq(1),
                 ]
                 with m.If(writer.i_data.valid & writer.i_data.ready):
@@ -335,7 +360,7 @@ class AppendPath(wiring.Component):
         """Follows the block exponents and non-finite marks of the words that pass."""
         top, bad = 0, 0
         for lane in range(WORD_LANES):
-            field = self.i_words.payload[16 * lane + 10:16 * lane + 15]
+            field = self.i_words.payload[16 * lane + 10 : 16 * lane + 15]
             exponent = Mux(field == 0, 0, field - 1)[:5]
             top = Mux(exponent > top, exponent, top)
             bad = bad | (field == 31)

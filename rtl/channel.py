@@ -59,28 +59,33 @@ class Channel(wiring.Component):
     def __init__(self, config):
         self._config = config
         dies = config.dies
-        super().__init__({
-            "i_requests": In(stream.Signature(page_request_layout(dies))),
-            "i_tail": In(stream.Signature(64)),
-            "i_program": In(stream.Signature(program_address_layout(dies))),
-            "i_program_data": In(stream.Signature(64)),
-            "i_management": In(stream.Signature(operation_layout(dies))),
-            "o": Out(stream.Signature(beat_layout())),
-            "o_readback": Out(stream.Signature(64)),
-            "done": Out(stream.Signature(done_layout(dies))),
-            "phy": Out(PhySignature(dies)),
-            "activity": Out(Activity),
-            "page_read": Out(1), "page_programmed": Out(1), "block_erased": Out(1),
-            "word_read": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i_requests": In(stream.Signature(page_request_layout(dies))),
+                "i_tail": In(stream.Signature(64)),
+                "i_program": In(stream.Signature(program_address_layout(dies))),
+                "i_program_data": In(stream.Signature(64)),
+                "i_management": In(stream.Signature(operation_layout(dies))),
+                "o": Out(stream.Signature(beat_layout())),
+                "o_readback": Out(stream.Signature(64)),
+                "done": Out(stream.Signature(done_layout(dies))),
+                "phy": Out(PhySignature(dies)),
+                "activity": Out(Activity),
+                "page_read": Out(1),
+                "page_programmed": Out(1),
+                "block_erased": Out(1),
+                "word_read": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         geometry = config.flash.geometry
         m.submodules.controller = controller = ChannelController(
-            config.flash, config.clock_hz, config.operation_depth)
+            config.flash, config.clock_hz, config.operation_depth
+        )
         m.submodules.source = source = PageSource(geometry, depth=config.operation_depth)
         m.submodules.ops = ops = Arbiter(operation_layout(config.dies), inputs=3)
         m.submodules.program_data = words = Queue(64, depth=PROGRAM_QUEUE)
@@ -113,9 +118,12 @@ class Channel(wiring.Component):
             self.page_programmed.eq(controller.page_programmed),
             self.block_erased.eq(controller.block_erased),
             self.word_read.eq(controller.r_data.valid & controller.r_data.ready),
-            waits.eq(~(ops.o.valid & ops.o.ready) & ~(words.o.valid & words.o.ready)
-                     & ~(words.i.valid & words.i.ready)
-                     & ~(controller.done.valid & controller.done.ready)),
+            waits.eq(
+                ~(ops.o.valid & ops.o.ready)
+                & ~(words.o.valid & words.o.ready)
+                & ~(words.i.valid & words.i.ready)
+                & ~(controller.done.valid & controller.done.ready)
+            ),
             self.quiet.eq(controller.quiet & source.quiet & waits),
         ]
         return m

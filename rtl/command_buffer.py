@@ -39,14 +39,17 @@ class CommandBuffer(wiring.Component):
     def __init__(self, words):
         self._words = words
         bits = ceil_log2(words)
-        super().__init__({
-            "clear": In(1),
-            "i": In(stream.Signature(64)),
-            "i_range": In(stream.Signature(
-                data.StructLayout({"address": bits, "words": bits + 1}))),
-            "o": Out(stream.Signature(64)),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "clear": In(1),
+                "i": In(stream.Signature(64)),
+                "i_range": In(
+                    stream.Signature(data.StructLayout({"address": bits, "words": bits + 1}))
+                ),
+                "o": Out(stream.Signature(64)),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -58,7 +61,9 @@ class CommandBuffer(wiring.Component):
         place = Signal(bits)
         m.d.comb += [
             self.i.ready.eq(1),
-            ram.w_en.eq(self.i.valid), ram.w_addr.eq(place), ram.w_data.eq(self.i.payload),
+            ram.w_en.eq(self.i.valid),
+            ram.w_addr.eq(place),
+            ram.w_data.eq(self.i.payload),
         ]
         with m.If(self.clear):
             m.d.sync += place.eq(0)
@@ -73,16 +78,20 @@ class CommandBuffer(wiring.Component):
             self.i_range.ready.eq(left == 0),
             # one word may be on its way from the RAM; the queue must have room for it
             room.eq(queue.level < 6),
-            ram.r_en.eq((left != 0) & room), ram.r_addr.eq(address),
-            queue.i.valid.eq(arriving), queue.i.payload.eq(ram.r_data),
+            ram.r_en.eq((left != 0) & room),
+            ram.r_addr.eq(address),
+            queue.i.valid.eq(arriving),
+            queue.i.payload.eq(ram.r_data),
         ]
         m.d.sync += arriving.eq(ram.r_en)
         with m.If(self.i_range.valid & self.i_range.ready):
             m.d.sync += [
-                address.eq(self.i_range.payload.address), left.eq(self.i_range.payload.words),
+                address.eq(self.i_range.payload.address),
+                left.eq(self.i_range.payload.words),
             ]
         with m.Elif(ram.r_en):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
         m.d.comb += self.quiet.eq(
-            ~ram.r_en & ~arriving & ~self.i.valid & ~(self.i_range.valid & self.i_range.ready))
+            ~ram.r_en & ~arriving & ~self.i.valid & ~(self.i_range.valid & self.i_range.ready)
+        )
         return m

@@ -21,8 +21,18 @@ import enum
 
 from .layout import Layout
 
-__all__ = ["Opcode", "Status", "SQE", "CQE", "JOB", "CAPABILITY", "CAPABILITY_MAGIC", "MEMORY_PAGE",
-           "KindField", "ResultFlag"]
+__all__ = [
+    "Opcode",
+    "Status",
+    "SQE",
+    "CQE",
+    "JOB",
+    "CAPABILITY",
+    "CAPABILITY_MAGIC",
+    "MEMORY_PAGE",
+    "KindField",
+    "ResultFlag",
+]
 
 MEMORY_PAGE = 4096
 """Host memory page of the PRP scheme (CC.MPS = 0)."""
@@ -71,8 +81,8 @@ class Status(enum.IntEnum):
 class ResultFlag(enum.IntFlag):
     """Bits of CQE DW0 of ATTEND and STEP."""
 
-    SATURATED = 1   # a score left the signed 16.16 range and was clipped
-    NONFINITE = 2   # an infinity or NaN in q, K or V: the head's output is NaN
+    SATURATED = 1  # a score left the signed 16.16 range and was clipped
+    NONFINITE = 2  # an infinity or NaN in q, K or V: the head's output is NaN
 
 
 class KindField(enum.IntEnum):
@@ -82,6 +92,8 @@ class KindField(enum.IntEnum):
     V = 1
 
 
+# Tables stay tables: one field a line.
+# fmt: off
 SQE = Layout("SQE", 64, [
     ("opcode", 0, 0, 8, "operation, see Opcode"),
     ("fuse", 1, 0, 2, "fused operation; must be 0"),
@@ -167,4 +179,5 @@ CAPABILITY = Layout("CAPABILITY", 64, [
     ("max_transfer", 44, 0, 32, "most bytes of one command's data"),
     ("max_attend", 48, 0, 32, "most bytes of the data of one ATTEND or STEP"),
 ])
+# fmt: on
 """What CAPABILITIES returns (the rest of the 4096-byte page is 0)."""

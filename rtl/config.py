@@ -71,22 +71,33 @@ class DriveConfig:
 
         check("profile", self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
         for field in dataclasses.fields(self):
-            check(field.name, isinstance(getattr(self, field.name), field.type),
-                  f"a value of type {field.type.__name__}")
+            check(
+                field.name,
+                isinstance(getattr(self, field.name), field.type),
+                f"a value of type {field.type.__name__}",
+            )
         check("channels", self.channels in (1, 2, 4, 8, 16), "1, 2, 4, 8 or 16")
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
         check("max_head_dim", self.max_head_dim in (64, 128), "64 or 128")
-        check("pass_tokens", self.pass_tokens in [1 << n for n in range(6, 16)],
-              "a power of two, 64..32768")
+        check(
+            "pass_tokens",
+            self.pass_tokens in [1 << n for n in range(6, 16)],
+            "a power of two, 64..32768",
+        )
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
-        check("max_transfer",
-              4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
-              "a multiple of 4096 up to 2 MiB")
-        check("max_attend", self.max_attend in [1 << n for n in range(12, 19)],
-              "a power of two, 4096..262144")
+        check(
+            "max_transfer",
+            4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
+            "a multiple of 4096 up to 2 MiB",
+        )
+        check(
+            "max_attend",
+            self.max_attend in [1 << n for n in range(12, 19)],
+            "a power of two, 4096..262144",
+        )
         check("dram_bytes", 1 << 20 <= self.dram_bytes <= 1 << 40, "1 MiB..1 TiB")
         check("firmware_cycles", self.firmware_cycles >= 0, "0 or more clock cycles")
 
@@ -134,8 +145,16 @@ class DriveConfig:
 PRESETS = {
     "default": {},
     "paper": {"clock_hz": 285_000_000},
-    "tiny": {"profile": "tiny", "channels": 2, "dies": 2, "pass_tokens": 1024, "max_sequences": 4,
-             "dram_bytes": 4 << 20, "operation_depth": 8,
-             "max_transfer": 64 << 10, "max_attend": 16 << 10},
+    "tiny": {
+        "profile": "tiny",
+        "channels": 2,
+        "dies": 2,
+        "pass_tokens": 1024,
+        "max_sequences": 4,
+        "dram_bytes": 4 << 20,
+        "operation_depth": 8,
+        "max_transfer": 64 << 10,
+        "max_attend": 16 << 10,
+    },
 }
 """Named configurations; boards follow with their own."""

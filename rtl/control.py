@@ -19,9 +19,15 @@ class ControlBusSignature(wiring.Signature):
     """A 32-bit register bus as seen by the drive; read data follow one clock after ``r_en``."""
 
     def __init__(self):
-        super().__init__({
-            "addr": In(16), "w_data": In(32), "w_en": In(1), "r_en": In(1), "r_data": Out(32),
-        })
+        super().__init__(
+            {
+                "addr": In(16),
+                "w_data": In(32),
+                "w_en": In(1),
+                "r_en": In(1),
+                "r_data": Out(32),
+            }
+        )
 
     def __eq__(self, other):
         return type(self) is type(other) and self.members == other.members
@@ -51,24 +57,48 @@ class Control(wiring.Component):
     def __init__(self, geometry):
         self._geometry = geometry
         dies = geometry.dies
-        super().__init__({
-            "csr": Out(ControlBusSignature()),
-            "enable": Out(1),
-            "sq_base": Out(ADDRESS_BITS), "cq_base": Out(ADDRESS_BITS),
-            "window_base": Out(ADDRESS_BITS), "window_end": Out(ADDRESS_BITS),
-            "sq_size": Out(16), "cq_size": Out(16), "sequence_table": Out(ADDRESS_BITS),
-            "sq_tail": Out(16), "sq_tail_write": Out(1),
-            "cq_head": Out(16), "cq_head_write": Out(1),
-            "mailbox": In(1), "mailbox_sqe": In(512), "starved": In(1),
-            "mailbox_done": Out(1), "mailbox_status": Out(11), "mailbox_result": Out(32),
-            "group_push": Out(1), "group": Out(16), "group_free": In(5),
-            "o_ops": Out(stream.Signature(data.StructLayout({
-                "channel": max(1, ceil_log2(geometry.channels)), "op": operation_layout(dies)}))),
-            "i_done": In(stream.Signature(done_layout(dies))),
-            "counter_address": Out(13), "counter_read": Out(1), "counter_value": In(32),
-            "executing": In(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "csr": Out(ControlBusSignature()),
+                "enable": Out(1),
+                "sq_base": Out(ADDRESS_BITS),
+                "cq_base": Out(ADDRESS_BITS),
+                "window_base": Out(ADDRESS_BITS),
+                "window_end": Out(ADDRESS_BITS),
+                "sq_size": Out(16),
+                "cq_size": Out(16),
+                "sequence_table": Out(ADDRESS_BITS),
+                "sq_tail": Out(16),
+                "sq_tail_write": Out(1),
+                "cq_head": Out(16),
+                "cq_head_write": Out(1),
+                "mailbox": In(1),
+                "mailbox_sqe": In(512),
+                "starved": In(1),
+                "mailbox_done": Out(1),
+                "mailbox_status": Out(11),
+                "mailbox_result": Out(32),
+                "group_push": Out(1),
+                "group": Out(16),
+                "group_free": In(5),
+                "o_ops": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "channel": max(1, ceil_log2(geometry.channels)),
+                                "op": operation_layout(dies),
+                            }
+                        )
+                    )
+                ),
+                "i_done": In(stream.Signature(done_layout(dies))),
+                "counter_address": Out(13),
+                "counter_read": Out(1),
+                "counter_value": In(32),
+                "executing": In(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -83,9 +113,22 @@ class Control(wiring.Component):
             return hit
 
         registers = {}
-        for name in ("CONTROL", "SQ_BASE_LO", "SQ_BASE_HI", "SQ_SIZE", "CQ_BASE_LO", "CQ_BASE_HI",
-                     "CQ_SIZE", "WINDOW_BASE_LO", "WINDOW_BASE_HI", "WINDOW_BYTES_LO",
-                     "WINDOW_BYTES_HI", "MAILBOX_RESULT", "SEQUENCE_TABLE", "FLASH_ROW"):
+        for name in (
+            "CONTROL",
+            "SQ_BASE_LO",
+            "SQ_BASE_HI",
+            "SQ_SIZE",
+            "CQ_BASE_LO",
+            "CQ_BASE_HI",
+            "CQ_SIZE",
+            "WINDOW_BASE_LO",
+            "WINDOW_BASE_HI",
+            "WINDOW_BYTES_LO",
+            "WINDOW_BYTES_HI",
+            "MAILBOX_RESULT",
+            "SEQUENCE_TABLE",
+            "FLASH_ROW",
+        ):
             registers[name] = values[name] = Signal(32, name=name.lower())
             with m.If(strobe(name)):
                 m.d.sync += registers[name].eq(csr.w_data)
@@ -95,15 +138,21 @@ class Control(wiring.Component):
 
         m.d.comb += [
             self.enable.eq(registers["CONTROL"][0]),
-            self.sq_base.eq(pair("SQ_BASE")), self.cq_base.eq(pair("CQ_BASE")),
+            self.sq_base.eq(pair("SQ_BASE")),
+            self.cq_base.eq(pair("CQ_BASE")),
             self.window_base.eq(pair("WINDOW_BASE")),
-            self.sq_size.eq(registers["SQ_SIZE"]), self.cq_size.eq(registers["CQ_SIZE"]),
+            self.sq_size.eq(registers["SQ_SIZE"]),
+            self.cq_size.eq(registers["CQ_SIZE"]),
             self.sequence_table.eq(registers["SEQUENCE_TABLE"]),
-            self.sq_tail.eq(csr.w_data), self.sq_tail_write.eq(strobe("SQ_TAIL")),
-            self.cq_head.eq(csr.w_data), self.cq_head_write.eq(strobe("CQ_HEAD")),
+            self.sq_tail.eq(csr.w_data),
+            self.sq_tail_write.eq(strobe("SQ_TAIL")),
+            self.cq_head.eq(csr.w_data),
+            self.cq_head_write.eq(strobe("CQ_HEAD")),
             self.mailbox_result.eq(registers["MAILBOX_RESULT"]),
-            self.mailbox_status.eq(csr.w_data), self.mailbox_done.eq(strobe("MAILBOX_DONE")),
-            self.group.eq(csr.w_data), self.group_push.eq(strobe("GROUP_PUSH")),
+            self.mailbox_status.eq(csr.w_data),
+            self.mailbox_done.eq(strobe("MAILBOX_DONE")),
+            self.group.eq(csr.w_data),
+            self.group_push.eq(strobe("GROUP_PUSH")),
             self.counter_address.eq(csr.addr - 0x3000),
             self.counter_read.eq(csr.r_en & (csr.addr >= 0x3000) & (csr.addr < 0x5000)),
         ]
@@ -140,15 +189,24 @@ class Control(wiring.Component):
         code = self.csr.w_data[:8]
         m.d.comb += [self.o_ops.valid.eq(asked), self.i_done.ready.eq(1)]
         with m.If(start & ~busy):
-            allowed = ((code == NandOp.ERASE.value) | (code == NandOp.RESET.value)
-                       | (code == NandOp.STATUS.value))
-            in_range = ((self.csr.w_data[8:16] < self._geometry.channels)
-                        & (row[24:32] < self._geometry.dies))
+            allowed = (
+                (code == NandOp.ERASE.value)
+                | (code == NandOp.RESET.value)
+                | (code == NandOp.STATUS.value)
+            )
+            in_range = (self.csr.w_data[8:16] < self._geometry.channels) & (
+                row[24:32] < self._geometry.dies
+            )
             with m.If(allowed & in_range):
                 m.d.sync += [
-                    busy.eq(1), asked.eq(1), failed.eq(0),
+                    busy.eq(1),
+                    asked.eq(1),
+                    failed.eq(0),
                     self.o_ops.payload.channel.eq(self.csr.w_data[8:16]),
-                    op.op.eq(code), op.die.eq(row[24:32]), op.row.eq(row[:24]), op.words.eq(0),
+                    op.op.eq(code),
+                    op.die.eq(row[24:32]),
+                    op.row.eq(row[:24]),
+                    op.words.eq(0),
                     op.tag.eq(MANAGEMENT_TAG),
                 ]
             with m.Else():
@@ -157,7 +215,8 @@ class Control(wiring.Component):
             m.d.sync += asked.eq(0)
         with m.If(self.i_done.valid & (self.i_done.payload.tag == MANAGEMENT_TAG)):
             m.d.sync += [
-                busy.eq(0), failed.eq(self.i_done.payload.failed),
+                busy.eq(0),
+                failed.eq(self.i_done.payload.failed),
                 last_status.eq(self.i_done.payload.status),
             ]
         assert (FlashStatus.BUSY, FlashStatus.FAILED) == (1, 2)

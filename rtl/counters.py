@@ -44,15 +44,20 @@ class Counters(wiring.Component):
 
     def __init__(self, channels):
         self._channels = channels
-        super().__init__({
-            "skip": In(32),
-            "engine": In(1), "dma": In(1),
-            "activity": In(Activity).array(channels),
-            "page_read": In(1).array(channels),
-            "page_programmed": In(1).array(channels),
-            **{f"add_{name}": In(16) for name in EVENTS},
-            "address": In(13), "read": In(1), "value": Out(32),
-        })
+        super().__init__(
+            {
+                "skip": In(32),
+                "engine": In(1),
+                "dma": In(1),
+                "activity": In(Activity).array(channels),
+                "page_read": In(1).array(channels),
+                "page_programmed": In(1).array(channels),
+                **{f"add_{name}": In(16) for name in EVENTS},
+                "address": In(13),
+                "read": In(1),
+                "value": Out(32),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -70,8 +75,11 @@ class Counters(wiring.Component):
                 hits = hits | (activity == kind)
             m.d.comb += signal.eq(hits)
         active = {
-            "data": any_of[Activity.DATA], "command": any_of[Activity.COMMAND],
-            "engine": self.engine, "arrays": any_of[Activity.WAITING], "dma": self.dma,
+            "data": any_of[Activity.DATA],
+            "command": any_of[Activity.COMMAND],
+            "engine": self.engine,
+            "arrays": any_of[Activity.WAITING],
+            "dma": self.dma,
         }
         earlier = Const(0)
         for name in BREAKDOWN:
@@ -89,16 +97,22 @@ class Counters(wiring.Component):
             values[name] = count
 
         words = {8 * COUNTERS.index(name): count for name, count in values.items()}
-        partition = {Activity.DATA: "data", Activity.COMMAND: "command",
-                     Activity.WAITING: "waiting", Activity.IDLE: "idle"}
+        partition = {
+            Activity.DATA: "data",
+            Activity.COMMAND: "command",
+            Activity.WAITING: "waiting",
+            Activity.IDLE: "idle",
+        }
         for channel in range(self._channels):
             for kind, name in partition.items():
                 count = Signal(64, name=f"count_{channel}_{name}")
                 with m.If(self.activity[channel] == kind):
                     m.d.sync += count.eq(count + step)
                 words[0x1000 + 64 * channel + 8 * CHANNEL_COUNTERS.index(name)] = count
-            for name, pulse in (("pages_read", self.page_read[channel]),
-                                ("pages_programmed", self.page_programmed[channel])):
+            for name, pulse in (
+                ("pages_read", self.page_read[channel]),
+                ("pages_programmed", self.page_programmed[channel]),
+            ):
                 count = Signal(32, name=f"count_{channel}_{name}")
                 with m.If(pulse):
                     m.d.sync += count.eq(count + 1)

@@ -46,16 +46,24 @@ class DataPointer(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({
-            "prp1": In(64), "prp2": In(64), "bytes": In(32),
-            "window_base": In(ADDRESS_BITS), "window_end": In(ADDRESS_BITS),
-            "start": In(1),
-            "loaded": Out(1), "misaligned": Out(1), "outside": Out(1), "unreadable": Out(1),
-            "i": In(stream.Signature(data.StructLayout({"offset": 32, "words": WORDS_BITS}))),
-            "o": Out(stream.Signature(request_layout())),
-            "port": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "prp1": In(64),
+                "prp2": In(64),
+                "bytes": In(32),
+                "window_base": In(ADDRESS_BITS),
+                "window_end": In(ADDRESS_BITS),
+                "start": In(1),
+                "loaded": Out(1),
+                "misaligned": Out(1),
+                "outside": Out(1),
+                "unreadable": Out(1),
+                "i": In(stream.Signature(data.StructLayout({"offset": 32, "words": WORDS_BITS}))),
+                "o": Out(stream.Signature(request_layout())),
+                "port": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -69,7 +77,9 @@ class DataPointer(wiring.Component):
         check = Signal()
         m.d.comb += [
             pages.eq((self.bytes + 4095) >> 12),
-            table.w_addr.eq(index), table.w_data.eq(entry[12:ADDRESS_BITS]), table.w_en.eq(check),
+            table.w_addr.eq(index),
+            table.w_data.eq(entry[12:ADDRESS_BITS]),
+            table.w_en.eq(check),
         ]
         with m.If(check):
             m.d.sync += index.eq(index + 1)
@@ -94,7 +104,10 @@ class DataPointer(wiring.Component):
                 m.d.comb += self.quiet.eq(~self.start & ~self.i.valid)
                 with m.If(self.start):
                     m.d.sync += [
-                        index.eq(0), self.loaded.eq(0), self.misaligned.eq(0), self.outside.eq(0),
+                        index.eq(0),
+                        self.loaded.eq(0),
+                        self.misaligned.eq(0),
+                        self.outside.eq(0),
                         self.unreadable.eq(0),
                     ]
                     m.next = "FIRST"
@@ -121,14 +134,17 @@ class DataPointer(wiring.Component):
                 m.next = "LOADED"
             with m.State("LIST"):
                 m.d.comb += [
-                    reader.i.valid.eq(1), reader.i.payload.address.eq(self.prp2),
+                    reader.i.valid.eq(1),
+                    reader.i.payload.address.eq(self.prp2),
                     reader.i.payload.words.eq(pages - 1),
                 ]
                 with m.If(reader.i.ready):
                     m.next = "ENTRIES"
             with m.State("ENTRIES"):
                 m.d.comb += [
-                    entry.eq(reader.o.payload.data), reader.o.ready.eq(1), check.eq(reader.o.valid),
+                    entry.eq(reader.o.payload.data),
+                    reader.o.ready.eq(1),
+                    check.eq(reader.o.valid),
                 ]
                 with m.If(reader.o.valid & reader.o.payload.error):
                     m.d.sync += self.unreadable.eq(1)

@@ -53,8 +53,10 @@ QUIET_CLOCKS = 8
 def engine_config(config):
     """The engine's share of a drive configuration."""
     return EngineConfig(
-        channels=config.channels, max_heads=config.max_queries_per_kv,
-        max_head_dim=config.max_head_dim, pass_tokens=config.pass_tokens,
+        channels=config.channels,
+        max_heads=config.max_queries_per_kv,
+        max_head_dim=config.max_head_dim,
+        pass_tokens=config.pass_tokens,
         group_tokens=max(config.group_tokens(d) for d in config.head_dims),
         clock_hz=config.clock_hz,
     )
@@ -82,16 +84,18 @@ class Drive(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "csr": Out(ControlBusSignature()),
-            "host": Out(MemoryPortSignature()),
-            "dram": Out(MemoryPortSignature()),
-            "phy": Out(PhySignature(config.dies)).array(config.channels),
-            "irq": Out(1),
-            "mailbox": Out(1),
-            "quiet": Out(1),
-            "skip": In(32),
-        })
+        super().__init__(
+            {
+                "csr": Out(ControlBusSignature()),
+                "host": Out(MemoryPortSignature()),
+                "dram": Out(MemoryPortSignature()),
+                "phy": Out(PhySignature(config.dies)).array(config.channels),
+                "irq": Out(1),
+                "mailbox": Out(1),
+                "quiet": Out(1),
+                "skip": In(32),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -137,9 +141,11 @@ class Drive(wiring.Component):
         m.d.comb += [
             sequences.table.eq(control.sequence_table),
             executor.sequence.eq(sequences.sequence),
-            append.sequence.eq(sequences.sequence), append.layer.eq(sequences.layer),
+            append.sequence.eq(sequences.sequence),
+            append.layer.eq(sequences.layer),
             allocator.channel.eq(append.channel),
-            executor.flags.eq(results.flags), executor.results_busy.eq(results.busy),
+            executor.flags.eq(results.flags),
+            executor.results_busy.eq(results.busy),
             results.clear.eq(executor.clear_flags),
         ]
         for index, port in enumerate((queue.read, executor.host_list, executor.host_data)):
@@ -159,10 +165,26 @@ class Drive(wiring.Component):
             connect(m, channel.o, engine.i_beats[index])
             connect(m, channel.phy, flipped(self.phy[index]))
         done = self._connect_flash(m, control, append, executor, channels)
-        self._count(m, control, counters, executor, engine, results, tails, host, dram, channels,
-                    done)
-        self._quiet(m, [control, queue, executor, append, walker, tails, results, host, dram,
-                        sequences, engine, *channels])
+        self._count(
+            m, control, counters, executor, engine, results, tails, host, dram, channels, done
+        )
+        self._quiet(
+            m,
+            [
+                control,
+                queue,
+                executor,
+                append,
+                walker,
+                tails,
+                results,
+                host,
+                dram,
+                sequences,
+                engine,
+                *channels,
+            ],
+        )
         m.d.comb += self.mailbox.eq(executor.mailbox | append.starved)
         return m
 
@@ -173,14 +195,29 @@ class Drive(wiring.Component):
     def _connect_commands(self, m, control, queue, executor):
         connect(m, queue.o, executor.i)
         connect(m, executor.o, queue.i)
-        for name in ("enable", "sq_base", "cq_base", "sq_size", "cq_size",
-                     "sq_tail", "sq_tail_write", "cq_head", "cq_head_write"):
+        for name in (
+            "enable",
+            "sq_base",
+            "cq_base",
+            "sq_size",
+            "cq_size",
+            "sq_tail",
+            "sq_tail_write",
+            "cq_head",
+            "cq_head_write",
+        ):
             m.d.comb += getattr(queue, name).eq(getattr(control, name))
-        for name in ("window_base", "window_end",
-                     "mailbox_done", "mailbox_status", "mailbox_result"):
+        for name in (
+            "window_base",
+            "window_end",
+            "mailbox_done",
+            "mailbox_status",
+            "mailbox_result",
+        ):
             m.d.comb += getattr(executor, name).eq(getattr(control, name))
         m.d.comb += [
-            control.mailbox.eq(executor.mailbox), control.mailbox_sqe.eq(executor.mailbox_sqe),
+            control.mailbox.eq(executor.mailbox),
+            control.mailbox_sqe.eq(executor.mailbox_sqe),
             control.executing.eq(executor.executing),
             self.irq.eq(queue.irq),
         ]
@@ -190,7 +227,8 @@ class Drive(wiring.Component):
         m.d.comb += [control.starved.eq(append.starved)]
         allocator = m.submodules.allocator
         m.d.comb += [
-            allocator.push.eq(control.group_push), allocator.push_group.eq(control.group),
+            allocator.push.eq(control.group_push),
+            allocator.push_group.eq(control.group),
             control.group_free.eq(allocator.free),
         ]
         done = Arbiter(done_layout(self._config.dies), inputs=len(channels))
@@ -226,8 +264,9 @@ class Drive(wiring.Component):
         connect(m, done.o, control.i_done)
         return done
 
-    def _count(self, m, control, counters, executor, engine, results, tails, host, dram, channels,
-               done):
+    def _count(
+        self, m, control, counters, executor, engine, results, tails, host, dram, channels, done
+    ):
         def moved(port):
             return port.valid & port.ready
 
@@ -237,8 +276,14 @@ class Drive(wiring.Component):
         m.d.comb += [
             counters.skip.eq(self.skip),
             counters.engine.eq(engine.busy),
-            counters.dma.eq(moved(self.host.r) | moved(self.host.w) | moved(self.dram.r)
-                            | moved(self.dram.w) | ~host.quiet | ~dram.quiet),
+            counters.dma.eq(
+                moved(self.host.r)
+                | moved(self.host.w)
+                | moved(self.dram.r)
+                | moved(self.dram.w)
+                | ~host.quiet
+                | ~dram.quiet
+            ),
             counters.address.eq(control.counter_address),
             counters.read.eq(control.counter_read),
             control.counter_value.eq(counters.value),
@@ -253,8 +298,11 @@ class Drive(wiring.Component):
             counters.add_commands_failed.eq(executor.failed),
             counters.add_jobs.eq(results.job),
             counters.add_program_failures.eq(
-                done.o.valid & done.o.ready & (done.o.payload.tag == PROGRAM_TAG)
-                & done.o.payload.failed),
+                done.o.valid
+                & done.o.ready
+                & (done.o.payload.tag == PROGRAM_TAG)
+                & done.o.payload.failed
+            ),
         ]
         for index, channel in enumerate(channels):
             m.d.comb += [

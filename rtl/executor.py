@@ -75,30 +75,42 @@ class Executor(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(SQE.struct)),
-            "o": Out(stream.Signature(completion_layout())),
-            "window_base": In(ADDRESS_BITS), "window_end": In(ADDRESS_BITS),
-            "mailbox": Out(1), "mailbox_sqe": Out(512),
-            "mailbox_done": In(1), "mailbox_status": In(11), "mailbox_result": In(32),
-            "o_sequence": Out(stream.Signature(data.StructLayout({"sequence": 16, "layer": 16}))),
-            "i_sequence": In(stream.Signature(11)),
-            "sequence": In(SEQUENCE.struct),
-            "o_append": Out(stream.Signature(append_layout())),
-            "i_append": In(stream.Signature(head_info_layout())),
-            "o_words": Out(stream.Signature(64)),
-            "o_jobs": Out(stream.Signature(job_layout(config.max_queries_per_kv))),
-            "o_q": Out(stream.Signature(64)),
-            "o_walk": Out(stream.Signature(walk_layout())),
-            "o_results": Out(stream.Signature(request_layout())),
-            "flags": In(flags_layout()), "results_busy": In(1), "clear_flags": Out(1),
-            "i_readback": In(stream.Signature(64)),
-            "host_list": Out(MemoryPortSignature()),
-            "host_data": Out(MemoryPortSignature()),
-            "dram": Out(MemoryPortSignature()),
-            "finished": Out(1), "failed": Out(1), "executing": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(SQE.struct)),
+                "o": Out(stream.Signature(completion_layout())),
+                "window_base": In(ADDRESS_BITS),
+                "window_end": In(ADDRESS_BITS),
+                "mailbox": Out(1),
+                "mailbox_sqe": Out(512),
+                "mailbox_done": In(1),
+                "mailbox_status": In(11),
+                "mailbox_result": In(32),
+                "o_sequence": Out(
+                    stream.Signature(data.StructLayout({"sequence": 16, "layer": 16}))
+                ),
+                "i_sequence": In(stream.Signature(11)),
+                "sequence": In(SEQUENCE.struct),
+                "o_append": Out(stream.Signature(append_layout())),
+                "i_append": In(stream.Signature(head_info_layout())),
+                "o_words": Out(stream.Signature(64)),
+                "o_jobs": Out(stream.Signature(job_layout(config.max_queries_per_kv))),
+                "o_q": Out(stream.Signature(64)),
+                "o_walk": Out(stream.Signature(walk_layout())),
+                "o_results": Out(stream.Signature(request_layout())),
+                "flags": In(flags_layout()),
+                "results_busy": In(1),
+                "clear_flags": Out(1),
+                "i_readback": In(stream.Signature(64)),
+                "host_list": Out(MemoryPortSignature()),
+                "host_data": Out(MemoryPortSignature()),
+                "dram": Out(MemoryPortSignature()),
+                "finished": Out(1),
+                "failed": Out(1),
+                "executing": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     @property
     def config(self):
@@ -126,8 +138,8 @@ class Executor(wiring.Component):
         self.read_kv = SQE_VIEWS["read_kv"].struct(self.sqe.as_value())
         self.status = Signal(11)
         self.result = Signal(32)
-        self.index = Signal(32)           # DW1 of the completion: the job in hand
-        self.bytes = Signal(32)           # length of the command's data
+        self.index = Signal(32)  # DW1 of the completion: the job in hand
+        self.bytes = Signal(32)  # length of the command's data
         self.head = Signal(16)
         self.info = Signal(head_info_layout())
         self.job = Signal(JOB.struct)
@@ -144,8 +156,14 @@ class Executor(wiring.Component):
             self.o.payload.status.eq(self.status),
             self.o.payload.result.eq(self.result),
             self.o.payload.index.eq(self.index),
-            self.quiet.eq(self.waits & self.pointer.quiet & self.reader.quiet & self.writer.quiet
-                          & self.buffer.quiet & self.tail.quiet),
+            self.quiet.eq(
+                self.waits
+                & self.pointer.quiet
+                & self.reader.quiet
+                & self.writer.quiet
+                & self.buffer.quiet
+                & self.tail.quiet
+            ),
         ]
         with m.If(self.reader.o.valid & self.reader.o.ready & self.reader.o.payload.error):
             m.d.sync += link_error.eq(1)
@@ -156,13 +174,19 @@ class Executor(wiring.Component):
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += [
-                    self.i.ready.eq(1), self.waits.eq(~self.i.valid), self.executing.eq(0),
+                    self.i.ready.eq(1),
+                    self.waits.eq(~self.i.valid),
+                    self.executing.eq(0),
                 ]
                 with m.If(self.i.valid):
                     m.d.comb += self.clear_flags.eq(1)
                     m.d.sync += [
-                        self.sqe.eq(self.i.payload), self.status.eq(Status.SUCCESS),
-                        self.result.eq(0), self.index.eq(0), self.head.eq(0), link_error.eq(0),
+                        self.sqe.eq(self.i.payload),
+                        self.status.eq(Status.SUCCESS),
+                        self.result.eq(0),
+                        self.index.eq(0),
+                        self.head.eq(0),
+                        link_error.eq(0),
                     ]
                     m.next = "DECODE"
             with m.State("DECODE"):
@@ -171,7 +195,8 @@ class Executor(wiring.Component):
                 m.d.comb += [self.mailbox.eq(1), self.waits.eq(~self.mailbox_done)]
                 with m.If(self.mailbox_done):
                     m.d.sync += [
-                        self.status.eq(self.mailbox_status), self.result.eq(self.mailbox_result),
+                        self.status.eq(self.mailbox_status),
+                        self.result.eq(self.mailbox_result),
                     ]
                     m.next = "FINISH"
             append_states(m, self)

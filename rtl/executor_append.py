@@ -21,8 +21,9 @@ def append_states(m, x):
             x.refuse(m, Status.CONTEXT_EXCEEDED)
         with m.Else():
             m.next = "APPEND_SEQUENCE"
-    x.look_up(m, x.sqe.sequence, x.sqe.layer, "APPEND_SEQUENCE", ok="APPEND_FIRST",
-              refused="FINISH")
+    x.look_up(
+        m, x.sqe.sequence, x.sqe.layer, "APPEND_SEQUENCE", ok="APPEND_FIRST", refused="FINISH"
+    )
     x.ask_append(m, "APPEND_FIRST", then="APPEND_CHECK")
     with m.State("APPEND_CHECK"):
         m.d.sync += [head_bytes.eq((tokens[:24] * x.sequence.head_dim) << 2), offset.eq(0)]

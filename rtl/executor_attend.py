@@ -20,9 +20,9 @@ def attend_states(m, x):
     word = Signal(3, name="attend_word")
     tag = Signal(4, name="attend_tag")
     beats = Signal(7, name="attend_beats")
-    q_words = Signal(20, name="attend_q_words")       # of one KV head
-    kv_words = Signal(20, name="attend_kv_words")     # of one KV head
-    q_at = Signal(32, name="attend_q_at")             # next word of q in the buffer
+    q_words = Signal(20, name="attend_q_words")  # of one KV head
+    kv_words = Signal(20, name="attend_kv_words")  # of one KV head
+    q_at = Signal(32, name="attend_q_at")  # next word of q in the buffer
     kv_at = Signal(32, name="attend_kv_at")
     result_at = Signal(48, name="attend_result_at")
     all_queries = Signal(20, name="attend_all_queries")
@@ -42,10 +42,15 @@ def attend_states(m, x):
         m.d.sync += [x.bytes.eq(attend.bytes), x.flush_due.eq(0), jobs_done.eq(0)]
         with m.If((attend.jobs == 0) | (attend.bytes == 0)):
             x.refuse(m, Status.ZERO_LENGTH)
-        with m.Elif((attend.bytes > x.config.max_attend) | attend.bytes[:3].any()
-                    | (attend.jobs > x.config.max_attend // JOB.size)
-                    | ((attend.jobs[:16] << 5) > attend.bytes)
-                    | (attend.mode != 0) | x.sqe.result[:3].any() | ~x.sqe.scale_mant[25]):
+        with m.Elif(
+            (attend.bytes > x.config.max_attend)
+            | attend.bytes[:3].any()
+            | (attend.jobs > x.config.max_attend // JOB.size)
+            | ((attend.jobs[:16] << 5) > attend.bytes)
+            | (attend.mode != 0)
+            | x.sqe.result[:3].any()
+            | ~x.sqe.scale_mant[25]
+        ):
             x.refuse(m, Status.INVALID_FIELD)
         with m.Elif((x.sqe.result < x.window_base) | (x.sqe.result >= x.window_end)):
             x.refuse(m, Status.OUT_OF_WINDOW)
@@ -54,8 +59,10 @@ def attend_states(m, x):
     x.load_pointer(m, "ATTEND_POINTER", then="ATTEND_FETCH")
     with m.State("ATTEND_FETCH"):
         m.d.comb += [
-            x.pointer.i.valid.eq(1), x.pointer.i.payload.offset.eq(0),
-            x.pointer.i.payload.words.eq(in_words), buffer.clear.eq(1),
+            x.pointer.i.valid.eq(1),
+            x.pointer.i.payload.offset.eq(0),
+            x.pointer.i.payload.words.eq(in_words),
+            buffer.clear.eq(1),
         ]
         m.d.sync += moved_in.eq(0)
         with m.If(x.pointer.i.ready):
@@ -63,8 +70,10 @@ def attend_states(m, x):
     with m.State("ATTEND_FILL"):
         x.read_pieces(m)
         m.d.comb += [
-            x.reader.o.ready.eq(1), buffer.i.valid.eq(x.reader.o.valid),
-            buffer.i.payload.eq(x.reader.o.payload.data), x.waits.eq(~x.reader.o.valid),
+            x.reader.o.ready.eq(1),
+            buffer.i.valid.eq(x.reader.o.valid),
+            buffer.i.payload.eq(x.reader.o.payload.data),
+            x.waits.eq(~x.reader.o.valid),
         ]
         with m.If(x.reader.o.valid):
             m.d.sync += moved_in.eq(moved_in + 1)
@@ -78,7 +87,8 @@ def attend_states(m, x):
         """States that read the entry of job ``x.index`` from the buffer into ``x.job``."""
         with m.State(name):
             m.d.comb += [
-                buffer.i_range.valid.eq(1), buffer.i_range.payload.words.eq(JOB_WORDS),
+                buffer.i_range.valid.eq(1),
+                buffer.i_range.payload.words.eq(JOB_WORDS),
                 buffer.i_range.payload.address.eq(x.index << 2),
             ]
             m.d.sync += word.eq(0)
@@ -87,21 +97,26 @@ def attend_states(m, x):
         with m.State(f"{name}_WORDS"):
             m.d.comb += buffer.o.ready.eq(1)
             with m.If(buffer.o.valid):
-                m.d.sync += [job.as_value().word_select(word[:2], 64).eq(buffer.o.payload),
-                             word.eq(word + 1)]
+                m.d.sync += [
+                    job.as_value().word_select(word[:2], 64).eq(buffer.o.payload),
+                    word.eq(word + 1),
+                ]
                 with m.If(word == JOB_WORDS - 1):
                     m.next = then
 
     read_entry("ATTEND_JOB", "ATTEND_SEQUENCE")
-    x.look_up(m, job.sequence, job.layer, "ATTEND_SEQUENCE", ok="ATTEND_SHAPE",
-              refused="ATTEND_END")
+    x.look_up(
+        m, job.sequence, job.layer, "ATTEND_SEQUENCE", ok="ATTEND_SHAPE", refused="ATTEND_END"
+    )
     with m.State("ATTEND_SHAPE"):
         m.d.sync += [
-            beats.eq(x.sequence.head_dim >> 2), x.head.eq(0),
+            beats.eq(x.sequence.head_dim >> 2),
+            x.head.eq(0),
             q_words.eq(job.queries[:4] * x.sequence.head_dim[2:9]),
             kv_words.eq(x.sequence.head_dim >> 1),
             all_queries.eq(job.queries[:4] * x.sequence.kv_heads),
-            q_at.eq(job.q_offset >> 3), kv_at.eq(job.kv_offset >> 3),
+            q_at.eq(job.q_offset >> 3),
+            kv_at.eq(job.kv_offset >> 3),
             result_at.eq(x.sqe.result + job.result_offset),
         ]
         with m.If(job.queries == 0):
@@ -114,11 +129,12 @@ def attend_states(m, x):
             m.next = "ATTEND_RANGES"
     with m.State("ATTEND_RANGES"):
         result_words = all_queries * beats
-        with m.If((q_at + result_words > in_words)
-                  | (step & (kv_at + x.sequence.kv_heads * kv_words > in_words))):
+        with m.If(
+            (q_at + result_words > in_words)
+            | (step & (kv_at + x.sequence.kv_heads * kv_words > in_words))
+        ):
             fail(Status.INVALID_FIELD)
-        with m.Elif((result_at < x.window_base)
-                    | (result_at + (result_words << 3) > x.window_end)):
+        with m.Elif((result_at < x.window_base) | (result_at + (result_words << 3) > x.window_end)):
             fail(Status.OUT_OF_WINDOW)
         with m.Else():
             m.next = "ATTEND_FIRST"
@@ -126,8 +142,9 @@ def attend_states(m, x):
     with m.State("ATTEND_TOKENS"):
         with m.If(step & (x.info.head.tokens >= x.sequence.max_tokens)):
             fail(Status.CONTEXT_EXCEEDED)
-        with m.Elif(step & (x.info.head.tokens >> x.sequence.group_shift[:4]
-                            != x.info.head.flash_groups)):
+        with m.Elif(
+            step & (x.info.head.tokens >> x.sequence.group_shift[:4] != x.info.head.flash_groups)
+        ):
             # An earlier job of this list filled the tail and still reads it.
             fail(Status.INVALID_FIELD)
         with m.Elif(~step & (x.info.head.tokens == 0)):
@@ -140,7 +157,8 @@ def attend_states(m, x):
     x.ask_append(m, "ATTEND_HEAD", then="ATTEND_ENGINE")
     with m.State("STEP_RANGE"):
         m.d.comb += [
-            buffer.i_range.valid.eq(1), buffer.i_range.payload.address.eq(kv_at),
+            buffer.i_range.valid.eq(1),
+            buffer.i_range.payload.address.eq(kv_at),
             buffer.i_range.payload.words.eq(kv_words),
         ]
         with m.If(buffer.i_range.ready):
@@ -148,15 +166,19 @@ def attend_states(m, x):
             m.next = "STEP_HEAD"
     with m.State("STEP_HEAD"):
         m.d.comb += [
-            x.o_append.valid.eq(1), x.o_append.payload.head.eq(x.head),
-            x.o_append.payload.tokens.eq(1), x.o_append.payload.defer.eq(1),
+            x.o_append.valid.eq(1),
+            x.o_append.payload.head.eq(x.head),
+            x.o_append.payload.tokens.eq(1),
+            x.o_append.payload.defer.eq(1),
         ]
         with m.If(x.o_append.ready):
             m.next = "STEP_WORDS"
     with m.State("STEP_WORDS"):
         m.d.comb += [
-            x.o_words.valid.eq(buffer.o.valid), x.o_words.payload.eq(buffer.o.payload),
-            buffer.o.ready.eq(x.o_words.ready), x.i_append.ready.eq(1),
+            x.o_words.valid.eq(buffer.o.valid),
+            x.o_words.payload.eq(buffer.o.payload),
+            buffer.o.ready.eq(x.o_words.ready),
+            x.i_append.ready.eq(1),
             x.waits.eq(~(buffer.o.valid & buffer.o.ready) & ~x.i_append.valid),
         ]
         with m.If(x.i_append.valid):
@@ -168,11 +190,15 @@ def attend_states(m, x):
     with m.State("ATTEND_ENGINE"):
         jobs = x.o_jobs
         m.d.comb += [
-            jobs.valid.eq(1), x.waits.eq(~jobs.ready),
-            jobs.payload.tag.eq(tag), jobs.payload.heads.eq(job.queries),
+            jobs.valid.eq(1),
+            x.waits.eq(~jobs.ready),
+            jobs.payload.tag.eq(tag),
+            jobs.payload.heads.eq(job.queries),
             jobs.payload.beats.eq(beats),
-            jobs.payload.k_exp.eq(x.info.head.k_exp), jobs.payload.v_exp.eq(x.info.head.v_exp),
-            jobs.payload.k_bad.eq(x.info.head.k_bad), jobs.payload.v_bad.eq(x.info.head.v_bad),
+            jobs.payload.k_exp.eq(x.info.head.k_exp),
+            jobs.payload.v_exp.eq(x.info.head.v_exp),
+            jobs.payload.k_bad.eq(x.info.head.k_bad),
+            jobs.payload.v_bad.eq(x.info.head.v_bad),
             jobs.payload.scale_mant.eq(x.sqe.scale_mant),
             jobs.payload.scale_exp.eq(x.sqe.scale_exp.as_signed()),
             jobs.payload.format.eq(x.sequence.format),
@@ -181,7 +207,8 @@ def attend_states(m, x):
             m.next = "ATTEND_RANGE"
     with m.State("ATTEND_RANGE"):
         m.d.comb += [
-            buffer.i_range.valid.eq(1), buffer.i_range.payload.address.eq(q_at),
+            buffer.i_range.valid.eq(1),
+            buffer.i_range.payload.address.eq(q_at),
             buffer.i_range.payload.words.eq(q_words),
         ]
         with m.If(buffer.i_range.ready):
@@ -189,8 +216,10 @@ def attend_states(m, x):
             m.next = "ATTEND_QUERY"
     with m.State("ATTEND_QUERY"):
         m.d.comb += [
-            x.o_q.valid.eq(buffer.o.valid), x.o_q.payload.eq(buffer.o.payload),
-            buffer.o.ready.eq(x.o_q.ready), x.waits.eq(~(buffer.o.valid & buffer.o.ready)),
+            x.o_q.valid.eq(buffer.o.valid),
+            x.o_q.payload.eq(buffer.o.payload),
+            buffer.o.ready.eq(x.o_q.ready),
+            x.waits.eq(~(buffer.o.valid & buffer.o.ready)),
         ]
         with m.If(buffer.o.valid & x.o_q.ready):
             m.d.sync += left.eq(left - 1)
@@ -199,25 +228,34 @@ def attend_states(m, x):
     with m.State("ATTEND_WALK"):
         walk = x.o_walk
         m.d.comb += [
-            walk.valid.eq(1), x.waits.eq(~walk.ready),
-            walk.payload.tag.eq(tag), walk.payload.format.eq(x.sequence.format),
-            walk.payload.beats.eq(beats), walk.payload.index.eq(x.info.index),
-            walk.payload.map.eq(x.info.map), walk.payload.tail.eq(x.info.tail),
+            walk.valid.eq(1),
+            x.waits.eq(~walk.ready),
+            walk.payload.tag.eq(tag),
+            walk.payload.format.eq(x.sequence.format),
+            walk.payload.beats.eq(beats),
+            walk.payload.index.eq(x.info.index),
+            walk.payload.map.eq(x.info.map),
+            walk.payload.tail.eq(x.info.tail),
             walk.payload.groups.eq(x.info.head.flash_groups),
             walk.payload.group_tokens.eq(x.sequence.group_tokens),
             walk.payload.tail_tokens.eq(
-                x.info.head.tokens - (x.info.head.flash_groups << x.sequence.group_shift[:4])),
+                x.info.head.tokens - (x.info.head.flash_groups << x.sequence.group_shift[:4])
+            ),
         ]
         with m.If(walk.ready):
             m.next = "ATTEND_RESULT"
     with m.State("ATTEND_RESULT"):
         m.d.comb += [
-            x.o_results.valid.eq(1), x.waits.eq(~x.o_results.ready),
-            x.o_results.payload.address.eq(result_at), x.o_results.payload.words.eq(q_words),
+            x.o_results.valid.eq(1),
+            x.waits.eq(~x.o_results.ready),
+            x.o_results.payload.address.eq(result_at),
+            x.o_results.payload.words.eq(q_words),
         ]
         with m.If(x.o_results.ready):
             m.d.sync += [
-                result_at.eq(result_at + (q_words << 3)), tag.eq(tag + 1), x.head.eq(x.head + 1),
+                result_at.eq(result_at + (q_words << 3)),
+                tag.eq(tag + 1),
+                x.head.eq(x.head + 1),
             ]
             with m.If(x.head + 1 != x.sequence.kv_heads):
                 m.next = "ATTEND_NEXT_HEAD"

@@ -12,13 +12,21 @@ __all__ = ["capability_page", "read_states"]
 def capability_page(config):
     """The capability record of a drive, as bytes."""
     return CAPABILITY.pack(
-        magic=CAPABILITY_MAGIC, version=1 << 16, clock_hz=config.clock_hz,
-        channels=config.channels, dies=config.dies,
+        magic=CAPABILITY_MAGIC,
+        version=1 << 16,
+        clock_hz=config.clock_hz,
+        channels=config.channels,
+        dies=config.dies,
         page_bytes=config.flash.geometry.page_bytes,
-        max_queries_per_kv=config.max_queries_per_kv, max_head_dim=config.max_head_dim,
-        head_dims=sum(1 << d // 16 for d in config.head_dims), formats=1, modes=1,
-        max_sequences=config.max_sequences, pass_tokens=config.pass_tokens,
-        max_tokens=config.max_tokens, max_transfer=config.max_transfer,
+        max_queries_per_kv=config.max_queries_per_kv,
+        max_head_dim=config.max_head_dim,
+        head_dims=sum(1 << d // 16 for d in config.head_dims),
+        formats=1,
+        modes=1,
+        max_sequences=config.max_sequences,
+        pass_tokens=config.pass_tokens,
+        max_tokens=config.max_tokens,
+        max_transfer=config.max_transfer,
         max_attend=config.max_attend,
     )
 
@@ -36,7 +44,10 @@ def read_states(m, x):
 
     with m.State("CAPABILITIES"):
         m.d.sync += [
-            x.bytes.eq(MEMORY_PAGE), words.eq(MEMORY_PAGE // 8), constant.eq(1), on_flash.eq(0),
+            x.bytes.eq(MEMORY_PAGE),
+            words.eq(MEMORY_PAGE // 8),
+            constant.eq(1),
+            on_flash.eq(0),
         ]
         m.next = "READ_POINTER"
 
@@ -77,9 +88,11 @@ def read_states(m, x):
         with m.Elif(on_flash):
             walk = x.o_walk
             m.d.comb += [
-                walk.valid.eq(1), walk.payload.readback.eq(1),
+                walk.valid.eq(1),
+                walk.payload.readback.eq(1),
                 walk.payload.kind.eq(Mux(x.read_kv.kind, Kind.V, Kind.K)),
-                walk.payload.index.eq(x.info.index), walk.payload.map.eq(x.info.map),
+                walk.payload.index.eq(x.info.index),
+                walk.payload.map.eq(x.info.map),
                 walk.payload.groups.eq(x.sqe.group),
                 walk.payload.group_tokens.eq(x.sequence.group_tokens),
                 walk.payload.beats.eq(x.sequence.head_dim >> 2),
@@ -89,14 +102,16 @@ def read_states(m, x):
         with m.Else():
             page_bytes = x.config.flash.geometry.page_bytes
             m.d.comb += [
-                x.tail.i.valid.eq(1), x.tail.i.payload.words.eq(words),
+                x.tail.i.valid.eq(1),
+                x.tail.i.payload.words.eq(words),
                 x.tail.i.payload.address.eq(x.info.tail + Mux(x.read_kv.kind, page_bytes, 0)),
             ]
             with m.If(x.tail.i.ready):
                 m.next = "READ_RANGE"
     with m.State("READ_RANGE"):
         m.d.comb += [
-            x.pointer.i.valid.eq(1), x.pointer.i.payload.offset.eq(0),
+            x.pointer.i.valid.eq(1),
+            x.pointer.i.payload.offset.eq(0),
             x.pointer.i.payload.words.eq(words),
         ]
         with m.If(x.pointer.i.ready):
@@ -118,7 +133,8 @@ def read_states(m, x):
             for index in range(CAPABILITY.words):
                 with m.Case(index):
                     m.d.comb += capability_word.eq(
-                        int.from_bytes(page[8 * index:8 * index + 8], "little"))
+                        int.from_bytes(page[8 * index : 8 * index + 8], "little")
+                    )
         with m.If(constant):
             m.d.comb += [target.valid.eq(piece != 0), target.payload.eq(capability_word)]
         with m.Elif(on_flash):

@@ -56,7 +56,8 @@ class Layout:
             mask = ((1 << width) - 1) << field.offset
             if field.offset + width > size * 8 or used & mask:
                 raise ValueError(
-                    f"layout {name}: field {field_name} is outside the record or overlaps")
+                    f"layout {name}: field {field_name} is outside the record or overlaps"
+                )
             used |= mask
             self.fields[field_name] = field
 
@@ -72,11 +73,13 @@ class Layout:
             field = self.fields.get(name)
             if field is None:
                 raise ValueError(
-                    f"{self.name} has no field {name!r}; it has {', '.join(self.fields)}")
+                    f"{self.name} has no field {name!r}; it has {', '.join(self.fields)}"
+                )
             value = int(value)
             if not 0 <= value < 1 << field.width:
                 raise ValueError(
-                    f"{self.name}.{name} must be in 0..{(1 << field.width) - 1}, not {value}")
+                    f"{self.name}.{name} must be in 0..{(1 << field.width) - 1}, not {value}"
+                )
             word |= value << field.offset
         return word.to_bytes(self.size, "little")
 

@@ -19,8 +19,14 @@ from hls_attention.streams import Queue
 
 from .memory_port import ADDRESS_BITS, BURST_BEATS, MemoryPortSignature, burst_layout
 
-__all__ = ["WORDS_BITS", "BurstReader", "BurstWriter", "PortArbiter", "request_layout",
-           "word_layout"]
+__all__ = [
+    "WORDS_BITS",
+    "BurstReader",
+    "BurstWriter",
+    "PortArbiter",
+    "request_layout",
+    "word_layout",
+]
 
 WORDS_BITS = 20
 """Words of one request, at most 2**20 - 1 (8 MiB)."""
@@ -69,12 +75,14 @@ class BurstReader(wiring.Component):
             raise ValueError(f"burst must be 1..{min(depth, BURST_BEATS)}, not {burst}")
         self._depth = depth
         self._burst = burst
-        super().__init__({
-            "i": In(stream.Signature(request_layout())),
-            "o": Out(stream.Signature(word_layout())),
-            "port": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(request_layout())),
+                "o": Out(stream.Signature(word_layout())),
+                "port": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -120,7 +128,9 @@ class BurstReader(wiring.Component):
             m.d.sync += reserved.eq(reserved + Mux(issued, chunk, 0) - taken)
         connect(m, words.o, flipped(self.o))
         m.d.comb += self.quiet.eq(
-            ~self.port.ar.valid & (reserved == words.level) & ~(self.i.valid & self.i.ready)
+            ~self.port.ar.valid
+            & (reserved == words.level)
+            & ~(self.i.valid & self.i.ready)
             & ((reserved == 0) | (self.o.valid & ~self.o.ready))
         )
         return m
@@ -140,14 +150,21 @@ class BurstWriter(wiring.Component):
 
     def __init__(self, *, burst=64):
         self._burst = burst
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({
-                "address": ADDRESS_BITS, "words": WORDS_BITS, "strobe": 8}))),
-            "i_data": In(stream.Signature(64)),
-            "done": Out(stream.Signature(data.StructLayout({"error": 1}))),
-            "port": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {"address": ADDRESS_BITS, "words": WORDS_BITS, "strobe": 8}
+                        )
+                    )
+                ),
+                "i_data": In(stream.Signature(64)),
+                "done": Out(stream.Signature(data.StructLayout({"error": 1}))),
+                "port": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -176,8 +193,10 @@ class BurstWriter(wiring.Component):
                 m.d.comb += self.quiet.eq(~self.i.valid)
                 with m.If(self.i.valid):
                     m.d.sync += [
-                        address.eq(self.i.payload.address), left.eq(self.i.payload.words),
-                        strobe.eq(self.i.payload.strobe), error.eq(0),
+                        address.eq(self.i.payload.address),
+                        left.eq(self.i.payload.words),
+                        strobe.eq(self.i.payload.strobe),
+                        error.eq(0),
                     ]
                     m.next = "ADDRESS"
             with m.State("ADDRESS"):
@@ -189,7 +208,9 @@ class BurstWriter(wiring.Component):
                 with m.If(port.aw.valid & port.aw.ready):
                     m.d.comb += issued.eq(1)
                     m.d.sync += [
-                        address.eq(address + (chunk << 3)), left.eq(left - chunk), beats.eq(chunk),
+                        address.eq(address + (chunk << 3)),
+                        left.eq(left - chunk),
+                        beats.eq(chunk),
                     ]
                     m.next = "DATA"
             with m.State("DATA"):
@@ -235,12 +256,14 @@ class PortArbiter(wiring.Component):
     def __init__(self, *, readers, writers):
         self._readers = readers
         self._writers = writers
-        super().__init__({
-            "readers": In(MemoryPortSignature()).array(readers),
-            "writers": In(MemoryPortSignature()).array(writers),
-            "port": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "readers": In(MemoryPortSignature()).array(readers),
+                "writers": In(MemoryPortSignature()).array(writers),
+                "port": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -265,8 +288,10 @@ class PortArbiter(wiring.Component):
                 earlier = Cat(self.readers[i].ar.valid for i in range(index))
                 m.d.comb += self.readers[index].ar.ready.eq(~earlier.any() if index else 1)
         m.d.comb += [
-            port.ar.valid.eq(held), port.ar.payload.eq(asks),
-            order.i.valid.eq(held & port.ar.ready), order.i.payload.eq(who),
+            port.ar.valid.eq(held),
+            port.ar.payload.eq(asks),
+            order.i.valid.eq(held & port.ar.ready),
+            order.i.payload.eq(who),
         ]
         with m.If(held & port.ar.ready):
             m.d.sync += held.eq(0)
@@ -295,7 +320,8 @@ class PortArbiter(wiring.Component):
                     with m.If(who == index):
                         aw = self.writers[index].aw
                         m.d.comb += [
-                            port.aw.valid.eq(aw.valid), port.aw.payload.eq(aw.payload),
+                            port.aw.valid.eq(aw.valid),
+                            port.aw.payload.eq(aw.payload),
                             aw.ready.eq(port.aw.ready),
                         ]
                 with m.If(port.aw.valid & port.aw.ready):
@@ -306,7 +332,8 @@ class PortArbiter(wiring.Component):
                     with m.If(who == index):
                         w = self.writers[index].w
                         m.d.comb += [
-                            port.w.valid.eq(w.valid), port.w.payload.eq(w.payload),
+                            port.w.valid.eq(w.valid),
+                            port.w.payload.eq(w.payload),
                             w.ready.eq(port.w.ready),
                         ]
                 with m.If(port.w.valid & port.w.ready & port.w.payload.last):

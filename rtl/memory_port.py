@@ -26,13 +26,15 @@ class MemoryPortSignature(wiring.Signature):
     """A memory port as seen by the one who asks (the drive)."""
 
     def __init__(self):
-        super().__init__({
-            "ar": Out(stream.Signature(burst_layout())),
-            "r": In(stream.Signature(data.StructLayout({"data": 64, "last": 1, "error": 1}))),
-            "aw": Out(stream.Signature(burst_layout())),
-            "w": Out(stream.Signature(data.StructLayout({"data": 64, "strobe": 8, "last": 1}))),
-            "b": In(stream.Signature(data.StructLayout({"error": 1}))),
-        })
+        super().__init__(
+            {
+                "ar": Out(stream.Signature(burst_layout())),
+                "r": In(stream.Signature(data.StructLayout({"data": 64, "last": 1, "error": 1}))),
+                "aw": Out(stream.Signature(burst_layout())),
+                "w": Out(stream.Signature(data.StructLayout({"data": 64, "strobe": 8, "last": 1}))),
+                "b": In(stream.Signature(data.StructLayout({"error": 1}))),
+            }
+        )
 
     def __eq__(self, other):
         return type(self) is type(other) and self.members == other.members

@@ -12,10 +12,10 @@ __all__ = ["Source", "page_request_layout"]
 class Source(enum.Enum, shape=2):
     """Where the data of a page request come from."""
 
-    FLASH = 0      # a page of the channel's NAND
-    TAIL = 1       # the tail in device DRAM
-    NULL = 2       # nothing: the channel has no token in this pass
-    READBACK = 3   # a page of the channel's NAND, for READ_KV instead of the engine
+    FLASH = 0  # a page of the channel's NAND
+    TAIL = 1  # the tail in device DRAM
+    NULL = 2  # nothing: the channel has no token in this pass
+    READBACK = 3  # a page of the channel's NAND, for READ_KV instead of the engine
 
 
 def page_request_layout(dies):
@@ -23,15 +23,17 @@ def page_request_layout(dies):
 
     Requests of a channel are served in order; ``last`` ends a pass (see `hls_attention.beats`).
     """
-    return data.StructLayout({
-        "source": Source,
-        "die": max(1, ceil_log2(dies)),
-        "row": ROW_BITS,
-        "kind": Kind,
-        "format": Format,
-        "job": JOB_BITS,
-        "token": TOKEN_BITS,   # first token
-        "tokens": 12,          # tokens of the unit, 1..group_tokens
-        "beats": 7,            # beats of one token
-        "last": 1,
-    })
+    return data.StructLayout(
+        {
+            "source": Source,
+            "die": max(1, ceil_log2(dies)),
+            "row": ROW_BITS,
+            "kind": Kind,
+            "format": Format,
+            "job": JOB_BITS,
+            "token": TOKEN_BITS,  # first token
+            "tokens": 12,  # tokens of the unit, 1..group_tokens
+            "beats": 7,  # beats of one token
+            "last": 1,
+        }
+    )

@@ -45,15 +45,17 @@ class PageSource(wiring.Component):
     def __init__(self, geometry, *, depth):
         self._geometry = geometry
         self._depth = depth
-        super().__init__({
-            "i": In(stream.Signature(page_request_layout(geometry.dies))),
-            "o_ops": Out(stream.Signature(operation_layout(geometry.dies))),
-            "i_words": In(stream.Signature(read_layout())),
-            "i_tail": In(stream.Signature(64)),
-            "o": Out(stream.Signature(beat_layout())),
-            "o_readback": Out(stream.Signature(64)),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(page_request_layout(geometry.dies))),
+                "o_ops": Out(stream.Signature(operation_layout(geometry.dies))),
+                "i_words": In(stream.Signature(read_layout())),
+                "i_tail": In(stream.Signature(64)),
+                "o": Out(stream.Signature(beat_layout())),
+                "o_readback": Out(stream.Signature(64)),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -139,7 +141,10 @@ class PageSource(wiring.Component):
                     m.d.sync += token.eq(0)
                     m.d.comb += units.o.ready.eq(1)
         m.d.comb += self.quiet.eq(
-            ~moved & ~(beats.o.valid & beats.o.ready) & ~(self.i.valid & self.i.ready)
-            & ~(ops.o.valid & ops.o.ready) & ~(units.o.valid & units.o.ready)
+            ~moved
+            & ~(beats.o.valid & beats.o.ready)
+            & ~(self.i.valid & self.i.ready)
+            & ~(ops.o.valid & ops.o.ready)
+            & ~(units.o.valid & units.o.ready)
         )
         return m

@@ -39,19 +39,25 @@ class CommandQueue(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({
-            "enable": In(1),
-            "sq_base": In(ADDRESS_BITS), "cq_base": In(ADDRESS_BITS),
-            "sq_size": In(16), "cq_size": In(16),
-            "sq_tail": In(16), "sq_tail_write": In(1),
-            "cq_head": In(16), "cq_head_write": In(1),
-            "o": Out(stream.Signature(SQE.struct)),
-            "i": In(stream.Signature(completion_layout())),
-            "irq": Out(1),
-            "read": Out(MemoryPortSignature()),
-            "write": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "enable": In(1),
+                "sq_base": In(ADDRESS_BITS),
+                "cq_base": In(ADDRESS_BITS),
+                "sq_size": In(16),
+                "cq_size": In(16),
+                "sq_tail": In(16),
+                "sq_tail_write": In(1),
+                "cq_head": In(16),
+                "cq_head_write": In(1),
+                "o": Out(stream.Signature(SQE.struct)),
+                "i": In(stream.Signature(completion_layout())),
+                "irq": Out(1),
+                "read": Out(MemoryPortSignature()),
+                "write": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -61,7 +67,8 @@ class CommandQueue(wiring.Component):
         connect(m, writer.port, flipped(self.write))
 
         sq_head, sq_tail, cq_head, cq_tail = (
-            Signal(16, name=n) for n in ("sq_head", "sq_tail_at", "cq_head_at", "cq_tail"))
+            Signal(16, name=n) for n in ("sq_head", "sq_tail_at", "cq_head_at", "cq_tail")
+        )
         phase = Signal(init=1)
         stale = Signal()  # what is under way began before the queues were reset
         word = Signal(3)
@@ -153,7 +160,11 @@ class CommandQueue(wiring.Component):
                     m.next = "WAIT"
         with m.If(~self.enable):
             m.d.sync += [
-                sq_head.eq(0), sq_tail.eq(0), cq_head.eq(0), cq_tail.eq(0), phase.eq(1),
+                sq_head.eq(0),
+                sq_tail.eq(0),
+                cq_head.eq(0),
+                cq_tail.eq(0),
+                phase.eq(1),
                 stale.eq(1),
             ]
         return m

@@ -7,8 +7,17 @@ high word for the next read) at 3000h and, per channel, at 4000h.
 
 from dataclasses import dataclass
 
-__all__ = ["Register", "REGISTERS", "COUNTERS", "CHANNEL_COUNTERS", "DRIVE_ID", "BREAKDOWN",
-           "counter_address", "channel_counter_address", "FlashStatus"]
+__all__ = [
+    "Register",
+    "REGISTERS",
+    "COUNTERS",
+    "CHANNEL_COUNTERS",
+    "DRIVE_ID",
+    "BREAKDOWN",
+    "counter_address",
+    "channel_counter_address",
+    "FlashStatus",
+]
 
 DRIVE_ID = 0x54534E49
 """'INST' in ASCII, little endian."""
@@ -23,6 +32,7 @@ class Register:
     doc: str
 
 
+# fmt: off
 REGISTERS = {
     "ID": Register(0x0000, "ro", "DRIVE_ID"),
     "CONTROL": Register(0x0008, "rw", "bit 0: queues enabled (a rising edge resets both queues)"),
@@ -59,13 +69,14 @@ REGISTERS = {
     "FLASH_STATUS": Register(0x2020, "ro", "see FlashStatus; bits 15:8 the die's last status byte"),
     "MAILBOX_SQE": Register(0x2040, "ro", "16 registers: the command in the mailbox"),
 }
+# fmt: on
 
 
 class FlashStatus:
     """Bits of FLASH_STATUS."""
 
-    BUSY = 1     # the operation has not completed
-    FAILED = 2   # the last one failed
+    BUSY = 1  # the operation has not completed
+    FAILED = 2  # the last one failed
 
 
 BREAKDOWN = ("data", "command", "engine", "arrays", "dma", "idle")
@@ -74,9 +85,17 @@ BREAKDOWN = ("data", "command", "engine", "arrays", "dma", "idle")
 COUNTERS = (
     "cycles",
     *(f"time_{name}" for name in BREAKDOWN),
-    "pages_read", "pages_programmed", "blocks_erased",
-    "bytes_flash", "bytes_tail", "bytes_link_in", "bytes_link_out",
-    "commands", "commands_failed", "jobs", "program_failures",
+    "pages_read",
+    "pages_programmed",
+    "blocks_erased",
+    "bytes_flash",
+    "bytes_tail",
+    "bytes_link_in",
+    "bytes_link_out",
+    "commands",
+    "commands_failed",
+    "jobs",
+    "program_failures",
 )
 """Drive counters, 64 bits each."""
 

@@ -38,16 +38,18 @@ class ResultWriter(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({
-            "i": In(stream.Signature(request_layout())),
-            "i_results": In(stream.Signature(result_layout())),
-            "write": Out(MemoryPortSignature()),
-            "clear": In(1),
-            "flags": Out(flags_layout()),
-            "busy": Out(1),
-            "job": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(request_layout())),
+                "i_results": In(stream.Signature(result_layout())),
+                "write": Out(MemoryPortSignature()),
+                "clear": In(1),
+                "flags": Out(flags_layout()),
+                "busy": Out(1),
+                "job": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

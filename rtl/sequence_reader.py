@@ -36,15 +36,17 @@ class SequenceReader(wiring.Component):
 
     def __init__(self, max_sequences):
         self._max_sequences = max_sequences
-        super().__init__({
-            "table": In(ADDRESS_BITS),
-            "i": In(stream.Signature(data.StructLayout({"sequence": 16, "layer": 16}))),
-            "o": Out(stream.Signature(11)),
-            "sequence": Out(SEQUENCE.struct),
-            "layer": Out(16),
-            "read": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "table": In(ADDRESS_BITS),
+                "i": In(stream.Signature(data.StructLayout({"sequence": 16, "layer": 16}))),
+                "o": Out(stream.Signature(11)),
+                "sequence": Out(SEQUENCE.struct),
+                "layer": Out(16),
+                "read": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -26,6 +26,7 @@ class SequenceState:
     CLOSED = 2
 
 
+# fmt: off
 SEQUENCE = Layout("SEQUENCE", 64, [
     ("state", 0, 0, 8, "SequenceState"),
     ("format", 1, 0, 8, "element format"),
@@ -56,6 +57,7 @@ MAP_ENTRY = Layout("MAP_ENTRY", 8, [
     ("v_row", 4, 0, 24, "row address of the V page"),
     ("v_die", 7, 0, 8, "its die"),
 ])
+# fmt: on
 
 
 HEAD_STRIDE = 3

@@ -32,20 +32,23 @@ class TailReader(wiring.Component):
 
     def __init__(self, channels):
         self._channels = channels
-        super().__init__({
-            "i": In(stream.Signature(tail_request_layout(channels))),
-            "o": Out(stream.Signature(64)).array(channels),
-            "read": Out(MemoryPortSignature()),
-            "word": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(tail_request_layout(channels))),
+                "o": Out(stream.Signature(64)).array(channels),
+                "read": Out(MemoryPortSignature()),
+                "word": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.reader = reader = BurstReader(depth=128, burst=64)
         # Tails wait here for their channel, so that the walker goes on opening pages.
         m.submodules.requests = requests = Queue(
-            tail_request_layout(self._channels), depth=REQUESTS_AHEAD)
+            tail_request_layout(self._channels), depth=REQUESTS_AHEAD
+        )
         connect(m, flipped(self.i), requests.i)
         request = requests.o
         m.submodules.targets = targets = Queue(max(1, ceil_log2(self._channels)), depth=8)

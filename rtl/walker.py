@@ -26,29 +26,33 @@ __all__ = ["Walker", "walk_layout", "tail_request_layout"]
 
 def walk_layout():
     """One job for the walker, or the end of a list of jobs, or one page to be read back."""
-    return data.StructLayout({
-        "end": 1,              # no job follows: finish what is open
-        "readback": 1,         # one page of ``kind``, group ``groups``
-        "kind": Kind,
-        "tag": JOB_BITS,
-        "format": Format,
-        "beats": 7,
-        "index": 24,           # layer * kv_heads + head
-        "map": ADDRESS_BITS,
-        "tail": ADDRESS_BITS,
-        "groups": 24,          # full groups on flash
-        "group_tokens": 12,
-        "tail_tokens": 12,
-    })
+    return data.StructLayout(
+        {
+            "end": 1,  # no job follows: finish what is open
+            "readback": 1,  # one page of ``kind``, group ``groups``
+            "kind": Kind,
+            "tag": JOB_BITS,
+            "format": Format,
+            "beats": 7,
+            "index": 24,  # layer * kv_heads + head
+            "map": ADDRESS_BITS,
+            "tail": ADDRESS_BITS,
+            "groups": 24,  # full groups on flash
+            "group_tokens": 12,
+            "tail_tokens": 12,
+        }
+    )
 
 
 def tail_request_layout(channels):
     """Tail words for a channel."""
-    return data.StructLayout({
-        "address": ADDRESS_BITS,
-        "words": WORDS_BITS,
-        "channel": max(1, ceil_log2(channels)),
-    })
+    return data.StructLayout(
+        {
+            "address": ADDRESS_BITS,
+            "words": WORDS_BITS,
+            "channel": max(1, ceil_log2(channels)),
+        }
+    )
 
 
 class Walker(wiring.Component):
@@ -70,13 +74,17 @@ class Walker(wiring.Component):
 
     def __init__(self, geometry):
         self._geometry = geometry
-        super().__init__({
-            "i": In(stream.Signature(walk_layout())),
-            "o": Out(stream.Signature(page_request_layout(geometry.dies))).array(geometry.channels),
-            "o_tail": Out(stream.Signature(tail_request_layout(geometry.channels))),
-            "read": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(walk_layout())),
+                "o": Out(stream.Signature(page_request_layout(geometry.dies))).array(
+                    geometry.channels
+                ),
+                "o_tail": Out(stream.Signature(tail_request_layout(geometry.channels))),
+                "read": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -89,9 +97,9 @@ class Walker(wiring.Component):
         m.submodules.jobs = jobs = Queue(walk_layout(), depth=4)
         connect(m, flipped(self.i), jobs.i)
 
-        job = Signal(walk_layout())       # the job of this pass
+        job = Signal(walk_layout())  # the job of this pass
         previous = Signal(walk_layout())  # the job whose V pass is still to come
-        owed = Signal()                   # previous is valid
+        owed = Signal()  # previous is valid
         kind = Signal(Kind)
         group = Signal(24)
         total = Signal(24)
@@ -107,8 +115,13 @@ class Walker(wiring.Component):
             k_kind.eq(kind == Kind.K),
             on_flash.eq((group < job.groups) | job.readback),
             on_tail.eq((group == job.groups) & (job.tail_tokens != 0) & ~job.readback),
-            request.source.eq(Mux(on_flash, Mux(job.readback, Source.READBACK, Source.FLASH),
-                                  Mux(on_tail, Source.TAIL, Source.NULL))),
+            request.source.eq(
+                Mux(
+                    on_flash,
+                    Mux(job.readback, Source.READBACK, Source.FLASH),
+                    Mux(on_tail, Source.TAIL, Source.NULL),
+                )
+            ),
             request.die.eq(Mux(k_kind, entry.k_die, entry.v_die)),
             request.row.eq(Mux(k_kind, entry.k_row, entry.v_row)),
             request.kind.eq(kind),
@@ -156,8 +169,7 @@ class Walker(wiring.Component):
                 m.d.sync += [
                     total.eq(job.groups + (job.tail_tokens != 0)),
                     group.eq(Mux(job.readback, job.groups, 0)),
-                    first_channel.eq(
-                        job.index * HEAD_STRIDE + Mux(job.readback, job.groups, 0)),
+                    first_channel.eq(job.index * HEAD_STRIDE + Mux(job.readback, job.groups, 0)),
                 ]
                 m.next = "ASK"
             with m.State("ASK"):
@@ -169,7 +181,8 @@ class Walker(wiring.Component):
                     m.d.comb += [
                         entries.i.valid.eq(1),
                         entries.i.payload.address.eq(
-                            job.map + Mux(job.readback, job.groups << 3, 0)),
+                            job.map + Mux(job.readback, job.groups << 3, 0)
+                        ),
                         entries.i.payload.words.eq(Mux(job.readback, 1, job.groups)),
                     ]
                     with m.If(entries.i.ready):

@@ -17,10 +17,10 @@ class Cycle(enum.Enum, shape=3):
     """What the bus carries."""
 
     IDLE = 0
-    COMMAND = 1   # CLE: command byte in w_data[7:0]
-    ADDRESS = 2   # ALE: address byte in w_data[7:0]
-    WRITE = 3     # data into the page register, 8 bytes per strobe
-    READ = 4      # data out of the page register (or status, ID), 8 bytes per strobe
+    COMMAND = 1  # CLE: command byte in w_data[7:0]
+    ADDRESS = 2  # ALE: address byte in w_data[7:0]
+    WRITE = 3  # data into the page register, 8 bytes per strobe
+    READ = 4  # data out of the page register (or status, ID), 8 bytes per strobe
 
 
 class PhySignature(wiring.Signature):
@@ -33,15 +33,17 @@ class PhySignature(wiring.Signature):
     """
 
     def __init__(self, dies):
-        super().__init__({
-            "die": Out(max(1, ceil_log2(dies))),  # which chip enable is asserted
-            "cycle": Out(Cycle),
-            "strobe": Out(1),
-            "w_data": Out(64),
-            "r_valid": In(1),
-            "r_data": In(64),
-            "ready": In(dies),                    # R/B#, one per die, 1 = ready
-        })
+        super().__init__(
+            {
+                "die": Out(max(1, ceil_log2(dies))),  # which chip enable is asserted
+                "cycle": Out(Cycle),
+                "strobe": Out(1),
+                "w_data": Out(64),
+                "r_valid": In(1),
+                "r_data": In(64),
+                "ready": In(dies),  # R/B#, one per die, 1 = ready
+            }
+        )
 
     def __eq__(self, other):
         return type(self) is type(other) and self.members == other.members

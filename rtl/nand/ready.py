@@ -34,14 +34,16 @@ class ReadyFilter(wiring.Component):
 
     def __init__(self, dies, t_rr):
         self._t_rr = t_rr
-        super().__init__({
-            "ready": In(dies),
-            "settling": In(1),
-            "settling_die": In(max(1, ceil_log2(dies))),
-            "settled": Out(dies),
-            "blind": Out(dies),
-            "stable": Out(1),
-        })
+        super().__init__(
+            {
+                "ready": In(dies),
+                "settling": In(1),
+                "settling_die": In(max(1, ceil_log2(dies))),
+                "settled": Out(dies),
+                "blind": Out(dies),
+                "stable": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -1,4 +1,4 @@
-"""The table of attends on which the gateware must equal the twin: its axes, a cover of all pairs, data."""
+"""The table of attends on which gateware and twin must agree: axes, a cover of all pairs, data."""
 
 import itertools
 import random

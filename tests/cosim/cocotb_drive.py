@@ -64,8 +64,9 @@ def interrupted(lane, log, seed):
     drive = KvDrive(lane.config, backend="rtl", lane=lane)
     number = drive.open(layers=1, kv_heads=1, head_dim=HEAD_DIM, max_tokens=64)
     data = np.ones((30, 1, HEAD_DIM), np.float16)
-    drive.backend.driver.submit(Opcode.APPEND, data=pack_append(data, data), sequence=number,
-                                layer=0, tokens=len(data))
+    drive.backend.driver.submit(
+        Opcode.APPEND, data=pack_append(data, data), sequence=number, layer=0, tokens=len(data)
+    )
     lane.idle(1500)
     lane.reset()
     for buffer in lane.array.buffers.values():

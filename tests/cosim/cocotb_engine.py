@@ -40,10 +40,10 @@ def judge(dut, job, got):
     k, v = job.k[:, None], job.v[:, None]
     exact, ideal, sdpa = (f(job.q, k, v, job.scale) for f in (attend, attend_fp16, sdpa_fp16))
     for head in range(len(job.q)):
-        error, bar, torch_error = (relative_error(x[head], exact[head])
-                                   for x in (out, ideal, sdpa))
-        dut._log.info(f"job {job.tag} head {head}: {error:.3e}, ideal {bar:.3e}, "
-                      f"torch FP16 {torch_error:.3e}")
+        error, bar, torch_error = (relative_error(x[head], exact[head]) for x in (out, ideal, sdpa))
+        dut._log.info(
+            f"job {job.tag} head {head}: {error:.3e}, ideal {bar:.3e}, torch FP16 {torch_error:.3e}"
+        )
         assert error <= 1.01 * bar or error == bar == 0
     return (out == ideal).double().mean().item()
 
@@ -55,8 +55,16 @@ async def equals_twin_and_meets_golden(dut, stall, backpressure):
     rng = np.random.default_rng(seed)
     jobs = []
     for tag, (tokens, heads, head_dim, sharp, v_scale, outlier) in enumerate(CASES):
-        job = random_job(rng, tag, tokens=tokens, heads=heads, head_dim=head_dim,
-                         channels=CONFIG.channels, sharp=sharp, v_scale=v_scale)
+        job = random_job(
+            rng,
+            tag,
+            tokens=tokens,
+            heads=heads,
+            head_dim=head_dim,
+            channels=CONFIG.channels,
+            sharp=sharp,
+            v_scale=v_scale,
+        )
         job.q[0, 5] *= outlier
         jobs.append(job)
     layout = job_layout(CONFIG.max_heads)

@@ -28,9 +28,11 @@ async def same_clocks_as_the_native_lane(dut):
     cocotb.start_soon(Clock(dut.clk, 2, unit="ns").start())
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
-    for model in (MemoryPort(dut, "host", host, base=HOST_BASE, **want["host"]),
-                  MemoryPort(dut, "dram", dram, **want["dram"]),
-                  *(ArrayPort(dut, f"array__{n}", array, n) for n in range(config.channels))):
+    for model in (
+        MemoryPort(dut, "host", host, base=HOST_BASE, **want["host"]),
+        MemoryPort(dut, "dram", dram, **want["dram"]),
+        *(ArrayPort(dut, f"array__{n}", array, n) for n in range(config.channels)),
+    ):
         cocotb.start_soon(model.run())
     edge = RisingEdge(dut.clk)
 

@@ -21,8 +21,12 @@ def toy_lane(toy_top):
 
     def make(**options):
         config = DriveConfig.preset("tiny")
-        lane = NativeLane(config, NandArray(config.flash.geometry), top=toy_top,
-                          **{"host_bytes": 65536, "dram_bytes": 65536} | options)
+        lane = NativeLane(
+            config,
+            NandArray(config.flash.geometry),
+            top=toy_top,
+            **{"host_bytes": 65536, "dram_bytes": 65536} | options,
+        )
         lanes.append(lane)
         return lane
 

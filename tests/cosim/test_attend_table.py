@@ -1,14 +1,13 @@
-"""Over a table of shapes and values the gateware equals the twin bit for bit, for 1, 2, 4 and 8 channels.
+"""Over a table of shapes and values, for 1 to 8 channels, the gateware equals the twin bit for bit.
 
-The whole drive is simulated (pages sensed, tail from DRAM, merge over channels); the stored tokens go
-in through the back door. All pairs of values are covered here, the full cross under ``-m soak``.
+The whole drive is simulated (pages sensed, tail from DRAM, merge over channels); the stored tokens
+go in through the back door. All pairs of values are covered here, the full cross under ``-m soak``.
 """
 
 import numpy as np
 import pytest
 
 from host import DriveConfig, KvDrive
-
 from tests.cosim.attend_cases import AXES, full_cross, pairwise, tensors
 
 SEED = 20

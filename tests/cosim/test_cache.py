@@ -47,7 +47,10 @@ def test_what_was_used_last_is_kept():
         time.sleep(0.01)
         made_once("things", "a", None)
     assert sorted(path.name for path in (cache_dir() / "things").iterdir() if path.is_dir()) == [
-        "a", "c", "d"]
+        "a",
+        "c",
+        "d",
+    ]
 
 
 def slow(results):

@@ -49,18 +49,30 @@ def test_a_module_without_tests_is_one(queue):
 def test_surroundings_equal_those_of_the_native_lane(toy_lane):
     lane = toy_lane()
     lane.dram[:] = np.arange(65536).astype(np.uint8)
-    copies = [(0, HOST_BASE + 8, 1), (4096, HOST_BASE + 4096, 256), (70000, HOST_BASE, 3),
-              (0, 0, 5), (808, HOST_BASE + 16, 17)]
+    copies = [
+        (0, HOST_BASE + 8, 1),
+        (4096, HOST_BASE + 4096, 256),
+        (70000, HOST_BASE, 3),
+        (0, 0, 5),
+        (808, HOST_BASE + 16, 17),
+    ]
     for source, target, words in copies:
         for address, value in ((0x00, source), (0x04, target), (0x08, words)):
             lane.csr_write(address, value)
         assert lane.run(max_cycles=5000).irqs == 1
     timing, clock = EnvironmentTiming(), lane.config.clock_hz
-    want = {name: {f"{kind}_latency": timing.clocks(f"{name}_{kind}", clock)
-                   for kind in ("read", "write")} for name in ("host", "dram")}
-    want |= {"copies": copies,
-             "host_sha": sha256(lane.host).hexdigest(), "clocks": lane.csr_read(0x30),
-             "errors": lane.csr_read(0x0C)}
+    want = {
+        name: {
+            f"{kind}_latency": timing.clocks(f"{name}_{kind}", clock) for kind in ("read", "write")
+        }
+        for name in ("host", "dram")
+    }
+    want |= {
+        "copies": copies,
+        "host_sha": sha256(lane.host).hexdigest(),
+        "clocks": lane.csr_read(0x30),
+        "errors": lane.csr_read(0x0C),
+    }
     config = DriveConfig.preset("tiny")
     verilog = to_verilog(ToyTop(channels=config.channels, dies=config.dies), name="toy_top")
     run("tests.cosim.cocotb_toy", verilog, "toy_top", environment={"TOY_WANT": json.dumps(want)})

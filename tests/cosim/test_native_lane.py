@@ -23,36 +23,49 @@ def test_copy_through_both_memories(toy_lane):
         event = copy(lane, source, HOST_BASE + target, words)
         assert event.irqs == 1 and not event.timeout
         end = target + 8 * words
-        assert np.array_equal(lane.host[target:end], lane.dram[source:source + 8 * words])
+        assert np.array_equal(lane.host[target:end], lane.dram[source : source + 8 * words])
     assert not lane.host[12000:].any()
     assert lane.csr_read(0x0C) == 0
 
 
 def test_latencies_are_those_asked_for(toy_lane):
     """One beat: address, read latency, data, write data, write latency, response."""
+
     def cycles(**options):
         lane = toy_lane(timing=EnvironmentTiming(**options))
         start = lane.cycle
         return copy(lane, 0, HOST_BASE, 1).cycle - start
 
     base = cycles()
-    assert cycles(dram_read_ns=120 + 40) == base + 10     # 4 ns a clock
+    assert cycles(dram_read_ns=120 + 40) == base + 10  # 4 ns a clock
     assert cycles(host_write_ns=400 + 80) == base + 20
     assert cycles(host_read_ns=4000, dram_write_ns=4000) == base
 
 
-@pytest.mark.parametrize("source, target, errors", [
-    (65536 - 16, HOST_BASE + 65536 - 16, 0), (65536, HOST_BASE, 2),
-    (0, HOST_BASE - 16, 1 << 16), (0, HOST_BASE + 65536, 1 << 16), (0, 0, 1 << 16)])
+@pytest.mark.parametrize(
+    "source, target, errors",
+    [
+        (65536 - 16, HOST_BASE + 65536 - 16, 0),
+        (65536, HOST_BASE, 2),
+        (0, HOST_BASE - 16, 1 << 16),
+        (0, HOST_BASE + 65536, 1 << 16),
+        (0, 0, 1 << 16),
+    ],
+)
 def test_outside_of_memory_is_an_error_response(toy_lane, source, target, errors):
     lane = toy_lane()
     assert copy(lane, source, target, 2).irqs == 1
     assert lane.csr_read(0x0C) == errors
 
 
-@pytest.mark.parametrize("source, words, message", [
-    (0, 257, "host memory write: 257 beats"), (4, 1, "not 8-byte aligned"),
-    (2056, 256, "device DRAM read: .* crosses 4096")])
+@pytest.mark.parametrize(
+    "source, words, message",
+    [
+        (0, 257, "host memory write: 257 beats"),
+        (4, 1, "not 8-byte aligned"),
+        (2056, 256, "device DRAM read: .* crosses 4096"),
+    ],
+)
 def test_broken_rules_are_told(toy_lane, source, words, message):
     with pytest.raises(LaneError, match=message):
         copy(toy_lane(), source, HOST_BASE, words)
@@ -66,10 +79,10 @@ def test_timer_with_and_without_skipping(toy_lane):
         for clocks in (1, 2, 3, 4, 5, 6, 7, 100, 30_000):
             lane.csr_write(0x1C, clocks)
             moments.append(lane.run().cycle)
-            assert lane.csr_read(0x2C) == lane.cycle - 2   # taken when the access began
+            assert lane.csr_read(0x2C) == lane.cycle - 2  # taken when the access began
             moments.append(lane.csr_read(0x30))
             lane.csr_write(0x1C, 700)
-            lane.idle(500)                                 # a skip that the limit cuts short
+            lane.idle(500)  # a skip that the limit cuts short
             moments.append((lane.cycle, lane.csr_read(0x2C), lane.run().cycle))
         seen.append(moments)
         assert lane.simulated_clocks < 1000 if skip_idle else lane.simulated_clocks == lane.cycle
@@ -88,7 +101,7 @@ def test_events(toy_lane):
     lane.csr_write(0x34, 0)
     assert not lane.mailbox
     lane.csr_write(0x1C, 20)
-    lane.idle(100)                                         # an interrupt that nobody waited for
+    lane.idle(100)  # an interrupt that nobody waited for
     before = lane.cycle
     assert lane.run().irqs == 1 and lane.cycle == before
     lane.idle(1 << 33)
@@ -121,12 +134,12 @@ def test_array_operations_equal_the_python_array(toy_lane):
                     lane.csr_write(address, int.from_bytes(half, "little"))
                 lane.csr_write(0x14, column // 8)
                 lane.csr_write(0x28, 1 << 12 | where)
-                register[column:column + 8] = np.frombuffer(data, np.uint8)
+                register[column : column + 8] = np.frombuffer(data, np.uint8)
             case "read":
                 lane.csr_write(0x14, column // 8)
                 lane.csr_write(0x28, where)
                 got = lane.csr_read(0x20) | lane.csr_read(0x24) << 32
-                assert got.to_bytes(8, "little") == register[column:column + 8].tobytes()
+                assert got.to_bytes(8, "little") == register[column : column + 8].tobytes()
     for name, buffer in array.buffers.items():
         assert np.array_equal(lane.array.buffers[name], buffer), name
     trace = lane.trace()
@@ -151,11 +164,13 @@ def test_a_row_or_column_that_is_not_there(toy_lane):
 
 def test_bad_arguments(toy_lane):
     lane = toy_lane()
-    for call, match in ((lambda: lane.csr_read(2), "multiple of 4"),
-                        (lambda: lane.csr_write(0, 1 << 32), "32 bits"),
-                        (lambda: lane.idle(-1), "0 or more"),
-                        (lambda: toy_lane(host_bytes=100), "multiple of 4096"),
-                        (lambda: EnvironmentTiming(host_read_ns=0), "above 0"),
-                        (lambda: EnvironmentTiming(outstanding=0), "1..256")):
+    for call, match in (
+        (lambda: lane.csr_read(2), "multiple of 4"),
+        (lambda: lane.csr_write(0, 1 << 32), "32 bits"),
+        (lambda: lane.idle(-1), "0 or more"),
+        (lambda: toy_lane(host_bytes=100), "multiple of 4096"),
+        (lambda: EnvironmentTiming(host_read_ns=0), "above 0"),
+        (lambda: EnvironmentTiming(outstanding=0), "1..256"),
+    ):
         with pytest.raises(ValueError, match=match):
             call()

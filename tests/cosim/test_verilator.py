@@ -27,9 +27,14 @@ extern "C" int count(int clocks) {
 def build(tmp_path, verilog=COUNTER, extra=0, lines=None):
     harness = tmp_path / "harness.cpp"
     harness.write_text('#include "extra.h"\n' + HARNESS)
-    return build_model(verilog, "counter", [harness], flags=["-Wno-UNUSED"],
-                       texts={"extra.h": f"#define EXTRA {extra}\n"},
-                       announce=(lines if lines is not None else []).append)
+    return build_model(
+        verilog,
+        "counter",
+        [harness],
+        flags=["-Wno-UNUSED"],
+        texts={"extra.h": f"#define EXTRA {extra}\n"},
+        announce=(lines if lines is not None else []).append,
+    )
 
 
 def test_builds_runs_and_keeps(tmp_path, monkeypatch):
@@ -43,10 +48,13 @@ def test_builds_runs_and_keeps(tmp_path, monkeypatch):
     assert other != path and ctypes.CDLL(str(other)).count(45) == 52
 
 
-@pytest.mark.parametrize("verilog, message", [
-    (COUNTER.replace("posedge clk", "posedge clok"), "clok"),
-    (COUNTER.replace("8'd1;", "8'd1; assign value = 0;"), "value"),
-])
+@pytest.mark.parametrize(
+    "verilog, message",
+    [
+        (COUNTER.replace("posedge clk", "posedge clok"), "clok"),
+        (COUNTER.replace("8'd1;", "8'd1; assign value = 0;"), "value"),
+    ],
+)
 def test_what_is_wrong_is_told(tmp_path, monkeypatch, verilog, message):
     monkeypatch.setenv("INSTINFER_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ToolError, match=message):
@@ -56,8 +64,9 @@ def test_what_is_wrong_is_told(tmp_path, monkeypatch, verilog, message):
 @pytest.mark.parametrize("tool", ["g++", "make"])
 def test_missing_tools_are_named(monkeypatch, tool):
     which = verilator.shutil.which
-    monkeypatch.setattr(verilator.shutil, "which",
-                        lambda name: None if name in (tool, "clang++") else which(name))
+    monkeypatch.setattr(
+        verilator.shutil, "which", lambda name: None if name in (tool, "clang++") else which(name)
+    )
     monkeypatch.delenv("CXX", raising=False)
     toolchain.cache_clear()
     with pytest.raises(ToolError, match=f"{tool.replace('+', '.')} not found.*apt install"):

@@ -29,16 +29,29 @@ class ToyTop(wiring.Component):
 
     def __init__(self, *, channels, dies):
         self.channels = channels
-        super().__init__({
-            "csr": Out(wiring.Signature({
-                "addr": In(16), "w_data": In(32), "w_en": In(1), "r_en": In(1),
-                "r_data": Out(32)})),
-            "host": Out(MemoryPortSignature()),
-            "dram": Out(MemoryPortSignature()),
-            "array": Out(ArrayPortSignature(dies)).array(channels),
-            "irq": Out(1), "mailbox": Out(1), "quiet": Out(1), "next_event": Out(32),
-            "skip": In(32),
-        })
+        super().__init__(
+            {
+                "csr": Out(
+                    wiring.Signature(
+                        {
+                            "addr": In(16),
+                            "w_data": In(32),
+                            "w_en": In(1),
+                            "r_en": In(1),
+                            "r_data": Out(32),
+                        }
+                    )
+                ),
+                "host": Out(MemoryPortSignature()),
+                "dram": Out(MemoryPortSignature()),
+                "array": Out(ArrayPortSignature(dies)).array(channels),
+                "irq": Out(1),
+                "mailbox": Out(1),
+                "quiet": Out(1),
+                "next_event": Out(32),
+                "skip": In(32),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -57,11 +70,16 @@ class ToyTop(wiring.Component):
         start = Signal()
         m.d.comb += start.eq(csr.w_en & (csr.addr == 0x08))
         m.d.comb += [
-            dram.ar.payload.address.eq(registers[0]), dram.ar.payload.beats.eq(words),
-            host.aw.payload.address.eq(registers[1]), host.aw.payload.beats.eq(words),
-            host.w.payload.data.eq(dram.r.payload.data), host.w.payload.strobe.eq(0xFF),
+            dram.ar.payload.address.eq(registers[0]),
+            dram.ar.payload.beats.eq(words),
+            host.aw.payload.address.eq(registers[1]),
+            host.aw.payload.beats.eq(words),
+            host.w.payload.data.eq(dram.r.payload.data),
+            host.w.payload.strobe.eq(0xFF),
             host.w.payload.last.eq(dram.r.payload.last),
-            host.w.valid.eq(dram.r.valid), dram.r.ready.eq(host.w.ready), host.b.ready.eq(1),
+            host.w.valid.eq(dram.r.valid),
+            dram.r.ready.eq(host.w.ready),
+            host.b.ready.eq(1),
         ]
         copying = Signal()
         with m.If(start):
@@ -90,11 +108,13 @@ class ToyTop(wiring.Component):
             access = here & (csr.addr == 0x28)
             m.d.comb += [
                 port.op_valid.eq(here & (csr.addr == 0x18)),
-                port.op.as_value().eq(csr.w_data[:2]), port.op_die.eq(csr.w_data[8:12]),
+                port.op.as_value().eq(csr.w_data[:2]),
+                port.op_die.eq(csr.w_data[8:12]),
                 port.op_row.eq(registers[4]),
                 port.reg_read.eq(access & ~csr.w_data[12]),
                 port.reg_write.eq(access & csr.w_data[12]),
-                port.reg_die.eq(csr.w_data[8:12]), port.reg_column.eq(registers[5] << 3),
+                port.reg_die.eq(csr.w_data[8:12]),
+                port.reg_column.eq(registers[5] << 3),
                 port.reg_w_data.eq(Cat(registers[8], registers[9])),
             ]
             with m.If(port.reg_read):

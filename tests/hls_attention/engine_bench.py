@@ -72,19 +72,32 @@ class Job:
             unit = words(source[token])
             for row, word in enumerate(unit):
                 last = row == len(unit) - 1
-                result.append(pack(
-                    {**tags, "data": 0, "lanes": 15, "token": token,
-                     "first_of_unit": row == 0, "last_of_unit": last,
-                     "last_of_pass": last and token == tokens[-1],
-                     "error": (channel, kind, token) in self.bad_beats and row == 3},
-                    layout) | word)
+                result.append(
+                    pack(
+                        {
+                            **tags,
+                            "data": 0,
+                            "lanes": 15,
+                            "token": token,
+                            "first_of_unit": row == 0,
+                            "last_of_unit": last,
+                            "last_of_pass": last and token == tokens[-1],
+                            "error": (channel, kind, token) in self.bad_beats and row == 3,
+                        },
+                        layout,
+                    )
+                    | word
+                )
         return result
 
     def expected(self):
         """Words and flags that the engine must give."""
         twin = attend(self.q, self.k, self.v, self.scale)
-        flags = {"saturated": twin.saturated, "nonfinite": twin.nonfinite,
-                 "poisoned": bool(self.bad_beats)}
+        flags = {
+            "saturated": twin.saturated,
+            "nonfinite": twin.nonfinite,
+            "poisoned": bool(self.bad_beats),
+        }
         return words(twin.out), flags
 
 
@@ -109,5 +122,8 @@ def passes(count):
 
 def channel_beats(jobs, channel, order=None):
     """All beats of a channel."""
-    return [beat for kind, index in (order or passes(len(jobs)))
-            for beat in jobs[index].beats(channel, kind)]
+    return [
+        beat
+        for kind, index in (order or passes(len(jobs)))
+        for beat in jobs[index].beats(channel, kind)
+    ]

@@ -29,29 +29,44 @@ def exact(job):
     for head in range(HEADS):
         scores = []
         for token in job.order:
-            p = kernels.product.numpy(a=qi[head], x=bits["k"][token], block_exp=k_exp, drop=0,
-                                      pass_v=0)["p"]
-            scores.append(int(kernels.score.numpy(
-                acc=sum(map(int, p)), scale_mant=mant, scale_exp=exp, q_exp=q_exp[head],
-                k_exp=k_exp)["s"]))
+            p = kernels.product.numpy(
+                a=qi[head], x=bits["k"][token], block_exp=k_exp, drop=0, pass_v=0
+            )["p"]
+            scores.append(
+                int(
+                    kernels.score.numpy(
+                        acc=sum(map(int, p)),
+                        scale_mant=mant,
+                        scale_exp=exp,
+                        q_exp=q_exp[head],
+                        k_exp=k_exp,
+                    )["s"]
+                )
+            )
         m = -(-max(scores) // 65536)
         ceilings.append(m)
         total, sums = 0, [0] * HEAD_DIM
         for token, score in zip(job.order, scores):
             w = {name: int(x) for name, x in kernels.weight.numpy(s=score, m=m).items()}
             total += w["term"]
-            p = kernels.product.numpy(a=w["mant"], x=bits["v"][token], block_exp=v_exp,
-                                      drop=w["drop"], pass_v=1)["p"]
+            p = kernels.product.numpy(
+                a=w["mant"], x=bits["v"][token], block_exp=v_exp, drop=w["drop"], pass_v=1
+            )["p"]
             sums = [a + int(b) for a, b in zip(sums, p)]
         items += [total, *sums]
-    return qi, {"k_exp": k_exp, "v_exp": v_exp, "q_exp": q_exp, "scale_mant": mant,
-                "scale_exp": exp}, ceilings, items
+    return (
+        qi,
+        {"k_exp": k_exp, "v_exp": v_exp, "q_exp": q_exp, "scale_mant": mant, "scale_exp": exp},
+        ceilings,
+        items,
+    )
 
 
 def test_report_and_sums_of_one_channel():
     config = EngineConfig(channels=1, max_heads=HEADS, max_head_dim=HEAD_DIM, pass_tokens=8)
-    job = random_job(np.random.default_rng(3), 0, tokens=TOKENS, heads=HEADS, head_dim=HEAD_DIM,
-                     channels=1)
+    job = random_job(
+        np.random.default_rng(3), 0, tokens=TOKENS, heads=HEADS, head_dim=HEAD_DIM, channels=1
+    )
     qi, fields, ceilings, items = exact(job)
     dut = ChannelEngine(config)
     got, reports = [], []
@@ -59,19 +74,27 @@ def test_report_and_sums_of_one_channel():
     async def control(ctx):
         for head in range(HEADS):
             for row in range(HEAD_DIM // 4):
-                ctx.set(dut.i_writes.payload, {
-                    "bank": 0, "head": head, "row": row,
-                    "q": [int(x) for x in qi[head][4 * row : 4 * row + 4]]})
+                ctx.set(
+                    dut.i_writes.payload,
+                    {
+                        "bank": 0,
+                        "head": head,
+                        "row": row,
+                        "q": [int(x) for x in qi[head][4 * row : 4 * row + 4]],
+                    },
+                )
                 ctx.set(dut.i_writes.valid, 1)
                 await ctx.tick()
         ctx.set(dut.i_writes.valid, 0)
-        ctx.set(dut.i_descriptor.payload, {
-            "bank": 0, "tag": 0, "heads": HEADS, "beats": HEAD_DIM // 4, **fields})
+        ctx.set(
+            dut.i_descriptor.payload,
+            {"bank": 0, "tag": 0, "heads": HEADS, "beats": HEAD_DIM // 4, **fields},
+        )
         ctx.set(dut.i_descriptor.valid, 1)
         await ctx.tick()
         ctx.set(dut.i_descriptor.valid, 0)
         ctx.set(dut.o_report.ready, 1)
-        report, = await ctx.tick().sample(dut.o_report.payload).until(dut.o_report.valid)
+        (report,) = await ctx.tick().sample(dut.o_report.payload).until(dut.o_report.valid)
         reports.append(report)
         await ctx.tick().repeat(30)
         assert ctx.get(dut.quiet), "waits for the reference only"
@@ -91,7 +114,7 @@ def test_report_and_sums_of_one_channel():
     async def sums(ctx):
         ctx.set(dut.o_sums.ready, 1)
         while len(got) < len(items):
-            item, = await ctx.tick().sample(dut.o_sums.payload).until(dut.o_sums.valid)
+            (item,) = await ctx.tick().sample(dut.o_sums.payload).until(dut.o_sums.valid)
             got.append(item)
 
     async def timeout(ctx):

@@ -54,8 +54,10 @@ def simulate(config, jobs, *, stall=0.0, backpressure=0.0, order=None, seed=1):
                 )
                 if valid and ready:
                     got.append(payload)
-            flags = {name: bool(getattr(got[-1], name))
-                     for name in ("saturated", "nonfinite", "poisoned")}
+            flags = {
+                name: bool(getattr(got[-1], name))
+                for name in ("saturated", "nonfinite", "poisoned")
+            }
             assert got[-1].job == job.tag % 16
             results.append(([word.data for word in got], flags))
         ctx.set(dut.o.ready, 0)
@@ -68,7 +70,7 @@ def simulate(config, jobs, *, stall=0.0, backpressure=0.0, order=None, seed=1):
             _, _, quiet, *flags = await ctx.tick().sample(
                 dut.quiet, *(port.valid for port in streams), *(port.ready for port in streams)
             )
-            valid, ready = flags[: len(streams)], flags[len(streams):]
+            valid, ready = flags[: len(streams)], flags[len(streams) :]
             moving = any(a and b for a, b in zip(valid, ready))
             counts["moved"] += bool(quiet and moving)
             counts["clocks"] += 1
@@ -88,8 +90,14 @@ def simulate(config, jobs, *, stall=0.0, backpressure=0.0, order=None, seed=1):
 
 def small(channels, heads, head_dim=64, **changes):
     """A configuration that pysim gets through."""
-    return EngineConfig(channels=channels, max_heads=heads, max_head_dim=head_dim,
-                        pass_tokens=64, group_tokens=16, **changes)
+    return EngineConfig(
+        channels=channels,
+        max_heads=heads,
+        max_head_dim=head_dim,
+        pass_tokens=64,
+        group_tokens=16,
+        **changes,
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,8 +107,16 @@ def small(channels, heads, head_dim=64, **changes):
 def test_equals_twin(channels, heads, head_dim, stall, backpressure):
     rng = np.random.default_rng(channels * 100 + heads)
     jobs = [
-        random_job(rng, tag, tokens=int(tokens), heads=int(rng.integers(1, heads + 1)),
-                   head_dim=head_dim, channels=channels, sharp=sharp, v_scale=v_scale)
+        random_job(
+            rng,
+            tag,
+            tokens=int(tokens),
+            heads=int(rng.integers(1, heads + 1)),
+            head_dim=head_dim,
+            channels=channels,
+            sharp=sharp,
+            v_scale=v_scale,
+        )
         for tag, (tokens, sharp, v_scale) in enumerate([(5, 1, 1), (1, 6, 2**-12), (3, 0.1, 2**10)])
     ]
     results, counts = simulate(
@@ -112,8 +128,10 @@ def test_equals_twin(channels, heads, head_dim, stall, backpressure):
 
 def test_close_to_float64_and_one_token_is_exact():
     rng = np.random.default_rng(5)
-    jobs = [random_job(rng, tag, tokens=tokens, heads=1, head_dim=64, channels=1)
-            for tag, tokens in enumerate((9, 1))]
+    jobs = [
+        random_job(rng, tag, tokens=tokens, heads=1, head_dim=64, channels=1)
+        for tag, tokens in enumerate((9, 1))
+    ]
     results, _ = simulate(small(1, 1), jobs)
     for job, (out, _) in zip(jobs, results):
         q, k, v = (x.astype(np.float64) for x in (job.q, job.k, job.v))
@@ -150,8 +168,8 @@ def test_beats_wait_only_for_queries_and_for_the_reference():
     job = random_job(rng, 0, tokens=12, heads=1, head_dim=64, channels=1)
     results, counts = simulate(small(1, 1), [job])
     assert results == [job.expected()]
-    queries = 2 * 16 + 20        # load and replay of the head
-    reference = 60               # last score, report, reference, first weight
+    queries = 2 * 16 + 20  # load and replay of the head
+    reference = 60  # last score, report, reference, first weight
     assert counts["stalled"][0] < queries + reference
 
 

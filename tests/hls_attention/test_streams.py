@@ -59,8 +59,12 @@ def run(dut, *benches):
 @pytest.mark.parametrize("stall", [0, 0.6])
 @pytest.mark.parametrize(
     "make",
-    [StreamRegister, SkidBuffer, lambda shape: Queue(shape, depth=2),
-     lambda shape: Queue(shape, depth=7)],
+    [
+        StreamRegister,
+        SkidBuffer,
+        lambda shape: Queue(shape, depth=2),
+        lambda shape: Queue(shape, depth=7),
+    ],
     ids=["register", "skid", "queue2", "queue7"],
 )
 def test_nothing_lost_nothing_doubled(make, stall, backpressure):

@@ -1,4 +1,4 @@
-"""The bar of the arithmetic on a real model: every layer and head of SmolLM2 over the demo's prompt."""
+"""The bar of the arithmetic on a real model: every head of SmolLM2 over the demo's prompt."""
 
 from pathlib import Path
 
@@ -44,16 +44,20 @@ def test_every_head_of_a_real_model_meets_the_bar():
             group = len(exact) // k.shape[1]
             for head in range(k.shape[1]):
                 mine = slice(head * group, (head + 1) * group)
-                result = reference.twin_attend(q[position, mine], keys[:, head], values[:, head], scale)
+                result = reference.twin_attend(
+                    q[position, mine], keys[:, head], values[:, head], scale
+                )
                 out = result.out.astype(np.float64)
                 before.extend(relative(result.quotient, exact[mine]))
                 ratio.extend(relative(out, exact[mine]) / relative(ideal[mine], exact[mine]))
                 correct.extend((out == ideal[mine]).mean(axis=-1))
                 half.extend(relative(torch16[mine].astype(np.float64), exact[mine]))
-    print(f"\n{len(before)} heads: before rounding {max(before):.1e} at most, after / ideal "
-          f"{max(ratio):.4f} at most, correctly rounded {np.mean(correct):.1%} mean, "
-          f"{min(correct):.1%} worst head; torch's FP16 SDPA: error {np.mean(half):.1e} mean, "
-          f"{max(half):.1e} at most")
+    print(
+        f"\n{len(before)} heads: before rounding {max(before):.1e} at most, after / ideal "
+        f"{max(ratio):.4f} at most, correctly rounded {np.mean(correct):.1%} mean, "
+        f"{min(correct):.1%} worst head; torch's FP16 SDPA: error {np.mean(half):.1e} mean, "
+        f"{max(half):.1e} at most"
+    )
     assert len(before) == 2 * len(captured) * len(exact)
     assert max(before) <= 2e-5
     assert max(ratio) <= 1.01

@@ -57,8 +57,10 @@ def decode(shape, word):
     """A payload as a dict of integers (of a `StructLayout`) or as an integer."""
     if not isinstance(shape, data.StructLayout):
         return word
-    return {name: decode(field.shape, word >> field.offset & (1 << _bits(field.shape)) - 1)
-            for name, field in shape}
+    return {
+        name: decode(field.shape, word >> field.offset & (1 << _bits(field.shape)) - 1)
+        for name, field in shape
+    }
 
 
 def _raw(payload):
@@ -140,7 +142,8 @@ class Sink(_Inputs):
     def observe(self, clock, valid, ready, payload):
         if self.held is not None:
             assert valid and payload == self.held, (
-                f"{self.name}: valid dropped or payload changed before it was taken")
+                f"{self.name}: valid dropped or payload changed before it was taken"
+            )
         self.held = payload if valid and not ready else None
         if valid and ready:
             item = decode(self.shape, payload)
@@ -161,7 +164,8 @@ class _Held:
 
     def check(self, valid, ready, payload):
         assert self.last is None or (valid and payload == self.last), (
-            f"{self.name}: valid dropped or payload changed before it was taken")
+            f"{self.name}: valid dropped or payload changed before it was taken"
+        )
         self.last = payload if valid and not ready else None
 
 
@@ -188,30 +192,40 @@ class MemoryModel(_Inputs):
         self.rng = rng or random.Random(3)
         self.bad = set(bad)
         self.reads, self.writes = [], []  # bursts seen: (address, beats)
-        self.moved = 0                    # words read
+        self.moved = 0  # words read
         self._read, self._write, self._respond = deque(), deque(), deque()
         self._r_on = self._b_on = False
         self._clock = 0
-        self.blocked = 0                  # clocks in which r waited for the drive
+        self.blocked = 0  # clocks in which r waited for the drive
         self._rules = [_Held(name) for name in ("ar", "aw", "w")]
-        self.signals = [port.ar.valid, port.ar.ready, _raw(port.ar.payload),
-                        port.r.valid, port.r.ready,
-                        port.aw.valid, port.aw.ready, _raw(port.aw.payload),
-                        port.w.valid, port.w.ready, _raw(port.w.payload),
-                        port.b.valid, port.b.ready]
+        self.signals = [
+            port.ar.valid,
+            port.ar.ready,
+            _raw(port.ar.payload),
+            port.r.valid,
+            port.r.ready,
+            port.aw.valid,
+            port.aw.ready,
+            _raw(port.aw.payload),
+            port.w.valid,
+            port.w.ready,
+            _raw(port.w.payload),
+            port.b.valid,
+            port.b.ready,
+        ]
 
     @property
     def pending(self):
         return bool(self._read or self._write or self._respond)
 
     def word(self, address):
-        return int.from_bytes(self.bytes[address:address + 8], "little")
+        return int.from_bytes(self.bytes[address : address + 8], "little")
 
     def words(self, address, count):
         return [self.word(address + 8 * n) for n in range(count)]
 
     def put(self, address, raw):
-        self.bytes[address:address + len(raw)] = raw
+        self.bytes[address : address + len(raw)] = raw
 
     def drive(self, ctx, frozen):
         port = self.port
@@ -225,8 +239,14 @@ class MemoryModel(_Inputs):
         if not self._r_on and self._read and self._read[0][0] <= self._clock and go():
             _, address, left = self._read[0]
             self._r_on = True
-            self._put(ctx, _raw(port.r.payload), encode(_shape(port.r.payload), {
-                "data": self.word(address), "last": left == 1, "error": address in self.bad}))
+            self._put(
+                ctx,
+                _raw(port.r.payload),
+                encode(
+                    _shape(port.r.payload),
+                    {"data": self.word(address), "last": left == 1, "error": address in self.bad},
+                ),
+            )
         if not self._b_on and self._respond and self._respond[0][0] <= self._clock and go():
             self._b_on = True
             self._put(ctx, _raw(port.b.payload), self._respond[0][1])
@@ -241,11 +261,27 @@ class MemoryModel(_Inputs):
         assert address + 8 * beats <= len(self.bytes), f"outside the memory: {burst}"
         return address, beats
 
-    def observe(self, clock, ar_valid, ar_ready, ar, r_valid, r_ready, aw_valid, aw_ready, aw,
-                w_valid, w_ready, w, b_valid, b_ready):
+    def observe(
+        self,
+        clock,
+        ar_valid,
+        ar_ready,
+        ar,
+        r_valid,
+        r_ready,
+        aw_valid,
+        aw_ready,
+        aw,
+        w_valid,
+        w_ready,
+        w,
+        b_valid,
+        b_ready,
+    ):
         self._clock = clock + 1
-        for rule, seen in zip(self._rules, ((ar_valid, ar_ready, ar), (aw_valid, aw_ready, aw),
-                                            (w_valid, w_ready, w))):
+        for rule, seen in zip(
+            self._rules, ((ar_valid, ar_ready, ar), (aw_valid, aw_ready, aw), (w_valid, w_ready, w))
+        ):
             rule.check(*seen)
         if ar_valid and ar_ready:
             address, beats = self._burst(ar)
@@ -282,8 +318,13 @@ class MemoryModel(_Inputs):
         if b_valid and b_ready:
             self._b_on = False
             self._respond.popleft()
-        return bool((ar_valid and ar_ready) or (r_valid and r_ready) or (aw_valid and aw_ready)
-                    or (w_valid and w_ready) or (b_valid and b_ready))
+        return bool(
+            (ar_valid and ar_ready)
+            or (r_valid and r_ready)
+            or (aw_valid and aw_ready)
+            or (w_valid and w_ready)
+            or (b_valid and b_ready)
+        )
 
 
 class Bench:
@@ -307,9 +348,8 @@ class Bench:
         self.rng = random.Random(seed)
         self.drivers, self.scripts, self.watched = [], [], []
         self.clock = 0
-        self.still = 0      # clocks in which the quiet rule was in force
-        flat = [(member.flow, Value.cast(value))
-                for _, member, value in dut.signature.flatten(dut)]
+        self.still = 0  # clocks in which the quiet rule was in force
+        flat = [(member.flow, Value.cast(value)) for _, member, value in dut.signature.flatten(dut)]
         self._ins = Cat(value for flow, value in flat if flow == In)
         self._outs = Cat(value for flow, value in flat if flow != In)
 
@@ -380,8 +420,8 @@ class Bench:
                 moved |= driver.observe(self.clock, *seen[:count])
                 seen = seen[count:]
             for watched, rows in self.watched:
-                rows.append(tuple(seen[:len(watched)]))
-                seen = seen[len(watched):]
+                rows.append(tuple(seen[: len(watched)]))
+                seen = seen[len(watched) :]
             waits = any(isinstance(d, MemoryModel) and d.pending for d in self.drivers)
             unchanged = before is not None and before[0] == ins and not waits
             if steady >= QUIET_CLOCKS and unchanged:

@@ -40,11 +40,14 @@ class Model:
         return {"die": die, "row": self.pushed[group] * g.pages + page}
 
 
-@pytest.mark.parametrize("shape", [
-    {"channels": 2, "dies": 2, "pages": 4},
-    {"channels": 1, "dies": 1, "pages": 3},
-    {"channels": 4, "dies": 3, "pages": 2},
-])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"channels": 2, "dies": 2, "pages": 4},
+        {"channels": 1, "dies": 1, "pages": 3},
+        {"channels": 4, "dies": 3, "pages": 2},
+    ],
+)
 def test_pages_come_in_the_order_of_the_model(shape):
     g = geometry(**shape)
     rng = random.Random(shape["dies"])

@@ -21,17 +21,29 @@ def geometry(channels=2):
 
 def sequence(head_dim, page_bytes):
     group_tokens = page_bytes // (2 * head_dim)
-    return dict(state=1, head_dim=head_dim, kv_heads=KV_HEADS, layers=LAYERS,
-                max_tokens=GROUPS * group_tokens, groups=GROUPS, heads=HEADS, map=MAP, tail=TAIL,
-                group_tokens=group_tokens, group_shift=group_tokens.bit_length() - 1)
+    return dict(
+        state=1,
+        head_dim=head_dim,
+        kv_heads=KV_HEADS,
+        layers=LAYERS,
+        max_tokens=GROUPS * group_tokens,
+        groups=GROUPS,
+        heads=HEADS,
+        map=MAP,
+        tail=TAIL,
+        group_tokens=group_tokens,
+        group_shift=group_tokens.bit_length() - 1,
+    )
 
 
 def values(rng, tokens, head_dim, bad=False):
     """FP16 bit patterns of K or V of some tokens, over a random range of exponents."""
     top = rng.integers(0, 30)
-    bits = (rng.integers(0, 2, (tokens, head_dim)) << 15
-            | rng.integers(max(0, top - 6), top + 1, (tokens, head_dim)) << 10
-            | rng.integers(0, 1024, (tokens, head_dim))).astype(np.uint16)
+    bits = (
+        rng.integers(0, 2, (tokens, head_dim)) << 15
+        | rng.integers(max(0, top - 6), top + 1, (tokens, head_dim)) << 10
+        | rng.integers(0, 1024, (tokens, head_dim))
+    ).astype(np.uint16)
     if bad:
         bits[rng.integers(tokens), rng.integers(head_dim)] = rng.choice([0x7C00, 0xFC00, 0x7E01])
     return bits
@@ -49,8 +61,8 @@ class Model:
 
     def __init__(self, seq, geo):
         self.seq, self.geo = seq, geo
-        self.heads = {}      # index -> dict: tokens, flash_groups, kinds: uint16 [tokens][d] stored
-        self.programs = []   # (channel, die, row, bytes)
+        self.heads = {}  # index -> dict: tokens, flash_groups, kinds: uint16 [tokens][d] stored
+        self.programs = []  # (channel, die, row, bytes)
         self.dealt = [0] * geo.channels
         self.map = {}
 
@@ -68,7 +80,7 @@ class Model:
         tokens = self.seq["group_tokens"]
         channel = (group + 3 * index) % self.geo.channels
         die, row = self.page(channel)
-        page = self.head(index)["kv"][kind][group * tokens:(group + 1) * tokens]
+        page = self.head(index)["kv"][kind][group * tokens : (group + 1) * tokens]
         self.programs.append((channel, die, row, page.tobytes()))
         self.map[index, group, kind] = (row, die)
 
@@ -99,9 +111,13 @@ class Model:
         head = self.head(index)
         k, v = head["kv"]
         finite = [bool(np.all(np.isfinite(x.view(np.float16)))) for x in (k, v)]
-        return dict(tokens=len(k), flash_groups=head["groups"], k_bad=not finite[0],
-                    v_bad=not finite[1],
-                    **{name: block_exponent(x) for name, x in (("k_exp", k), ("v_exp", v))})
+        return dict(
+            tokens=len(k),
+            flash_groups=head["groups"],
+            k_bad=not finite[0],
+            v_bad=not finite[1],
+            **{name: block_exponent(x) for name, x in (("k_exp", k), ("v_exp", v))},
+        )
 
 
 def build(seq, geo, **changes):
@@ -152,14 +168,21 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
     seq = sequence(head_dim, geo.page_bytes)
     size = seq["group_tokens"]
     model = Model(seq, geo)
-    dut, bench, dram = build(seq, geo, quiet=True, stall=stall,
-                             backpressure=backpressure)
+    dut, bench, dram = build(seq, geo, quiet=True, stall=stall, backpressure=backpressure)
     allocator(bench, dut, geo)
     layer = 1
     requests, words, wanted = [], [], []
-    for number, (head, tokens) in enumerate([
-            (0, 1), (1, size), (0, size), (2, 2 * size + 1), (1, 0), (0, size - 1),
-            (2, int(rng.integers(1, size + 2)))]):
+    for number, (head, tokens) in enumerate(
+        [
+            (0, 1),
+            (1, size),
+            (0, size),
+            (2, 2 * size + 1),
+            (1, 0),
+            (0, size - 1),
+            (2, int(rng.integers(1, size + 2))),
+        ]
+    ):
         index = layer * KV_HEADS + head
         defer = int(rng.integers(2))
         k = v = model.head(index)["kv"][0][:0]
@@ -199,19 +222,22 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
     assert len(data.items) == len(programs.items) * page_words
     got = []
     for n, program in enumerate(programs.items):
-        page = np.array(data.items[n * page_words:(n + 1) * page_words], "<u8").tobytes()
+        page = np.array(data.items[n * page_words : (n + 1) * page_words], "<u8").tobytes()
         got.append((program["channel"], program["die"], program["row"], page))
     assert got == model.programs
     for index, head in model.heads.items():
-        same(HEAD.unpack(dram.bytes[HEADS + 16 * index:HEADS + 16 * index + 16]),
-             model.entry(index), index)
+        same(
+            HEAD.unpack(dram.bytes[HEADS + 16 * index : HEADS + 16 * index + 16]),
+            model.entry(index),
+            index,
+        )
         for kind in (0, 1):
-            in_tail = head["kv"][kind][head["groups"] * size:].tobytes()
+            in_tail = head["kv"][kind][head["groups"] * size :].tobytes()
             at = TAIL + (2 * index + kind) * geo.page_bytes
-            assert dram.bytes[at:at + len(in_tail)] == in_tail
+            assert dram.bytes[at : at + len(in_tail)] == in_tail
     for (index, group, kind), (row, die) in model.map.items():
         at = MAP + 8 * (index * GROUPS + group)
-        entry = MAP_ENTRY.unpack(dram.bytes[at:at + 8])
+        entry = MAP_ENTRY.unpack(dram.bytes[at : at + 8])
         assert (entry["kv"[kind] + "_row"], entry["kv"[kind] + "_die"]) == (row, die)
 
 
@@ -236,7 +262,8 @@ def test_groups_go_to_the_channel_the_map_says(head):
     bench.sink(dut.o_data)
     bench.run(lambda: answers.items)
     assert [p["channel"] for p in programs.items] == [
-        group_channel(group, 1, KV_HEADS, head, 2) for _ in "KV" for group in range(3)]
+        group_channel(group, 1, KV_HEADS, head, 2) for _ in "KV" for group in range(3)
+    ]
 
 
 def test_waits_for_a_block_group_and_says_so():

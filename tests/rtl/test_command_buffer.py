@@ -22,7 +22,7 @@ def test_ranges(stall, backpressure):
         ranges.append((start, rng.randint(1, WORDS - start)))
     fill = bench.source(dut.i, contents)
     source = bench.source(dut.i_range)
-    wanted = [word for start, words in ranges for word in contents[start:start + words]]
+    wanted = [word for start, words in ranges for word in contents[start : start + words]]
 
     def script(ctx):
         while fill.taken < WORDS:

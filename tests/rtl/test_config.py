@@ -41,27 +41,30 @@ def test_a_preset_with_changes():
         config.channels = 2
 
 
-@pytest.mark.parametrize("name, bad, allowed", [
-    ("profile", "nonesuch", "paper"),
-    ("channels", 3, "1, 2, 4, 8 or 16"),
-    ("channels", 0, "1, 2, 4, 8 or 16"),
-    ("channels", 2.0, "type int"),
-    ("dies", 0, "1..64"),
-    ("dies", 65, "1..64"),
-    ("dies", "2", "type int"),
-    ("clock_hz", 1_000_000, "50 MHz"),
-    ("max_queries_per_kv", 9, "1..8"),
-    ("max_head_dim", 96, "64 or 128"),
-    ("pass_tokens", 1000, "power of two"),
-    ("pass_tokens", 65536, "32768"),
-    ("max_sequences", 0, "1..1024"),
-    ("operation_depth", 1, "2..256"),
-    ("max_transfer", 5000, "multiple of 4096"),
-    ("max_transfer", 4 << 20, "2 MiB"),
-    ("max_attend", 5000, "power of two"),
-    ("dram_bytes", 1000, "1 MiB"),
-    ("firmware_cycles", -1, "0 or more"),
-])
+@pytest.mark.parametrize(
+    "name, bad, allowed",
+    [
+        ("profile", "nonesuch", "paper"),
+        ("channels", 3, "1, 2, 4, 8 or 16"),
+        ("channels", 0, "1, 2, 4, 8 or 16"),
+        ("channels", 2.0, "type int"),
+        ("dies", 0, "1..64"),
+        ("dies", 65, "1..64"),
+        ("dies", "2", "type int"),
+        ("clock_hz", 1_000_000, "50 MHz"),
+        ("max_queries_per_kv", 9, "1..8"),
+        ("max_head_dim", 96, "64 or 128"),
+        ("pass_tokens", 1000, "power of two"),
+        ("pass_tokens", 65536, "32768"),
+        ("max_sequences", 0, "1..1024"),
+        ("operation_depth", 1, "2..256"),
+        ("max_transfer", 5000, "multiple of 4096"),
+        ("max_transfer", 4 << 20, "2 MiB"),
+        ("max_attend", 5000, "power of two"),
+        ("dram_bytes", 1000, "1 MiB"),
+        ("firmware_cycles", -1, "0 or more"),
+    ],
+)
 def test_refused_with_value_range_and_remedy(name, bad, allowed):
     with pytest.raises(ConfigError) as error:
         DriveConfig(**{name: bad})

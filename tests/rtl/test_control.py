@@ -88,10 +88,11 @@ def test_identity_and_status():
 def test_doorbells_and_pushes_last_one_clock():
     def script(ctx, dut, bench):
         for name, value, strobe, port in (
-                ("SQ_TAIL", 7, dut.sq_tail_write, dut.sq_tail),
-                ("CQ_HEAD", 9, dut.cq_head_write, dut.cq_head),
-                ("GROUP_PUSH", 33, dut.group_push, dut.group),
-                ("MAILBOX_DONE", 0x702, dut.mailbox_done, dut.mailbox_status)):
+            ("SQ_TAIL", 7, dut.sq_tail_write, dut.sq_tail),
+            ("CQ_HEAD", 9, dut.cq_head_write, dut.cq_head),
+            ("GROUP_PUSH", 33, dut.group_push, dut.group),
+            ("MAILBOX_DONE", 0x702, dut.mailbox_done, dut.mailbox_status),
+        ):
             ctx.set(dut.csr.addr, address(name))
             ctx.set(dut.csr.w_data, value)
             assert not ctx.get(strobe)
@@ -151,16 +152,26 @@ def test_management_operations(op, failed, backpressure):
     bench.done = bench.source(dut.i_done)
     bench.run()
     (got,) = bench.ops.items
-    assert got == {"channel": 1, "op": {
-        "op": op.value, "die": 1, "row": 0x123456, "words": 0, "tag": MANAGEMENT_TAG}}
+    assert got == {
+        "channel": 1,
+        "op": {"op": op.value, "die": 1, "row": 0x123456, "words": 0, "tag": MANAGEMENT_TAG},
+    }
 
 
-@pytest.mark.parametrize("code, channel, die", [
-    (NandOp.READ.value, 0, 0), (NandOp.PROGRAM.value, 0, 0), (NandOp.READ_ID.value, 0, 0),
-    (7, 0, 0), (NandOp.ERASE.value | 0x40, 0, 0),
-    (NandOp.ERASE.value, GEOMETRY.channels, 0), (NandOp.ERASE.value, 255, 0),
-    (NandOp.ERASE.value, 0, GEOMETRY.dies), (NandOp.ERASE.value, 0, 255),
-])
+@pytest.mark.parametrize(
+    "code, channel, die",
+    [
+        (NandOp.READ.value, 0, 0),
+        (NandOp.PROGRAM.value, 0, 0),
+        (NandOp.READ_ID.value, 0, 0),
+        (7, 0, 0),
+        (NandOp.ERASE.value | 0x40, 0, 0),
+        (NandOp.ERASE.value, GEOMETRY.channels, 0),
+        (NandOp.ERASE.value, 255, 0),
+        (NandOp.ERASE.value, 0, GEOMETRY.dies),
+        (NandOp.ERASE.value, 0, 255),
+    ],
+)
 def test_what_no_operation_is_fails_at_once(code, channel, die):
     def script(ctx, dut, bench):
         yield from write(ctx, dut, address("FLASH_ROW"), die << 24)

@@ -36,8 +36,12 @@ def test_every_clock_is_charged_once(channels, skipping):
     bench = Bench(dut)
     tally = dict.fromkeys(COUNTERS, 0)
     channel_tally = [dict.fromkeys(CHANNEL_COUNTERS, 0) for _ in range(channels)]
-    names = {Activity.DATA: "data", Activity.COMMAND: "command", Activity.WAITING: "waiting",
-             Activity.IDLE: "idle"}
+    names = {
+        Activity.DATA: "data",
+        Activity.COMMAND: "command",
+        Activity.WAITING: "waiting",
+        Activity.IDLE: "idle",
+    }
 
     def clock(ctx, quiet=False):
         skip = rng.choice([0, 0, 5, 1 << 31, (1 << 32) - 1]) if skipping and not quiet else 0
@@ -58,11 +62,19 @@ def test_every_clock_is_charged_once(channels, skipping):
             ctx.set(getattr(dut, f"add_{name}"), amount)
             tally[name] += amount
         tally["cycles"] += skip + 1
-        charged = ("data" if Activity.DATA in activity else
-                   "command" if Activity.COMMAND in activity else
-                   "engine" if engine else
-                   "arrays" if Activity.WAITING in activity else
-                   "dma" if dma else "idle")
+        charged = (
+            "data"
+            if Activity.DATA in activity
+            else "command"
+            if Activity.COMMAND in activity
+            else "engine"
+            if engine
+            else "arrays"
+            if Activity.WAITING in activity
+            else "dma"
+            if dma
+            else "idle"
+        )
         tally[f"time_{charged}"] += skip + 1
 
     # page_read -> pages_read
@@ -99,7 +111,7 @@ def test_the_high_word_is_frozen_by_the_read_of_the_low_word():
 
     def script(ctx):
         ctx.set(dut.skip, (1 << 32) - 3)
-        yield                            # cycles: 2**32 - 2
+        yield  # cycles: 2**32 - 2
         ctx.set(dut.skip, 0)
         value = yield from read(ctx, dut, counter_address("cycles"))
         assert value == (1 << 32) - 2

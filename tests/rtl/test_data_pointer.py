@@ -29,8 +29,7 @@ def start(bench, dut, prp1, prp2, length, window=WINDOW, times=1):
             yield
             while not ctx.get(dut.loaded):
                 yield
-        bench.verdict = (ctx.get(dut.misaligned), ctx.get(dut.outside),
-                         ctx.get(dut.unreadable))
+        bench.verdict = (ctx.get(dut.misaligned), ctx.get(dut.outside), ctx.get(dut.unreadable))
 
     bench.script(script)
 
@@ -85,20 +84,23 @@ def test_ranges_become_pieces_inside_pages(count, stall, backpressure):
     assert sink.items == wanted
 
 
-@pytest.mark.parametrize("what, verdict", [
-    ("fine", (0, 0)),
-    ("prp1 misaligned", (1, 0)),
-    ("prp2 misaligned", (1, 0)),
-    ("prp1 below", (0, 1)),
-    ("prp2 above", (0, 1)),
-    ("prp2 beyond 48 bits", (0, 1)),
-    ("list misaligned", (1, 0)),
-    ("list outside", (0, 1)),
-    ("entry misaligned", (1, 0)),
-    ("entry outside", (0, 1)),
-    ("last page of the window", (0, 0)),
-    ("list cannot be read", (0, 0)),
-])
+@pytest.mark.parametrize(
+    "what, verdict",
+    [
+        ("fine", (0, 0)),
+        ("prp1 misaligned", (1, 0)),
+        ("prp2 misaligned", (1, 0)),
+        ("prp1 below", (0, 1)),
+        ("prp2 above", (0, 1)),
+        ("prp2 beyond 48 bits", (0, 1)),
+        ("list misaligned", (1, 0)),
+        ("list outside", (0, 1)),
+        ("entry misaligned", (1, 0)),
+        ("entry outside", (0, 1)),
+        ("last page of the window", (0, 0)),
+        ("list cannot be read", (0, 0)),
+    ],
+)
 def test_bad_pointers_are_refused_whole(what, verdict):
     dut = DataPointer()
     bench = Bench(dut, quiet=True)
@@ -106,11 +108,16 @@ def test_bad_pointers_are_refused_whole(what, verdict):
     pages = [10 * PAGE, 30 * PAGE, 20 * PAGE, 40 * PAGE]
     if "list" not in what and "entry" not in what:
         pages = pages[:2]
-    change = {"prp1 misaligned": (0, 10 * PAGE + 8), "prp2 misaligned": (1, 30 * PAGE + 2048),
-              "prp1 below": (0, 3 * PAGE), "prp2 above": (1, 60 * PAGE),
-              "prp2 beyond 48 bits": (1, 30 * PAGE + (1 << 48)),
-              "entry misaligned": (3, 40 * PAGE + 4), "entry outside": (2, 63 * PAGE),
-              "last page of the window": (1, 59 * PAGE)}
+    change = {
+        "prp1 misaligned": (0, 10 * PAGE + 8),
+        "prp2 misaligned": (1, 30 * PAGE + 2048),
+        "prp1 below": (0, 3 * PAGE),
+        "prp2 above": (1, 60 * PAGE),
+        "prp2 beyond 48 bits": (1, 30 * PAGE + (1 << 48)),
+        "entry misaligned": (3, 40 * PAGE + 4),
+        "entry outside": (2, 63 * PAGE),
+        "last page of the window": (1, 59 * PAGE),
+    }
     if what in change:
         place, page = change[what]
         pages[place] = page

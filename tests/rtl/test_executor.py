@@ -45,10 +45,13 @@ class Front(wiring.Component):
         self.executor = Executor(CONFIG)
         self.append = AppendPath(GEOMETRY)
         self.sequences = SequenceReader(CONFIG.max_sequences)
-        super().__init__({
-            "host": Out(MemoryPortSignature()), "dram": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "host": Out(MemoryPortSignature()),
+                "dram": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,16 +66,21 @@ class Front(wiring.Component):
         connect(m, executor.o_words, append.i_words)
         connect(m, append.o, executor.i_append)
         m.d.comb += [
-            sequences.table.eq(TABLE), executor.sequence.eq(sequences.sequence),
-            append.sequence.eq(sequences.sequence), append.layer.eq(sequences.layer),
+            sequences.table.eq(TABLE),
+            executor.sequence.eq(sequences.sequence),
+            append.sequence.eq(sequences.sequence),
+            append.layer.eq(sequences.layer),
         ]
         read, write = ("ar", "r"), ("aw", "w", "b")
         for port, shared, names in (
-                (executor.host_list, host.readers[0], read),
-                (executor.host_data, host.readers[1], read),
-                (executor.host_data, host.writers[0], write),
-                (sequences.read, dram.readers[0], read), (append.read, dram.readers[1], read),
-                (executor.dram, dram.readers[2], read), (append.write, dram.writers[0], write)):
+            (executor.host_list, host.readers[0], read),
+            (executor.host_data, host.readers[1], read),
+            (executor.host_data, host.writers[0], write),
+            (sequences.read, dram.readers[0], read),
+            (append.read, dram.readers[1], read),
+            (executor.dram, dram.readers[2], read),
+            (append.write, dram.writers[0], write),
+        ):
             for name in names:
                 connect(m, getattr(port, name), getattr(shared, name))
         connect(m, host.port, flipped(self.host))
@@ -91,7 +99,8 @@ class Harness:
         self.host = bench.memory(dut.host, HOST, latency=6, bad=bad)
         self.dram = bench.memory(dut.dram, DRAM, latency=3)
         self.jobs, self.q, self.walks, self.results = (
-            bench.sink(port) for port in (x.o_jobs, x.o_q, x.o_walk, x.o_results))
+            bench.sink(port) for port in (x.o_jobs, x.o_q, x.o_walk, x.o_results)
+        )
         self.programs = bench.sink(dut.append.o_program)
         self.pages = bench.sink(dut.append.o_data)
         bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(40)])
@@ -106,14 +115,29 @@ class Harness:
         self.sequence(2, state=SequenceState.FREE)
 
     def sequence(self, number, **changes):
-        self.dram.put(TABLE + 64 * number, SEQUENCE.pack(**{
-            "state": SequenceState.OPEN, "head_dim": HEAD_DIM, "kv_heads": KV_HEADS,
-            "layers": LAYERS, "max_tokens": 4 * GROUP, "groups": 4, "heads": HEADS, "map": MAP,
-            "tail": TAIL, "group_tokens": GROUP, "group_shift": GROUP.bit_length() - 1, **changes}))
+        self.dram.put(
+            TABLE + 64 * number,
+            SEQUENCE.pack(
+                **{
+                    "state": SequenceState.OPEN,
+                    "head_dim": HEAD_DIM,
+                    "kv_heads": KV_HEADS,
+                    "layers": LAYERS,
+                    "max_tokens": 4 * GROUP,
+                    "groups": 4,
+                    "heads": HEADS,
+                    "map": MAP,
+                    "tail": TAIL,
+                    "group_tokens": GROUP,
+                    "group_shift": GROUP.bit_length() - 1,
+                    **changes,
+                }
+            ),
+        )
 
     def head(self, layer, head):
         at = HEADS + 16 * (layer * KV_HEADS + head)
-        return HEAD.unpack(self.dram.bytes[at:at + 16])
+        return HEAD.unpack(self.dram.bytes[at : at + 16])
 
     def _next(self, _):
         if self.waiting:
@@ -139,10 +163,15 @@ class Harness:
 
 def sqe(opcode, view=None, **fields):
     """A command with nsid 1, data at DATA; ``view`` holds fields of the opcode's own view."""
-    name = {Opcode.ATTEND: "attend", Opcode.STEP: "attend", Opcode.READ_KV: "read_kv",
-            Opcode.OPEN: "open"}.get(opcode)
-    raw = SQE.pack(**{"opcode": opcode, "nsid": 1, "cid": 7, "prp1": DATA, "prp2": DATA + PAGE,
-                      **fields})
+    name = {
+        Opcode.ATTEND: "attend",
+        Opcode.STEP: "attend",
+        Opcode.READ_KV: "read_kv",
+        Opcode.OPEN: "open",
+    }.get(opcode)
+    raw = SQE.pack(
+        **{"opcode": opcode, "nsid": 1, "cid": 7, "prp1": DATA, "prp2": DATA + PAGE, **fields}
+    )
     over = SQE_VIEWS[name].pack(**view) if view else bytes(64)
     return bytes(a | b for a, b in zip(raw, over))
 
@@ -181,8 +210,8 @@ def test_append_fills_tail_and_pages(stall):
         for kind in range(2):
             at = size * (2 * head + kind)
             tail = TAIL + page * (2 * head + kind)
-            assert h.dram.bytes[tail:tail + size - page] == data[at + page:at + size]
-    wanted = b"".join(data[size * n:size * n + page] for n in range(2 * KV_HEADS))
+            assert h.dram.bytes[tail : tail + size - page] == data[at + page : at + size]
+    wanted = b"".join(data[size * n : size * n + page] for n in range(2 * KV_HEADS))
     assert h.pages.items == words(wanted)
     assert [p["channel"] for p in h.programs.items] == [0, 0, 1, 1]
 
@@ -195,12 +224,12 @@ def test_attend_and_step(opcode, stall):
     step = opcode == Opcode.STEP
     first = [append(GROUP + 1), append(1, layer=1)]
     h.host.put(DATA, raw)
-    data = bytes(h.host.bytes[DATA:DATA + PAGE])
+    data = bytes(h.host.bytes[DATA : DATA + PAGE])
     assert h.do(*first, command) == [(Status.SUCCESS, 0, 0)] * 3
     queries, q, at = [], [], 2 * JOB.size
     for count in (2, 1):
         size = count * KV_HEADS * HEAD_DIM * 2
-        q += words(data[at:at + size])
+        q += words(data[at : at + size])
         queries += [count] * KV_HEADS
         at += size + step * 4 * KV_HEADS * HEAD_DIM
     assert h.q.items == q
@@ -213,14 +242,21 @@ def test_attend_and_step(opcode, stall):
     walks = h.walks.items
     assert [w["end"] for w in walks] == [0, 0, 0, 0, 1]
     assert [(w["index"], w["groups"], w["tail_tokens"]) for w in walks[:4]] == [
-        (0, 1, 1 + step), (1, 1, 1 + step), (2, 0, 1 + step), (3, 0, 1 + step)]
+        (0, 1, 1 + step),
+        (1, 1, 1 + step),
+        (2, 0, 1 + step),
+        (3, 0, 1 + step),
+    ]
     for walk in walks[:4]:
         assert (walk["map"], walk["tail"]) == (
-            MAP + 32 * walk["index"], TAIL + 2 * GEOMETRY.page_bytes * walk["index"])
+            MAP + 32 * walk["index"],
+            TAIL + 2 * GEOMETRY.page_bytes * walk["index"],
+        )
         assert (walk["group_tokens"], walk["beats"]) == (GROUP, 16)
     sizes = [32, 32, 16, 16]
     assert h.results.items == [
-        {"address": RESULT + 8 * sum(sizes[:n]), "words": size} for n, size in enumerate(sizes)]
+        {"address": RESULT + 8 * sum(sizes[:n]), "words": size} for n, size in enumerate(sizes)
+    ]
 
 
 def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
@@ -231,12 +267,12 @@ def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
     assert h.do(append(GROUP - 1), command, idle=1500)[1] == (Status.SUCCESS, 0, 0)
     assert [(w["groups"], w["tail_tokens"]) for w in h.walks.items[:2]] == [(0, GROUP)] * 2
     assert len(h.programs.items) == 2 * KV_HEADS
-    tails = h.dram.bytes[TAIL:TAIL + 2 * KV_HEADS * GEOMETRY.page_bytes]
+    tails = h.dram.bytes[TAIL : TAIL + 2 * KV_HEADS * GEOMETRY.page_bytes]
     assert h.pages.items == words(tails)
     for head in range(KV_HEADS):
         assert h.head(0, head)["flash_groups"] == 1
         at = MAP + 32 * head
-        entry = MAP_ENTRY.unpack(h.dram.bytes[at:at + 8])
+        entry = MAP_ENTRY.unpack(h.dram.bytes[at : at + 8])
         assert entry["k_row"] == 100 + 2 * head and entry["v_row"] == 101 + 2 * head
 
 
@@ -252,8 +288,9 @@ def test_a_job_behind_one_that_filled_the_same_tail_is_refused():
 @pytest.mark.parametrize("group, kind", [(0, 0), (1, 1)])
 def test_read_kv(group, kind):
     h = Harness()
-    command = sqe(Opcode.READ_KV, {"head": 1, "kind": kind}, sequence=0, layer=0, group=group,
-                  prp1=RESULT)
+    command = sqe(
+        Opcode.READ_KV, {"head": 1, "kind": kind}, sequence=0, layer=0, group=group, prp1=RESULT
+    )
     page = [random.Random(3).getrandbits(64) for _ in range(GEOMETRY.page_bytes // 8)]
     if group == 0:
         h.readback.items += page
@@ -264,18 +301,18 @@ def test_read_kv(group, kind):
         assert (walk["readback"], walk["kind"], walk["groups"], walk["index"]) == (1, kind, 0, 1)
     else:
         tail = TAIL + GEOMETRY.page_bytes * (2 + kind)
-        assert h.host.bytes[RESULT:RESULT + 128] == h.dram.bytes[tail:tail + 128]
+        assert h.host.bytes[RESULT : RESULT + 128] == h.dram.bytes[tail : tail + 128]
 
 
 def test_capabilities():
     h = Harness()
     assert h.do(sqe(Opcode.CAPABILITIES, prp1=RESULT)) == [(Status.SUCCESS, 0, 0)]
-    page = CAPABILITY.unpack(h.host.bytes[RESULT:RESULT + 64])
+    page = CAPABILITY.unpack(h.host.bytes[RESULT : RESULT + 64])
     assert page["magic"] == CAPABILITY_MAGIC
     assert (page["channels"], page["dies"]) == (CONFIG.channels, CONFIG.dies)
     assert (page["max_tokens"], page["page_bytes"]) == (CONFIG.max_tokens, GEOMETRY.page_bytes)
     assert page["head_dims"] == 1 << 4 | 1 << 8
-    assert not any(h.host.bytes[RESULT + 64:RESULT + PAGE])
+    assert not any(h.host.bytes[RESULT + 64 : RESULT + PAGE])
 
 
 @pytest.mark.parametrize("opcode", [Opcode.OPEN, Opcode.CLOSE])
@@ -335,7 +372,8 @@ def test_refused_and_nothing_changed():
     got = h.do(append(1), *[command for command, _ in REFUSED.values()], idle=60)
     assert got.pop(0) == (Status.SUCCESS, 0, 0)
     assert dict(zip(REFUSED, got)) == {
-        name: (status, 0, 0) for name, (_, status) in REFUSED.items()}
+        name: (status, 0, 0) for name, (_, status) in REFUSED.items()
+    }
     assert set(seen) == {bytes(h.dram.bytes)}
     assert not h.jobs.items and not h.programs.items
 
@@ -363,7 +401,8 @@ def test_a_bad_job_stops_the_list_there():
         commands.append(command)
     got = h.do(append(1), *commands, idle=60)[1:]
     assert dict(zip(JOBS_REFUSED, got)) == {
-        name: (status, 0, 1) for name, (_, status) in JOBS_REFUSED.items()}
+        name: (status, 0, 1) for name, (_, status) in JOBS_REFUSED.items()
+    }
     assert len(h.jobs.items) == len(h.results.items) == KV_HEADS * len(commands), "first jobs run"
     assert [w["end"] for w in h.walks.items] == ([0] * KV_HEADS + [1]) * len(commands)
 
@@ -375,5 +414,8 @@ def test_a_job_list_that_cannot_be_read_is_not_executed(opcode):
     h.host.put(DATA, raw)
     got = h.do(append(1, prp1=DATA + 2 * PAGE), command, append(1, prp1=DATA + 2 * PAGE), idle=60)
     assert [status for status, _, _ in got] == [
-        Status.SUCCESS, Status.TRANSFER_ERROR, Status.SUCCESS]
+        Status.SUCCESS,
+        Status.TRANSFER_ERROR,
+        Status.SUCCESS,
+    ]
     assert not h.jobs.items and not h.walks.items and h.head(0, 0)["tokens"] == 2

@@ -9,13 +9,23 @@ from amaranth.lib import data
 from rtl import commands, tables
 from rtl.layout import Layout
 
-LAYOUTS = [commands.SQE, *commands.SQE_VIEWS.values(), commands.CQE, commands.JOB,
-           commands.CAPABILITY, tables.SEQUENCE, tables.HEAD, tables.MAP_ENTRY]
+LAYOUTS = [
+    commands.SQE,
+    *commands.SQE_VIEWS.values(),
+    commands.CQE,
+    commands.JOB,
+    commands.CAPABILITY,
+    tables.SEQUENCE,
+    tables.HEAD,
+    tables.MAP_ENTRY,
+]
 
 
 def random_values(layout, rng):
-    return {name: rng.choice([0, (1 << f.width) - 1, rng.getrandbits(f.width)])
-            for name, f in layout.fields.items()}
+    return {
+        name: rng.choice([0, (1 << f.width) - 1, rng.getrandbits(f.width)])
+        for name, f in layout.fields.items()
+    }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
@@ -37,51 +47,101 @@ def test_round_trip_and_gateware_view(layout):
 
 
 def test_submission_entry_has_the_places_of_nvme():
-    raw = commands.SQE.pack(opcode=0x85, fuse=1, psdt=2, cid=0x1234, nsid=0xAABBCCDD,
-                            prp1=0x1122334455667788, prp2=0x99AABBCCDDEEFF00, sequence=7, layer=9,
-                            tokens=0x01020304, group=0x05060708, scale_mant=0x2ABCDEF,
-                            scale_exp=0x3E, result=0x0A0B0C0D0E0F1011)
+    raw = commands.SQE.pack(
+        opcode=0x85,
+        fuse=1,
+        psdt=2,
+        cid=0x1234,
+        nsid=0xAABBCCDD,
+        prp1=0x1122334455667788,
+        prp2=0x99AABBCCDDEEFF00,
+        sequence=7,
+        layer=9,
+        tokens=0x01020304,
+        group=0x05060708,
+        scale_mant=0x2ABCDEF,
+        scale_exp=0x3E,
+        result=0x0A0B0C0D0E0F1011,
+    )
     cdw10 = 7 | 9 << 16
     cdw13 = 0x2ABCDEF | 0x3E << 26
     assert raw == struct.pack(
-        "<BBH I 8x 8x QQ IIII Q", 0x85, 1 | 2 << 6, 0x1234, 0xAABBCCDD, 0x1122334455667788,
-        0x99AABBCCDDEEFF00, cdw10, 0x01020304, 0x05060708, cdw13, 0x0A0B0C0D0E0F1011)
+        "<BBH I 8x 8x QQ IIII Q",
+        0x85,
+        1 | 2 << 6,
+        0x1234,
+        0xAABBCCDD,
+        0x1122334455667788,
+        0x99AABBCCDDEEFF00,
+        cdw10,
+        0x01020304,
+        0x05060708,
+        cdw13,
+        0x0A0B0C0D0E0F1011,
+    )
 
 
 def test_views_of_cdw10_to_12():
     assert commands.SQE_VIEWS["attend"].pack(jobs=3, mode=1, bytes=640)[40:52] == struct.pack(
-        "<III", 3, 1, 640)
+        "<III", 3, 1, 640
+    )
     assert commands.SQE_VIEWS["read_kv"].pack(head=5, kind=1)[40:52] == struct.pack(
-        "<IHHI", 0, 5, 1, 0)
+        "<IHHI", 0, 5, 1, 0
+    )
     raw = commands.SQE_VIEWS["open"].pack(
-        layers=30, kv_heads=3, head_dim=64, format=1, index=2, max_tokens=8192)
+        layers=30, kv_heads=3, head_dim=64, format=1, index=2, max_tokens=8192
+    )
     assert raw[40:52] == struct.pack("<HHHBBI", 30, 3, 64, 1, 2, 8192)
 
 
 def test_completion_entry_has_the_places_of_nvme():
-    raw = commands.CQE.pack(result=1, index=2, sqhd=3, sqid=0, cid=5, phase=1,
-                            status=commands.Status.CONTEXT_EXCEEDED, dnr=1)
+    raw = commands.CQE.pack(
+        result=1,
+        index=2,
+        sqhd=3,
+        sqid=0,
+        cid=5,
+        phase=1,
+        status=commands.Status.CONTEXT_EXCEEDED,
+        dnr=1,
+    )
     # status word: phase, SC (8 bits), SCT (3 bits), CRD, more, do not retry
     assert raw == struct.pack("<IIHHHH", 1, 2, 3, 0, 5, 1 | 0x05 << 1 | 7 << 9 | 1 << 15)
 
 
 def test_job_and_tables_as_the_host_sees_them():
-    assert commands.JOB.pack(sequence=1, layer=2, queries=3, q_offset=4, kv_offset=5,
-                             result_offset=6) == struct.pack("<HHH2xIII12x", 1, 2, 3, 4, 5, 6)
+    assert commands.JOB.pack(
+        sequence=1, layer=2, queries=3, q_offset=4, kv_offset=5, result_offset=6
+    ) == struct.pack("<HHH2xIII12x", 1, 2, 3, 4, 5, 6)
     assert tables.SEQUENCE.pack(
-        state=1, format=2, head_dim=64, kv_heads=3, layers=30, max_tokens=8192, groups=256, heads=1,
-        map=2, tail=3, group_tokens=32, group_shift=5) == struct.pack(
-        "<BBHHHIIQQQHB21x", 1, 2, 64, 3, 30, 8192, 256, 1, 2, 3, 32, 5)
-    assert tables.HEAD.pack(tokens=9, k_exp=30, v_exp=1, k_bad=1, v_bad=1,
-                            flash_groups=4) == struct.pack("<IBBBxI4x", 9, 30, 1, 3, 4)
+        state=1,
+        format=2,
+        head_dim=64,
+        kv_heads=3,
+        layers=30,
+        max_tokens=8192,
+        groups=256,
+        heads=1,
+        map=2,
+        tail=3,
+        group_tokens=32,
+        group_shift=5,
+    ) == struct.pack("<BBHHHIIQQQHB21x", 1, 2, 64, 3, 30, 8192, 256, 1, 2, 3, 32, 5)
+    assert tables.HEAD.pack(
+        tokens=9, k_exp=30, v_exp=1, k_bad=1, v_bad=1, flash_groups=4
+    ) == struct.pack("<IBBBxI4x", 9, 30, 1, 3, 4)
     assert tables.MAP_ENTRY.pack(k_row=0x123456, k_die=7, v_row=0xABCDEF, v_die=63) == struct.pack(
-        "<II", 7 << 24 | 0x123456, 63 << 24 | 0xABCDEF)
+        "<II", 7 << 24 | 0x123456, 63 << 24 | 0xABCDEF
+    )
 
 
 def test_opcodes_carry_their_direction():
     """NVMe: bits 1:0 are 0 none, 1 host to drive, 2 drive to host; vendor I/O from 80h on."""
-    directions = {0: {"FLUSH", "OPEN", "CLOSE"}, 1: {"APPEND", "ATTEND", "STEP"},
-                  2: {"READ_KV", "CAPABILITIES"}}
+    directions = {
+        0: {"FLUSH", "OPEN", "CLOSE"},
+        1: {"APPEND", "ATTEND", "STEP"},
+        2: {"READ_KV", "CAPABILITIES"},
+    }
     for opcode in commands.Opcode:
         assert opcode.name in directions[opcode & 3]
         assert opcode >= 0x80 or opcode == commands.Opcode.FLUSH

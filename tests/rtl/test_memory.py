@@ -21,8 +21,9 @@ def requests(rng, count, most=80, stride=SIZE // 16):
     for place in places:
         words = rng.randint(1, most)
         start = place * stride + 8 * rng.randrange(stride // 8)
-        items.append({"address": min(start, (place + 1) * stride + stride - 8 * words),
-                      "words": words})
+        items.append(
+            {"address": min(start, (place + 1) * stride + stride - 8 * words), "words": words}
+        )
     return items
 
 
@@ -44,8 +45,9 @@ def test_reader_gives_the_words_in_order(depth, burst, stall, backpressure):
     wanted = []
     for item in items:
         words = memory.words(item["address"], item["words"])
-        wanted += [{"data": w, "last": int(n == len(words) - 1), "error": 0}
-                   for n, w in enumerate(words)]
+        wanted += [
+            {"data": w, "last": int(n == len(words) - 1), "error": 0} for n, w in enumerate(words)
+        ]
     bench.run(lambda: len(sink.items) == len(wanted), idle=40)
     assert sink.items == wanted
     assert max(beats for _, beats in memory.reads) <= burst
@@ -133,18 +135,22 @@ class Shared(wiring.Component):
 
     def __init__(self, readers, writers, depth=16, burst=8):
         self._shape = (readers, writers)
-        self._movers = ([BurstReader(depth=depth, burst=burst) for _ in range(readers)],
-                        [BurstWriter(burst=burst) for _ in range(writers)])
+        self._movers = (
+            [BurstReader(depth=depth, burst=burst) for _ in range(readers)],
+            [BurstWriter(burst=burst) for _ in range(writers)],
+        )
         write = self._movers[1][0].i.payload.shape()
-        super().__init__({
-            "i": In(stream.Signature(request_layout())).array(readers),
-            "o": Out(stream.Signature(word_layout())).array(readers),
-            "i_write": In(stream.Signature(write)).array(writers),
-            "i_data": In(stream.Signature(64)).array(writers),
-            "done": Out(stream.Signature(data.StructLayout({"error": 1}))).array(writers),
-            "port": Out(MemoryPortSignature()),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(request_layout())).array(readers),
+                "o": Out(stream.Signature(word_layout())).array(readers),
+                "i_write": In(stream.Signature(write)).array(writers),
+                "i_data": In(stream.Signature(64)).array(writers),
+                "done": Out(stream.Signature(data.StructLayout({"error": 1}))).array(writers),
+                "port": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -184,8 +190,9 @@ def test_arbiter_keeps_everyones_words_apart(readers, writers, stall, backpressu
         items = requests(rng, 2, most=20)
         bench.source(dut.i[index], items)
         read_sinks.append(bench.sink(dut.o[index]))
-        read_wanted.append([w for item in items
-                            for w in memory.words(item["address"], item["words"])])
+        read_wanted.append(
+            [w for item in items for w in memory.words(item["address"], item["words"])]
+        )
     done_sinks, written = [], []
     for index in range(writers):
         base = SIZE + index * 8192
@@ -194,10 +201,18 @@ def test_arbiter_keeps_everyones_words_apart(readers, writers, stall, backpressu
         bench.source(dut.i_write[index], items)
         bench.source(dut.i_data[index], words)
         done_sinks.append(bench.sink(dut.done[index]))
-        written += [(item["address"] + 8 * n, words[5 * k + n])
-                    for k, item in enumerate(items) for n in range(5)]
-    bench.run(lambda: all(len(s.items) == len(w) for s, w in zip(read_sinks, read_wanted))
-              and all(len(s.items) == 4 for s in done_sinks), idle=40)
+        written += [
+            (item["address"] + 8 * n, words[5 * k + n])
+            for k, item in enumerate(items)
+            for n in range(5)
+        ]
+    bench.run(
+        lambda: (
+            all(len(s.items) == len(w) for s, w in zip(read_sinks, read_wanted))
+            and all(len(s.items) == 4 for s in done_sinks)
+        ),
+        idle=40,
+    )
     for sink, wanted in zip(read_sinks, read_wanted):
         assert [item["data"] for item in sink.items] == wanted
     for address, word in written:

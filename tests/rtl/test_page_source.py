@@ -24,10 +24,20 @@ def requests(rng, count):
     for _ in range(count):
         source = rng.choice([FLASH, FLASH, TAIL, NULL, READBACK])
         tokens = {TAIL: rng.randint(1, 3)}.get(source, 4)
-        items.append({"source": source, "die": rng.randrange(2), "row": rng.getrandbits(24),
-                      "kind": rng.randrange(2), "format": 0, "job": rng.randrange(16),
-                      "token": 4 * rng.randrange(1000), "tokens": tokens, "beats": 4,
-                      "last": 1 if source == NULL else rng.randrange(2)})
+        items.append(
+            {
+                "source": source,
+                "die": rng.randrange(2),
+                "row": rng.getrandbits(24),
+                "kind": rng.randrange(2),
+                "format": 0,
+                "job": rng.randrange(16),
+                "token": 4 * rng.randrange(1000),
+                "tokens": tokens,
+                "beats": 4,
+                "last": 1 if source == NULL else rng.randrange(2),
+            }
+        )
     return items
 
 
@@ -39,11 +49,19 @@ def beats(unit, words):
     for token in range(unit["tokens"]):
         for beat in range(unit["beats"]):
             page_end = token == unit["tokens"] - 1 and beat == unit["beats"] - 1
-            yield {"data": words.pop(0), "lanes": 15, "kind": unit["kind"], "format": 0,
-                   "job": unit["job"], "token": unit["token"] + token,
-                   "first_of_unit": int(beat == 0), "last_of_unit": int(beat == unit["beats"] - 1),
-                   "last_of_page": int(page_end),
-                   "last_of_pass": int(page_end and unit["last"]), "error": 0}
+            yield {
+                "data": words.pop(0),
+                "lanes": 15,
+                "kind": unit["kind"],
+                "format": 0,
+                "job": unit["job"],
+                "token": unit["token"] + token,
+                "first_of_unit": int(beat == 0),
+                "last_of_unit": int(beat == unit["beats"] - 1),
+                "last_of_page": int(page_end),
+                "last_of_pass": int(page_end and unit["last"]),
+                "error": 0,
+            }
 
 
 @pytest.mark.parametrize("depth", [2, 8])
@@ -51,8 +69,7 @@ def beats(unit, words):
 def test_beats_and_their_tags(depth, stall, backpressure):
     rng = random.Random(depth)
     dut = PageSource(GEOMETRY, depth=depth)
-    bench = Bench(dut, timeout=6000, quiet=True, stall=stall,
-                  backpressure=backpressure)
+    bench = Bench(dut, timeout=6000, quiet=True, stall=stall, backpressure=backpressure)
     units = requests(rng, 24)
     page_words, tail_words, wanted, wanted_back, wanted_ops = [], [], [], [], []
     for unit in units:
@@ -60,8 +77,15 @@ def test_beats_and_their_tags(depth, stall, backpressure):
         words = [rng.getrandbits(64) for _ in range(unit["tokens"] * unit["beats"])]
         if flash:
             page_words += [{"data": w, "last": n == PAGE_WORDS - 1} for n, w in enumerate(words)]
-            wanted_ops.append({"op": NandOp.READ.value, "die": unit["die"], "row": unit["row"],
-                               "words": PAGE_WORDS, "tag": 0})
+            wanted_ops.append(
+                {
+                    "op": NandOp.READ.value,
+                    "die": unit["die"],
+                    "row": unit["row"],
+                    "words": PAGE_WORDS,
+                    "tag": 0,
+                }
+            )
         elif unit["source"] == TAIL:
             tail_words += words
         if unit["source"] == READBACK:
@@ -79,8 +103,9 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     bench.source(dut.i_tail, tail_words)
     out = bench.sink(dut.o)
     back = bench.sink(dut.o_readback)
-    bench.run(lambda: len(out.items) >= len(wanted) and len(back.items) >= len(wanted_back),
-              idle=40)
+    bench.run(
+        lambda: len(out.items) >= len(wanted) and len(back.items) >= len(wanted_back), idle=40
+    )
     assert [{name: got[name] for name in beat} for got, beat in zip(out.items, wanted)] == wanted
     assert len(out.items) == len(wanted)
     assert back.items == wanted_back
@@ -129,7 +154,7 @@ def test_tails_reach_their_channel(channels, stall, backpressure):
     pulses = bench.watch(dut.word)
     bench.run(lambda: all(len(s.items) == len(w) for s, w in zip(sinks, wanted)), idle=40)
     assert [sink.items for sink in sinks] == wanted
-    assert sum(pulse for pulse, in pulses) == sum(map(len, wanted))
+    assert sum(pulse for (pulse,) in pulses) == sum(map(len, wanted))
 
 
 def test_a_waiting_channel_leaves_the_memory_to_others():

@@ -32,13 +32,17 @@ class Host:
         self.completions = []
 
     def completion(self, head):
-        return struct.unpack("<IIHHHH", self.write.bytes[CQ + 16 * head:CQ + 16 * head + 16])
+        return struct.unpack("<IIHHHH", self.write.bytes[CQ + 16 * head : CQ + 16 * head + 16])
 
     def script(self, ctx):
         dut = self.dut
         sq_size, cq_size = self.sizes
-        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", sq_size),
-                            ("cq_size", cq_size)):
+        for name, value in (
+            ("sq_base", SQ),
+            ("cq_base", CQ),
+            ("sq_size", sq_size),
+            ("cq_size", cq_size),
+        ):
             ctx.set(getattr(dut, name), value)
         ctx.set(dut.enable, 1)
         yield
@@ -79,8 +83,14 @@ def test_every_command_once_and_in_order(sizes, lazy, stall, backpressure):
     read = bench.memory(dut.read, 1 << 14, latency=5)
     write = bench.memory(dut.write, 1 << 14, latency=5)
     commands = [sqe(rng, 100 + n) for n in range(9)]
-    answers = [{"status": rng.choice([0, 0, 1, 0x7FF]), "result": rng.getrandbits(32),
-                "index": rng.getrandbits(32)} for _ in commands]
+    answers = [
+        {
+            "status": rng.choice([0, 0, 1, 0x7FF]),
+            "result": rng.getrandbits(32),
+            "index": rng.getrandbits(32),
+        }
+        for _ in commands
+    ]
     done = bench.source(dut.i)
     sink = bench.sink(dut.o, then=lambda _: done.items.append(answers[len(sink.items) - 1]))
     host = Host(bench, dut, read, write, commands, sizes, lazy)
@@ -90,8 +100,9 @@ def test_every_command_once_and_in_order(sizes, lazy, stall, backpressure):
     assert sink.items == [int.from_bytes(c, "little") for c in commands]
     assert host.completions == [
         (a["result"], a["index"], 100 + n, a["status"] | (a["status"] != 0) << 14)
-        for n, a in enumerate(answers)]
-    assert sum(pulse for pulse, in irq) == len(commands)
+        for n, a in enumerate(answers)
+    ]
+    assert sum(pulse for (pulse,) in irq) == len(commands)
 
 
 def ring(ctx, port, strobe, value):
@@ -171,5 +182,5 @@ def test_disabling_resets_both_rings(executing):
     bench.script(script)
     bench.run()
     assert sink.items == [int.from_bytes(c, "little") for c in (first, second)]
-    result, _, sqhd, _, cid, status = struct.unpack("<IIHHHH", write.bytes[CQ:CQ + 16])
+    result, _, sqhd, _, cid, status = struct.unpack("<IIHHHH", write.bytes[CQ : CQ + 16])
     assert (result, sqhd, status) == (1, 1, 1)

@@ -51,7 +51,7 @@ def test_results_and_flags(stall, backpressure):
     assert sum(job for job, _ in pulses) == len(requests)
     place = 0
     for request in requests:
-        words = [r["data"] for r in results[place:place + request["words"]]]
+        words = [r["data"] for r in results[place : place + request["words"]]]
         assert memory.words(request["address"], request["words"]) == words
         place += request["words"]
 
@@ -75,7 +75,7 @@ def test_busy_from_the_request_to_the_last_response():
     bench.script(script)
     bench.run()
     done = next(n for n, (_, job) in enumerate(busy) if job)
-    assert all(flag for flag, _ in busy[2:done + 1]) and not busy[-1][0]
+    assert all(flag for flag, _ in busy[2 : done + 1]) and not busy[-1][0]
 
 
 def test_a_failed_write_is_flagged():

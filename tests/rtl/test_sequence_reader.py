@@ -22,13 +22,30 @@ def test_entries_and_statuses(stall, backpressure):
     for number in range(8):
         entry = {name: rng.getrandbits(field.width) for name, field in SEQUENCE.fields.items()}
         entry["layers"] = 5
-        entry["state"] = [SequenceState.OPEN, SequenceState.CLOSED, SequenceState.FREE,
-                          SequenceState.OPEN, SequenceState.OPEN, SequenceState.OPEN,
-                          SequenceState.OPEN, SequenceState.OPEN][number]
+        entry["state"] = [
+            SequenceState.OPEN,
+            SequenceState.CLOSED,
+            SequenceState.FREE,
+            SequenceState.OPEN,
+            SequenceState.OPEN,
+            SequenceState.OPEN,
+            SequenceState.OPEN,
+            SequenceState.OPEN,
+        ][number]
         entries.append(entry)
         memory.put(TABLE + 64 * number, SEQUENCE.pack(**entry))
-    asked = [(0, 0), (1, 0), (2, 0), (3, 4), (3, 5), (4, 0xFFFF), (5, 1), (6, 0), (0xFFFF, 0),
-             (0, 4)]
+    asked = [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (3, 4),
+        (3, 5),
+        (4, 0xFFFF),
+        (5, 1),
+        (6, 0),
+        (0xFFFF, 0),
+        (0, 4),
+    ]
     wanted = []
     for sequence, layer in asked:
         if sequence >= 6 or entries[sequence]["state"] == SequenceState.FREE:

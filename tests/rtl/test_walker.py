@@ -24,11 +24,25 @@ def geometry(channels):
 def job(rng, number, groups, tail_tokens, kv_heads=3):
     """A walk of head (layer, head), its map filled with random pages."""
     layer, head = rng.randrange(4), rng.randrange(kv_heads)
-    entries = [{"k_row": rng.getrandbits(24), "k_die": rng.randrange(4),
-                "v_row": rng.getrandbits(24), "v_die": rng.randrange(4)} for _ in range(groups)]
-    walk = {"tag": number % 16, "beats": 16, "index": layer * kv_heads + head,
-            "map": 0x1000 * (number + 1) + 8 * rng.randrange(450), "tail": 512 * rng.randrange(100),
-            "groups": groups, "group_tokens": GROUP_TOKENS, "tail_tokens": tail_tokens}
+    entries = [
+        {
+            "k_row": rng.getrandbits(24),
+            "k_die": rng.randrange(4),
+            "v_row": rng.getrandbits(24),
+            "v_die": rng.randrange(4),
+        }
+        for _ in range(groups)
+    ]
+    walk = {
+        "tag": number % 16,
+        "beats": 16,
+        "index": layer * kv_heads + head,
+        "map": 0x1000 * (number + 1) + 8 * rng.randrange(450),
+        "tail": 512 * rng.randrange(100),
+        "groups": groups,
+        "group_tokens": GROUP_TOKENS,
+        "tail_tokens": tail_tokens,
+    }
     return walk, entries, (layer, kv_heads, head)
 
 
@@ -38,13 +52,25 @@ def units(walk, entries, place, kind, channels):
     common = {"kind": kind, "format": 0, "job": walk["tag"], "beats": walk["beats"]}
     for group, entry in enumerate(entries):
         name = "kv"[kind]
-        dealt[group_channel(group, *place, channels)].append({
-            **common, "source": Source.FLASH.value, "die": entry[f"{name}_die"],
-            "row": entry[f"{name}_row"], "token": group * GROUP_TOKENS, "tokens": GROUP_TOKENS})
+        dealt[group_channel(group, *place, channels)].append(
+            {
+                **common,
+                "source": Source.FLASH.value,
+                "die": entry[f"{name}_die"],
+                "row": entry[f"{name}_row"],
+                "token": group * GROUP_TOKENS,
+                "tokens": GROUP_TOKENS,
+            }
+        )
     if walk["tail_tokens"]:
-        dealt[group_channel(walk["groups"], *place, channels)].append({
-            **common, "source": Source.TAIL.value, "token": walk["groups"] * GROUP_TOKENS,
-            "tokens": walk["tail_tokens"]})
+        dealt[group_channel(walk["groups"], *place, channels)].append(
+            {
+                **common,
+                "source": Source.TAIL.value,
+                "token": walk["groups"] * GROUP_TOKENS,
+                "tokens": walk["tail_tokens"],
+            }
+        )
     for channel in dealt:
         if not channel:
             channel.append({**common, "source": Source.NULL.value})
@@ -73,11 +99,13 @@ def shown(unit, wanted):
 def test_every_pass_in_order_on_its_channel(channels, stall, backpressure):
     rng = random.Random(channels)
     dut = Walker(geometry(channels))
-    bench = Bench(dut, timeout=8000, quiet=True, stall=stall,
-                  backpressure=backpressure)
+    bench = Bench(dut, timeout=8000, quiet=True, stall=stall, backpressure=backpressure)
     memory = bench.memory(dut.read, SIZE, latency=6)
-    lists = [[(1, 0), (0, 3), (channels, 2)], [(0, 1)],
-             [(2 * channels + 1, 0), (70 // channels, 4)]]
+    lists = [
+        [(1, 0), (0, 3), (channels, 2)],
+        [(0, 1)],
+        [(2 * channels + 1, 0), (70 // channels, 4)],
+    ]
     walks, wanted, tails = [], [[] for _ in range(channels)], []
     number = 0
     for shapes in lists:
@@ -96,9 +124,13 @@ def test_every_pass_in_order_on_its_channel(channels, stall, backpressure):
             for channel, dealt in enumerate(units(walk, entries, place, kind, channels)):
                 wanted[channel] += dealt
             if walk["tail_tokens"]:
-                tails.append({"address": walk["tail"] + 512 * kind,
-                              "words": walk["tail_tokens"] * walk["beats"],
-                              "channel": group_channel(walk["groups"], *place, channels)})
+                tails.append(
+                    {
+                        "address": walk["tail"] + 512 * kind,
+                        "words": walk["tail_tokens"] * walk["beats"],
+                        "channel": group_channel(walk["groups"], *place, channels),
+                    }
+                )
     walks.insert(4, {"end": 1})  # an empty list of jobs does nothing
     bench.source(dut.i, walks)
     sinks = [bench.sink(port, name=f"o[{n}]") for n, port in enumerate(dut.o)]
@@ -120,8 +152,13 @@ def test_pages_are_read_back_between_lists():
     walk, entries, place = job(rng, 1, 9, 0)
     for n, entry in enumerate(entries):
         memory.put(walk["map"] + 8 * n, MAP_ENTRY.pack(**entry))
-    bench.source(dut.i, [{**walk, "readback": 1, "kind": kind, "groups": group}
-                         for group, kind in ((0, K), (5, V), (8, K))])
+    bench.source(
+        dut.i,
+        [
+            {**walk, "readback": 1, "kind": kind, "groups": group}
+            for group, kind in ((0, K), (5, V), (8, K))
+        ],
+    )
     got = []
     for channel, port in enumerate(dut.o):
         bench.sink(port, then=lambda unit, channel=channel: got.append((channel, unit)))
@@ -130,8 +167,12 @@ def test_pages_are_read_back_between_lists():
         name = "kv"[kind]
         assert channel == group_channel(group, *place, 4)
         assert shown(unit, ("source", "die", "row", "tokens", "beats")) == {
-            "source": Source.READBACK.value, "die": entries[group][f"{name}_die"],
-            "row": entries[group][f"{name}_row"], "tokens": GROUP_TOKENS, "beats": 16}
+            "source": Source.READBACK.value,
+            "die": entries[group][f"{name}_die"],
+            "row": entries[group][f"{name}_row"],
+            "tokens": GROUP_TOKENS,
+            "beats": 16,
+        }
 
 
 def test_quiet_while_a_channel_is_full():
