@@ -48,7 +48,9 @@ def native_library(design, announce):
         return _load(design, to_verilog(design, name="sim_top"), announce)
     from .top import SimTop
 
-    return _load(SimTop(design), config_verilog(design, announce), announce)
+    ports = SimTop(design)
+    ports._MustUse__used = True  # only its ports serve here: amaranth is not to miss elaboration
+    return _load(ports, config_verilog(design, announce), announce)
 
 
 def config_verilog(config, announce=print):
