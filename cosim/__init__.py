@@ -1,0 +1,1 @@
+"""Simulation of the drive: golden model, Verilated models, the native lane, cocotb."""
