@@ -64,6 +64,8 @@ def made_once(kind, key, make, keep=None):
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / f"{key}.lock"):
         if not entry.exists():
+            for left in folder.glob(f"{key}.*.making"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             work = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".making", dir=folder))
             try:
                 make(work)

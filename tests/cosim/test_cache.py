@@ -41,6 +41,13 @@ def test_a_failure_leaves_nothing():
     assert [path.name for path in (cache_dir() / "things" / "x").iterdir()] == ["whole"]
 
 
+def test_what_a_killed_process_left_goes():
+    left = cache_dir() / "things" / "z.abc.making"
+    left.mkdir(parents=True)
+    made_once("things", "z", lambda folder: None)
+    assert not left.exists()
+
+
 def test_what_was_used_last_is_kept():
     for key in "abcd":
         made_once("things", key, lambda folder: (folder / "x").touch(), keep=3)
