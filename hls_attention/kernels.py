@@ -112,7 +112,7 @@ def product(a, x, block_exp, drop, pass_v):
 
     Parameters
     ----------
-    a : K pass: qi, within +-(2047 << 12); V pass: a weight's mantissa, 0..65536.
+    a : K pass: qi, within +-(2047 << 12); V pass: a weight's mantissa, 0..2**20.
     x : FP16 bits of K or V.
     block_exp : largest exponent of K or V; not less than that of x.
     drop : integer part of the weight's negated exponent.

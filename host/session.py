@@ -245,7 +245,7 @@ class _Answer:
         filled = round(20 * count / max(total, 1))
         parts: list = [" " * LABEL, ("█" * filled + "░" * (20 - filled), "green"), f"  {count}"]
         parts.append(
-            f" tokens{', end of answer' if count < self.total else ''}"
+            f" tokens{', end of answer' if count < self.total else ', the limit set'}"
             if done
             else f"/{self.total} tokens{note}"
         )

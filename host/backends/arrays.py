@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from rtl.commands import CQE, SQE, ResultFlag
+from rtl.commands import CQE, MEMORY_PAGE, SQE, ResultFlag
 from rtl.registers import COUNTERS
 
 from ..capacity import Capacity
@@ -54,6 +54,7 @@ class ArrayBackend(Backend):
         self._results = {}
         self._tickets = 0
         self._counters = Counter()
+        self._command(receive=MEMORY_PAGE)  # the capability page, which a driver reads first
 
     @abstractmethod
     def attend_heads(self, q, k, v, scale):

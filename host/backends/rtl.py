@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from rtl.commands import Opcode, ResultFlag, Status
+from rtl.commands import (
+    CAPABILITY,
+    CAPABILITY_MAGIC,
+    MEMORY_PAGE,
+    Opcode,
+    ResultFlag,
+    Status,
+)
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, channel_counter_address, counter_address
 
 from ..capacity import Capacity
@@ -33,6 +40,8 @@ class RtlBackend(Backend):
     lane : Lane
     driver : Driver
     firmware : Firmware
+    capabilities : dict of `CAPABILITY`
+        What the drive says it can do.
     """
 
     name = "rtl"
@@ -51,6 +60,7 @@ class RtlBackend(Backend):
         self._shapes = {}
         self.driver.start()
         self.firmware.start()
+        self.capabilities = self._read_capabilities()
 
     def open(self, layers, kv_heads, head_dim, max_tokens):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
@@ -69,7 +79,7 @@ class RtlBackend(Backend):
         del self._shapes[sequence]
 
     def append(self, sequence, layer, k, v):
-        step = max(1, self.config.max_transfer // self._shapes[sequence].token_bytes)
+        step = max(1, self.capabilities["max_transfer"] // self._shapes[sequence].token_bytes)
         commands = [
             self.driver.submit(
                 Opcode.APPEND,
@@ -94,7 +104,7 @@ class RtlBackend(Backend):
         _, mant, exp = scale
         parts = []
         kv_heads = [self._shapes[job.sequence].kv_heads for job in jobs]
-        for cut in cut_jobs(jobs, kv_heads, self.config.max_attend):
+        for cut in cut_jobs(jobs, kv_heads, self.capabilities["max_attend"]):
             batch = jobs[cut]
             data, offsets, size = pack_jobs(batch, kv_heads[cut])
             opcode = Opcode.ATTEND if batch[0].k is None else Opcode.STEP
@@ -169,6 +179,30 @@ class RtlBackend(Backend):
             for channel in range(self.config.channels)
         ]
         return drive, channels, self.lane.simulated_clocks
+
+    def _read_capabilities(self):
+        """The drive's capability page; refuses a drive that is not what ``config`` describes."""
+        page = self.driver.execute(Opcode.CAPABILITIES, receive=MEMORY_PAGE).received
+        found = CAPABILITY.unpack(page)
+        config = self.config
+        for name, wanted in {
+            "magic": CAPABILITY_MAGIC,
+            "channels": config.channels,
+            "dies": config.dies,
+            "page_bytes": config.flash.geometry.page_bytes,
+            "clock_hz": config.clock_hz,
+            "max_queries_per_kv": config.max_queries_per_kv,
+            "max_head_dim": config.max_head_dim,
+            "max_sequences": config.max_sequences,
+            "max_tokens": config.max_tokens,
+        }.items():
+            if found[name] != wanted:
+                raise DriveError(
+                    Status.INTERNAL_ERROR,
+                    f"the drive's capability page says {name} = {found[name]}, its configuration "
+                    f"{wanted}: build both from one configuration",
+                )
+        return found
 
     def shutdown(self):
         if close := getattr(self.lane, "close", None):

@@ -8,6 +8,7 @@ import numpy as np
 from cosim.environment import HOST_BASE
 from cosim.reference import twin_attend
 from rtl.commands import CQE, JOB, SQE, SQE_VIEWS, Opcode, Status
+from rtl.executor_read import capability_page
 from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState, group_channel
 
 COMMAND_CYCLES = 1000
@@ -98,6 +99,8 @@ class Commands:
                     yield from self._attend_command()
                 case Opcode.READ_KV:
                     self._read_command()
+                case Opcode.CAPABILITIES:
+                    self._send(capability_page(self.config).ljust(4096, b"\0"))
                 case opcode if opcode >= 0x90:
                     self.waiting = True
                     yield

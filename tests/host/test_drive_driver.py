@@ -246,6 +246,12 @@ def test_something_else_than_a_drive(tiny, lane):
         KvDrive(tiny, backend="rtl", lane=lane)
 
 
+def test_another_drive_than_configured(tiny, lane):
+    config = DriveConfig.preset("tiny", max_queries_per_kv=2)
+    with pytest.raises(DriveError, match="says max_queries_per_kv = 4, its configuration 2"):
+        KvDrive(config, backend="rtl", lane=lane)
+
+
 def test_pages_larger_than_memory_pages(normal):
     """16 KiB flash pages come back through a list of memory pages."""
     config = DriveConfig.preset("tiny", profile="tlc_onfi5", dram_bytes=16 << 20)
