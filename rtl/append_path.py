@@ -18,9 +18,10 @@ from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
 
+from .allocator import page_layout, wish_layout
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
-from .tables import HEAD, HEAD_STRIDE, SEQUENCE
+from .tables import HEAD, HEAD_STRIDE, SEQUENCE, die_stride
 
 __all__ = ["AppendPath", "append_layout", "head_info_layout", "program_layout"]
 
@@ -78,18 +79,15 @@ class AppendPath(wiring.Component):
     i_words : In(stream), 64 bits
         K then V of the request's tokens.
     o : Out(stream), ``head_info_layout()``
-    channel : Out, page : In(stream) {die, row}
+    o_wish : Out(stream), ``wish_layout()``; page : In(stream), ``page_layout()``
         The allocator.
     o_program : Out(stream), ``program_layout()``; o_data : Out(stream), 64 bits
         A page program and its words; ``o_program.payload.channel`` is held while they flow.
-    starved : Out(1)
-        Waits for a block group.
     quiet : Out(1)
     """
 
     def __init__(self, geometry):
         self._geometry = geometry
-        channel = max(1, ceil_log2(geometry.channels))
         super().__init__(
             {
                 "sequence": In(SEQUENCE.struct),
@@ -97,19 +95,12 @@ class AppendPath(wiring.Component):
                 "i": In(stream.Signature(append_layout())),
                 "i_words": In(stream.Signature(64)),
                 "o": Out(stream.Signature(head_info_layout())),
-                "channel": Out(channel),
-                "page": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {"die": max(1, ceil_log2(geometry.dies)), "row": ROW_BITS}
-                        )
-                    )
-                ),
+                "o_wish": Out(stream.Signature(wish_layout(geometry))),
+                "page": In(stream.Signature(page_layout(geometry))),
                 "o_program": Out(stream.Signature(program_layout(geometry))),
                 "o_data": Out(stream.Signature(64)),
                 "read": Out(MemoryPortSignature()),
                 "write": Out(MemoryPortSignature()),
-                "starved": Out(1),
                 "quiet": Out(1),
             }
         )
@@ -122,7 +113,9 @@ class AppendPath(wiring.Component):
         connect(m, writer.port, flipped(self.write))
         page_bytes = self._geometry.page_bytes
         page_words = page_bytes // 8
-        channel_bits = len(self.channel)
+        channels = self._geometry.channels
+        channel_shift = ceil_log2(channels)
+        channel = Signal(max(1, channel_shift))
 
         sequence = self.sequence
         request = Signal(append_layout())
@@ -152,10 +145,9 @@ class AppendPath(wiring.Component):
             whole.eq(take == sequence.group_tokens),
             fills.eq(in_group + take == sequence.group_tokens),
             group.eq(Mux(request.flush, head.flash_groups, at >> sequence.group_shift[:5])),
-            self.channel.eq(
-                (group + index * HEAD_STRIDE)[:channel_bits] if self._geometry.channels > 1 else 0
-            ),
-            self.o_program.payload.channel.eq(self.channel),
+            channel.eq((group + index * HEAD_STRIDE)[:channel_shift] if channels > 1 else 0),
+            self.o_wish.payload.channel.eq(channel),
+            self.o_program.payload.channel.eq(channel),
             self.o_program.payload.die.eq(page_die),
             self.o_program.payload.row.eq(page_row),
             self.o.payload.head.eq(head),
@@ -242,11 +234,18 @@ class AppendPath(wiring.Component):
                     with m.Else():
                         m.next = "CHUNK_DONE"
             with m.State("ALLOCATE"):
-                m.d.comb += [
-                    self.page.ready.eq(1),
-                    self.starved.eq(~self.page.valid),
-                    waits.eq(~self.page.valid),
-                ]
+                # The layer's pages on this channel, by group, head and kind, lie on dies in turn.
+                before = (group * sequence.kv_heads + request.head) >> channel_shift
+                number = (before << 1) | kind
+                turn = (number + self.layer * die_stride(self._geometry.dies))[:16]
+                m.d.sync += self.o_wish.payload.die.eq(turn % self._geometry.dies)
+                m.next = "WISH"
+            with m.State("WISH"):
+                m.d.comb += self.o_wish.valid.eq(1)
+                with m.If(self.o_wish.ready):
+                    m.next = "PAGE"
+            with m.State("PAGE"):
+                m.d.comb += [self.page.ready.eq(1), waits.eq(~self.page.valid)]
                 with m.If(self.page.valid):
                     m.d.sync += [
                         page_die.eq(self.page.payload.die),

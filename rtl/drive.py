@@ -131,6 +131,7 @@ class Drive(wiring.Component):
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_walk, walker.i)
         connect(m, walker.o_tail, tails.i)
+        connect(m, append.o_wish, allocator.i)
         connect(m, allocator.o, append.page)
         connect(m, executor.o_jobs, jobs.i)
         connect(m, jobs.o, engine.i_jobs)
@@ -143,7 +144,6 @@ class Drive(wiring.Component):
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
             append.layer.eq(sequences.layer),
-            allocator.channel.eq(append.channel),
             executor.flags.eq(results.flags),
             executor.results_busy.eq(results.busy),
             results.clear.eq(executor.clear_flags),
@@ -174,6 +174,7 @@ class Drive(wiring.Component):
                 control,
                 queue,
                 executor,
+                allocator,
                 append,
                 walker,
                 tails,
@@ -185,7 +186,7 @@ class Drive(wiring.Component):
                 *channels,
             ],
         )
-        m.d.comb += self.mailbox.eq(executor.mailbox | append.starved)
+        m.d.comb += self.mailbox.eq(executor.mailbox | allocator.starved)
         return m
 
     def _share(self, m, port, shared, names):
@@ -224,9 +225,9 @@ class Drive(wiring.Component):
 
     def _connect_flash(self, m, control, append, executor, channels):
         """Programs, management operations and readback to and from their channels."""
-        m.d.comb += [control.starved.eq(append.starved)]
         allocator = m.submodules.allocator
         m.d.comb += [
+            control.starved.eq(allocator.starved),
             allocator.push.eq(control.group_push),
             allocator.push_group.eq(control.group),
             control.group_free.eq(allocator.free),

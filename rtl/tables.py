@@ -10,12 +10,22 @@
 A *token group* is what fits one page: ``page_bytes / (2 * head_dim)`` tokens, its K in one page and
 its V in another page of the same channel. Group ``g`` of head ``h`` in ``layer`` lives on channel
 ``(g + 3 * (layer * kv_heads + h)) mod channels``: one head's scan uses every channel, and what a
-number of groups leaves over lies on other channels for the next head than for this one.
+number of groups leaves over lies on other channels for the next head than for this one. Within a
+channel the pages of a layer are numbered by group, head and kind and wanted on dies in turn, so
+that they can be sensed at the same time however they came to be written.
 """
 
 from .layout import Layout
 
-__all__ = ["SEQUENCE", "HEAD", "MAP_ENTRY", "SequenceState", "HEAD_STRIDE", "group_channel"]
+__all__ = [
+    "SEQUENCE",
+    "HEAD",
+    "MAP_ENTRY",
+    "SequenceState",
+    "HEAD_STRIDE",
+    "die_stride",
+    "group_channel",
+]
 
 
 class SequenceState:
@@ -67,3 +77,11 @@ HEAD_STRIDE = 3
 def group_channel(group, layer, kv_heads, head, channels):
     """Channel that holds token group ``group`` of one head (both K and V)."""
     return (group + HEAD_STRIDE * (layer * kv_heads + head)) % channels
+
+
+def die_stride(dies):
+    """Dies from the first page of one layer on a channel to that of the next layer.
+
+    Half of the dies, so that a layer is programmed while the one before still is.
+    """
+    return max(1, dies // 2)

@@ -103,6 +103,7 @@ class Harness:
         )
         self.programs = bench.sink(dut.append.o_program)
         self.pages = bench.sink(dut.append.o_data)
+        bench.sink(dut.append.o_wish)
         bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(40)])
         self.readback = bench.source(x.i_readback)
         self.commands = bench.source(x.i)
