@@ -8,38 +8,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Arbiter", "Queue", "SkidBuffer", "StreamRegister"]
+__all__ = ["Arbiter", "Queue", "SkidBuffer"]
 
 DEEPEST_QUEUE = 512
 """Deeper queues are `hls_attention.verilog.Ram` business: each row costs conversion time."""
-
-
-class StreamRegister(wiring.Component):
-    """One register: cuts valid and payload, leaves ready combinational. Latency 1.
-
-    Parameters
-    ----------
-    shape : ShapeLike
-        Payload.
-
-    Members
-    -------
-    i : In(stream)
-    o : Out(stream)
-    """
-
-    def __init__(self, shape):
-        self._shape = shape
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
-        with m.If(self.i.ready):
-            m.d.sync += self.o.valid.eq(self.i.valid)
-            with m.If(self.i.valid):
-                m.d.sync += self.o.payload.eq(self.i.payload)
-        return m
 
 
 class SkidBuffer(wiring.Component):

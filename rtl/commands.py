@@ -30,7 +30,7 @@ __all__ = [
     "CAPABILITY",
     "CAPABILITY_MAGIC",
     "MEMORY_PAGE",
-    "KindField",
+    "SQE_VIEWS",
     "ResultFlag",
 ]
 
@@ -83,13 +83,6 @@ class ResultFlag(enum.IntFlag):
 
     SATURATED = 1  # a score left the signed 16.16 range and was clipped
     NONFINITE = 2  # an infinity or NaN in q, K or V: the head's output is NaN
-
-
-class KindField(enum.IntEnum):
-    """CDW11.kind of READ_KV."""
-
-    K = 0
-    V = 1
 
 
 # Tables stay tables: one field a line.

@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hls_attention.streams import Queue, SkidBuffer, StreamRegister
+from hls_attention.streams import Queue, SkidBuffer
 from tests.formal.prover import Counterexample, prove
 from tests.formal.stream_contract import StreamContract
 
@@ -18,12 +18,11 @@ WIDTH = 1
 @pytest.mark.parametrize(
     "make, capacity, latency",
     [
-        (lambda: StreamRegister(WIDTH), 1, 1),
         (lambda: SkidBuffer(WIDTH), 2, 1),
         (lambda: Queue(WIDTH, depth=2), 2, 2),
         (lambda: Queue(WIDTH, depth=3), 3, 2),
     ],
-    ids=["register", "skid-buffer", "queue-2", "queue-3"],
+    ids=["skid-buffer", "queue-2", "queue-3"],
 )
 def test_contract_holds_for_ever(make, capacity, latency):
     component = make()

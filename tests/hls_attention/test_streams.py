@@ -6,7 +6,7 @@ import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-from hls_attention.streams import Arbiter, Queue, SkidBuffer, StreamRegister
+from hls_attention.streams import Arbiter, Queue, SkidBuffer
 
 PAIR = data.StructLayout({"low": 4, "high": 8})
 ITEMS = 120
@@ -60,12 +60,11 @@ def run(dut, *benches):
 @pytest.mark.parametrize(
     "make",
     [
-        StreamRegister,
         SkidBuffer,
         lambda shape: Queue(shape, depth=2),
         lambda shape: Queue(shape, depth=7),
     ],
-    ids=["register", "skid", "queue2", "queue7"],
+    ids=["skid", "queue2", "queue7"],
 )
 def test_nothing_lost_nothing_doubled(make, stall, backpressure):
     dut = make(PAIR)

@@ -69,6 +69,10 @@ def meets_the_bar(q, k, v, scale, **exponents):
         relative(ideal.astype(float), reference),
     )
     rounded = (result.out == ideal).mean(axis=1)
+    print(
+        f"before rounding {before.max():.1e}, after / ideal {(after / best).max():.4f}, "
+        f"correctly rounded {rounded.mean():.1%}"
+    )
     assert before.max() <= 2e-5
     assert (after <= 1.01 * best).all()
     assert rounded.min() >= 0.85
