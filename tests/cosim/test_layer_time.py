@@ -1,7 +1,7 @@
 """How long the drive takes for a layer of SmolLM2, against the times of its flash.
 
-Run with ``-s`` for the figures of docs/decisions/0003: clocks of a step before and after groups were
-flushed, and of the prefill.
+Run with ``-s`` for the figures of docs/decisions/0003: clocks of a step before and after groups
+were flushed, and of the prefill.
 """
 
 import math
