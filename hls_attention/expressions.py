@@ -8,6 +8,7 @@ from hls_attention.values import Value, as_unsigned, as_value, make_node
 
 __all__ = [
     "absolute",
+    "add_or_subtract",
     "clamp",
     "concat",
     "conditional_negate",
@@ -67,6 +68,14 @@ def clamp(value, lo, hi):
 def conditional_negate(condition, value):
     """``-value`` where ``condition`` is 1, else ``value``."""
     return mux(condition, -value, value)
+
+
+def add_or_subtract(subtract, a, b, lo, hi):
+    """``a - b`` where ``subtract`` is 1, else ``a + b``: one adder.
+
+    ``lo..hi`` is the range of the result: a claim, as in `Value.known`.
+    """
+    return make_node("addsub", (as_value(subtract), a, b), lo, hi, param=(lo, hi))
 
 
 def absolute(value):

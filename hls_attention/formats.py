@@ -7,9 +7,13 @@ no case of their own. The largest exponent of a block of numbers is its block ex
 
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
-__all__ = ["FP16", "FloatFormat"]
+__all__ = ["ALIGNED_FRACTION_BITS", "BF16", "FP16", "FloatFormat", "format_of", "words_of"]
+
+ALIGNED_FRACTION_BITS = 10
+"""Fraction bits to which the engine aligns every significand: those of FP16."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +22,21 @@ class FloatFormat:
 
     Parameters
     ----------
+    name : str
+        What the drive's API calls it.
     exponent_bits, fraction_bits : int
-        Widths of the stored fields; with the sign they make the word.
+        Widths of the stored fields; with the sign they make a word of 16 bits.
+    nan : int
+        The word of the NaN that an output becomes.
+    dtype : numpy.dtype
+        Of arrays of such numbers.
     """
 
+    name: str
     exponent_bits: int
     fraction_bits: int
+    nan: int
+    dtype: np.dtype
 
     @property
     def top_field(self):
@@ -44,6 +57,11 @@ class FloatFormat:
     def unit(self):
         """Exponent of the smallest subnormal: numbers are significand * 2**(exponent + unit)."""
         return 1 - self.bias - self.fraction_bits
+
+    @property
+    def aligned_unit(self):
+        """The same for significands aligned to `ALIGNED_FRACTION_BITS`."""
+        return 1 - self.bias - ALIGNED_FRACTION_BITS
 
     @property
     def most_significand(self):
@@ -75,5 +93,25 @@ class FloatFormat:
         return significand, exponent, field != self.top_field
 
 
-FP16 = FloatFormat(exponent_bits=5, fraction_bits=10)
+FP16 = FloatFormat(
+    name="fp16", exponent_bits=5, fraction_bits=10, nan=0x7E00, dtype=np.dtype(np.float16)
+)
 """IEEE 754 binary16: exponents 0..29, numbers are significand * 2**(exponent - 24)."""
+
+BF16 = FloatFormat(
+    name="bf16", exponent_bits=8, fraction_bits=7, nan=0x7FC0, dtype=np.dtype(ml_dtypes.bfloat16)
+)
+"""bfloat16: exponents 0..253, numbers are significand * 2**(exponent - 133)."""
+
+
+def format_of(array):
+    """`FP16` or `BF16`, by an array's dtype; raises `TypeError` for any other."""
+    for format in (FP16, BF16):
+        if array.dtype == format.dtype:
+            return format
+    raise TypeError(f"elements are {array.dtype}: give float16 or bfloat16 (ml_dtypes.bfloat16)")
+
+
+def words_of(array):
+    """The bit patterns of an array of 16-bit numbers, as int64."""
+    return np.ascontiguousarray(array).view(np.uint16).astype(np.int64)

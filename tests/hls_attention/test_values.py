@@ -171,7 +171,7 @@ def test_errors():
         trace(lambda a, b: a << 30)
     with pytest.raises(OverflowError, match="beyond its type"):
         trace(lambda a, b: a, 39)
-    with pytest.raises(ValueError, match="must be in 0..63"):
+    with pytest.raises(ValueError, match="must be within 0..63"):
         trace(lambda a, b: a >> b)
     with pytest.raises(ValueError, match="within the table"):
         trace(lambda a, b: lookup(b, range(127)))
