@@ -1,16 +1,22 @@
 """Accumulators: the products of the V pass, added exactly over tokens.
 
-One memory per head and lane, a row per beat of the unit, two banks. A row is read, added to and
-written back within two clocks; it comes again a whole unit later.
+::
+
+    o_early_meta --> read a row --> old --.
+    products ----------------------------(+)--> write it back        one memory per head and lane
+
+A memory has a row per beat of the unit, in two banks, and one read port: the V pass has it first,
+the drain when no beat of a V pass comes. A row is read two clocks before its products are there and
+written a clock after; it comes again a whole unit later.
 """
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .beat_front import PRODUCT_BITS
 from .beats import LANES_FP16
-from .messages import SUM_BITS, beat_meta_layout
+from .messages import SUM_BITS, beat_meta_layout, product_layout
+from .verilog import Ram
 
 __all__ = ["Accumulators"]
 
@@ -24,16 +30,17 @@ class Accumulators(wiring.Component):
 
     Members
     -------
-    i_valid, i_meta, i_products : In
+    i_valid, i_meta, i_products, i_early, i_early_meta : In
         From the beat front; beats of the K pass are ignored.
     o_ended : Out(2)
         Pulse: the sums of this bank are complete.
     o_empty, o_poisoned : Out(1)
         With ``o_ended``: the pass had no token; some beat was bad.
     r_en, r_bank, r_head, r_row, r_lane : In
-        What to read.
+        What to read; only while ``r_free``.
+    r_free : Out(1)
     r_data : Out(signed(64))
-        The sum, one clock after ``r_en``, until the next read.
+        The sum, one clock after ``r_en``.
     busy : Out(1)
     """
 
@@ -43,11 +50,14 @@ class Accumulators(wiring.Component):
             {
                 "i_valid": In(1),
                 "i_meta": In(beat_meta_layout(config)),
-                "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
+                "i_products": In(product_layout()).array(config.max_heads, LANES_FP16),
+                "i_early": In(1),
+                "i_early_meta": In(beat_meta_layout(config)),
                 "o_ended": Out(2),
                 "o_empty": Out(1),
                 "o_poisoned": Out(1),
                 "r_en": In(1),
+                "r_free": Out(1),
                 "r_bank": In(1),
                 "r_head": In(range(config.max_heads)),
                 "r_row": In(range(config.max_beats)),
@@ -59,18 +69,23 @@ class Accumulators(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        meta = self.i_meta
-        enter, valid, first_token = Signal(), Signal(), Signal()
+        meta, early = self.i_meta, self.i_early_meta
+        rows = 2 << (self._config.max_beats - 1).bit_length()
+        reads, read_heads = Signal(), Signal(self._config.max_heads)
+        enters, writes = Signal(), Signal()
         heads = Signal(self._config.max_heads)
-        address = Signal(range(2 << (self._config.max_beats - 1).bit_length()))
-        m.d.comb += enter.eq(self.i_valid & meta.pass_v)
-        m.d.sync += [valid.eq(enter), self.o_ended.eq(0)]
-        with m.If(enter):
-            m.d.sync += [
-                first_token.eq(meta.first_token),
-                heads.eq(meta.heads),
-                address.eq(Cat(meta.row, meta.bank)),
-            ]
+        address = Signal(range(rows))
+        m.d.comb += [
+            reads.eq(self.i_early & early.pass_v),
+            read_heads.eq(Mux(reads, early.heads, 0)),
+            self.r_free.eq(~reads),
+            enters.eq(self.i_valid & meta.pass_v),
+        ]
+        m.d.sync += [writes.eq(enters), self.o_ended.eq(0)]
+        arrived = Signal(self._config.max_heads)  # heads of the row read a clock ago
+        m.d.sync += arrived.eq(read_heads)
+        with m.If(enters):
+            m.d.sync += [heads.eq(meta.heads), address.eq(Cat(meta.row, meta.bank))]
             with m.If(meta.last_of_pass):
                 # Written back a clock before a read that this pulse sets off.
                 m.d.sync += [
@@ -78,7 +93,7 @@ class Accumulators(wiring.Component):
                     self.o_empty.eq(meta.null & meta.first_token),
                     self.o_poisoned.eq(meta.poisoned),
                 ]
-        m.d.comb += self.busy.eq(valid | self.o_ended.any())
+        m.d.comb += self.busy.eq(reads | enters | writes | self.o_ended.any())
 
         asked_head, asked_lane = Signal.like(self.r_head), Signal.like(self.r_lane)
         with m.If(self.r_en):
@@ -86,21 +101,33 @@ class Accumulators(wiring.Component):
         sums = []
         for head in range(self._config.max_heads):
             for lane in range(LANES_FP16):
-                rows = memory.Memory(shape=signed(SUM_BITS), depth=1 << len(address), init=[])
-                m.submodules[f"rows_{head}_{lane}"] = rows
-                write, old, drain = rows.write_port(), rows.read_port(), rows.read_port()
-                product = Signal(signed(PRODUCT_BITS), name=f"product_{head}_{lane}")
-                with m.If(enter & meta.heads[head]):
-                    m.d.sync += product.eq(self.i_products[head][lane])
+                m.submodules[f"rows_{head}_{lane}"] = memory = Ram(width=SUM_BITS, depth=rows)
+                product = self.i_products[head][lane]
+                old = Signal(signed(SUM_BITS), name=f"old_{head}_{lane}")
+                new = Signal(signed(SUM_BITS), name=f"new_{head}_{lane}")
+                asked = Signal(name=f"asked_{head}_{lane}")
+                with m.If(arrived[head]):
+                    m.d.sync += old.eq(memory.r_data)
+                with m.If(enters & meta.heads[head]):
+                    m.d.sync += new.eq(add_rounded(product, Mux(meta.first_token, 0, old)))
                 m.d.comb += [
-                    old.en.eq(enter & meta.heads[head]),
-                    old.addr.eq(Cat(meta.row, meta.bank)),
-                    write.en.eq(valid & heads[head]),
-                    write.addr.eq(address),
-                    write.data.eq(Mux(first_token, 0, old.data) + product),
-                    drain.en.eq(self.r_en & (self.r_head == head) & (self.r_lane == lane)),
-                    drain.addr.eq(Cat(self.r_row, self.r_bank)),
+                    asked.eq(self.r_en & (self.r_head == head) & (self.r_lane == lane)),
+                    memory.r_en.eq(read_heads[head] | asked),
+                    memory.r_addr.eq(
+                        Mux(reads, Cat(early.row, early.bank), Cat(self.r_row, self.r_bank))
+                    ),
+                    memory.w_en.eq(writes & heads[head]),
+                    memory.w_addr.eq(address),
+                    memory.w_data.eq(new),
                 ]
-                sums.append(drain.data)
+                sums.append(memory.r_data.as_signed())
         m.d.comb += self.r_data.eq(Array(sums)[Cat(asked_lane, asked_head)])
         return m
+
+
+def add_rounded(product, a):
+    """``product.p + product.half + a`` on one adder: the rounding is its carry.
+
+    Choices belong into ``a``: a look-up table of the adder takes them, but only of this operand.
+    """
+    return (Cat(product.half, product.p).as_signed() + Cat(1, a).as_signed()) >> 1

@@ -2,9 +2,10 @@
 
 ::
 
-    i --> accept --+--> data, tags ------------------------.
-                   +--> query memories (K pass) --> a --.  |
-                   '--> weight of the token (V pass) ---+--+--> product x heads x 4 --> o
+    i --> accept --> element x 4 (shared by the heads) --+--> product x heads x 4 --> o
+             |                                           |
+             +--> query memories (K pass) --> operand a -+
+             '--> weight of the token (V pass) --> a ----'
 
 A K beat is accepted once its job's queries are loaded; a V beat once its job's sums have a free
 bank and its token's weights are there. From then on nothing stalls: products come a fixed number of
@@ -16,23 +17,24 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import kernels
-from .beats import LANES_FP16, Format, Kind, beat_layout
+from .beats import EXPONENT_BITS, LANES_FP16, Format, Kind, beat_layout
+from .config import MIN_HEAD_DIM
 from .hls import Pipeline
 from .messages import (
-    EXPONENT_BITS,
     QUERY_BITS,
     beat_meta_layout,
     descriptor_layout,
     of_bank,
+    product_layout,
     query_write_layout,
     weight_layout,
 )
 from .verilog import Shared
 
-__all__ = ["BeatFront", "PRODUCT_BITS"]
+__all__ = ["BeatFront", "EARLY"]
 
-PRODUCT_BITS = kernels.product.outputs["p"].width
-"""An aligned product, signed."""
+EARLY = 2
+"""Clocks by which a beat's tags come before its products at ``o_early``."""
 
 
 class BeatFront(wiring.Component):
@@ -56,6 +58,8 @@ class BeatFront(wiring.Component):
         One payload per token, in token order.
     o_valid, o_meta, o_products : Out
         Products ``[head][lane]`` of a beat. Products of heads that the job lacks are old ones.
+    o_early, o_early_meta : Out
+        ``o_valid`` and ``o_meta``, `EARLY` clocks before.
     o_closed : Out(2)
         Pulse: the last beat of this bank's V pass is accepted.
     busy : Out(1)
@@ -64,7 +68,8 @@ class BeatFront(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        heads = config.max_heads
+        self._element_clocks = kernels.element.schedule(config.clock_hz).latency
+        self._product_clocks = kernels.product.schedule(config.clock_hz).latency
         super().__init__(
             {
                 "i": In(stream.Signature(beat_layout())),
@@ -76,7 +81,9 @@ class BeatFront(wiring.Component):
                 "i_weights": In(stream.Signature(weight_layout(config))),
                 "o_valid": Out(1),
                 "o_meta": Out(beat_meta_layout(config)),
-                "o_products": Out(signed(PRODUCT_BITS)).array(heads, LANES_FP16),
+                "o_products": Out(product_layout()).array(config.max_heads, LANES_FP16),
+                "o_early": Out(1),
+                "o_early_meta": Out(beat_meta_layout(config)),
                 "o_closed": Out(2),
                 "busy": Out(1),
             }
@@ -84,16 +91,14 @@ class BeatFront(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
         beat = self.i.payload
         is_v = beat.kind == Kind.V
         null = beat.lanes == 0
 
-        bank_k, bank_v, bank = Signal(), Signal(), Signal()
+        bank_k, bank_v = Signal(), Signal()
         loaded = Signal(2)
         accept, last = Signal(), Signal()
         m.d.comb += [
-            bank.eq(Mux(is_v, bank_v, bank_k)),
             self.i.ready.eq(
                 Mux(
                     is_v,
@@ -113,9 +118,23 @@ class BeatFront(wiring.Component):
         with m.If(last):
             m.d.sync += [bank_v.eq(bank_v ^ is_v), bank_k.eq(bank_k ^ ~is_v)]
 
-        def of_job(field):
+        operands = self._accepted(m, accept, is_v, null, bank_k, bank_v)
+        self._multiply(m, *operands)
+        m.d.comb += self.busy.eq(accept | m.submodules.line.busy)
+        return m
+
+    def _accepted(self, m, accept, is_v, null, bank_k, bank_v):
+        """Registers of an accepted beat: valid, tags, masked elements, block exponent, format."""
+        config = self._config
+        beat = self.i.payload
+
+        def of_job(field, field_v=None):
             """A field of the descriptor that the beat at hand belongs to."""
-            return Mux(is_v, of_bank(bank_v, self.i_v, field), of_bank(bank_k, self.i_k, field))
+            return Mux(
+                is_v,
+                of_bank(bank_v, self.i_v, field_v or field),
+                of_bank(bank_k, self.i_k, field),
+            )
 
         row = Signal(range(config.max_beats))
         first_token = Signal(2, init=0b11)  # of the K and of the V pass
@@ -126,15 +145,14 @@ class BeatFront(wiring.Component):
             poisoned.bit_select(is_v, 1)
             | beat.error
             | (beat.job != of_job("tag"))
-            | (beat.format != Format.FP16)
+            | (~null & (beat.format.as_value() != of_job("format")))
         )
 
-        # Operands of the multipliers, one clock after acceptance.
         valid = Signal()
         meta = Signal(beat_meta_layout(config))
         elements = Signal(64)
         block_exp = Signal(EXPONENT_BITS)
-        weights = Signal(weight_layout(config))
+        bf16 = Signal()
         heads = of_job("heads")
         active = Cat(head < heads for head in range(config.max_heads))
         mask = Cat(beat.lanes[lane].replicate(16) for lane in range(LANES_FP16))
@@ -147,15 +165,10 @@ class BeatFront(wiring.Component):
                 ),
                 poisoned.bit_select(is_v, 1).eq(is_poisoned & ~beat.last_of_pass),
                 elements.eq(beat.data & mask),
-                block_exp.eq(
-                    Mux(
-                        is_v,
-                        of_bank(bank_v, self.i_v, "v_exp"),
-                        of_bank(bank_k, self.i_k, "k_exp"),
-                    )
-                ),
+                block_exp.eq(of_job("k_exp", "v_exp")),
+                bf16.eq(beat.format == Format.BF16),
                 meta.pass_v.eq(is_v),
-                meta.bank.eq(bank),
+                meta.bank.eq(Mux(is_v, bank_v, bank_k)),
                 meta.row.eq(row),
                 meta.heads.eq(Mux(null, 0, active)),
                 meta.null.eq(null),
@@ -165,57 +178,140 @@ class BeatFront(wiring.Component):
                 meta.last_of_pass.eq(beat.last_of_pass),
                 meta.poisoned.eq(is_poisoned),
             ]
-            with m.If(is_v):
-                m.d.sync += weights.eq(self.i_weights.payload)
+        return valid, meta, elements, block_exp, bf16
 
-        busy = [accept, valid]
+    def _multiply(self, m, valid, meta, elements, block_exp, bf16):
+        config = self._config
+        # Tags take as long as the elements, a clock for the operands, and the products.
+        m.submodules.line = line = TagLine(
+            beat_meta_layout(config), self._element_clocks + 1 + self._product_clocks
+        )
+        m.d.comb += [line.i_valid.eq(valid), line.i_meta.eq(meta)]
+        fetch, fetch_meta = line.after(self._element_clocks)
+        start, start_meta = line.after(self._element_clocks + 1)
+        m.d.comb += [
+            self.o_valid.eq(line.after(line.length)[0]),
+            self.o_meta.eq(line.after(line.length)[1]),
+            self.o_early.eq(line.after(line.length - EARLY)[0]),
+            self.o_early_meta.eq(line.after(line.length - EARLY)[1]),
+        ]
+
+        # The weights stay at the queue's end until the last beat of the unit is accepted.
+        assert self._element_clocks + 1 < MIN_HEAD_DIM // LANES_FP16
+        # Of weight and query, the one that is not wanted is 0: they are added.
+        weights = Signal(weight_layout(config), reset_less=True)
+        with m.If(fetch & ~fetch_meta.pass_v):
+            m.d.sync += weights.eq(0)
+        with m.Elif(fetch & fetch_meta.first_of_unit):
+            m.d.sync += weights.eq(self.i_weights.payload)
+
+        lanes = []
+        for lane in range(LANES_FP16):
+            element = Shared(
+                "element", lambda: Pipeline(kernels.element, clock_hz=config.clock_hz)
+            )
+            m.submodules[f"element_{lane}"] = element
+            m.d.comb += [
+                element.i.valid.eq(valid),
+                element.i.payload.x.eq(elements.word_select(lane, 16)),
+                element.i.payload.block_exp.eq(block_exp),
+                element.i.payload.bf16.eq(bf16),
+                element.o.ready.eq(1),
+            ]
+            operand = Signal.like(element.o.payload, name=f"operand_{lane}")
+            with m.If(fetch):
+                m.d.sync += operand.eq(element.o.payload)
+            lanes.append(operand)
+
         for head in range(config.max_heads):
-            for lane in range(LANES_FP16):
-                query = self._query(m, head, lane, accept & ~is_v, Cat(row, bank_k))
-                carries_meta = head == 0 and lane == 0
-                product = (
-                    Shared("product_meta", lambda: self._pipeline(beat_meta_layout(config)))
-                    if carries_meta
-                    else Shared("product", lambda: self._pipeline(None))
+            for lane, operand in enumerate(lanes):
+                query = self._query(m, head, lane, fetch, fetch_meta)
+                product = Shared(
+                    "product", lambda: Pipeline(kernels.product, clock_hz=config.clock_hz)
                 )
                 m.submodules[f"product_{head}_{lane}"] = product
                 m.d.comb += [
-                    product.i.valid.eq(valid & (meta.heads[head] | carries_meta)),
-                    product.i.payload.a.eq(Mux(meta.pass_v, weights.mant[head], query)),
-                    product.i.payload.x.eq(elements.word_select(lane, 16)),
-                    product.i.payload.block_exp.eq(block_exp),
-                    product.i.payload.drop.eq(Mux(meta.pass_v, weights.drop[head], 0)),
-                    product.i.payload.pass_v.eq(meta.pass_v),
+                    product.i.valid.eq(start & start_meta.heads[head]),
+                    product.i.payload.qi.eq(query),
+                    product.i.payload.a.eq(weights.a[head]),
+                    product.i.payload.sig.eq(operand.sig),
+                    product.i.payload.coarse.eq(operand.coarse),
+                    product.i.payload.drop.eq(weights.drop[head]),
                     product.o.ready.eq(1),
-                    self.o_products[head][lane].eq(product.o.payload.p),
+                    self.o_products[head][lane].eq(product.o.payload),
                 ]
-                if carries_meta:
-                    m.d.comb += [
-                        product.i.payload.meta.eq(meta),
-                        self.o_valid.eq(product.o.valid),
-                        self.o_meta.eq(product.o.payload.meta),
-                    ]
-                    busy.append(product.busy)
-        m.d.comb += self.busy.eq(Cat(busy).any())
-        return m
 
-    def _query(self, m, head, lane, enable, address):
-        """Memory of one lane of one head's query, both banks; the element a clock later."""
+    def _query(self, m, head, lane, fetch, meta):
+        """The query element for a K beat from one lane's memory, a clock later; 0 for a V beat."""
         config = self._config
         rows = 2 << (config.max_beats - 1).bit_length()
         store = memory.Memory(shape=signed(QUERY_BITS), depth=rows, init=[])
         m.submodules[f"query_{head}_{lane}"] = store
         write = store.write_port()
-        read = store.read_port()
+        read = store.read_port(domain="comb")
         source = self.i_writes.payload
+        query = Signal(
+            signed(QUERY_BITS), name=f"operand_{head}_{lane}", reset_less=True
+        )
         m.d.comb += [
             write.en.eq(self.i_writes.valid & (source.head == head)),
             write.addr.eq(Cat(source.row, source.bank)),
             write.data.eq(source.q[lane]),
-            read.en.eq(enable),
-            read.addr.eq(address),
+            read.addr.eq(Cat(meta.row, meta.bank)),
         ]
-        return read.data
+        with m.If(fetch):
+            m.d.sync += query.eq(Mux(meta.pass_v, 0, read.data))
+        return query
 
-    def _pipeline(self, meta):
-        return Pipeline(kernels.product, clock_hz=self._config.clock_hz, meta=meta)
+
+class TagLine(wiring.Component):
+    """Carries tags along a pipeline that never stalls.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+    length : int
+        Registers, 1 or more.
+
+    Members
+    -------
+    i_valid, i_meta : In
+    o_valid, o_meta : Out array
+        What went in 1, 2 ... ``length`` clocks ago.
+    busy : Out(1)
+        Some register holds tags.
+    """
+
+    def __init__(self, shape, length):
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i_meta": In(shape),
+                "o_valid": Out(1).array(length),
+                "o_meta": Out(shape).array(length),
+                "busy": Out(1),
+            }
+        )
+
+    @property
+    def length(self):
+        """Clocks from end to end."""
+        return len(self.o_valid)
+
+    def after(self, clocks):
+        """``(valid, meta)`` of what went in so many clocks ago, 0 or more."""
+        return (
+            (self.o_valid[clocks - 1], self.o_meta[clocks - 1])
+            if clocks
+            else (self.i_valid, self.i_meta)
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        for n in range(self.length):
+            before, meta_before = self.after(n)
+            m.d.sync += self.o_valid[n].eq(before)
+            with m.If(before):
+                m.d.sync += self.o_meta[n].eq(meta_before)
+        m.d.comb += self.busy.eq(self.i_valid | Cat(*self.o_valid).any())
+        return m

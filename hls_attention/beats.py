@@ -23,7 +23,9 @@ from amaranth.hdl import signed
 from amaranth.lib import data, enum
 
 __all__ = [
+    "BEATS_BITS",
     "BEAT_BITS",
+    "EXPONENT_BITS",
     "LANES_FP16",
     "TOKEN_BITS",
     "JOB_BITS",
@@ -42,6 +44,12 @@ LANES_FP16 = 4
 TOKEN_BITS = 17
 """A token's index inside its pass (up to 131,072)."""
 
+BEATS_BITS = 7
+"""Beats of one unit: head_dim / 4, at most 64."""
+
+EXPONENT_BITS = 8
+"""Block exponents."""
+
 JOB_BITS = 4
 """Job tag: the job's number modulo 16, counted from reset."""
 
@@ -56,7 +64,7 @@ class Kind(enum.Enum, shape=2):
 
 
 class Format(enum.Enum, shape=3):
-    """Element format of K and V as stored."""
+    """Format of elements."""
 
     FP16 = 0
     BF16 = 1
@@ -82,7 +90,11 @@ def beat_layout():
 
 
 def job_layout(max_heads):
-    """Layout of a job descriptor: one (sequence, layer, KV head) attended by ``heads`` query heads.
+    """Layout of a job: one pass over one (sequence, layer, KV head) for ``heads`` query heads.
+
+    A *chain* of jobs, from ``first`` to ``last``, makes one result: the passes of a sequence that
+    is longer than one. They come one after the other and differ in ``tag`` and block exponents
+    alone; each brings its queries. With ``partial`` the sums of each pass are the result.
 
     Parameters
     ----------
@@ -92,11 +104,15 @@ def job_layout(max_heads):
     return data.StructLayout(
         {
             "tag": JOB_BITS,
+            "first": 1,
+            "last": 1,
+            "partial": 1,
             "heads": range(max_heads + 1),  # 1..max_heads query heads share this KV head
-            "beats": 7,  # head_dim / 4: beats of one unit, 16 (d 64) or 32 (d 128)
-            "format": Format,
-            "k_exp": 5,  # block exponent kmax: largest (exponent field, min 1) - 1 seen in K
-            "v_exp": 5,  # the same of V
+            "beats": BEATS_BITS,  # head_dim / 4: beats of one unit
+            "format": Format,  # of K and V
+            "q_format": Format,  # of q and of the result
+            "k_exp": EXPONENT_BITS,  # block exponent of K: largest max(exponent field, 1) - 1
+            "v_exp": EXPONENT_BITS,  # the same of V
             "k_bad": 1,  # K holds an infinity or NaN
             "v_bad": 1,  # V holds an infinity or NaN
             "scale_mant": 26,  # scale * log2(e) = scale_mant * 2**(scale_exp - 26),

@@ -21,6 +21,7 @@ from .beat_front import BeatFront
 from .beats import LANES_FP16, beat_layout
 from .drain import Drain
 from .messages import (
+    REFERENCE_BITS,
     SCORE_BITS,
     SUM_BITS,
     descriptor_layout,
@@ -81,7 +82,6 @@ class ChannelEngine(wiring.Component):
         connect, flipped = wiring.connect, wiring.flipped
 
         m.submodules.beats = beats = SkidBuffer(beat_layout())
-        m.submodules.reports = reports = SkidBuffer(report_layout(config))
         m.submodules.sums = sums = SkidBuffer(signed(SUM_BITS))
         m.submodules.front = front = BeatFront(config)
         m.submodules.scores = scores = ScorePath(config)
@@ -94,8 +94,7 @@ class ChannelEngine(wiring.Component):
         connect(m, flipped(self.i_beats), beats.i)
         connect(m, beats.o, front.i)
         connect(m, weights.o, front.i_weights)
-        connect(m, scores.o_report, reports.i)
-        connect(m, reports.o, flipped(self.o_report))
+        connect(m, scores.o_report, flipped(self.o_report))
         connect(m, drain.o, sums.i)
         connect(m, sums.o, flipped(self.o_sums))
 
@@ -109,16 +108,22 @@ class ChannelEngine(wiring.Component):
                 for lane in range(LANES_FP16)
             ]
         m.d.comb += [
+            accumulators.i_early.eq(front.o_early),
+            accumulators.i_early_meta.eq(front.o_early_meta),
             memory.w_en.eq(scores.w_en),
             memory.w_addr.eq(scores.w_addr),
             memory.w_data.eq(scores.w_data),
             memory.r_en.eq(weights.r_en),
             memory.r_addr.eq(weights.r_addr),
             weights.r_data.eq(memory.r_data),
+            weights.l_bank.eq(drain.l_bank),
+            weights.l_head.eq(drain.l_head),
+            drain.l_data.eq(weights.l_data),
             *[
                 getattr(accumulators, name).eq(getattr(drain, name))
                 for name in ("r_en", "r_bank", "r_head", "r_row", "r_lane")
             ],
+            drain.r_free.eq(accumulators.r_free),
             drain.r_data.eq(accumulators.r_data),
             drain.i_ended.eq(accumulators.o_ended),
             drain.i_empty.eq(accumulators.o_empty),
@@ -126,10 +131,6 @@ class ChannelEngine(wiring.Component):
         ]
         for bank in range(2):
             m.d.comb += weights.i_count[bank].eq(scores.o_count[bank])
-            m.d.comb += [
-                drain.i_weight_sums[bank][head].eq(weights.o_sums[bank][head])
-                for head in range(config.max_heads)
-            ]
 
         m.d.comb += [
             self.busy.eq(
@@ -169,7 +170,7 @@ class ChannelEngine(wiring.Component):
         for bank in range(2):
             with m.If(descriptor.valid & (descriptor.payload.bank == bank)):
                 m.d.sync += k_set[bank].eq(descriptor.payload)
-            kept = [Signal(signed(17), name=f"m_{bank}_{head}") for head in range(config.max_heads)]
+            kept = [Signal(signed(REFERENCE_BITS), name=f"m_{bank}_{head}") for head in range(config.max_heads)]
             with m.If(reference.valid & (reference.payload.bank == bank)):
                 m.d.sync += v_set[bank].eq(k_set[bank])
                 m.d.sync += [

@@ -22,6 +22,8 @@ class EngineConfig:
         Largest head_dim, a multiple of 4, 64..256.
     pass_tokens : int
         Most tokens of a job, over all channels, 2..32768.
+    max_passes : int
+        Most jobs of a chain, 1..16.
     group_tokens : int
         Tokens are dealt to the channels in groups of at most this many, 1..4096. With
         ``pass_tokens`` it bounds what one channel may get.
@@ -33,6 +35,7 @@ class EngineConfig:
     max_heads: int = 4
     max_head_dim: int = 128
     pass_tokens: int = 8192
+    max_passes: int = 16
     group_tokens: int = 64
     clock_hz: int = 250_000_000
 
@@ -49,6 +52,7 @@ class EngineConfig:
         check("max_heads", 1, 8)
         check("max_head_dim", MIN_HEAD_DIM, 256, 4)
         check("pass_tokens", 2, 32768)
+        check("max_passes", 1, 16)
         check("group_tokens", 1, 4096)
         check("clock_hz", 1_000_000, 2_000_000_000)
 
@@ -59,10 +63,11 @@ class EngineConfig:
 
     @property
     def channel_tokens(self):
-        """Most tokens of a job that one channel may get."""
+        """Most tokens of a job that one channel may get: a pass may begin inside a group."""
         if self.channels == 1:
             return self.pass_tokens
-        return min(self.pass_tokens, -(-self.pass_tokens // self.channels) + self.group_tokens)
+        groups = (self.pass_tokens + self.group_tokens - 2) // self.group_tokens + 1
+        return min(self.pass_tokens, -(-groups // self.channels) * self.group_tokens)
 
     @property
     def score_rows(self):

@@ -4,13 +4,12 @@ Items of a job: flags (1 if poisoned), then for each head l and its ``head_dim``
 channel without a token sends zeros.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .beats import LANES_FP16
-from .messages import SUM_BITS, descriptor_layout
-from .weights import WEIGHT_SUM_BITS
+from .messages import SUM_BITS, WEIGHT_SUM_BITS, descriptor_layout
 
 __all__ = ["Drain", "Item"]
 
@@ -36,8 +35,9 @@ class Drain(wiring.Component):
         From the accumulators.
     i_v : In(descriptor_layout) array
         Descriptor of each bank, valid with ``i_ended``.
-    i_weight_sums : In(63) array
-    r_en, r_bank, r_head, r_row, r_lane, r_data
+    l_bank, l_head, l_data
+        Weight sum of a bank and head, in the same clock.
+    r_en, r_free, r_bank, r_head, r_row, r_lane, r_data
         Read port of the accumulators.
     o : Out(stream(signed(64)))
     o_freed : Out(2)
@@ -54,8 +54,11 @@ class Drain(wiring.Component):
                 "i_empty": In(1),
                 "i_poisoned": In(1),
                 "i_v": In(descriptor_layout(config)).array(2),
-                "i_weight_sums": In(WEIGHT_SUM_BITS).array(2, config.max_heads),
+                "l_bank": Out(1),
+                "l_head": Out(range(config.max_heads)),
+                "l_data": In(WEIGHT_SUM_BITS),
                 "r_en": Out(1),
+                "r_free": In(1),
                 "r_bank": Out(1),
                 "r_head": Out(range(config.max_heads)),
                 "r_row": Out(range(config.max_beats)),
@@ -87,11 +90,12 @@ class Drain(wiring.Component):
         bank = Signal()
         item = Signal(Item)
         head, row, lane = (Signal.like(port) for port in (self.r_head, self.r_row, self.r_lane))
-        step, last = Signal(), Signal()
+        step, last, reads = Signal(), Signal(), Signal()
         valid = self.o.valid
         m.d.comb += [
-            step.eq(ready.bit_select(bank, 1) & (self.o.ready | ~valid)),
-            self.r_en.eq(step & (item == Item.OUTPUT_SUM)),
+            step.eq(ready.bit_select(bank, 1) & (self.o.ready | ~valid) & (~reads | self.r_free)),
+            reads.eq(item == Item.OUTPUT_SUM),
+            self.r_en.eq(step & reads),
             self.r_bank.eq(bank),
             self.r_head.eq(head),
             self.r_row.eq(row),
@@ -115,30 +119,27 @@ class Drain(wiring.Component):
         m.d.comb += self.o_freed.eq(Cat(last & ~bank, last & bank))
         m.d.sync += ready.eq((ready & ~self.o_freed) | self.i_ended)
 
-        # The item asked for is at the output a clock later.
-        shown, shown_head, shown_bank = Signal(Item), Signal.like(head), Signal()
-        shown_empty, shown_flag = Signal(), Signal()
+        # The item asked for is at the output a clock later, and kept there until it is taken.
+        m.d.comb += [self.l_bank.eq(bank), self.l_head.eq(head)]
+        nothing = empty.bit_select(bank, 1)
+        fresh, fresh_nothing = Signal(), Signal()  # the accumulators answer in this clock
+        answer, kept = Signal(signed(SUM_BITS)), Signal(signed(SUM_BITS))
         with m.If(self.o.ready | ~valid):
             m.d.sync += valid.eq(step)
-        with m.If(step):
-            m.d.sync += [
-                shown.eq(item),
-                shown_head.eq(head),
-                shown_bank.eq(bank),
-                shown_empty.eq(empty.bit_select(bank, 1)),
-                shown_flag.eq(poisoned.bit_select(bank, 1)),
-            ]
-        weight_sums = Array(
-            [
-                Mux(shown_bank, self.i_weight_sums[1][n], self.i_weight_sums[0][n])
-                for n in range(config.max_heads)
-            ]
-        )
-        with m.If(shown == Item.FLAGS):
-            m.d.comb += self.o.payload.eq(shown_flag)
-        with m.Elif(~shown_empty):
-            m.d.comb += self.o.payload.eq(
-                Mux(shown == Item.WEIGHT_SUM, weight_sums[shown_head], self.r_data)
+        m.d.sync += [fresh.eq(step & reads), fresh_nothing.eq(nothing)]
+        m.d.comb += [
+            answer.eq(Mux(fresh_nothing, 0, self.r_data)),
+            self.o.payload.eq(Mux(fresh, answer, kept)),
+        ]
+        with m.If(fresh):
+            m.d.sync += kept.eq(answer)
+        with m.If(step & ~reads):
+            m.d.sync += kept.eq(
+                Mux(
+                    item == Item.FLAGS,
+                    poisoned.bit_select(bank, 1),
+                    Mux(nothing, 0, self.l_data),
+                )
             )
         m.d.comb += self.active.eq(step | (valid & self.o.ready) | self.i_ended.any())
         return m

@@ -85,7 +85,7 @@ class Engine(wiring.Component):
         connect(m, flipped(self.i_jobs), loader.i_jobs)
         connect(m, flipped(self.i_q), loader.i_q)
         connect(m, loader.o_merge, merge.i_jobs)
-        connect(m, reference.o_flags, merge.i_flags)
+        connect(m, reference.o_facts, merge.i_facts)
         connect(m, merge.o, flipped(self.o))
         m.d.comb += loader.i_done.eq(reference.o.valid)
 

@@ -5,7 +5,7 @@
     query loader --query_write, descriptor--> every channel
     every channel --report--> reference --reference--> every channel
     every channel --sums--> merge
-    query loader --merge_job--> merge <--merge_flags-- reference
+    query loader --merge_job--> merge <--merge_facts-- reference
 
 Jobs alternate between two *banks* (of queries, scores and sums), so that one job may begin where
 the one before has not ended.
@@ -14,20 +14,22 @@ the one before has not ended.
 from amaranth.hdl import Mux, signed
 from amaranth.lib import data
 
-from .beats import JOB_BITS, LANES_FP16, TOKEN_BITS
-from .kernels import WEIGHT_BITS
+from . import kernels
+from .beats import BEATS_BITS, EXPONENT_BITS, JOB_BITS, LANES_FP16, TOKEN_BITS, Format
 
 __all__ = [
     "COUNT_BITS",
-    "EXPONENT_BITS",
+    "PRODUCT_BITS",
     "QUERY_BITS",
     "REFERENCE_BITS",
     "SCORE_BITS",
     "SUM_BITS",
+    "WEIGHT_SUM_BITS",
     "beat_meta_layout",
     "descriptor_layout",
-    "merge_flags_layout",
+    "merge_facts_layout",
     "merge_job_layout",
+    "product_layout",
     "query_write_layout",
     "reference_layout",
     "report_layout",
@@ -35,16 +37,16 @@ __all__ = [
     "weight_layout",
 ]
 
-QUERY_BITS = 24
+QUERY_BITS = kernels.quantise_query.outputs["qi"].width
 """Quantised query element, signed."""
 
-EXPONENT_BITS = 5
-"""Block exponents."""
+PRODUCT_BITS = kernels.product.outputs["p"].width
+"""An aligned product, signed, before the addition of its rounding bit."""
 
-SCORE_BITS = 32
+SCORE_BITS = kernels.score.outputs["s"].width
 """Score in log2 units, signed 16.16."""
 
-REFERENCE_BITS = 17
+REFERENCE_BITS = kernels.weight.inputs["m"].width
 """M = ceil(max score), signed."""
 
 COUNT_BITS = TOKEN_BITS + 3
@@ -52,6 +54,9 @@ COUNT_BITS = TOKEN_BITS + 3
 
 SUM_BITS = 64
 """Everything that is added over tokens or channels."""
+
+WEIGHT_SUM_BITS = 63
+"""Sum of weights l, LSB 2**-46; at most 2**61 for a pass."""
 
 
 def of_bank(bank, pair, field):
@@ -78,7 +83,9 @@ def descriptor_layout(config):
             "bank": 1,
             "tag": JOB_BITS,
             "heads": range(config.max_heads + 1),
-            "beats": 7,
+            "beats": BEATS_BITS,
+            "format": Format,
+            "q_bf16": 1,
             "k_exp": EXPONENT_BITS,
             "v_exp": EXPONENT_BITS,
             "scale_mant": 26,
@@ -110,6 +117,11 @@ def reference_layout(config):
     )
 
 
+def product_layout():
+    """A product before its rounding: the number is ``p + half``."""
+    return data.StructLayout({"p": signed(PRODUCT_BITS), "half": 1})
+
+
 def beat_meta_layout(config):
     """What travels with a beat's products."""
     return data.StructLayout(
@@ -129,11 +141,12 @@ def beat_meta_layout(config):
 
 
 def weight_layout(config):
-    """Weights of one token, for every head: mantissa * 2**-(WEIGHT_BITS + drop)."""
+    """Weights of one token, for every head, as `kernels.weight` gives them."""
+    a, drop = (kernels.weight.outputs[name].width for name in ("a", "drop"))
     return data.StructLayout(
         {
-            "mant": data.ArrayLayout(WEIGHT_BITS + 1, config.max_heads),
-            "drop": data.ArrayLayout(7, config.max_heads),
+            "a": data.ArrayLayout(a, config.max_heads),
+            "drop": data.ArrayLayout(drop, config.max_heads),
         }
     )
 
@@ -143,26 +156,36 @@ def merge_job_layout(config):
     return data.StructLayout(
         {
             "tag": JOB_BITS,
+            "first": 1,
+            "last": 1,
+            "partial": 1,
             "heads": range(config.max_heads + 1),
-            "beats": 7,
-            "v_exp": EXPONENT_BITS,
+            "beats": BEATS_BITS,
+            "v_exp": signed(kernels.normalise.inputs["v_exp"].width),  # less 112 if V is BF16
+            "bf16": 1,  # format of the result
             "nan": config.max_heads,  # mask of heads whose output is NaN
         }
     )
 
 
-def merge_flags_layout(config):
+def merge_facts_layout(config):
     """What the K pass found, over all channels."""
-    return data.StructLayout({"saturated": config.max_heads, "poisoned": 1})
+    return data.StructLayout(
+        {
+            "saturated": config.max_heads,
+            "poisoned": 1,
+            "m": data.ArrayLayout(signed(REFERENCE_BITS), config.max_heads),
+        }
+    )
 
 
 def result_layout():
     """One word of output; the flags are valid with ``last``."""
     return data.StructLayout(
         {
-            "data": 64,  # four FP16 elements, the first in the low bits
-            "last": 1,  # last word of the job
-            "job": JOB_BITS,
+            "data": 64,  # four elements, the first in the low bits; or a word of a partial
+            "last": 1,  # last word of the chain
+            "job": JOB_BITS,  # tag of its last job
             "saturated": 1,
             "nonfinite": 1,
             "poisoned": 1,

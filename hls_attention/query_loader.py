@@ -15,9 +15,10 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import kernels
-from .beats import LANES_FP16, job_layout
+from .beats import EXPONENT_BITS, LANES_FP16, Format, job_layout
+from .formats import BF16, FP16
 from .hls import Pipeline
-from .messages import EXPONENT_BITS, descriptor_layout, merge_job_layout, query_write_layout
+from .messages import descriptor_layout, merge_job_layout, query_write_layout
 from .verilog import Shared
 
 __all__ = ["QueryLoader"]
@@ -78,13 +79,16 @@ class QueryLoader(wiring.Component):
         last_row = row == job.beats - 1
         last_head = head == job.heads - 1
 
-        lanes = [self.i_q.payload.word_select(lane, 16) for lane in range(LANES_FP16)]
-        fields = [lane[10:15] for lane in lanes]
+        q_bf16 = job.q_format == Format.BF16
+        fields = [
+            Mux(q_bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15])
+            for word in (self.i_q.payload.word_select(lane, 16) for lane in range(LANES_FP16))
+        ]
         word_exp = Signal(EXPONENT_BITS)
         pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
         word_field = Mux(pairs[0] > pairs[1], *pairs)
         m.d.comb += word_exp.eq(Mux(word_field == 0, 0, word_field - 1))
-        word_bad = Cat(field == 31 for field in fields).any()
+        word_bad = word_field == Mux(q_bf16, BF16.top_field, FP16.top_field)
 
         m.submodules.buffer = buffer = memory.Memory(shape=64, depth=config.max_beats, init=[])
         write = buffer.write_port()
@@ -165,6 +169,7 @@ class QueryLoader(wiring.Component):
                 quantise.i.valid.eq(replayed),
                 quantise.i.payload.x.eq(read.data.word_select(lane, 16)),
                 quantise.i.payload.q_exp.eq(largest),
+                quantise.i.payload.bf16.eq(q_bf16),
                 quantise.i.payload.meta.row.eq(replayed_row),
                 quantise.o.ready.eq(1),
                 quantised.payload.q[lane].eq(quantise.o.payload.qi),
@@ -179,12 +184,32 @@ class QueryLoader(wiring.Component):
         descriptor = self.o_descriptor.payload
         m.d.comb += [
             descriptor[name].eq(job[name])
-            for name in ("tag", "heads", "beats", "k_exp", "v_exp", "scale_mant", "scale_exp")
+            for name in (
+                "tag",
+                "heads",
+                "beats",
+                "format",
+                "k_exp",
+                "v_exp",
+                "scale_mant",
+                "scale_exp",
+            )
         ]
-        m.d.comb += [descriptor.bank.eq(bank), descriptor.q_exp.eq(q_exp)]
+        m.d.comb += [
+            descriptor.bank.eq(bank),
+            descriptor.q_exp.eq(q_exp),
+            descriptor.q_bf16.eq(q_bf16),
+        ]
 
         merge = self.o_merge.payload
-        m.d.comb += [merge[name].eq(job[name]) for name in ("tag", "heads", "beats", "v_exp")]
+        offset = FP16.aligned_unit - BF16.aligned_unit
         every_head = (job.k_bad | job.v_bad).replicate(config.max_heads)
-        m.d.comb += merge.nan.eq(bad | every_head)
+        m.d.comb += [
+            merge[name].eq(job[name]) for name in ("tag", "first", "last", "partial", "heads", "beats")
+        ]
+        m.d.comb += [
+            merge.v_exp.eq(job.v_exp - Mux(job.format == Format.BF16, offset, 0)),
+            merge.bf16.eq(q_bf16),
+            merge.nan.eq(bad | every_head),
+        ]
         return m

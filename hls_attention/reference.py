@@ -1,10 +1,10 @@
 """Reference: waits until every channel has seen all K of a job, then gives M to all of them."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .messages import merge_flags_layout, reference_layout, report_layout
+from .messages import merge_facts_layout, reference_layout, report_layout
 
 __all__ = ["Reference"]
 
@@ -22,7 +22,7 @@ class Reference(wiring.Component):
         One report per channel and job.
     o : Out(stream(reference_layout), always ready)
         To all channels. ``o.valid`` is also the sign that the K pass is complete everywhere.
-    o_flags : Out(stream(merge_flags_layout))
+    o_facts : Out(stream(merge_facts_layout))
     active : Out(1)
         Something changes in this clock.
     """
@@ -33,7 +33,7 @@ class Reference(wiring.Component):
             {
                 "i": In(stream.Signature(report_layout(config))).array(config.channels),
                 "o": Out(stream.Signature(reference_layout(config), always_ready=True)),
-                "o_flags": Out(stream.Signature(merge_flags_layout(config))),
+                "o_facts": Out(stream.Signature(merge_facts_layout(config))),
                 "active": Out(1),
             }
         )
@@ -44,7 +44,8 @@ class Reference(wiring.Component):
         channel = Signal(range(config.channels))
         complete, parity = Signal(), Signal()
         known = Signal()  # some channel so far had a token
-        flags = self.o_flags.payload
+        facts = self.o_facts.payload
+        flags = Signal(data.StructLayout({"saturated": config.max_heads, "poisoned": 1}))
 
         report = Signal(report_layout(config))
         valid, take = Signal(), Signal()
@@ -73,9 +74,12 @@ class Reference(wiring.Component):
                         m.d.sync += reference.eq(report.m[head])
 
         m.d.comb += [
-            self.o_flags.valid.eq(complete),
-            self.o.valid.eq(complete & self.o_flags.ready),
+            self.o_facts.valid.eq(complete),
+            self.o.valid.eq(complete & self.o_facts.ready),
             self.o.payload.bank.eq(parity),
+            facts.saturated.eq(flags.saturated),
+            facts.poisoned.eq(flags.poisoned),
+            facts.m.eq(self.o.payload.m),
             self.active.eq(take | self.o.valid),
         ]
         with m.If(self.o.valid):

@@ -9,25 +9,24 @@ Scores are stored one after the other, heads within tokens, so that the weights 
 sequence. The end of a pass follows its last score through the same pipeline, as a marker.
 """
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import kernels
-from .beat_front import PRODUCT_BITS
-from .beats import LANES_FP16
+from .beats import LANES_FP16, Format
 from .hls import Pipeline
 from .messages import (
     COUNT_BITS,
     REFERENCE_BITS,
     SCORE_BITS,
-    SUM_BITS,
     beat_meta_layout,
     descriptor_layout,
     of_bank,
+    product_layout,
     report_layout,
 )
-from .unit_sums import UnitSums
+from .unit_sums import TOTAL_BITS, UnitSums
 
 __all__ = ["ScorePath", "ceiling", "next_score_row"]
 
@@ -72,7 +71,7 @@ class ScorePath(wiring.Component):
             {
                 "i_valid": In(1),
                 "i_meta": In(beat_meta_layout(config)),
-                "i_products": In(signed(PRODUCT_BITS)).array(config.max_heads, LANES_FP16),
+                "i_products": In(product_layout()).array(config.max_heads, LANES_FP16),
                 "i_k": In(descriptor_layout(config)).array(2),
                 "w_en": Out(1),
                 "w_addr": Out(range(rows)),
@@ -99,20 +98,26 @@ class ScorePath(wiring.Component):
 
         # One unit waits here while the score pipeline takes its heads. A unit has more beats than
         # there are heads, so it is gone before the next one comes, and a marker finds a gap.
-        held = [Signal(signed(SUM_BITS), name=f"held_{head}") for head in range(heads)]
+        held = [Signal(signed(TOTAL_BITS), name=f"held_{head}") for head in range(heads)]
         head = Signal(range(heads))
         running, bank = Signal(), Signal()
         pending, marker = Signal(range(3)), Signal()
         with m.If(running):
-            m.d.sync += [held[n].eq(held[n + 1]) for n in range(heads - 1)]
             m.d.sync += head.eq(head + 1)
             with m.If(head == of_bank(bank, self.i_k, "heads") - 1):
                 m.d.sync += running.eq(0)
         with m.If(sums.o_whole):
             m.d.sync += [held[n].eq(sums.o_totals[n]) for n in range(heads)]
             m.d.sync += [running.eq(1), head.eq(0), bank.eq(sums.o_bank)]
-        m.d.comb += marker.eq(~running & ~sums.o_whole & (pending != 0))
+        # A marker goes once the report before it is taken: a channel without tokens reports two
+        # passes before the others have reported one.
+        reporting = Signal()
+        m.d.comb += marker.eq(~running & ~sums.o_whole & (pending != 0) & ~reporting)
         m.d.sync += pending.eq(pending + sums.o_end - marker)
+        with m.If(marker):
+            m.d.sync += reporting.eq(1)
+        with m.Elif(self.o_report.valid & self.o_report.ready):
+            m.d.sync += reporting.eq(0)
         poisoned = Signal(2)
         with m.If(sums.o_end):
             m.d.sync += poisoned.bit_select(sums.o_bank, 1).eq(sums.o_poisoned)
@@ -124,8 +129,12 @@ class ScorePath(wiring.Component):
         q_exp = data.View(self.i_k[0].q_exp.shape(), of_bank(bank, self.i_k, "q_exp"))
         m.d.comb += [
             score.i.valid.eq(running | marker),
-            score.i.payload.acc.eq(held[0]),
+            score.i.payload.acc.eq(Array(held)[head]),
             score.i.payload.q_exp.eq(q_exp[head]),
+            score.i.payload.q_bf16.eq(of_bank(bank, self.i_k, "q_bf16")),
+            score.i.payload.k_bf16.eq(
+                of_bank(bank, self.i_k, "format") == Format.BF16.value
+            ),
             *[
                 score.i.payload[field].eq(of_bank(bank, self.i_k, field))
                 for field in ("scale_mant", "scale_exp", "k_exp")

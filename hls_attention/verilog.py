@@ -18,7 +18,7 @@ Ports of a component become Verilog ports named by their path joined with ``__``
 import re
 
 from amaranth.back import verilog as amaranth_verilog
-from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -28,6 +28,9 @@ __all__ = ["Ram", "Shared", "to_verilog", "port_names"]
 
 RAM_MODULE = "ram"
 """Name of the hand-written memory module."""
+
+DEEP_ROWS = 512
+"""Rows of a block RAM at its widest."""
 
 RAM_TEXT = """\
 module ram #(
@@ -43,7 +46,7 @@ module ram #(
     input  wire [ADDRESS-1:0] r_addr,
     output reg  [WIDTH-1:0]   r_data
 );
-    reg [WIDTH-1:0] mem [0:DEPTH-1];
+    (* ram_style = "block" *) reg [WIDTH-1:0] mem [0:DEPTH-1];
     integer row;
     initial begin
         for (row = 0; row < DEPTH; row = row + 1) mem[row] = {WIDTH{1'b0}};
@@ -177,6 +180,9 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         if isinstance(platform, VerilogPlatform):
+            rest = self._depth - (1 << self._depth.bit_length() - 1)
+            if rest and self._depth > DEEP_ROWS:
+                return self._in_two_parts(self._depth - rest, rest)
             platform.need_ram()
             return Instance(
                 RAM_MODULE,
@@ -203,6 +209,26 @@ class Ram(wiring.Component):
             read.addr.eq(self.r_addr),
             self.r_data.eq(read.data),
         ]
+        return m
+
+
+    def _in_two_parts(self, main, rest):
+        """A power of two and what is left: block RAMs of a power of two need no multiplexers."""
+        m = Module()
+        m.submodules.main = low = Ram(width=self._width, depth=main)
+        m.submodules.rest = high = Ram(width=self._width, depth=max(2, rest))
+        chosen = Signal()  # the last row read lies in the second part
+        with m.If(self.r_en):
+            m.d.sync += chosen.eq(self.r_addr >= main)
+        for part, mine in ((low, 0), (high, 1)):
+            m.d.comb += [
+                part.w_en.eq(self.w_en & ((self.w_addr >= main) == mine)),
+                part.w_addr.eq(self.w_addr),
+                part.w_data.eq(self.w_data),
+                part.r_en.eq(self.r_en & ((self.r_addr >= main) == mine)),
+                part.r_addr.eq(self.r_addr),
+            ]
+        m.d.comb += self.r_data.eq(Mux(chosen, high.r_data, low.r_data))
         return m
 
 

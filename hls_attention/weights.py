@@ -7,7 +7,7 @@
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import kernels
@@ -16,6 +16,7 @@ from .messages import (
     COUNT_BITS,
     REFERENCE_BITS,
     SCORE_BITS,
+    WEIGHT_SUM_BITS,
     descriptor_layout,
     of_bank,
     weight_layout,
@@ -23,10 +24,7 @@ from .messages import (
 from .score_path import next_score_row
 from .streams import Queue
 
-__all__ = ["Weights", "WEIGHT_SUM_BITS"]
-
-WEIGHT_SUM_BITS = 63
-"""Sum of weights l, LSB 2**-46; below 2**62 for a pass."""
+__all__ = ["Weights"]
 
 TOKENS_AHEAD = 4
 """Tokens between reading a score and using its weight: covers the latency of the way."""
@@ -53,8 +51,9 @@ class Weights(wiring.Component):
     r_en, r_addr, r_data : Out, Out, In
         Read port of the score memory.
     o : Out(stream(weight_layout))
-    o_sums : Out(63) array
-        Sum of weights of each bank and head; not meaningful for a bank without scores.
+    l_bank, l_head : In; l_data : Out(63)
+        Sum of weights of a bank and head, in the same clock; not meaningful for a bank without
+        scores.
     busy : Out(1)
     """
 
@@ -72,7 +71,9 @@ class Weights(wiring.Component):
                 "r_addr": Out(range(rows)),
                 "r_data": In(SCORE_BITS),
                 "o": Out(stream.Signature(weight_layout(config))),
-                "o_sums": Out(WEIGHT_SUM_BITS).array(2, config.max_heads),
+                "l_bank": In(1),
+                "l_head": In(range(config.max_heads)),
+                "l_data": Out(WEIGHT_SUM_BITS),
                 "busy": Out(1),
             }
         )
@@ -145,22 +146,36 @@ class Weights(wiring.Component):
             weight.o.ready.eq(1),
         ]
 
-        # Gather a token's heads, and add up the weights.
+        # Gather a token's heads.
         m.submodules.queue = queue = Queue(weight_layout(config), depth=TOKENS_AHEAD)
         gathered = Signal()
-        token = queue.i.payload
         result, done = weight.o.payload, weight.o.payload.meta
         vector = Signal(weight_layout(config))
         m.d.sync += gathered.eq(weight.o.valid & done.last_head)
-        m.d.comb += [queue.i.valid.eq(gathered), token.eq(vector)]
+        m.d.comb += [queue.i.valid.eq(gathered), queue.i.payload.eq(vector)]
         with m.If(weight.o.valid):
             for n in range(config.max_heads):
                 with m.If(done.head == n):
-                    m.d.sync += [vector.mant[n].eq(result.mant), vector.drop[n].eq(result.drop)]
-                    for index in range(2):
-                        sum_ = self.o_sums[index][n]
-                        with m.If(done.bank == index):
-                            m.d.sync += sum_.eq(Mux(done.first_token, 0, sum_) + result.term)
+                    m.d.sync += [vector.a[n].eq(result.a), vector.drop[n].eq(result.drop)]
+
+        # Add up the weights, one adder for all heads and banks.
+        banks = memory.Memory(
+            shape=WEIGHT_SUM_BITS, depth=2 << (config.max_heads - 1).bit_length(), init=[]
+        )
+        m.submodules.sums = banks
+        sums, old, asked_sum = (
+            banks.write_port(),
+            banks.read_port(domain="comb"),
+            banks.read_port(domain="comb"),
+        )
+        m.d.comb += [
+            old.addr.eq(Cat(done.bank, done.head)),
+            sums.addr.eq(Cat(done.bank, done.head)),
+            sums.en.eq(weight.o.valid),
+            sums.data.eq(result.term + Mux(done.first_token, 0, old.data)),
+            asked_sum.addr.eq(Cat(self.l_bank, self.l_head)),
+            self.l_data.eq(asked_sum.data),
+        ]
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         m.d.comb += self.busy.eq(runs & (over | read) | asked | weight.busy | gathered)
         return m

@@ -3,7 +3,9 @@
 import numpy as np
 
 from hls_attention.beats import Format, Kind, beat_layout
-from hls_attention.twin import attend, block_exponent, encode_scale
+from hls_attention.formats import FP16, format_of
+from hls_attention.output import PARTIAL_HEADER
+from hls_attention.twin import block_exponent, encode_scale, merge, partial
 
 BEAT_FIELDS = {name: (field.offset, field.width) for name, field in beat_layout()}
 
@@ -19,8 +21,13 @@ def pack(fields, layout):
 
 
 def words(array):
-    """FP16 array as 64-bit words, element 0 in the low bits."""
-    return [int(word) for word in np.ascontiguousarray(array, dtype=np.float16).view("<u8").ravel()]
+    """Array of 16-bit numbers as 64-bit words, element 0 in the low bits."""
+    return [int(word) for word in np.ascontiguousarray(array).view("<u8").ravel()]
+
+
+def element_format(array):
+    """`Format` of an array, by its dtype."""
+    return Format.FP16 if format_of(array) is FP16 else Format.BF16
 
 
 class Job:
@@ -32,13 +39,18 @@ class Job:
         Channel of each token.
     order : array of int
         Order in which tokens arrive (a permutation).
+    first, last, partial : bool
+        Its place in a chain; whether the sums of each pass are wanted.
     """
 
-    def __init__(self, tag, q, k, v, scale, owners, order=None):
+    def __init__(
+        self, tag, q, k, v, scale, owners, order=None, first=True, last=True, partial=False
+    ):
         self.tag, self.q, self.k, self.v, self.scale = tag, q, k, v, scale
         self.beat_tag = tag
         self.owners = np.asarray(owners)
         self.order = np.arange(len(k)) if order is None else order
+        self.first, self.last, self.partial = first, last, partial
         self.bad_beats = set()  # (channel, pass, token) with the error mark
 
     def descriptor(self, layout):
@@ -47,10 +59,15 @@ class Job:
         return pack(
             {
                 "tag": self.tag % 16,
+                "first": self.first,
+                "last": self.last,
+                "partial": self.partial,
                 "heads": len(self.q),
                 "beats": self.q.shape[1] // 4,
-                "k_exp": min(block_exponent(self.k), 29),
-                "v_exp": min(block_exponent(self.v), 29),
+                "format": element_format(self.k).value,
+                "q_format": element_format(self.q).value,
+                "k_exp": block_exponent(self.k),
+                "v_exp": block_exponent(self.v),
                 "k_bad": not finite[0],
                 "v_bad": not finite[1],
                 "scale_mant": mant,
@@ -64,7 +81,7 @@ class Job:
         layout = beat_layout()
         source = self.k if kind == Kind.K else self.v
         tokens = [token for token in self.order if self.owners[token] == channel]
-        tags = {"kind": kind.value, "format": Format.FP16.value, "job": self.beat_tag % 16}
+        tags = {"kind": kind.value, "format": element_format(source).value, "job": self.beat_tag % 16}
         if not tokens:
             return [pack({**tags, "last_of_pass": 1}, layout)]
         result = []
@@ -90,24 +107,70 @@ class Job:
                 )
         return result
 
-    def expected(self):
-        """Words and flags that the engine must give."""
-        twin = attend(self.q, self.k, self.v, self.scale)
-        flags = {
-            "saturated": twin.saturated,
-            "nonfinite": twin.nonfinite,
-            "poisoned": bool(self.bad_beats),
-        }
-        return words(twin.out), flags
 
 
-def random_job(rng, tag, *, tokens, heads, head_dim, channels, sharp=1.0, v_scale=1.0):
+def expected(chain):
+    """Words and flags that the engine must give for the jobs of one chain."""
+    partials = [partial(job.q, job.k, job.v, job.scale) for job in chain]
+    result = merge(partials, dtype=chain[0].q.dtype)
+    flags = {
+        "saturated": result.saturated,
+        "nonfinite": result.nonfinite,
+        "poisoned": any(job.bad_beats for job in chain),
+    }
+    if not chain[0].partial:
+        return words(result.out), flags
+    return [word for part in partials for word in partial_words(part)], flags
+
+
+def partial_words(part):
+    """A `Partial` as the engine gives it (``saturated`` is left out: it is not kept by head)."""
+    result = []
+    for m, l, o, v_exp, poisoned in zip(part.m, part.l, part.o, part.v_exp, part.poisoned):
+        header = {"m": m, "v_exp": v_exp, "poisoned": poisoned}
+        result += [pack(header, PARTIAL_HEADER), int(l), *(int(x) % 2**64 for x in o)]
+    return result
+
+
+def random_job(
+    rng,
+    tag,
+    *,
+    tokens,
+    heads,
+    head_dim,
+    channels,
+    sharp=1.0,
+    v_scale=1.0,
+    dtype=np.float16,
+    q_dtype=None,
+    **place,
+):
     """A job of normal data with a random split and a random order of tokens."""
-    q = (rng.standard_normal((heads, head_dim)) * sharp).astype(np.float16)
-    k = rng.standard_normal((tokens, head_dim)).astype(np.float16)
-    v = (rng.standard_normal((tokens, head_dim)) * v_scale).astype(np.float16)
+    q = (rng.standard_normal((heads, head_dim)) * sharp).astype(q_dtype or dtype)
+    k = rng.standard_normal((tokens, head_dim)).astype(dtype)
+    v = (rng.standard_normal((tokens, head_dim)) * v_scale).astype(dtype)
     owners = rng.integers(0, channels, tokens)
-    return Job(tag, q, k, v, head_dim**-0.5, owners, rng.permutation(tokens))
+    return Job(tag, q, k, v, head_dim**-0.5, owners, rng.permutation(tokens), **place)
+
+
+def random_chain(rng, tag, *, passes, partial=False, **figures):
+    """Jobs of one chain: a list of token counts in ``passes``, the same queries for all."""
+    jobs = [
+        random_job(
+            rng,
+            tag + n,
+            tokens=tokens,
+            first=n == 0,
+            last=n == len(passes) - 1,
+            partial=partial,
+            **figures,
+        )
+        for n, tokens in enumerate(passes)
+    ]
+    for job in jobs:
+        job.q = jobs[0].q
+    return jobs
 
 
 def passes(count):

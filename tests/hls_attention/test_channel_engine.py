@@ -11,7 +11,7 @@ from hls_attention import kernels
 from hls_attention.beats import Kind
 from hls_attention.channel_engine import ChannelEngine
 from hls_attention.config import EngineConfig
-from hls_attention.merge import AdderTree
+from hls_attention.adder_tree import AdderTree
 from hls_attention.twin import block_exponent, encode_scale
 from tests.hls_attention.engine_bench import random_job
 
@@ -24,35 +24,39 @@ def exact(job):
     mant, exp = encode_scale(job.scale)
     k_exp, v_exp = block_exponent(job.k), block_exponent(job.v)
     q_exp = [block_exponent(q) for q in job.q]
-    qi = [kernels.quantise_query.numpy(x=bits["q"][h], q_exp=q_exp[h])["qi"] for h in range(HEADS)]
+    qi = [
+        kernels.quantise_query.numpy(x=bits["q"][h], q_exp=q_exp[h], bf16=0)["qi"]
+        for h in range(HEADS)
+    ]
+
+    def products(words, block_exp, **operand):
+        elements = kernels.element.numpy(x=words, block_exp=block_exp, bf16=0)
+        result = kernels.product.numpy(**operand, **elements)
+        return [int(p) + int(half) for p, half in zip(result["p"], result["half"])]
+
     ceilings, items = [], [0]
     for head in range(HEADS):
         scores = []
         for token in job.order:
-            p = kernels.product.numpy(
-                a=qi[head], x=bits["k"][token], block_exp=k_exp, drop=0, pass_v=0
-            )["p"]
-            scores.append(
-                int(
-                    kernels.score.numpy(
-                        acc=sum(map(int, p)),
-                        scale_mant=mant,
-                        scale_exp=exp,
-                        q_exp=q_exp[head],
-                        k_exp=k_exp,
-                    )["s"]
-                )
+            acc = sum(products(bits["k"][token], k_exp, qi=qi[head], a=0, drop=0))
+            result = kernels.score.numpy(
+                acc=acc,
+                scale_mant=mant,
+                scale_exp=exp,
+                q_exp=q_exp[head],
+                k_exp=k_exp,
+                q_bf16=0,
+                k_bf16=0,
             )
+            scores.append(int(result["s"]))
         m = -(-max(scores) // 65536)
         ceilings.append(m)
         total, sums = 0, [0] * HEAD_DIM
         for token, score in zip(job.order, scores):
             w = {name: int(x) for name, x in kernels.weight.numpy(s=score, m=m).items()}
             total += w["term"]
-            p = kernels.product.numpy(
-                a=w["mant"], x=bits["v"][token], block_exp=v_exp, drop=w["drop"], pass_v=1
-            )["p"]
-            sums = [a + int(b) for a, b in zip(sums, p)]
+            p = products(bits["v"][token], v_exp, qi=0, a=w["a"], drop=w["drop"])
+            sums = [a + b for a, b in zip(sums, p)]
         items += [total, *sums]
     return (
         qi,
