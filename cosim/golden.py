@@ -1,7 +1,7 @@
 """The golden model: decode attention as mathematics, in PyTorch float64.
 
 It imports torch alone, so that it can never share a mistake with what it judges. Queries, keys and
-values are FP16 values, taken exactly; everything after them is float64.
+values are FP16 or BF16 values, taken exactly; everything after them is float64.
 
 One deliberate difference from torch (docs: numerics): an infinity or NaN in a query head, or in the
 K or V of the KV head it attends, makes all of that head's output NaN.
@@ -11,7 +11,7 @@ import math
 
 import torch
 
-__all__ = ["attend", "attend_fp16", "round_fp16", "sdpa_fp16"]
+__all__ = ["attend", "attend_rounded", "round_once", "sdpa"]
 
 
 def attend(q, k, v, scale=None):
@@ -19,9 +19,9 @@ def attend(q, k, v, scale=None):
 
     Parameters
     ----------
-    q : tensor or array, float16 [q_heads, head_dim]
+    q : tensor or array, float16 or bfloat16 [q_heads, head_dim]
         Queries; query heads ``[h * g, (h + 1) * g)`` share KV head ``h``.
-    k, v : tensor or array, float16 [tokens, kv_heads, head_dim]
+    k, v : tensor or array, float16 or bfloat16 [tokens, kv_heads, head_dim]
         Keys and values, one token or more.
     scale : float, optional
         Factor of the scores; ``1 / sqrt(head_dim)`` if not given.
@@ -43,29 +43,29 @@ def attend(q, k, v, scale=None):
     return out
 
 
-def attend_fp16(q, k, v, scale=None):
-    """The ideal result: `attend`, rounded once to FP16 (nearest even)."""
-    return round_fp16(attend(q, k, v, scale))
+def attend_rounded(q, k, v, scale=None):
+    """The ideal result: `attend`, rounded once to the type of q (nearest even)."""
+    return round_once(attend(q, k, v, scale), torch.as_tensor(q).dtype)
 
 
-def round_fp16(x):
-    """Float64 to FP16, nearest even, rounded once.
+def round_once(x, dtype=torch.float16):
+    """Float64 to float16 or bfloat16, nearest even, rounded once.
 
     Torch converts by way of float32 and so rounds twice; the float32 step is made harmless here by
     rounding it to odd.
     """
     if x.dtype != torch.float64:
-        raise TypeError(f"round_fp16 takes float64, not {x.dtype}")
+        raise TypeError(f"round_once takes float64, not {x.dtype}")
     single = x.float()
     bits = single.view(torch.int32)
     bits = bits - (single.double().abs() > x.abs()).int()
     inexact = (bits.view(torch.float32).double() != x) & torch.isfinite(x)
     odd = torch.where(inexact, bits | 1, bits).view(torch.float32)
-    return torch.where(torch.isfinite(x), odd, single).half()
+    return torch.where(torch.isfinite(x), odd, single).to(dtype)
 
 
-def sdpa_fp16(q, k, v, scale=None):
-    """What torch's own FP16 ``scaled_dot_product_attention`` makes of it, for comparison."""
+def sdpa(q, k, v, scale=None):
+    """What torch's own ``scaled_dot_product_attention`` makes of it, for comparison."""
     q, k, v = _checked(q, k, v)
     group = q.shape[0] // k.shape[1]
     keys, values = (x.transpose(0, 1).repeat_interleave(group, dim=0) for x in (k, v))
@@ -86,8 +86,8 @@ def _checked(q, k, v):
     """The three tensors, or an error that names the one that is wrong."""
     q, k, v = (torch.as_tensor(x) for x in (q, k, v))
     for name, x, rank in (("q", q, 2), ("k", k, 3), ("v", v, 3)):
-        if x.dtype != torch.float16:
-            raise TypeError(f"{name} is {x.dtype}: give float16")
+        if x.dtype not in (torch.float16, torch.bfloat16):
+            raise TypeError(f"{name} is {x.dtype}: give float16 or bfloat16")
         if x.ndim != rank or 0 in x.shape:
             shape = "[q_heads, head_dim]" if rank == 2 else "[tokens, kv_heads, head_dim]"
             raise ValueError(f"{name} has shape {list(x.shape)}: give {shape}, nothing zero")

@@ -1,6 +1,21 @@
-"""The engine's arithmetic as the host may use it: the bit-exact twin and the scale constant."""
+"""The engine's arithmetic as the host may use it: twin, partials, formats, the scale constant."""
 
-from hls_attention.twin import TwinResult, encode_scale
+from hls_attention.formats import BF16, FP16, FloatFormat
+from hls_attention.output import PARTIAL_HEADER
+from hls_attention.twin import Partial, TwinResult, encode_scale
 from hls_attention.twin import attend as twin_attend
+from hls_attention.twin import merge as merge_partials
+from hls_attention.twin import partial as twin_partial
 
-__all__ = ["TwinResult", "encode_scale", "twin_attend"]
+__all__ = [
+    "BF16",
+    "FP16",
+    "PARTIAL_HEADER",
+    "FloatFormat",
+    "Partial",
+    "TwinResult",
+    "encode_scale",
+    "merge_partials",
+    "twin_attend",
+    "twin_partial",
+]

@@ -7,7 +7,7 @@ from cocotb.task import bridge
 from cocotb.triggers import with_timeout
 
 from cosim.cocotb_lane import CocotbLane
-from cosim.golden import attend, attend_fp16
+from cosim.golden import attend, attend_rounded
 from host import KvDrive
 from host.packing import pack_append
 from rtl.commands import Opcode, Status
@@ -45,7 +45,7 @@ def decode(lane, log, seed):
             else:
                 outs.append(device.step(number, layer, q, new_k[0], new_v[0]))
         assert np.array_equal(outs[0].view(np.uint16), outs[1].view(np.uint16)), "twin differs"
-        exact, ideal = attend(q, k, v), attend_fp16(q, k, v)
+        exact, ideal = attend(q, k, v), attend_rounded(q, k, v)
         error, bar = (relative_error(x, exact) for x in (torch.tensor(outs[0]), ideal))
         log.info(f"{len(k)} tokens: {error:.3e}, ideal {bar:.3e}, cycle {lane.cycle}")
         assert error <= 1.01 * bar

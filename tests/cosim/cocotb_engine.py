@@ -9,7 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, with_timeout
 
 from cosim.bfm import StreamSink, StreamSource, stalls, unpack
-from cosim.golden import attend, attend_fp16, sdpa_fp16
+from cosim.golden import attend, attend_rounded, sdpa
 from hls_attention.beats import job_layout
 from hls_attention.messages import result_layout
 from tests.cosim.engine_config import CONFIG
@@ -38,7 +38,7 @@ def judge(dut, job, got):
     assert {name: bool(got[-1][name]) for name in flags} == flags
     out = torch.tensor(np.array(want, "<u8").view(np.float16).reshape(job.q.shape))
     k, v = job.k[:, None], job.v[:, None]
-    exact, ideal, sdpa = (f(job.q, k, v, job.scale) for f in (attend, attend_fp16, sdpa_fp16))
+    exact, ideal, sdpa = (f(job.q, k, v, job.scale) for f in (attend, attend_rounded, sdpa))
     for head in range(len(job.q)):
         error, bar, torch_error = (relative_error(x[head], exact[head]) for x in (out, ideal, sdpa))
         dut._log.info(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosim.golden import attend, attend_fp16, round_fp16, sdpa_fp16
+from cosim.golden import attend, attend_rounded, round_once, sdpa
 
 
 def case(tokens, q_heads, kv_heads, d, seed=1):
@@ -46,14 +46,14 @@ def test_attend_by_hand(tokens, q_heads, kv_heads, scale):
 
 def test_one_token_returns_its_v_exactly():
     q, k, v = case(1, 4, 2, 64)
-    assert np.array_equal(attend_fp16(q, k, v).numpy(), np.repeat(v[0], 2, axis=0))
+    assert np.array_equal(attend_rounded(q, k, v).numpy(), np.repeat(v[0], 2, axis=0))
 
 
 def test_sdpa_is_near_and_worse():
     q, k, v = case(200, 9, 3, 64)
-    exact, ideal = attend(q, k, v), attend_fp16(q, k, v)
+    exact, ideal = attend(q, k, v), attend_rounded(q, k, v)
     error = [
-        ((x.double() - exact).norm() / exact.norm()).item() for x in (ideal, sdpa_fp16(q, k, v))
+        ((x.double() - exact).norm() / exact.norm()).item() for x in (ideal, sdpa(q, k, v))
     ]
     assert error[0] < error[1] < 2e-3
 
@@ -68,7 +68,7 @@ def test_rounds_once():
         for e in (2.0**-40, -(2.0**-40), rng.uniform(-1, 1))
         if abs(float(a)) < 60000
     ]
-    got = round_fp16(torch.tensor(points, dtype=torch.float64))
+    got = round_once(torch.tensor(points, dtype=torch.float64))
     for x, y in zip(points, got.tolist(), strict=True):
         below, above = np.nextafter(np.float16(y), np.float16([-np.inf, np.inf]))
         distance = abs(Fraction(x) - Fraction(y))
