@@ -7,7 +7,7 @@
     tail in device DRAM ------------------> page program on a channel  (group became full)
 
 The head's table entry is read first and written last, so that nothing is visible before it is
-complete. A head whose group became full in a STEP is left with ``flush_due`` and flushed by a
+complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group became full in a STEP is left with ``flush_due`` and flushed by a
 request of its own once its attention has been answered.
 """
 
@@ -17,11 +17,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
+from hls_attention.beats import EXPONENT_BITS, Format
+from hls_attention.formats import BF16, FP16
 
 from .allocator import page_layout, wish_layout
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
-from .tables import HEAD, HEAD_STRIDE, SEQUENCE, die_stride
+from .tables import HEAD, HEAD_STRIDE, PASS, SEQUENCE, page_die
 
 __all__ = ["AppendPath", "append_layout", "head_info_layout", "program_layout"]
 
@@ -34,7 +36,7 @@ def append_layout():
         {
             "head": 16,
             "tokens": 24,
-            "defer": 1,  # a group that its last token fills stays in the tail, unless it came whole
+            "defer": 1,  # a group that its last token fills stays in the tail
             "flush": 1,
         }
     )
@@ -48,6 +50,7 @@ def head_info_layout():
             "index": 24,  # layer * kv_heads + head
             "map": ADDRESS_BITS,  # DRAM address of the head's map
             "tail": ADDRESS_BITS,  # DRAM address of its tail
+            "passes": ADDRESS_BITS,  # DRAM address of its PASS entries
             "flush_due": 1,
         }
     )
@@ -60,6 +63,7 @@ def program_layout(geometry):
             "channel": max(1, ceil_log2(geometry.channels)),
             "die": max(1, ceil_log2(geometry.dies)),
             "row": ROW_BITS,
+            "words": 12,
         }
     )
 
@@ -70,6 +74,8 @@ class AppendPath(wiring.Component):
     Parameters
     ----------
     geometry : flash_model.geometry.Geometry
+    pass_tokens : int
+        A power of two.
 
     Members
     -------
@@ -86,8 +92,9 @@ class AppendPath(wiring.Component):
     quiet : Out(1)
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, pass_tokens):
         self._geometry = geometry
+        self._pass_shift = ceil_log2(pass_tokens)
         super().__init__(
             {
                 "sequence": In(SEQUENCE.struct),
@@ -112,7 +119,6 @@ class AppendPath(wiring.Component):
         connect(m, reader.port, flipped(self.read))
         connect(m, writer.port, flipped(self.write))
         page_bytes = self._geometry.page_bytes
-        page_words = page_bytes // 8
         channels = self._geometry.channels
         channel_shift = ceil_log2(channels)
         channel = Signal(max(1, channel_shift))
@@ -123,46 +129,69 @@ class AppendPath(wiring.Component):
         index = Signal(24)
         map_address = Signal(ADDRESS_BITS)
         tail_address = Signal(ADDRESS_BITS)
+        passes_address = Signal(ADDRESS_BITS)
         kind = Signal()  # 0 K, 1 V
-        at = Signal(32)  # token position of the current chunk
+        group = Signal(32)  # of the chunk at hand
+        in_group = Signal(16)  # its first token's place there
         left = Signal(24)
         flushing = Signal()  # the group at hand comes from the tail
         due = Signal()
-        page_row = Signal(ROW_BITS)
-        page_die = Signal(8)
-        words = Signal(range(page_words + 1))
+        dealt_row = Signal(ROW_BITS)
+        dealt_die = Signal(8)
+        words = Signal(12)
 
-        in_group = Signal(16)
         take = Signal(16)
-        whole = Signal()
+        whole = Signal()  # a group that need not go through the tail
+        ends_deferred = Signal()
         fills = Signal()
-        group = Signal(32)
+        token_words = sequence.head_dim[2:10]
+        group_words = Signal(12)
+        m.d.sync += group_words.eq(sequence.group_tokens * token_words)
         m.d.comb += [
-            in_group.eq(at & (sequence.group_tokens - 1)),
             take.eq(
                 Mux(left < sequence.group_tokens - in_group, left, sequence.group_tokens - in_group)
             ),
-            whole.eq(take == sequence.group_tokens),
+            ends_deferred.eq(request.defer & (left == take)),
+            whole.eq((take == sequence.group_tokens) & ~ends_deferred),
             fills.eq(in_group + take == sequence.group_tokens),
-            group.eq(Mux(request.flush, head.flash_groups, at >> sequence.group_shift[:5])),
             channel.eq((group + index * HEAD_STRIDE)[:channel_shift] if channels > 1 else 0),
             self.o_wish.payload.channel.eq(channel),
             self.o_program.payload.channel.eq(channel),
-            self.o_program.payload.die.eq(page_die),
-            self.o_program.payload.row.eq(page_row),
+            self.o_program.payload.die.eq(dealt_die),
+            self.o_program.payload.row.eq(dealt_row),
+            self.o_program.payload.words.eq(group_words),
             self.o.payload.head.eq(head),
             self.o.payload.index.eq(index),
             self.o.payload.map.eq(map_address),
             self.o.payload.tail.eq(tail_address),
+            self.o.payload.passes.eq(passes_address),
             self.o.payload.flush_due.eq(due),
         ]
-        token_words = sequence.head_dim[2:10]
         tail_page = Signal(ADDRESS_BITS)
         m.d.comb += tail_page.eq(tail_address + Mux(kind, page_bytes, 0))
 
+        # Words until the pass ends, and what is known of the pass that ended last.
+        pass_words = Signal(self._pass_shift + len(token_words))
+        pass_left = Signal.like(pass_words)
+        pass_number = Signal(32)
+        ended = Signal(PASS.struct)
+        ends = Signal()
+        m.d.comb += pass_words.eq(token_words << self._pass_shift)
+
         scanned = Signal()
         with m.If(scanned):
-            self._scan(m, head, kind)
+            exponent, bad = self._scan(m, head, kind, pass_left == 1)
+            with m.If(pass_left == 1):
+                m.d.sync += [pass_left.eq(pass_words), ends.eq(1)]
+                m.d.sync += [
+                    field.eq(value)
+                    for name in "kv"
+                    for field, value in (
+                        (ended[f"{name}_exp"], exponent), (ended[f"{name}_bad"], bad)
+                    )
+                ]
+            with m.Else():
+                m.d.sync += pass_left.eq(pass_left - 1)
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & reader.quiet)
 
@@ -181,6 +210,7 @@ class AppendPath(wiring.Component):
                 m.d.sync += [
                     map_address.eq(sequence.map + index * (sequence.groups << 3)),
                     tail_address.eq(sequence.tail + index * (2 * page_bytes)),
+                    passes_address.eq(sequence.passes + index * (sequence.pass_entries << 3)),
                 ]
                 m.d.comb += [
                     reader.i.valid.eq(1),
@@ -195,13 +225,23 @@ class AppendPath(wiring.Component):
                     m.d.sync += head.eq(Cat(head.as_value()[64:], reader.o.payload.data))
                     with m.If(reader.o.payload.last):
                         with m.If(request.flush):
-                            m.next = "ALLOCATE"
+                            m.next = "FLUSH"
                         with m.Elif(request.tokens == 0):
                             m.next = "ANSWER"
                         with m.Else():
                             m.next = "KIND"
+            with m.State("FLUSH"):
+                m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
+                m.next = "ALLOCATE"
             with m.State("KIND"):
-                m.d.sync += [at.eq(head.tokens), left.eq(request.tokens), flushing.eq(0)]
+                in_pass = head.tokens[: self._pass_shift]
+                m.d.sync += [
+                    group.eq(head.flash_groups),
+                    in_group.eq(head.tail_tokens),
+                    left.eq(request.tokens),
+                    pass_number.eq(head.tokens >> self._pass_shift),
+                    pass_left.eq(((1 << self._pass_shift) - in_pass) * token_words),
+                ]
                 m.next = "CHUNK"
             with m.State("CHUNK"):
                 m.d.sync += flushing.eq(0)
@@ -225,7 +265,7 @@ class AppendPath(wiring.Component):
                     writer.done.ready.eq(1),
                 ]
                 with m.If(writer.done.valid):
-                    with m.If(fills & request.defer & (left == take)):
+                    with m.If(fills & ends_deferred):
                         m.d.sync += due.eq(1)
                         m.next = "CHUNK_DONE"
                     with m.Elif(fills):
@@ -234,11 +274,15 @@ class AppendPath(wiring.Component):
                     with m.Else():
                         m.next = "CHUNK_DONE"
             with m.State("ALLOCATE"):
-                # The layer's pages on this channel, by group, head and kind, lie on dies in turn.
-                before = (group * sequence.kv_heads + request.head) >> channel_shift
-                number = (before << 1) | kind
-                turn = (number + self.layer * die_stride(self._geometry.dies))[:16]
-                m.d.sync += self.o_wish.payload.die.eq(turn % self._geometry.dies)
+                die = page_die(
+                    group >> channel_shift,
+                    request.head,
+                    kind,
+                    self.layer,
+                    sequence.kv_heads,
+                    self._geometry.dies,
+                )
+                m.d.sync += self.o_wish.payload.die.eq(die)
                 m.next = "WISH"
             with m.State("WISH"):
                 m.d.comb += self.o_wish.valid.eq(1)
@@ -248,14 +292,14 @@ class AppendPath(wiring.Component):
                 m.d.comb += [self.page.ready.eq(1), waits.eq(~self.page.valid)]
                 with m.If(self.page.valid):
                     m.d.sync += [
-                        page_die.eq(self.page.payload.die),
-                        page_row.eq(self.page.payload.row),
+                        dealt_die.eq(self.page.payload.die),
+                        dealt_row.eq(self.page.payload.row),
                     ]
                     m.next = "PROGRAM"
             with m.State("PROGRAM"):
                 m.d.comb += [self.o_program.valid.eq(1), waits.eq(~self.o_program.ready)]
                 with m.If(self.o_program.ready):
-                    m.d.sync += words.eq(page_words)
+                    m.d.sync += words.eq(group_words)
                     with m.If(flushing | request.flush):
                         m.next = "ASK_TAIL"
                     with m.Else():
@@ -264,7 +308,7 @@ class AppendPath(wiring.Component):
                 m.d.comb += [
                     reader.i.valid.eq(1),
                     reader.i.payload.address.eq(tail_page),
-                    reader.i.payload.words.eq(page_words),
+                    reader.i.payload.words.eq(group_words),
                 ]
                 with m.If(reader.i.ready):
                     m.next = "TO_FLASH"
@@ -301,7 +345,7 @@ class AppendPath(wiring.Component):
                 with m.If(writer.i.ready):
                     m.next = "MAP_WORD"
             with m.State("MAP_WORD"):
-                entry = Cat(page_row, page_die)
+                entry = Cat(dealt_row, dealt_die)
                 m.d.comb += [
                     writer.i_data.valid.eq(1),
                     writer.i_data.payload.eq(Cat(entry, entry)),
@@ -336,9 +380,34 @@ class AppendPath(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "IDLE"
 
+            with m.State("END_PASS"):
+                m.d.comb += [
+                    writer.i.valid.eq(1),
+                    writer.i.payload.words.eq(1),
+                    writer.i.payload.address.eq(passes_address + (pass_number << 3)),
+                    writer.i.payload.strobe.eq(Mux(kind, 0xF0, 0x0F)),
+                ]
+                with m.If(writer.i.ready):
+                    m.next = "END_PASS_WORD"
+            with m.State("END_PASS_WORD"):
+                m.d.comb += [
+                    writer.i_data.valid.eq(1),
+                    writer.i_data.payload.eq(ended.as_value()),
+                    writer.done.ready.eq(1),
+                ]
+                with m.If(writer.done.valid):
+                    m.d.sync += [ends.eq(0), pass_number.eq(pass_number + 1)]
+                    m.next = "CHUNK_DONE"
+
             with m.State("CHUNK_DONE"):
-                with m.If(~request.flush & (left != take)):
-                    m.d.sync += [at.eq(at + take), left.eq(left - take)]
+                with m.If(ends):
+                    m.next = "END_PASS"
+                with m.Elif(~request.flush & (left != take)):
+                    m.d.sync += [
+                        left.eq(left - take),
+                        in_group.eq(Mux(fills, 0, in_group + take)),
+                        group.eq(group + fills),
+                    ]
                     m.next = "CHUNK"
                 with m.Elif(~kind):
                     m.d.sync += kind.eq(1)
@@ -347,25 +416,45 @@ class AppendPath(wiring.Component):
                     with m.Else():
                         m.next = "KIND"
                 with m.Else():
-                    tokens = head.tokens + Mux(request.flush, 0, request.tokens)
-                    m.d.sync += [
-                        head.tokens.eq(tokens),
-                        head.flash_groups.eq((tokens >> sequence.group_shift[:5]) - due),
-                    ]
+                    with m.If(request.flush):
+                        m.d.sync += [head.flash_groups.eq(group + 1), head.tail_tokens.eq(0)]
+                    with m.Else():
+                        m.d.sync += [
+                            head.tokens.eq(head.tokens + request.tokens),
+                            head.flash_groups.eq(group + (fills & ~due)),
+                            head.tail_tokens.eq(Mux(fills & ~due, 0, in_group + take)),
+                        ]
                     m.next = "WRITE_HEAD"
         return m
 
-    def _scan(self, m, head, kind):
-        """Follows the block exponents and non-finite marks of the words that pass."""
-        top, bad = 0, 0
+    def _scan(self, m, head, kind, last):
+        """Follows the block exponent and non-finite mark of the pass; returns both, with this word.
+
+        They begin anew after the ``last`` word of a pass.
+        """
+        bf16 = self.sequence.format == Format.BF16.value
+        top, bad = Signal(EXPONENT_BITS), Signal()
+        fields = []
         for lane in range(WORD_LANES):
-            field = self.i_words.payload[16 * lane + 10 : 16 * lane + 15]
-            exponent = Mux(field == 0, 0, field - 1)[:5]
-            top = Mux(exponent > top, exponent, top)
-            bad = bad | (field == 31)
-        m.d.sync += [
-            head.k_exp.eq(Mux(~kind & (top > head.k_exp), top, head.k_exp)),
-            head.v_exp.eq(Mux(kind & (top > head.v_exp), top, head.v_exp)),
-            head.k_bad.eq(head.k_bad | (bad & ~kind)),
-            head.v_bad.eq(head.v_bad | (bad & kind)),
+            word = self.i_words.payload.word_select(lane, 16)
+            fields.append(
+                Mux(bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15])
+            )
+        pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
+        field = Mux(pairs[0] > pairs[1], *pairs)
+        before = Mux(kind, head.v_exp, head.k_exp)
+        here = Mux(field == 0, 0, field - 1)
+        m.d.comb += [
+            top.eq(Mux(here > before, here, before)),
+            bad.eq(
+                Mux(kind, head.v_bad, head.k_bad)
+                | (field == Mux(bf16, BF16.top_field, FP16.top_field))
+            ),
         ]
+        for name, mine in (("k", ~kind), ("v", kind)):
+            with m.If(mine):
+                m.d.sync += [
+                    head[f"{name}_exp"].eq(Mux(last, 0, top)),
+                    head[f"{name}_bad"].eq(Mux(last, 0, bad)),
+                ]
+        return top, bad

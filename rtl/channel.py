@@ -31,9 +31,9 @@ PROGRAM_QUEUE = 512
 
 
 def program_address_layout(dies):
-    """Where a page program goes within its channel."""
+    """Where a page program goes within its channel, and how many words it has."""
     op = operation_layout(dies).members
-    return data.StructLayout({"die": op["die"], "row": op["row"]})
+    return data.StructLayout({name: op[name] for name in ("die", "row", "words")})
 
 
 class Channel(wiring.Component):
@@ -109,9 +109,10 @@ class Channel(wiring.Component):
             program.valid.eq(self.i_program.valid),
             self.i_program.ready.eq(program.ready),
             program.payload.op.eq(NandOp.PROGRAM),
-            program.payload.die.eq(self.i_program.payload.die),
-            program.payload.row.eq(self.i_program.payload.row),
-            program.payload.words.eq(geometry.page_bytes // 8),
+            *[
+                program.payload[name].eq(self.i_program.payload[name])
+                for name in ("die", "row", "words")
+            ],
             program.payload.tag.eq(PROGRAM_TAG),
             self.activity.eq(controller.activity),
             self.page_read.eq(controller.page_read),

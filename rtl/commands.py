@@ -8,13 +8,21 @@ CDW10-15 mean for the vendor opcodes is defined here. Opcode bits 1:0 give the d
 Data pointers: PRP1 page aligned; PRP2 the second page, or (more than two pages) one page-aligned
 list of at most 512 page addresses. The memory page is 4096 bytes.
 
-Data of APPEND:  for each KV head: K [tokens][head_dim], V [tokens][head_dim], FP16.
+Elements are FP16 or BF16, K and V as the sequence was opened, q and its results as the job says.
+
+Data of APPEND:  for each KV head: K [tokens][head_dim], V [tokens][head_dim].
 Data of ATTEND and STEP: `JOB` entries (CDW10 of them), then q, and for STEP k and v, at the offsets
 the entries name: q [kv_head][query][head_dim]; k, v of one token [kv_head][K, V][head_dim].
-A job of a STEP is refused (INVALID_FIELD) when an earlier one of the same list filled the tail page
+A job of a STEP is refused (INVALID_JOB) when an earlier one of the same list filled the tail page
 of the same sequence and layer.
-Result of ATTEND and STEP: per job FP16 [kv_head][query][head_dim] at result address + result
-offset.
+
+Result of a job, at result address + result offset: a `JOB_STATUS` word, then
+attention:  [kv_head][query][head_dim] elements of q's format,
+partials:   [kv_head][pass][query] of a `PARTIAL_HEADER` word, l and head_dim output sums, 64 bits
+each (`hls_attention.twin.Partial`).
+
+A job that is refused leaves the others of its list alone. The completion then has the status and
+the index of the first such job, and their number.
 """
 
 import enum
@@ -27,6 +35,7 @@ __all__ = [
     "SQE",
     "CQE",
     "JOB",
+    "JOB_STATUS",
     "CAPABILITY",
     "CAPABILITY_MAGIC",
     "MEMORY_PAGE",
@@ -76,6 +85,13 @@ class Status(enum.IntEnum):
     TOO_MANY_SEQUENCES = 0x70C
     HEAD_OUT_OF_RANGE = 0x70D
     GROUP_OUT_OF_RANGE = 0x70E
+    INVALID_JOB = 0x70F
+    UNSUPPORTED_HEAD_DIM = 0x710
+    UNSUPPORTED_FORMAT = 0x711
+    UNSUPPORTED_MODE = 0x712
+    UNSUPPORTED_INDEX = 0x713
+    TOO_MANY_KV_HEADS = 0x714
+    TOO_MANY_LAYERS = 0x715
 
 
 class ResultFlag(enum.IntFlag):
@@ -111,6 +127,7 @@ SQE_VIEWS = {
     "attend": Layout("SQE.attend", 64, [
         ("jobs", 40, 0, 32, "CDW10: jobs in the list, 1 or more"),
         ("mode", 44, 0, 4, "CDW11: 0 dense"),
+        ("partials", 44, 4, 1, "CDW11: 1: results are the unnormalised sums of each pass"),
         ("bytes", 48, 0, 32, "CDW12: bytes of the data (job list, q, k, v), multiple of 8"),
     ]),
     "read_kv": Layout("SQE.read_kv", 64, [
@@ -121,7 +138,7 @@ SQE_VIEWS = {
         ("layers", 40, 0, 16, "CDW10: layers"),
         ("kv_heads", 42, 0, 16, "CDW10: KV heads"),
         ("head_dim", 44, 0, 16, "CDW11: elements of one K or V vector"),
-        ("format", 46, 0, 8, "CDW11: element format, 0 FP16"),
+        ("format", 46, 0, 8, "CDW11: format of K and V, 0 FP16, 1 BF16"),
         ("index", 47, 0, 8, "CDW11: 0 none (channel-indexed copy comes later)"),
         ("max_tokens", 48, 0, 32,
          "CDW12: capacity reserved for the sequence; 0: the drive's maximum"),
@@ -130,8 +147,9 @@ SQE_VIEWS = {
 """Readings of CDW10-12 that differ from `SQE`."""
 
 CQE = Layout("CQE", 16, [
-    ("result", 0, 0, 32, "DW0: command specific (OPEN: sequence; ATTEND, STEP: ResultFlag bits)"),
-    ("index", 4, 0, 32, "DW1: ATTEND, STEP: job that failed, when the status is not SUCCESS"),
+    ("result", 0, 0, 32,
+     "DW0: OPEN: sequence; ATTEND, STEP: ResultFlag bits, and jobs that failed from bit 16 on"),
+    ("index", 4, 0, 32, "DW1: ATTEND, STEP: first job that failed, when the status is not SUCCESS"),
     ("sqhd", 8, 0, 16, "submission queue head"),
     ("sqid", 10, 0, 16, "submission queue, 0"),
     ("cid", 12, 0, 16, "command identifier"),
@@ -144,12 +162,21 @@ CQE = Layout("CQE", 16, [
 JOB = Layout("JOB", 32, [
     ("sequence", 0, 0, 16, "sequence"),
     ("layer", 2, 0, 16, "layer"),
-    ("queries", 4, 0, 16, "query heads per KV head, 1..max_queries_per_kv"),
+    ("queries", 4, 0, 8, "query heads per KV head, 1..max_queries_per_kv"),
+    ("q_format", 5, 0, 8, "format of q and of the result, 0 FP16, 1 BF16"),
     ("q_offset", 8, 0, 32, "byte offset of q in the data, multiple of 8"),
     ("kv_offset", 12, 0, 32, "STEP: byte offset of k, v in the data, multiple of 8"),
     ("result_offset", 16, 0, 32,
      "byte offset of the result from the result address, multiple of 8"),
 ])
+
+JOB_STATUS = Layout("JOB_STATUS", 8, [
+    ("status", 0, 0, 11, "status code type and code, see Status; the rest is valid with SUCCESS"),
+    ("flags", 2, 0, 8, "ResultFlag bits"),
+    ("passes", 4, 0, 8, "passes of the result: partials of each KV head"),
+    ("written", 7, 7, 1, "1: tells a result from memory that nobody has written to"),
+])
+"""First word of a job's result."""
 
 CAPABILITY_MAGIC = 0x52464E4954534E49
 """'INSTINFR' in ASCII, little endian."""

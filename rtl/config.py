@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from flash_model.profiles import PROFILES, Profile, profile
 
-__all__ = ["DriveConfig", "ConfigError", "PRESETS"]
+__all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "PRESETS"]
+
+
+HEAD_DIMS = (64, 80, 96, 112, 128, 192, 256)
+"""Every head_dim that a drive can be built for."""
+
+MAX_TOKENS = 131_072
+MAX_PASSES = 16
 
 
 class ConfigError(ValueError):
@@ -31,9 +38,11 @@ class DriveConfig:
     max_queries_per_kv : int
         Most query heads that share a KV head, 1..8.
     max_head_dim : int
-        Largest head_dim served, 64 or 128.
+        Largest head_dim served: 64, 80, 96, 112, 128, 192 or 256.
     pass_tokens : int
-        Most tokens of one exact pass and so, today, of one sequence; a power of two, 64..32768.
+        Tokens of one exact pass; a power of two, 64..32768.
+    max_tokens : int
+        Most tokens of one sequence, in at most 16 passes; up to 131072. 0: as many as that allows.
     max_sequences : int
         Sequences open at once, 1..1024.
     dram_bytes : int
@@ -56,6 +65,7 @@ class DriveConfig:
     max_queries_per_kv: int = 4
     max_head_dim: int = 128
     pass_tokens: int = 8192
+    max_tokens: int = 0
     max_sequences: int = 64
     dram_bytes: int = 256 << 20
     operation_depth: int = 32
@@ -80,12 +90,27 @@ class DriveConfig:
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
-        check("max_head_dim", self.max_head_dim in (64, 128), "64 or 128")
+        check("max_head_dim", self.max_head_dim in HEAD_DIMS, f"one of {_list(HEAD_DIMS)}")
+        check(
+            "max_head_dim",
+            self.group_tokens(self.max_head_dim) >= 1,
+            f"at most {self.flash.geometry.page_bytes // 2}, what a flash page holds",
+        )
         check(
             "pass_tokens",
             self.pass_tokens in [1 << n for n in range(6, 16)],
             "a power of two, 64..32768",
         )
+        check(
+            "pass_tokens",
+            self.pass_tokens >= max(map(self.group_tokens, self.head_dims)),
+            f"a power of two from {max(map(self.group_tokens, self.head_dims))} on: what a flash "
+            "page holds",
+        )
+        most = min(MAX_TOKENS, MAX_PASSES * self.pass_tokens)
+        if self.max_tokens == 0:
+            object.__setattr__(self, "max_tokens", most)
+        check("max_tokens", 1 <= self.max_tokens <= most, f"1..{most}, or 0 for {most}")
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
         check(
@@ -120,15 +145,15 @@ class DriveConfig:
     @property
     def head_dims(self):
         """Supported head_dim."""
-        return tuple(d for d in (64, 128) if d <= self.max_head_dim)
+        return tuple(d for d in HEAD_DIMS if d <= self.max_head_dim)
 
     @property
-    def max_tokens(self):
-        """Most tokens of one sequence."""
-        return self.pass_tokens
+    def max_passes(self):
+        """Most passes of one sequence."""
+        return -(-self.max_tokens // self.pass_tokens)
 
     def group_tokens(self, head_dim):
-        """Tokens of one head whose K (or V) fills a page."""
+        """Tokens of one head whose K (or V) fits a page."""
         return self.flash.geometry.page_bytes // (2 * head_dim)
 
     def as_dict(self):
@@ -142,6 +167,10 @@ class DriveConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _list(numbers):
+    return ", ".join(map(str, numbers))
+
+
 PRESETS = {
     "default": {},
     "paper": {"clock_hz": 285_000_000},
@@ -149,7 +178,8 @@ PRESETS = {
         "profile": "tiny",
         "channels": 2,
         "dies": 2,
-        "pass_tokens": 1024,
+        "pass_tokens": 256,
+        "max_tokens": 1024,
         "max_sequences": 4,
         "dram_bytes": 4 << 20,
         "operation_depth": 8,

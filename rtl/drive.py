@@ -57,6 +57,7 @@ def engine_config(config):
         max_heads=config.max_queries_per_kv,
         max_head_dim=config.max_head_dim,
         pass_tokens=config.pass_tokens,
+        max_passes=config.max_passes,
         group_tokens=max(config.group_tokens(d) for d in config.head_dims),
         clock_hz=config.clock_hz,
     )
@@ -106,7 +107,7 @@ class Drive(wiring.Component):
         m.submodules.executor = executor = Executor(config)
         m.submodules.sequences = sequences = SequenceReader(config.max_sequences)
         m.submodules.allocator = allocator = Allocator(geometry)
-        m.submodules.append = append = AppendPath(geometry)
+        m.submodules.append = append = AppendPath(geometry, config.pass_tokens)
         m.submodules.walker = walker = Walker(geometry)
         m.submodules.tails = tails = TailReader(config.channels)
         m.submodules.results = results = ResultWriter()
@@ -144,9 +145,9 @@ class Drive(wiring.Component):
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
             append.layer.eq(sequences.layer),
-            executor.flags.eq(results.flags),
+            executor.outcome.eq(results.outcome),
             executor.results_busy.eq(results.busy),
-            results.clear.eq(executor.clear_flags),
+            results.clear.eq(executor.clear_outcome),
         ]
         for index, port in enumerate((queue.read, executor.host_list, executor.host_data)):
             self._share(m, port, host.readers[index], ("ar", "r"))
@@ -240,8 +241,10 @@ class Drive(wiring.Component):
             connect(m, channel.done, done.i[index])
             m.d.comb += [
                 channel.i_management.payload.eq(control.o_ops.payload.op),
-                channel.i_program.payload.die.eq(program.die),
-                channel.i_program.payload.row.eq(program.row),
+                *[
+                    channel.i_program.payload[name].eq(program[name])
+                    for name in ("die", "row", "words")
+                ],
                 channel.i_program_data.payload.eq(append.o_data.payload),
             ]
             with m.If(target == index):
@@ -297,7 +300,7 @@ class Drive(wiring.Component):
             counters.add_bytes_link_out.eq(moved(self.host.w) << 3),
             counters.add_commands.eq(executor.finished),
             counters.add_commands_failed.eq(executor.failed),
-            counters.add_jobs.eq(results.job),
+            counters.add_jobs.eq(results.head),
             counters.add_program_failures.eq(
                 done.o.valid
                 & done.o.ready

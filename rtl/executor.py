@@ -9,8 +9,8 @@
                      +--> READ_KV, CAPABILITIES: drive --> host
                      +--> completion
 
-A command is checked before it changes anything; what only a later job of a list gets wrong stops
-the list there and is reported with that job's index. The states of each command live in a file of
+A command is checked before it changes anything. A job of a list that is refused is reported, with
+its index, and the others go on. The states of each command live in a file of
 their own (`executor_append`, `executor_attend`, `executor_read`).
 """
 
@@ -27,10 +27,10 @@ from .data_pointer import DataPointer
 from .executor_append import append_states
 from .executor_attend import attend_states
 from .executor_read import read_states
-from .memory import BurstReader, BurstWriter, request_layout
+from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .queues import completion_layout
-from .result_writer import flags_layout
+from .result_writer import outcome_layout, result_request_layout
 from .tables import SEQUENCE
 from .walker import walk_layout
 
@@ -60,7 +60,7 @@ class Executor(wiring.Component):
         Engine.
     o_walk : Out(stream)
         Map walker.
-    o_results : Out(stream); flags, results_busy : In; clear_flags : Out
+    o_results : Out(stream); outcome, results_busy : In; clear_outcome : Out
         Result writer.
     i_readback : In(stream), 64 bits
     host_list, host_data : Out(MemoryPortSignature)
@@ -97,10 +97,10 @@ class Executor(wiring.Component):
                 "o_jobs": Out(stream.Signature(job_layout(config.max_queries_per_kv))),
                 "o_q": Out(stream.Signature(64)),
                 "o_walk": Out(stream.Signature(walk_layout())),
-                "o_results": Out(stream.Signature(request_layout())),
-                "flags": In(flags_layout()),
+                "o_results": Out(stream.Signature(result_request_layout())),
+                "outcome": In(outcome_layout()),
                 "results_busy": In(1),
-                "clear_flags": Out(1),
+                "clear_outcome": Out(1),
                 "i_readback": In(stream.Signature(64)),
                 "host_list": Out(MemoryPortSignature()),
                 "host_data": Out(MemoryPortSignature()),
@@ -179,7 +179,7 @@ class Executor(wiring.Component):
                     self.executing.eq(0),
                 ]
                 with m.If(self.i.valid):
-                    m.d.comb += self.clear_flags.eq(1)
+                    m.d.comb += self.clear_outcome.eq(1)
                     m.d.sync += [
                         self.sqe.eq(self.i.payload),
                         self.status.eq(Status.SUCCESS),
@@ -248,8 +248,12 @@ class Executor(wiring.Component):
         m.d.sync += self.status.eq(status)
         m.next = "FINISH"
 
-    def look_up(self, m, sequence, layer, name, *, ok, refused):
-        """States that fetch the table entry: continue at ``name``, go on to ``ok``."""
+    def look_up(self, m, sequence, layer, name, *, ok, refused, status=None):
+        """States that fetch the table entry: continue at ``name``, go on to ``ok``.
+
+        What is wrong with it goes into ``status``, that of the command if not given.
+        """
+        status = self.status if status is None else status
         with m.State(name):
             m.d.comb += [
                 self.o_sequence.valid.eq(1),
@@ -264,7 +268,7 @@ class Executor(wiring.Component):
                 with m.If(self.i_sequence.payload == Status.SUCCESS):
                     m.next = ok
                 with m.Else():
-                    m.d.sync += self.status.eq(self.i_sequence.payload)
+                    m.d.sync += status.eq(self.i_sequence.payload)
                     m.next = refused
 
     def ask_append(self, m, name, *, then, tokens=0, defer=0, flush=0):

@@ -1,8 +1,19 @@
-"""States of ATTEND and STEP: a list of jobs, each all KV heads of one layer of one sequence."""
+"""States of ATTEND and STEP: a list of jobs, each all KV heads of one layer of one sequence.
 
-from amaranth.hdl import Signal
+::
 
-from .commands import JOB, Opcode, Status
+    list --> job --> check --+--> head --(STEP: append its token)--> pass, pass ... --> result
+               ^             '--> refused: its status goes to the result writer instead
+               '---- next
+"""
+
+from amaranth.hdl import Cat, Const, Mux, Signal
+from amaranth.utils import ceil_log2
+
+from hls_attention.beats import BEATS_BITS, JOB_BITS, Format
+
+from .commands import JOB, JOB_STATUS, Opcode, Status
+from .tables import PASS
 
 __all__ = ["attend_states"]
 
@@ -18,28 +29,53 @@ def attend_states(m, x):
     step = x.sqe.opcode == Opcode.STEP
     moved_in = Signal(20, name="attend_words_in")
     word = Signal(3, name="attend_word")
-    tag = Signal(4, name="attend_tag")
-    beats = Signal(7, name="attend_beats")
+    tag = Signal(JOB_BITS, name="attend_tag")
+    beats = Signal(BEATS_BITS, name="attend_beats")
     q_words = Signal(20, name="attend_q_words")  # of one KV head
     kv_words = Signal(20, name="attend_kv_words")  # of one KV head
     q_at = Signal(32, name="attend_q_at")  # next word of q in the buffer
     kv_at = Signal(32, name="attend_kv_at")
+    status_at = Signal(48, name="attend_status_at")
     result_at = Signal(48, name="attend_result_at")
+    result_words = Signal(24, name="attend_result_words")  # of one KV head
+    all_words = Signal(32, name="attend_all_words")  # of all KV heads
     all_queries = Signal(20, name="attend_all_queries")
     left = Signal(20, name="attend_left")
     x.flush_due = Signal(name="flush_due")
-    jobs_done = Signal(32, name="attend_jobs_done")
+    refusal = Signal(11, name="attend_refusal")
+    lost = Signal(name="attend_lost")
     buffer = x.buffer
     attend = x.attend
     job = x.job
     in_words = attend.bytes[3:23]
 
+    # The pass at hand of the head at hand.
+    shift = ceil_log2(x.config.pass_tokens)
+    passes = Signal(8, name="attend_passes")  # of each head of the job
+    number = Signal(8, name="pass_number")
+    pass_left = Signal(32, name="pass_tokens_left")  # tokens of this pass and those after it
+    first = Signal(24, name="pass_first")
+    skip = Signal(16, name="pass_skip")
+    facts = Signal(PASS.struct, name="pass_facts")
+    full_pass = pass_left >> shift != 0
+    last_pass = number + 1 == passes
+    over = Signal(16, name="pass_over")  # where the next pass begins
+    wraps = Signal(name="pass_wraps")
+    next_first = Signal(24, name="pass_next_first")
+    next_skip = Signal(16, name="pass_next_skip")
+    m.d.comb += [
+        over.eq(skip + x.sequence.pass_rest),
+        wraps.eq(over >= x.sequence.group_tokens),
+        next_skip.eq(Mux(wraps, over - x.sequence.group_tokens, over)),
+        next_first.eq(first + x.sequence.pass_groups + wraps),
+    ]
+
     def fail(status):
-        m.d.sync += x.status.eq(status)
-        m.next = "ATTEND_END"
+        m.d.sync += refusal.eq(status)
+        m.next = "ATTEND_REFUSED"
 
     with m.State("ATTEND"):
-        m.d.sync += [x.bytes.eq(attend.bytes), x.flush_due.eq(0), jobs_done.eq(0)]
+        m.d.sync += [x.bytes.eq(attend.bytes), x.flush_due.eq(0)]
         with m.If((attend.jobs == 0) | (attend.bytes == 0)):
             x.refuse(m, Status.ZERO_LENGTH)
         with m.Elif(
@@ -47,11 +83,12 @@ def attend_states(m, x):
             | attend.bytes[:3].any()
             | (attend.jobs > x.config.max_attend // JOB.size)
             | ((attend.jobs[:16] << 5) > attend.bytes)
-            | (attend.mode != 0)
             | x.sqe.result[:3].any()
             | ~x.sqe.scale_mant[25]
         ):
             x.refuse(m, Status.INVALID_FIELD)
+        with m.Elif(attend.mode != 0):
+            x.refuse(m, Status.UNSUPPORTED_MODE)
         with m.Elif((x.sqe.result < x.window_base) | (x.sqe.result >= x.window_end)):
             x.refuse(m, Status.OUT_OF_WINDOW)
         with m.Else():
@@ -104,9 +141,30 @@ def attend_states(m, x):
                 with m.If(word == JOB_WORDS - 1):
                     m.next = then
 
-    read_entry("ATTEND_JOB", "ATTEND_SEQUENCE")
+    read_entry("ATTEND_JOB", "ATTEND_PLACE")
+    with m.State("ATTEND_PLACE"):
+        m.d.sync += [
+            status_at.eq(x.sqe.result + job.result_offset),
+            result_at.eq(x.sqe.result + job.result_offset + JOB_STATUS.size),
+        ]
+        m.next = "ATTEND_PLACE_CHECK"
+    with m.State("ATTEND_PLACE_CHECK"):
+        outside = (status_at < x.window_base) | (result_at > x.window_end)
+        m.d.sync += lost.eq(outside | job.result_offset[:3].any())
+        with m.If(job.result_offset[:3].any()):
+            fail(Status.INVALID_JOB)
+        with m.Elif(outside):
+            fail(Status.OUT_OF_WINDOW)
+        with m.Else():
+            m.next = "ATTEND_SEQUENCE"
     x.look_up(
-        m, job.sequence, job.layer, "ATTEND_SEQUENCE", ok="ATTEND_SHAPE", refused="ATTEND_END"
+        m,
+        job.sequence,
+        job.layer,
+        "ATTEND_SEQUENCE",
+        ok="ATTEND_SHAPE",
+        refused="ATTEND_REFUSED",
+        status=refusal,
     )
     with m.State("ATTEND_SHAPE"):
         m.d.sync += [
@@ -117,44 +175,54 @@ def attend_states(m, x):
             all_queries.eq(job.queries[:4] * x.sequence.kv_heads),
             q_at.eq(job.q_offset >> 3),
             kv_at.eq(job.kv_offset >> 3),
-            result_at.eq(x.sqe.result + job.result_offset),
         ]
         with m.If(job.queries == 0):
             fail(Status.ZERO_LENGTH)
         with m.Elif(job.queries > x.config.max_queries_per_kv):
             fail(Status.TOO_MANY_QUERY_HEADS)
-        with m.Elif(job.q_offset[:3].any() | job.kv_offset[:3].any() | job.result_offset[:3].any()):
-            fail(Status.INVALID_FIELD)
+        with m.Elif(job.q_format > max(format.value for format in Format)):
+            fail(Status.UNSUPPORTED_FORMAT)
+        with m.Elif(job.q_offset[:3].any() | job.kv_offset[:3].any()):
+            fail(Status.INVALID_JOB)
         with m.Else():
             m.next = "ATTEND_RANGES"
     with m.State("ATTEND_RANGES"):
-        result_words = all_queries * beats
         with m.If(
-            (q_at + result_words > in_words)
+            (q_at + all_queries * beats > in_words)
             | (step & (kv_at + x.sequence.kv_heads * kv_words > in_words))
         ):
-            fail(Status.INVALID_FIELD)
-        with m.Elif((result_at < x.window_base) | (result_at + (result_words << 3) > x.window_end)):
-            fail(Status.OUT_OF_WINDOW)
+            fail(Status.INVALID_JOB)
         with m.Else():
             m.next = "ATTEND_FIRST"
     x.ask_append(m, "ATTEND_FIRST", then="ATTEND_TOKENS")
     with m.State("ATTEND_TOKENS"):
+        tokens = x.info.head.tokens + step
+        m.d.sync += passes.eq((tokens >> shift) + tokens[:shift].any())
         with m.If(step & (x.info.head.tokens >= x.sequence.max_tokens)):
             fail(Status.CONTEXT_EXCEEDED)
-        with m.Elif(
-            step & (x.info.head.tokens >> x.sequence.group_shift[:4] != x.info.head.flash_groups)
-        ):
+        with m.Elif(step & (x.info.head.tail_tokens == x.sequence.group_tokens)):
             # An earlier job of this list filled the tail and still reads it.
-            fail(Status.INVALID_FIELD)
+            fail(Status.INVALID_JOB)
         with m.Elif(~step & (x.info.head.tokens == 0)):
             fail(Status.EMPTY_CONTEXT)
+        with m.Else():
+            m.next = "ATTEND_RESULT_WORDS"
+    with m.State("ATTEND_RESULT_WORDS"):
+        of_partials = passes[:5] * (job.queries[:4] * (x.sequence.head_dim[:9] + 2))
+        m.d.sync += result_words.eq(Mux(attend.partials, of_partials, q_words))
+        m.next = "ATTEND_ALL_WORDS"
+    with m.State("ATTEND_ALL_WORDS"):
+        m.d.sync += all_words.eq(result_words * x.sequence.kv_heads)
+        m.next = "ATTEND_RESULT_CHECK"
+    with m.State("ATTEND_RESULT_CHECK"):
+        with m.If(result_at + (all_words << 3) > x.window_end):
+            fail(Status.OUT_OF_WINDOW)
         with m.Elif(step):
             m.next = "STEP_RANGE"
         with m.Else():
             m.next = "ATTEND_HEAD"
 
-    x.ask_append(m, "ATTEND_HEAD", then="ATTEND_ENGINE")
+    x.ask_append(m, "ATTEND_HEAD", then="ATTEND_PASSES")
     with m.State("STEP_RANGE"):
         m.d.comb += [
             buffer.i_range.valid.eq(1),
@@ -185,36 +253,69 @@ def attend_states(m, x):
             m.d.sync += x.info.eq(x.i_append.payload)
             with m.If(x.i_append.payload.flush_due):
                 m.d.sync += x.flush_due.eq(1)
-            m.next = "ATTEND_ENGINE"
+            m.next = "ATTEND_PASSES"
 
-    with m.State("ATTEND_ENGINE"):
+    # The head's passes, one after the other.
+    with m.State("ATTEND_PASSES"):
+        m.d.sync += [
+            number.eq(0),
+            first.eq(0),
+            skip.eq(0),
+            pass_left.eq(x.info.head.tokens),
+        ]
+        m.next = "PASS"
+    with m.State("PASS"):
+        # What is known of a pass: in its own entry once it is full, in the head's until then.
+        with m.If(full_pass):
+            m.d.comb += [
+                x.tail.i.valid.eq(1),
+                x.tail.i.payload.words.eq(1),
+                x.tail.i.payload.address.eq(x.info.passes + (number << 3)),
+            ]
+            with m.If(x.tail.i.ready):
+                m.next = "PASS_FACTS"
+        with m.Else():
+            m.d.sync += [
+                facts[name].eq(x.info.head[name]) for name in ("k_exp", "v_exp", "k_bad", "v_bad")
+            ]
+            m.next = "PASS_ENGINE"
+    with m.State("PASS_FACTS"):
+        m.d.comb += [x.tail.o.ready.eq(1), x.waits.eq(~x.tail.o.valid)]
+        with m.If(x.tail.o.valid):
+            m.d.sync += facts.eq(x.tail.o.payload.data)
+            m.next = "PASS_ENGINE"
+    with m.State("PASS_ENGINE"):
         jobs = x.o_jobs
         m.d.comb += [
             jobs.valid.eq(1),
             x.waits.eq(~jobs.ready),
             jobs.payload.tag.eq(tag),
+            jobs.payload.first.eq(number == 0),
+            jobs.payload.last.eq(last_pass),
+            jobs.payload.partial.eq(attend.partials),
             jobs.payload.heads.eq(job.queries),
             jobs.payload.beats.eq(beats),
-            jobs.payload.k_exp.eq(x.info.head.k_exp),
-            jobs.payload.v_exp.eq(x.info.head.v_exp),
-            jobs.payload.k_bad.eq(x.info.head.k_bad),
-            jobs.payload.v_bad.eq(x.info.head.v_bad),
+            *[
+                jobs.payload[name].eq(facts[name])
+                for name in ("k_exp", "v_exp", "k_bad", "v_bad")
+            ],
             jobs.payload.scale_mant.eq(x.sqe.scale_mant),
             jobs.payload.scale_exp.eq(x.sqe.scale_exp.as_signed()),
             jobs.payload.format.eq(x.sequence.format),
+            jobs.payload.q_format.eq(job.q_format),
         ]
         with m.If(jobs.ready):
-            m.next = "ATTEND_RANGE"
-    with m.State("ATTEND_RANGE"):
+            m.next = "PASS_RANGE"
+    with m.State("PASS_RANGE"):
         m.d.comb += [
             buffer.i_range.valid.eq(1),
             buffer.i_range.payload.address.eq(q_at),
             buffer.i_range.payload.words.eq(q_words),
         ]
         with m.If(buffer.i_range.ready):
-            m.d.sync += [q_at.eq(q_at + q_words), left.eq(q_words)]
-            m.next = "ATTEND_QUERY"
-    with m.State("ATTEND_QUERY"):
+            m.d.sync += left.eq(q_words)
+            m.next = "PASS_QUERY"
+    with m.State("PASS_QUERY"):
         m.d.comb += [
             x.o_q.valid.eq(buffer.o.valid),
             x.o_q.payload.eq(buffer.o.payload),
@@ -224,9 +325,12 @@ def attend_states(m, x):
         with m.If(buffer.o.valid & x.o_q.ready):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 1):
-                m.next = "ATTEND_WALK"
-    with m.State("ATTEND_WALK"):
+                m.next = "PASS_WALK"
+    with m.State("PASS_WALK"):
         walk = x.o_walk
+        head = x.info.head
+        group_tokens = x.sequence.group_tokens
+        in_tail = head.tail_tokens != 0
         m.d.comb += [
             walk.valid.eq(1),
             x.waits.eq(~walk.ready),
@@ -236,35 +340,75 @@ def attend_states(m, x):
             walk.payload.index.eq(x.info.index),
             walk.payload.map.eq(x.info.map),
             walk.payload.tail.eq(x.info.tail),
-            walk.payload.groups.eq(x.info.head.flash_groups),
-            walk.payload.group_tokens.eq(x.sequence.group_tokens),
-            walk.payload.tail_tokens.eq(
-                x.info.head.tokens - (x.info.head.flash_groups << x.sequence.group_shift[:4])
-            ),
+            walk.payload.flash_groups.eq(head.flash_groups),
+            walk.payload.group_tokens.eq(group_tokens),
+            walk.payload.first.eq(first),
+            walk.payload.skip.eq(skip),
         ]
+        with m.If(~last_pass):
+            m.d.comb += [
+                walk.payload.last.eq(next_first - (next_skip == 0)),
+                walk.payload.end_tokens.eq(Mux(next_skip == 0, group_tokens, next_skip)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                walk.payload.last.eq(head.flash_groups - ~in_tail),
+                walk.payload.end_tokens.eq(Mux(in_tail, head.tail_tokens, group_tokens)),
+            ]
         with m.If(walk.ready):
-            m.next = "ATTEND_RESULT"
+            m.d.sync += tag.eq(tag + 1)
+            with m.If(last_pass):
+                m.next = "ATTEND_RESULT"
+            with m.Else():
+                m.d.sync += [
+                    number.eq(number + 1),
+                    first.eq(next_first),
+                    skip.eq(next_skip),
+                    pass_left.eq(pass_left - x.config.pass_tokens),
+                ]
+                m.next = "PASS"
+
     with m.State("ATTEND_RESULT"):
+        request = x.o_results.payload
+        ends = x.head + 1 == x.sequence.kv_heads
         m.d.comb += [
             x.o_results.valid.eq(1),
             x.waits.eq(~x.o_results.ready),
-            x.o_results.payload.address.eq(result_at),
-            x.o_results.payload.words.eq(q_words),
+            request.address.eq(result_at),
+            request.words.eq(result_words),
+            request.ends.eq(ends),
+            request.job.eq(x.index),
+            request.passes.eq(passes),
+            request.status_address.eq(status_at),
         ]
         with m.If(x.o_results.ready):
             m.d.sync += [
-                result_at.eq(result_at + (q_words << 3)),
-                tag.eq(tag + 1),
+                result_at.eq(result_at + (result_words << 3)),
+                q_at.eq(q_at + q_words),
                 x.head.eq(x.head + 1),
             ]
-            with m.If(x.head + 1 != x.sequence.kv_heads):
-                m.next = "ATTEND_NEXT_HEAD"
+            with m.If(ends):
+                m.next = "ATTEND_NEXT_JOB"
             with m.Else():
-                m.d.sync += [x.index.eq(x.index + 1), jobs_done.eq(jobs_done + 1)]
-                with m.If(x.index + 1 == attend.jobs):
-                    m.next = "ATTEND_END"
-                with m.Else():
-                    m.next = "ATTEND_JOB"
+                m.next = "ATTEND_NEXT_HEAD"
+    with m.State("ATTEND_REFUSED"):
+        m.d.comb += [
+            x.o_results.valid.eq(1),
+            x.waits.eq(~x.o_results.ready),
+            x.o_results.payload.ends.eq(1),
+            x.o_results.payload.job.eq(x.index),
+            x.o_results.payload.status.eq(refusal),
+            x.o_results.payload.status_address.eq(status_at),
+            x.o_results.payload.lost.eq(lost),
+        ]
+        with m.If(x.o_results.ready):
+            m.next = "ATTEND_NEXT_JOB"
+    with m.State("ATTEND_NEXT_JOB"):
+        m.d.sync += x.index.eq(x.index + 1)
+        with m.If(x.index + 1 == attend.jobs):
+            m.next = "ATTEND_END"
+        with m.Else():
+            m.next = "ATTEND_JOB"
     with m.State("ATTEND_NEXT_HEAD"):
         with m.If(step):
             m.next = "STEP_RANGE"
@@ -275,15 +419,16 @@ def attend_states(m, x):
         with m.If(x.o_walk.ready):
             m.next = "ATTEND_RESULTS"
     with m.State("ATTEND_RESULTS"):
+        outcome = x.outcome
         m.d.comb += x.waits.eq(x.results_busy)
         with m.If(~x.results_busy):
-            m.d.sync += x.result.eq(x.flags.as_value()[:2])
-            with m.If(x.status == Status.SUCCESS):
-                m.d.sync += x.index.eq(0)
-                with m.If(x.flags.poisoned):
-                    m.d.sync += x.status.eq(Status.UNRECOVERED_READ)
-                with m.Elif(x.flags.error):
-                    m.d.sync += x.status.eq(Status.TRANSFER_ERROR)
+            m.d.sync += [
+                x.result.eq(Cat(outcome.saturated, outcome.nonfinite, Const(0, 14), outcome.failed)),
+                x.index.eq(outcome.job),
+                x.status.eq(outcome.status),
+            ]
+            with m.If((outcome.failed == 0) & outcome.error):
+                m.d.sync += x.status.eq(Status.TRANSFER_ERROR)
             m.next = "FINISH"
 
     # After the completion.
@@ -297,8 +442,7 @@ def attend_states(m, x):
         m.next = "FLUSH_LOOK"
     x.ask_append(m, "FLUSH_LOOK", then="FLUSH_CHECK")
     with m.State("FLUSH_CHECK"):
-        full = x.info.head.tokens >> x.sequence.group_shift[:4]
-        with m.If(full > x.info.head.flash_groups):
+        with m.If(x.info.head.tail_tokens == x.sequence.group_tokens):
             m.next = "FLUSH_HEAD"
         with m.Else():
             m.next = "FLUSH_NEXT_HEAD"
@@ -311,7 +455,7 @@ def attend_states(m, x):
             m.next = "FLUSH_LOOK"
     with m.State("FLUSH_NEXT"):
         m.d.sync += x.index.eq(x.index + 1)
-        with m.If(x.index + 1 >= jobs_done):
+        with m.If(x.index + 1 == attend.jobs):
             m.next = "IDLE"
         with m.Else():
             m.next = "FLUSH_ENTRY"

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Mux, Signal
 
-from hls_attention.beats import Kind
+from hls_attention.beats import Format, Kind
 
 from .commands import CAPABILITY, CAPABILITY_MAGIC, MEMORY_PAGE, Status
 
@@ -21,7 +21,7 @@ def capability_page(config):
         max_queries_per_kv=config.max_queries_per_kv,
         max_head_dim=config.max_head_dim,
         head_dims=sum(1 << d // 16 for d in config.head_dims),
-        formats=1,
+        formats=sum(1 << format.value for format in Format),
         modes=1,
         max_sequences=config.max_sequences,
         pass_tokens=config.pass_tokens,
@@ -63,7 +63,7 @@ def read_states(m, x):
     x.ask_append(m, "READ_HEAD", then="READ_PLACE")
     with m.State("READ_PLACE"):
         head = x.info.head
-        in_tail = head.tokens - (head.flash_groups << x.sequence.group_shift[:4])
+        in_tail = head.tail_tokens
         m.d.sync += on_flash.eq(x.sqe.group < head.flash_groups)
         with m.If(x.sqe.group < head.flash_groups):
             m.d.sync += tokens.eq(x.sequence.group_tokens)
@@ -93,8 +93,10 @@ def read_states(m, x):
                 walk.payload.kind.eq(Mux(x.read_kv.kind, Kind.V, Kind.K)),
                 walk.payload.index.eq(x.info.index),
                 walk.payload.map.eq(x.info.map),
-                walk.payload.groups.eq(x.sqe.group),
-                walk.payload.group_tokens.eq(x.sequence.group_tokens),
+                walk.payload.flash_groups.eq(x.info.head.flash_groups),
+                walk.payload.first.eq(x.sqe.group),
+                walk.payload.last.eq(x.sqe.group),
+                walk.payload.end_tokens.eq(x.sequence.group_tokens),
                 walk.payload.beats.eq(x.sequence.head_dim >> 2),
             ]
             with m.If(walk.ready):

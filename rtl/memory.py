@@ -139,17 +139,28 @@ class BurstReader(wiring.Component):
 class BurstWriter(wiring.Component):
     """Writes requests, one after the other, from a stream of words.
 
+    Parameters
+    ----------
+    burst : int
+        Most words of a burst.
+    posted : bool
+        Take the next request before this one's bursts are answered; there is no ``done`` then, but
+        ``settled``.
+
     Members
     -------
     i : In(stream), ``request_layout()`` and ``strobe`` (byte enables of every word)
     i_data : In(stream), 64 bits
     done : Out(stream), {error}: all bursts of the request are answered
+    settled : Out(1), every burst sent so far is answered
+    failed : Out(1), the answer of this clock says that a write failed
     port : Out(MemoryPortSignature), only ``aw``, ``w`` and ``b`` are used
     quiet : Out(1)
     """
 
-    def __init__(self, *, burst=64):
+    def __init__(self, *, burst=64, posted=False):
         self._burst = burst
+        self._posted = posted
         super().__init__(
             {
                 "i": In(
@@ -161,6 +172,8 @@ class BurstWriter(wiring.Component):
                 ),
                 "i_data": In(stream.Signature(64)),
                 "done": Out(stream.Signature(data.StructLayout({"error": 1}))),
+                "settled": Out(1),
+                "failed": Out(1),
                 "port": Out(MemoryPortSignature()),
                 "quiet": Out(1),
             }
@@ -190,7 +203,7 @@ class BurstWriter(wiring.Component):
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.comb += self.quiet.eq(~self.i.valid)
+                m.d.comb += self.quiet.eq(~self.i.valid & (pending == 0))
                 with m.If(self.i.valid):
                     m.d.sync += [
                         address.eq(self.i.payload.address),
@@ -222,7 +235,7 @@ class BurstWriter(wiring.Component):
                     m.d.sync += beats.eq(beats - 1)
                     with m.If(beats == 1):
                         with m.If(left == 0):
-                            m.next = "RESPONSE"
+                            m.next = "IDLE" if self._posted else "RESPONSE"
                         with m.Else():
                             m.next = "ADDRESS"
             with m.State("RESPONSE"):
@@ -232,7 +245,11 @@ class BurstWriter(wiring.Component):
                         m.next = "IDLE"
         with m.If(issued | port.b.valid):
             m.d.sync += pending.eq(pending + issued - port.b.valid)
-        with m.If(port.b.valid & port.b.payload.error):
+        m.d.comb += [
+            self.settled.eq(pending == 0),
+            self.failed.eq(port.b.valid & port.b.payload.error),
+        ]
+        with m.If(self.failed):
             m.d.sync += error.eq(1)
         return m
 

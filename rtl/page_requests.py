@@ -4,7 +4,7 @@ from amaranth.lib import data, enum
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
-from hls_attention.beats import JOB_BITS, TOKEN_BITS, Format, Kind
+from hls_attention.beats import BEATS_BITS, JOB_BITS, TOKEN_BITS, Format, Kind
 
 __all__ = ["Source", "page_request_layout"]
 
@@ -31,9 +31,10 @@ def page_request_layout(dies):
             "kind": Kind,
             "format": Format,
             "job": JOB_BITS,
-            "token": TOKEN_BITS,  # first token
+            "token": TOKEN_BITS,  # first token, counted from the beginning of the pass
+            "skip": 12,  # tokens of the page before it
             "tokens": 12,  # tokens of the unit, 1..group_tokens
-            "beats": 7,  # beats of one token
+            "beats": BEATS_BITS,  # beats of one token
             "last": 1,
         }
     )

@@ -60,7 +60,6 @@ class PageSource(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         dies = self._geometry.dies
-        page_words = self._geometry.page_bytes // 8
         m.submodules.units = units = Queue(page_request_layout(dies), depth=self._depth)
         m.submodules.ops = ops = Queue(operation_layout(dies), depth=self._depth)
         m.submodules.beats = beats = SkidBuffer(beat_layout())
@@ -75,7 +74,8 @@ class PageSource(wiring.Component):
             ops.i.payload.op.eq(NandOp.READ),
             ops.i.payload.die.eq(wanted.die),
             ops.i.payload.row.eq(wanted.row),
-            ops.i.payload.words.eq(page_words),
+            ops.i.payload.column.eq(wanted.skip * wanted.beats),
+            ops.i.payload.words.eq(wanted.tokens * wanted.beats),
             self.i.ready.eq(units.i.ready & ops.i.ready),
             units.i.valid.eq(self.i.valid & ops.i.ready),
             ops.i.valid.eq(self.i.valid & units.i.ready & from_flash),

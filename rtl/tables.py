@@ -3,16 +3,21 @@
 ::
 
     SEQUENCE_TABLE + 64 * sequence          -> SEQUENCE   (written by firmware)
-      .heads + 16 * (layer * kv_heads + h)  -> HEAD       (kept by the append path)
-      .map   +  8 * (... * groups + group)  -> MAP_ENTRY  (kept by the append path)
-      .tail  + 2 * page_bytes * (...)       -> K page, V page of tokens not yet on flash
+      .heads  + 16 * (layer * kv_heads + h)  -> HEAD       (kept by the append path)
+      .map    +  8 * (... * groups + group)  -> MAP_ENTRY  (kept by the append path)
+      .passes +  8 * (... * pass_entries + n)-> PASS       (kept by the append path)
+      .tail   + 2 * page_bytes * (...)       -> K page, V page of tokens not yet on flash
 
-A *token group* is what fits one page: ``page_bytes / (2 * head_dim)`` tokens, its K in one page and
-its V in another page of the same channel. Group ``g`` of head ``h`` in ``layer`` lives on channel
-``(g + 3 * (layer * kv_heads + h)) mod channels``: one head's scan uses every channel, and what a
-number of groups leaves over lies on other channels for the next head than for this one. Within a
-channel the pages of a layer are numbered by group, head and kind and wanted on dies in turn, so
-that they can be sensed at the same time however they came to be written.
+A *token group* is what fits one page: ``page_bytes // (2 * head_dim)`` tokens, its K in one page
+and its V in another page of the same channel. Group ``g`` of head ``h`` in ``layer`` lives on
+channel ``(g + 3 * (layer * kv_heads + h)) mod channels``: one head's scan uses every channel, and
+what a number of groups leaves over lies on other channels for the next head than for this one.
+Within a channel, pages are wanted on dies by `page_die`, so that those which are read together can
+be sensed at the same time however they came to be written.
+
+A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
+exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
+beginning of the next.
 """
 
 from .layout import Layout
@@ -21,10 +26,11 @@ __all__ = [
     "SEQUENCE",
     "HEAD",
     "MAP_ENTRY",
+    "PASS",
     "SequenceState",
     "HEAD_STRIDE",
-    "die_stride",
     "group_channel",
+    "page_die",
 ]
 
 
@@ -48,18 +54,30 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("heads", 16, 0, 64, "DRAM address of the HEAD table"),
     ("map", 24, 0, 64, "DRAM address of the map"),
     ("tail", 32, 0, 64, "DRAM address of the tails"),
-    ("group_tokens", 40, 0, 16, "tokens of a full group, page_bytes / (2 * head_dim)"),
-    ("group_shift", 42, 0, 8, "log2(group_tokens)"),
+    ("group_tokens", 40, 0, 16, "tokens of a full group, page_bytes // (2 * head_dim)"),
+    ("pass_groups", 42, 0, 16, "whole groups of a pass: pass_tokens // group_tokens"),
+    ("pass_rest", 44, 0, 16, "tokens of a pass beyond these"),
+    ("pass_entries", 46, 0, 16, "PASS entries per head: ceil(max_tokens / pass_tokens)"),
+    ("passes", 48, 0, 64, "DRAM address of the PASS table"),
 ])
 
 HEAD = Layout("HEAD", 16, [
     ("tokens", 0, 0, 32, "tokens stored, tail included"),
-    ("k_exp", 4, 0, 5, "block exponent of K: largest max(exponent field, 1) - 1 so far"),
-    ("v_exp", 5, 0, 5, "the same of V"),
-    ("k_bad", 6, 0, 1, "K holds an infinity or NaN"),
-    ("v_bad", 6, 1, 1, "V holds an infinity or NaN"),
-    ("flash_groups", 8, 0, 32, "full groups on flash"),
+    ("flash_groups", 4, 0, 32, "full groups on flash"),
+    ("tail_tokens", 8, 0, 16, "tokens in the tail; group_tokens: it is to be flushed"),
+    ("k_exp", 10, 0, 8, "block exponent of K in the pass that the next token belongs to"),
+    ("v_exp", 11, 0, 8, "the same of V"),
+    ("k_bad", 12, 0, 1, "K of that pass holds an infinity or NaN"),
+    ("v_bad", 12, 1, 1, "V of that pass holds an infinity or NaN"),
 ])
+
+PASS = Layout("PASS", 8, [
+    ("k_exp", 0, 0, 8, "block exponent of K: largest max(exponent field, 1) - 1"),
+    ("k_bad", 1, 0, 1, "K holds an infinity or NaN"),
+    ("v_exp", 4, 0, 8, "block exponent of V"),
+    ("v_bad", 5, 0, 1, "V holds an infinity or NaN"),
+])
+"""A full pass of one head."""
 
 MAP_ENTRY = Layout("MAP_ENTRY", 8, [
     ("k_row", 0, 0, 24, "row address of the K page: block * pages + page"),
@@ -79,9 +97,21 @@ def group_channel(group, layer, kv_heads, head, channels):
     return (group + HEAD_STRIDE * (layer * kv_heads + head)) % channels
 
 
-def die_stride(dies):
-    """Dies from the first page of one layer on a channel to that of the next layer.
+def page_die(number, head, kind, layer, kv_heads, dies):
+    """Die that a page is wanted on.
 
-    Half of the dies, so that a layer is programmed while the one before still is.
+    A head's pages lie an odd number of dies apart, so that its scan uses every die; those of a
+    layer's heads lie beside each other, K and V in turn; the next layer begins half of the dies
+    on, so that a layer is programmed while the one before still is.
+
+    Parameters
+    ----------
+    number : int
+        The how manieth group of this head on its channel: ``group // channels``.
+    head, kind : int
+        KV head within its layer; 0 K, 1 V.
+    layer, kv_heads, dies : int
+        Integers, or values of the gateware.
     """
-    return max(1, dies // 2)
+    turn = (2 * kv_heads + 1) * number + 2 * head + kind + layer * max(1, dies // 2)
+    return (turn & 0xFFFF) % dies

@@ -1,11 +1,12 @@
-"""The map walker: jobs in, page requests out, one stream per channel, well ahead of use.
+"""The map walker: passes in, page requests out, one stream per channel, well ahead of use.
 
-For each job it walks the head's map twice, for K and for V, and deals the groups to the channels
-they live on; the tail follows as the group after the last. The order of passes is::
+For each pass of a head it walks the head's map twice, for K and for V, and deals the groups to the
+channels they live on; the tail follows as the group after the last on flash. Of the first and the
+last group, the pass may want a part only. The order of passes is::
 
     K(0)  K(1) V(0)  K(2) V(1)  ...  K(n-1) V(n-2)  V(n-1)
 
-so that the wait for a job's reference score is covered by the next job's K pass.
+so that the wait for a pass's reference score is covered by the next one's K.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -13,7 +14,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from hls_attention.beats import JOB_BITS, Format, Kind
+from hls_attention.beats import BEATS_BITS, JOB_BITS, TOKEN_BITS, Format, Kind
 from hls_attention.streams import Queue
 
 from .memory import WORDS_BITS, BurstReader
@@ -25,21 +26,24 @@ __all__ = ["Walker", "walk_layout", "tail_request_layout"]
 
 
 def walk_layout():
-    """One job for the walker, or the end of a list of jobs, or one page to be read back."""
+    """One pass for the walker, or the end of a list, or one page to be read back."""
     return data.StructLayout(
         {
-            "end": 1,  # no job follows: finish what is open
-            "readback": 1,  # one page of ``kind``, group ``groups``
+            "end": 1,  # nothing follows: finish what is open
+            "readback": 1,  # one page of ``kind``, group ``first``
             "kind": Kind,
             "tag": JOB_BITS,
             "format": Format,
-            "beats": 7,
+            "beats": BEATS_BITS,
             "index": 24,  # layer * kv_heads + head
             "map": ADDRESS_BITS,
             "tail": ADDRESS_BITS,
-            "groups": 24,  # full groups on flash
+            "flash_groups": 24,  # full groups on flash: the next one is in the tail
             "group_tokens": 12,
-            "tail_tokens": 12,
+            "first": 24,  # group of the pass's first token
+            "skip": 12,  # tokens of that group before it
+            "last": 24,  # group of its last token
+            "end_tokens": 12,  # tokens of that group up to it
         }
     )
 
@@ -102,8 +106,8 @@ class Walker(wiring.Component):
         owed = Signal()  # previous is valid
         kind = Signal(Kind)
         group = Signal(24)
-        total = Signal(24)
-        span = Signal(24)
+        beyond = Signal(24)  # where dealing ends: after the last group, and after every channel
+        token = Signal(TOKEN_BITS)
         channel = Signal(channel_bits)
 
         request = Signal(page_request_layout(self._geometry.dies))
@@ -111,10 +115,14 @@ class Walker(wiring.Component):
         on_flash = Signal()
         on_tail = Signal()
         k_kind = Signal()
+        skip = Signal(12)
+        stop = Signal(12)  # tokens of the group up to the last one wanted
         m.d.comb += [
             k_kind.eq(kind == Kind.K),
-            on_flash.eq((group < job.groups) | job.readback),
-            on_tail.eq((group == job.groups) & (job.tail_tokens != 0) & ~job.readback),
+            on_flash.eq((group <= job.last) & (group != job.flash_groups)),
+            on_tail.eq((group <= job.last) & (group == job.flash_groups)),
+            skip.eq(Mux(group == job.first, job.skip, 0)),
+            stop.eq(Mux(group == job.last, job.end_tokens, job.group_tokens)),
             request.source.eq(
                 Mux(
                     on_flash,
@@ -127,12 +135,15 @@ class Walker(wiring.Component):
             request.kind.eq(kind),
             request.format.eq(job.format),
             request.job.eq(job.tag),
-            request.token.eq(group * job.group_tokens),
-            request.tokens.eq(Mux(on_flash, job.group_tokens, job.tail_tokens)),
+            request.token.eq(token),
+            request.skip.eq(skip),
+            request.tokens.eq(stop - skip),
             request.beats.eq(job.beats),
-            request.last.eq(group + channels >= span),
-            self.o_tail.payload.address.eq(job.tail + Mux(k_kind, 0, page_bytes)),
-            self.o_tail.payload.words.eq(job.tail_tokens * job.beats),
+            request.last.eq(group + channels >= beyond),
+            self.o_tail.payload.address.eq(
+                job.tail + Mux(k_kind, 0, page_bytes) + ((skip * job.beats) << 3)
+            ),
+            self.o_tail.payload.words.eq(request.tokens * job.beats),
             self.o_tail.payload.channel.eq(channel),
         ]
         offered = Signal()
@@ -167,23 +178,24 @@ class Walker(wiring.Component):
                             m.next = "START"
             with m.State("START"):
                 m.d.sync += [
-                    total.eq(job.groups + (job.tail_tokens != 0)),
-                    group.eq(Mux(job.readback, job.groups, 0)),
-                    first_channel.eq(job.index * HEAD_STRIDE + Mux(job.readback, job.groups, 0)),
+                    group.eq(job.first),
+                    token.eq(0),
+                    first_channel.eq(job.index * HEAD_STRIDE + job.first),
                 ]
                 m.next = "ASK"
             with m.State("ASK"):
+                end = job.last + 1
+                least = job.first + channels  # every channel is told that the pass ends
+                stored = Mux(job.last < job.flash_groups, end, job.flash_groups)
                 m.d.sync += [
-                    span.eq(Mux(total > channels, total, channels)),
+                    beyond.eq(Mux(job.readback | (end > least), end, least)),
                     channel.eq(first_channel[:channel_bits] if channels > 1 else 0),
                 ]
-                with m.If(job.readback | (job.groups != 0)):
+                with m.If(job.first < job.flash_groups):
                     m.d.comb += [
                         entries.i.valid.eq(1),
-                        entries.i.payload.address.eq(
-                            job.map + Mux(job.readback, job.groups << 3, 0)
-                        ),
-                        entries.i.payload.words.eq(Mux(job.readback, 1, job.groups)),
+                        entries.i.payload.address.eq(job.map + (job.first << 3)),
+                        entries.i.payload.words.eq(stored - job.first),
                     ]
                     with m.If(entries.i.ready):
                         m.next = "DEAL"
@@ -201,11 +213,12 @@ class Walker(wiring.Component):
                     with m.Elif(job.readback):
                         m.next = "NEXT"
                     with m.Else():
-                        self._advance(m, group, channel, span)
+                        m.d.sync += token.eq(token + request.tokens)
+                        self._advance(m, group, channel, beyond)
             with m.State("TAIL"):
                 m.d.comb += [self.o_tail.valid.eq(1), waits.eq(~self.o_tail.ready)]
                 with m.If(self.o_tail.ready):
-                    self._advance(m, group, channel, span)
+                    self._advance(m, group, channel, beyond)
             with m.State("TURN"):
                 # After K(n): V(n-1), if one is owed; after V(n-1): on with the next job.
                 with m.If(kind == Kind.K):
@@ -219,11 +232,11 @@ class Walker(wiring.Component):
                     m.next = "NEXT"
         return m
 
-    def _advance(self, m, group, channel, span):
+    def _advance(self, m, group, channel, beyond):
         m.d.sync += group.eq(group + 1)
         if self._geometry.channels > 1:
             m.d.sync += channel.eq(channel + 1)
-        with m.If(group + 1 == span):
+        with m.If(group + 1 == beyond):
             m.next = "TURN"
         with m.Else():
             m.next = "DEAL"

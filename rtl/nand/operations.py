@@ -37,6 +37,7 @@ def operation_layout(dies):
             "op": NandOp,
             "die": max(1, ceil_log2(dies)),
             "row": ROW_BITS,
+            "column": 12,  # READ: first 8-byte word to move
             "words": 12,  # 8-byte words to move, 1..(page + spare) / 8
             "tag": TAG_BITS,  # returned with done
         }

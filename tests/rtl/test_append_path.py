@@ -1,4 +1,4 @@
-"""The append path against a model of tail, map, head entry and programs; exponents by numpy."""
+"""The append path against a model of tail, map, head and pass entries and programs."""
 
 import dataclasses
 import random
@@ -8,21 +8,24 @@ import pytest
 
 from flash_model.profiles import profile
 from rtl.append_path import AppendPath
-from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, group_channel
+from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, group_channel
 from tests.rtl.streams_bench import CROSS, Bench
 
-HEADS, MAP, TAIL = 0x1000, 0x2000, 0x8000
+HEADS, MAP, PASSES, TAIL = 0x1000, 0x2000, 0x3000, 0x8000
 KV_HEADS, LAYERS, GROUPS = 3, 2, 8
+PASS_TOKENS = 8
+PASS_ENTRIES = 5
 
 
 def geometry(channels=2):
     return dataclasses.replace(profile("tiny").geometry, channels=channels, page_bytes=128)
 
 
-def sequence(head_dim, page_bytes):
+def sequence(head_dim, page_bytes, format=0):
     group_tokens = page_bytes // (2 * head_dim)
     return dict(
         state=1,
+        format=format,
         head_dim=head_dim,
         kv_heads=KV_HEADS,
         layers=LAYERS,
@@ -32,28 +35,44 @@ def sequence(head_dim, page_bytes):
         map=MAP,
         tail=TAIL,
         group_tokens=group_tokens,
-        group_shift=group_tokens.bit_length() - 1,
+        pass_groups=PASS_TOKENS // group_tokens,
+        pass_rest=PASS_TOKENS % group_tokens,
+        pass_entries=PASS_ENTRIES,
+        passes=PASSES,
     )
 
 
-def values(rng, tokens, head_dim, bad=False):
-    """FP16 bit patterns of K or V of some tokens, over a random range of exponents."""
-    top = rng.integers(0, 30)
+FRACTION_BITS, TOP_FIELD = {0: 10, 1: 7}, {0: 31, 1: 255}
+
+
+def values(rng, tokens, head_dim, format=0, bad=False):
+    """Bit patterns of K or V of some tokens, over a random range of exponents."""
+    fraction, most = FRACTION_BITS[format], TOP_FIELD[format]
+    top = rng.integers(0, most)
     bits = (
         rng.integers(0, 2, (tokens, head_dim)) << 15
-        | rng.integers(max(0, top - 6), top + 1, (tokens, head_dim)) << 10
-        | rng.integers(0, 1024, (tokens, head_dim))
+        | rng.integers(max(0, top - 6), top + 1, (tokens, head_dim)) << fraction
+        | rng.integers(0, 1 << fraction, (tokens, head_dim))
     ).astype(np.uint16)
     if bad:
-        bits[rng.integers(tokens), rng.integers(head_dim)] = rng.choice([0x7C00, 0xFC00, 0x7E01])
+        special = rng.choice([0, 1 << 15, 1]) | most << fraction
+        bits[rng.integers(tokens), rng.integers(head_dim)] = special
     return bits
 
 
-def block_exponent(bits):
+def numbers(bits, format):
+    """The values of bit patterns, as float64."""
+    if format:
+        return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return bits.view(np.float16).astype(np.float64)
+
+
+def block_exponent(bits, format):
     """From the values themselves: floor(log2) of the largest finite one, as an exponent field."""
-    numbers = np.abs(bits.view(np.float16).astype(np.float64))
-    largest = np.max(numbers[np.isfinite(numbers)], initial=0)
-    return max(int(np.floor(np.log2(largest))) + 15, 1) - 1 if largest else 0
+    x = np.abs(numbers(bits, format))
+    largest = np.max(x[np.isfinite(x)], initial=0)
+    bias = 127 if format else 15
+    return max(int(np.floor(np.log2(largest))) + bias, 1) - 1 if largest else 0
 
 
 class Model:
@@ -69,14 +88,15 @@ class Model:
     def page(self, channel, index, kind, group):
         """Pages as this test's allocator deals them: on the die wanted.
 
-        Pages of a layer on one channel are numbered by group, head and kind, in this order, and
-        lie on dies in turn; the next layer starts half the dies further on.
+        A head's pages lie an odd number of dies apart (twice the KV heads, and one); those of one
+        layer's heads side by side, K and V in turn; the next layer starts half the dies further on.
         """
         n = self.dealt[channel]
         self.dealt[channel] += 1
         layer, head = divmod(index, self.seq["kv_heads"])
-        number = 2 * ((group * self.seq["kv_heads"] + head) // self.geo.channels) + kind
-        die = (number + layer * max(1, self.geo.dies // 2)) % self.geo.dies
+        number = group // self.geo.channels
+        turn = (2 * self.seq["kv_heads"] + 1) * number + 2 * head + kind
+        die = (turn + layer * max(1, self.geo.dies // 2)) % self.geo.dies
         return die, 1000 * (channel + 1) + n
 
     def head(self, index):
@@ -95,13 +115,10 @@ class Model:
         head = self.head(index)
         size = self.seq["group_tokens"]
         start = head["groups"]
-        before = len(head["kv"][0])
         head["kv"] = [np.concatenate([old, new]) for old, new in zip(head["kv"], (k, v))]
         total = len(head["kv"][0])
         groups = total // size
-        # A group that the last token fills stays, unless it came as a whole.
-        due = bool(defer and total % size == 0 and total - before < size) if len(k) else False
-        due = bool(due and groups > start)
+        due = bool(len(k) and defer and total % size == 0)  # the last group stays in the tail
         for kind in (0, 1):
             for group in range(start, groups - due):
                 self.program(index, kind, group)
@@ -116,19 +133,34 @@ class Model:
 
     def entry(self, index):
         head = self.head(index)
-        k, v = head["kv"]
-        finite = [bool(np.all(np.isfinite(x.view(np.float16)))) for x in (k, v)]
+        total = len(head["kv"][0])
+        rest = total // PASS_TOKENS * PASS_TOKENS
         return dict(
-            tokens=len(k),
+            tokens=total,
             flash_groups=head["groups"],
-            k_bad=not finite[0],
-            v_bad=not finite[1],
-            **{name: block_exponent(x) for name, x in (("k_exp", k), ("v_exp", v))},
+            tail_tokens=total - head["groups"] * self.seq["group_tokens"],
+            **self.facts(index, slice(rest, total)),
         )
+
+    def facts(self, index, tokens):
+        """Block exponents and marks of some tokens of a head."""
+        facts = {}
+        for name, x in zip("kv", self.head(index)["kv"]):
+            facts[f"{name}_bad"] = not np.isfinite(numbers(x[tokens], self.seq["format"])).all()
+            facts[f"{name}_exp"] = block_exponent(x[tokens], self.seq["format"])
+        return facts
+
+    def full_passes(self, index):
+        """The pass entries of a head."""
+        total = len(self.head(index)["kv"][0])
+        return [
+            self.facts(index, slice(at, at + PASS_TOKENS))
+            for at in range(0, total // PASS_TOKENS * PASS_TOKENS, PASS_TOKENS)
+        ]
 
 
 def build(seq, geo, **changes):
-    dut = AppendPath(geo)
+    dut = AppendPath(geo, PASS_TOKENS)
     bench = Bench(dut, timeout=20000, **changes)
     read = bench.memory(dut.read, 1 << 16, latency=4)
     write = bench.memory(dut.write, 1 << 16, latency=4)
@@ -174,12 +206,15 @@ def same(entry, wanted, index):
     assert got == {name: int(value) for name, value in wanted.items()}, f"head {index}"
 
 
-@pytest.mark.parametrize("head_dim, channels", [(16, 2), (32, 4), (16, 1)])
+@pytest.mark.parametrize(
+    "head_dim, channels, format", [(16, 2, 0), (32, 4, 1), (12, 1, 0), (12, 2, 1), (64, 2, 0)]
+)
 @pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_appends_of_any_length(head_dim, channels, stall, backpressure):
+def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
+    """Groups of 4, 2, 5 and 1 tokens, passes of 8, in both formats."""
     rng = np.random.default_rng([head_dim, channels, int(10 * stall), int(10 * backpressure)])
     geo = geometry(channels)
-    seq = sequence(head_dim, geo.page_bytes)
+    seq = sequence(head_dim, geo.page_bytes, format)
     size = seq["group_tokens"]
     model = Model(seq, geo)
     dut, bench, dram = build(seq, geo, quiet=True, stall=stall, backpressure=backpressure)
@@ -195,14 +230,15 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
             (1, 0),
             (0, size - 1),
             (2, int(rng.integers(1, size + 2))),
+            (1, min(9, seq["max_tokens"] - size)),
         ]
     ):
         index = layer * KV_HEADS + head
         defer = int(rng.integers(2))
         k = v = model.head(index)["kv"][0][:0]
         if tokens:
-            k = values(rng, tokens, head_dim, bad=number == 3)
-            v = values(rng, tokens, head_dim, bad=number == 5)
+            k = values(rng, tokens, head_dim, format, bad=number == 3)
+            v = values(rng, tokens, head_dim, format, bad=number == 5)
         due = model.append(index, k, v, defer)
         requests.append({"head": head, "tokens": tokens, "defer": defer})
         words += np.concatenate([k, v]).reshape(-1).view("<u8").tolist() if tokens else []
@@ -232,7 +268,9 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
         assert (answer["index"], answer["flush_due"]) == (index, due)
         assert answer["map"] == MAP + index * GROUPS * 8
         assert answer["tail"] == TAIL + index * 2 * geo.page_bytes
-    page_words = geo.page_bytes // 8
+        assert answer["passes"] == PASSES + index * PASS_ENTRIES * 8
+    page_words = size * head_dim // 4
+    assert all(program["words"] == page_words for program in programs.items)
     assert len(data.items) == len(programs.items) * page_words
     got = []
     for n, program in enumerate(programs.items):
@@ -245,6 +283,9 @@ def test_appends_of_any_length(head_dim, channels, stall, backpressure):
             model.entry(index),
             index,
         )
+        for number, facts in enumerate(model.full_passes(index)):
+            at = PASSES + 8 * (index * PASS_ENTRIES + number)
+            same(PASS.unpack(dram.bytes[at : at + 8]), facts, (index, number))
         for kind in (0, 1):
             in_tail = head["kv"][kind][head["groups"] * size :].tobytes()
             at = TAIL + (2 * index + kind) * geo.page_bytes

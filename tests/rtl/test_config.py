@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from flash_model.profiles import PROFILES
-from rtl.config import PRESETS, ConfigError, DriveConfig
+from rtl.config import HEAD_DIMS, PRESETS, ConfigError, DriveConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -13,18 +13,23 @@ def test_presets_hold_together(name):
     config = DriveConfig.preset(name)
     assert config.flash.geometry.channels == config.channels
     assert config.flash.geometry.dies == config.dies
-    assert config.max_tokens == config.pass_tokens
+    assert config.max_tokens <= 131_072
+    assert config.max_passes == -(-config.max_tokens // config.pass_tokens) <= 16
     assert config.as_dict() == dataclasses.asdict(config)
     for head_dim in config.head_dims:
-        # a group's K fills its page exactly
-        assert config.group_tokens(head_dim) * head_dim * 2 == config.flash.geometry.page_bytes
+        # a group fits its page, and one token more would not
+        used = config.group_tokens(head_dim) * head_dim * 2
+        assert used <= config.flash.geometry.page_bytes < used + head_dim * 2
 
 
 def test_the_default_drive_serves_common_models():
     config = DriveConfig()
-    assert config.max_tokens >= 8192 and config.head_dims == (64, 128)
+    assert config.max_tokens == 131_072 and config.head_dims == (64, 80, 96, 112, 128)
     assert config.max_queries_per_kv >= 4 and config.channels == 8
     assert DriveConfig(max_head_dim=64).head_dims == (64,)
+    assert DriveConfig(max_head_dim=256).head_dims == HEAD_DIMS
+    assert DriveConfig(pass_tokens=1024).max_tokens == 16 * 1024
+    assert DriveConfig(max_tokens=9000).max_passes == 2
 
 
 def test_the_digest_tells_configurations_apart():
@@ -53,9 +58,11 @@ def test_a_preset_with_changes():
         ("dies", "2", "type int"),
         ("clock_hz", 1_000_000, "50 MHz"),
         ("max_queries_per_kv", 9, "1..8"),
-        ("max_head_dim", 96, "64 or 128"),
+        ("max_head_dim", 100, "64, 80, 96, 112, 128, 192, 256"),
         ("pass_tokens", 1000, "power of two"),
         ("pass_tokens", 65536, "32768"),
+        ("max_tokens", 131_073, "1..131072"),
+        ("max_tokens", -1, "0 for 131072"),
         ("max_sequences", 0, "1..1024"),
         ("operation_depth", 1, "2..256"),
         ("max_transfer", 5000, "multiple of 4096"),
@@ -69,6 +76,11 @@ def test_refused_with_value_range_and_remedy(name, bad, allowed):
     with pytest.raises(ConfigError) as error:
         DriveConfig(**{name: bad})
     assert str(bad) in str(error.value) and allowed in str(error.value)
+
+
+def test_a_pass_must_hold_what_a_page_does():
+    with pytest.raises(ConfigError, match="pass_tokens = 64 .* from 128 on"):
+        DriveConfig(profile="tlc_onfi5", pass_tokens=64)
 
 
 def test_unknown_preset():

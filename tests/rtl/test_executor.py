@@ -1,9 +1,10 @@
 """The executor between host memory and device DRAM: what each command does, what is refused.
 
-Sequence reader and append path are the real ones; drivers stand for engine, walker and flash::
+Sequence reader, append path and result writer are the real ones; drivers stand for engine, walker
+and flash::
 
-    SQE --> Executor --> completion      host memory <-> Executor, page list
-               |  \\--> jobs, q, walks, result requests (collected)
+    SQE --> Executor --> completion      host memory <-> Executor, page list, ResultWriter
+               |  \\--> jobs, q, walks (collected; the engine's results are numbered words)
                '--> SequenceReader, AppendPath <-> device DRAM
 """
 
@@ -18,33 +19,44 @@ from amaranth.lib.wiring import Out, connect, flipped
 
 from flash_model.profiles import profile
 from rtl.append_path import AppendPath
-from rtl.commands import CAPABILITY, CAPABILITY_MAGIC, JOB, SQE, SQE_VIEWS, Opcode, Status
+from rtl.commands import (
+    CAPABILITY,
+    CAPABILITY_MAGIC,
+    JOB,
+    JOB_STATUS,
+    SQE,
+    SQE_VIEWS,
+    Opcode,
+    Status,
+)
 from rtl.config import DriveConfig
 from rtl.executor import Executor
 from rtl.memory import PortArbiter
 from rtl.memory_port import MemoryPortSignature
+from rtl.result_writer import ResultWriter
 from rtl.sequence_reader import SequenceReader
-from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState
+from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState
 from tests.rtl.streams_bench import Bench
 
-CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2)
+CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
 GEOMETRY = dataclasses.replace(profile("tiny").geometry)
 PAGE, HEAD_DIM, KV_HEADS, LAYERS = 4096, 64, 2, 2
 GROUP = GEOMETRY.page_bytes // (2 * HEAD_DIM)
 HOST, DRAM = 32 * PAGE, 1 << 17
 WINDOW = (PAGE, 31 * PAGE)
-DATA, RESULT = 4 * PAGE, 16 * PAGE
-TABLE, HEADS, MAP, TAIL = 0x0, 0x1000, 0x2000, 0x10000
+DATA, RESULT = 4 * PAGE, 24 * PAGE
+TABLE, HEADS, MAP, PASSES, TAIL = 0x0, 0x1000, 0x2000, 0x4000, 0x10000
 SCALE = {"scale_mant": 1 << 25, "scale_exp": 0x3D}
 
 
 class Front(wiring.Component):
-    """Executor, sequence reader and append path, memories shared as in the drive."""
+    """Executor, what it relies on, and the memories, shared as in the drive."""
 
     def __init__(self):
         self.executor = Executor(CONFIG)
-        self.append = AppendPath(GEOMETRY)
+        self.append = AppendPath(GEOMETRY, CONFIG.pass_tokens)
         self.sequences = SequenceReader(CONFIG.max_sequences)
+        self.results = ResultWriter()
         super().__init__(
             {
                 "host": Out(MemoryPortSignature()),
@@ -58,14 +70,19 @@ class Front(wiring.Component):
         m.submodules.executor = executor = self.executor
         m.submodules.append = append = self.append
         m.submodules.sequences = sequences = self.sequences
-        m.submodules.host_ports = host = PortArbiter(readers=2, writers=1)
+        m.submodules.results = results = self.results
+        m.submodules.host_ports = host = PortArbiter(readers=2, writers=2)
         m.submodules.dram_ports = dram = PortArbiter(readers=3, writers=1)
         connect(m, executor.o_sequence, sequences.i)
         connect(m, sequences.o, executor.i_sequence)
         connect(m, executor.o_append, append.i)
         connect(m, executor.o_words, append.i_words)
         connect(m, append.o, executor.i_append)
+        connect(m, executor.o_results, results.i)
         m.d.comb += [
+            executor.outcome.eq(results.outcome),
+            executor.results_busy.eq(results.busy),
+            results.clear.eq(executor.clear_outcome),
             sequences.table.eq(TABLE),
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
@@ -76,6 +93,7 @@ class Front(wiring.Component):
             (executor.host_list, host.readers[0], read),
             (executor.host_data, host.readers[1], read),
             (executor.host_data, host.writers[0], write),
+            (results.write, host.writers[1], write),
             (sequences.read, dram.readers[0], read),
             (append.read, dram.readers[1], read),
             (executor.dram, dram.readers[2], read),
@@ -85,7 +103,9 @@ class Front(wiring.Component):
                 connect(m, getattr(port, name), getattr(shared, name))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
-        m.d.comb += self.quiet.eq(executor.quiet & append.quiet & sequences.quiet)
+        m.d.comb += self.quiet.eq(
+            executor.quiet & append.quiet & sequences.quiet & results.quiet
+        )
         return m
 
 
@@ -98,16 +118,17 @@ class Harness:
         x = dut.executor
         self.host = bench.memory(dut.host, HOST, latency=6, bad=bad)
         self.dram = bench.memory(dut.dram, DRAM, latency=3)
-        self.jobs, self.q, self.walks, self.results = (
-            bench.sink(port) for port in (x.o_jobs, x.o_q, x.o_walk, x.o_results)
-        )
+        self.jobs = bench.sink(x.o_jobs, then=self._engine)
+        self.q, self.walks = (bench.sink(port) for port in (x.o_q, x.o_walk))
+        self.engine = bench.source(dut.results.i_results)
         self.programs = bench.sink(dut.append.o_program)
         self.pages = bench.sink(dut.append.o_data)
         bench.sink(dut.append.o_wish)
-        bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(40)])
+        bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(200)])
         self.readback = bench.source(x.i_readback)
         self.commands = bench.source(x.i)
         self.waiting = []
+        self.words = 0x1000
         self.done = bench.sink(x.o, then=self._next)
         rng = random.Random(8)
         self.host.put(0, rng.randbytes(HOST))
@@ -130,7 +151,10 @@ class Harness:
                     "map": MAP,
                     "tail": TAIL,
                     "group_tokens": GROUP,
-                    "group_shift": GROUP.bit_length() - 1,
+                    "pass_groups": CONFIG.pass_tokens // GROUP,
+                    "pass_rest": CONFIG.pass_tokens % GROUP,
+                    "pass_entries": 4,
+                    "passes": PASSES,
                     **changes,
                 }
             ),
@@ -139,6 +163,21 @@ class Harness:
     def head(self, layer, head):
         at = HEADS + 16 * (layer * KV_HEADS + head)
         return HEAD.unpack(self.dram.bytes[at : at + 16])
+
+    def _engine(self, job):
+        """Result words of a job: counted up, so that one tells them apart."""
+        count = job["heads"] * (4 * job["beats"] + 2 if job["partial"] else job["beats"])
+        count *= job["partial"] or job["last"]
+        words = [{"data": self.words + n} for n in range(count)]
+        self.words += count
+        if job["last"]:
+            words[-1]["last"] = 1
+        self.engine.items += words
+
+    def result(self, at, count):
+        """Status and words of a job whose result lies at an offset."""
+        status = JOB_STATUS.unpack(self.host.bytes[RESULT + at : RESULT + at + 8])
+        return status, self.host.words(RESULT + at + 8, count)
 
     def _next(self, _):
         if self.waiting:
@@ -181,7 +220,7 @@ def append(tokens, layer=0, sequence=0, **fields):
     return sqe(Opcode.APPEND, sequence=sequence, layer=layer, tokens=tokens, **fields)
 
 
-def attend(jobs, size=None, opcode=Opcode.ATTEND, count=None, mode=0, **fields):
+def attend(jobs, size=None, opcode=Opcode.ATTEND, count=None, mode=0, partials=0, **fields):
     """SQE and job list of an ATTEND or STEP; q after the list, then k and v, per job."""
     raw, at, result = b"", len(jobs) * JOB.size, 0
     for job in jobs:
@@ -189,8 +228,9 @@ def attend(jobs, size=None, opcode=Opcode.ATTEND, count=None, mode=0, **fields):
         q = job["queries"] * KV_HEADS * HEAD_DIM * 2
         raw += JOB.pack(**{"q_offset": at, "kv_offset": at + q, "result_offset": result, **job})
         at += q + 4 * KV_HEADS * HEAD_DIM * (opcode == Opcode.STEP)
-        result += q
-    view = {"jobs": len(jobs) if count is None else count, "bytes": size or at, "mode": mode}
+        result += JOB_STATUS.size + q
+    view = {"jobs": len(jobs) if count is None else count, "bytes": size or at}
+    view |= {"mode": mode, "partials": partials}
     return sqe(opcode, view, **{"result": RESULT, **SCALE, **fields}), raw
 
 
@@ -242,22 +282,72 @@ def test_attend_and_step(opcode, stall):
         assert all(job[name] == head[name] for name in ("k_exp", "v_exp", "k_bad", "v_bad"))
     walks = h.walks.items
     assert [w["end"] for w in walks] == [0, 0, 0, 0, 1]
-    assert [(w["index"], w["groups"], w["tail_tokens"]) for w in walks[:4]] == [
-        (0, 1, 1 + step),
-        (1, 1, 1 + step),
-        (2, 0, 1 + step),
-        (3, 0, 1 + step),
+    assert [(w["index"], w["flash_groups"], w["last"], w["end_tokens"]) for w in walks[:4]] == [
+        (0, 1, 1, 1 + step),
+        (1, 1, 1, 1 + step),
+        (2, 0, 0, 1 + step),
+        (3, 0, 0, 1 + step),
     ]
     for walk in walks[:4]:
+        assert (walk["first"], walk["skip"]) == (0, 0)
         assert (walk["map"], walk["tail"]) == (
             MAP + 32 * walk["index"],
             TAIL + 2 * GEOMETRY.page_bytes * walk["index"],
         )
         assert (walk["group_tokens"], walk["beats"]) == (GROUP, 16)
-    sizes = [32, 32, 16, 16]
-    assert h.results.items == [
-        {"address": RESULT + 8 * sum(sizes[:n]), "words": size} for n, size in enumerate(sizes)
-    ]
+    good = {"status": Status.SUCCESS, "flags": 0, "passes": 1, "written": 1}
+    assert h.result(0, 64) == (good, list(range(0x1000, 0x1040)))
+    assert h.result(8 + 512, 32) == (good, list(range(0x1040, 0x1060)))
+
+
+@pytest.mark.parametrize("partials", [0, 1])
+@pytest.mark.parametrize("head_dim, tokens", [(64, 150), (80, 130), (64, 128)])
+def test_a_long_sequence_goes_in_passes(head_dim, tokens, partials):
+    """Passes of 64 tokens; with head_dim 80, groups of 3, they begin inside a group."""
+    group = GEOMETRY.page_bytes // (2 * head_dim)
+    h = Harness()
+    h.bench.timeout = 60000
+    h.sequence(
+        0,
+        head_dim=head_dim,
+        max_tokens=200,
+        groups=200,
+        kv_heads=1,
+        layers=1,
+        group_tokens=group,
+        pass_groups=64 // group,
+        pass_rest=64 % group,
+    )
+    exponents = [random.Random(n).randrange(30) for n in range(4)]
+    for number in range(tokens // 64):
+        facts = {"k_exp": exponents[number], "v_exp": exponents[-1 - number]}
+        h.dram.put(PASSES + 8 * number, PASS.pack(**facts))
+    state = {"tokens": tokens, "flash_groups": tokens // group, "tail_tokens": tokens % group}
+    h.dram.put(HEADS, HEAD.pack(**state, k_exp=7, v_exp=9, k_bad=1))
+    q = 2 * 2 * head_dim
+    raw = JOB.pack(queries=2, q_format=1, q_offset=JOB.size) + bytes(n % 251 for n in range(q))
+    h.host.put(DATA, raw)
+    view = {"jobs": 1, "bytes": JOB.size + q, "partials": partials}
+    assert h.do(sqe(Opcode.ATTEND, view, result=RESULT, **SCALE)) == [(Status.SUCCESS, 0, 0)]
+    passes = -(-tokens // 64)
+    jobs, walks = h.jobs.items, h.walks.items[:-1]
+    assert len(jobs) == len(walks) == passes
+    assert h.q.items == words(raw[JOB.size : JOB.size + q]) * passes
+    for n, (job, walk) in enumerate(zip(jobs, walks)):
+        assert (job["first"], job["last"], job["partial"]) == (n == 0, n == passes - 1, partials)
+        assert (job["q_format"], job["format"]) == (1, 0)
+        full = n < tokens // 64
+        assert job["k_exp"] == (exponents[n] if full else 7)
+        assert job["v_exp"] == (exponents[-1 - n] if full else 9)
+        assert (job["k_bad"], job["v_bad"]) == (0 if full else 1, 0)
+        begin, end = 64 * n, min(64 * n + 64, tokens) - 1
+        assert (walk["first"], walk["skip"]) == divmod(begin, group)
+        assert (walk["last"], walk["end_tokens"] - 1) == divmod(end, group)
+        assert walk["flash_groups"] == tokens // group
+    count = passes * 2 * (head_dim + 2) if partials else q // 8
+    status, got = h.result(0, count)
+    assert (status["status"], status["passes"]) == (Status.SUCCESS, passes)
+    assert got == list(range(0x1000, 0x1000 + count))
 
 
 def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
@@ -266,7 +356,7 @@ def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
     h.host.put(DATA, raw)
     h.bench.timeout = 30000
     assert h.do(append(GROUP - 1), command, idle=1500)[1] == (Status.SUCCESS, 0, 0)
-    assert [(w["groups"], w["tail_tokens"]) for w in h.walks.items[:2]] == [(0, GROUP)] * 2
+    assert [(w["last"], w["end_tokens"]) for w in h.walks.items[:2]] == [(0, GROUP)] * 2
     assert len(h.programs.items) == 2 * KV_HEADS
     tails = h.dram.bytes[TAIL : TAIL + 2 * KV_HEADS * GEOMETRY.page_bytes]
     assert h.pages.items == words(tails)
@@ -282,7 +372,7 @@ def test_a_job_behind_one_that_filled_the_same_tail_is_refused():
     command, raw = attend([{}, {}], opcode=Opcode.STEP)
     h.host.put(DATA, raw)
     status = h.do(append(GROUP - 1), command, idle=1500)[1]
-    assert status == (Status.INVALID_FIELD, 0, 1)
+    assert status == (Status.INVALID_JOB, 1 << 16, 1)
     assert h.head(0, 0)["tokens"] == GROUP and h.head(0, 0)["flash_groups"] == 1
 
 
@@ -299,7 +389,7 @@ def test_read_kv(group, kind):
     if group == 0:
         assert h.host.words(RESULT, len(page)) == page
         (walk,) = h.walks.items
-        assert (walk["readback"], walk["kind"], walk["groups"], walk["index"]) == (1, kind, 0, 1)
+        assert (walk["readback"], walk["kind"], walk["first"], walk["index"]) == (1, kind, 0, 1)
     else:
         tail = TAIL + GEOMETRY.page_bytes * (2 + kind)
         assert h.host.bytes[RESULT : RESULT + 128] == h.dram.bytes[tail : tail + 128]
@@ -312,7 +402,8 @@ def test_capabilities():
     assert page["magic"] == CAPABILITY_MAGIC
     assert (page["channels"], page["dies"]) == (CONFIG.channels, CONFIG.dies)
     assert (page["max_tokens"], page["page_bytes"]) == (CONFIG.max_tokens, GEOMETRY.page_bytes)
-    assert page["head_dims"] == 1 << 4 | 1 << 8
+    assert page["head_dims"] == 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8
+    assert (page["formats"], page["pass_tokens"]) == (0b11, 64)
     assert not any(h.host.bytes[RESULT + 64 : RESULT + PAGE])
 
 
@@ -355,7 +446,7 @@ REFUSED = {
     "read: head": (sqe(Opcode.READ_KV, {"head": KV_HEADS}), Status.HEAD_OUT_OF_RANGE),
     "read: group": (sqe(Opcode.READ_KV, {"head": 0}, group=1), Status.GROUP_OUT_OF_RANGE),
     "attend: no jobs": (attend([{}], count=0)[0], Status.ZERO_LENGTH),
-    "attend: mode": (attend([{}], mode=1)[0], Status.INVALID_FIELD),
+    "attend: mode": (attend([{}], mode=1)[0], Status.UNSUPPORTED_MODE),
     "attend: scale": (attend([{}], scale_mant=5)[0], Status.INVALID_FIELD),
     "attend: too long": (attend([{}], size=CONFIG.max_attend + 8)[0], Status.INVALID_FIELD),
     "attend: odd length": (attend([{}], size=1004)[0], Status.INVALID_FIELD),
@@ -386,26 +477,55 @@ JOBS_REFUSED = {
     "closed": ({"sequence": 1}, Status.CLOSED_SEQUENCE),
     "layer": ({"layer": 9}, Status.LAYER_OUT_OF_RANGE),
     "empty": ({"layer": 1}, Status.EMPTY_CONTEXT),
-    "q offset unaligned": ({"q_offset": 68}, Status.INVALID_FIELD),
-    "q beyond the data": ({"q_offset": 1 << 31}, Status.INVALID_FIELD),
-    "result beyond the window": ({"result_offset": 15 * PAGE - 8}, Status.OUT_OF_WINDOW),
+    "q format": ({"q_format": 2}, Status.UNSUPPORTED_FORMAT),
+    "q offset unaligned": ({"q_offset": 68}, Status.INVALID_JOB),
+    "q beyond the data": ({"q_offset": 1 << 31}, Status.INVALID_JOB),
+    "result unaligned": ({"result_offset": 4}, Status.INVALID_JOB),
+    "result beyond the window": ({"result_offset": WINDOW[1] - RESULT - 8}, Status.OUT_OF_WINDOW),
+    "status beyond the window": ({"result_offset": WINDOW[1] - RESULT}, Status.OUT_OF_WINDOW),
     "result far beyond": ({"result_offset": 0xFFFFFFF8}, Status.OUT_OF_WINDOW),
 }
 
 
-def test_a_bad_job_stops_the_list_there():
+@pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])
+def test_a_bad_job_leaves_the_others_alone(opcode):
     h = Harness()
+    h.bench.timeout = 60000
+    h.sequence(0, max_tokens=100)
     commands = []
-    for n, (job, _) in enumerate(JOBS_REFUSED.values()):
-        command, raw = attend([{}, job, {}], prp1=DATA + PAGE * n)
+    step = opcode == Opcode.STEP
+    refused = {name: item for name, item in JOBS_REFUSED.items() if not (step and name == "empty")}
+    for n, (job, _) in enumerate(refused.values()):
+        jobs = [{}, job, {"layer": int(step)}]
+        command, raw = attend(jobs, prp1=DATA + PAGE * n, opcode=opcode)
         h.host.put(DATA + PAGE * n, raw)
         commands.append(command)
+    before = bytes(h.host.bytes)
     got = h.do(append(1), *commands, idle=60)[1:]
-    assert dict(zip(JOBS_REFUSED, got)) == {
-        name: (status, 0, 1) for name, (_, status) in JOBS_REFUSED.items()
+    assert dict(zip(refused, got)) == {
+        name: (status, 1 << 16, 1) for name, (_, status) in refused.items()
     }
-    assert len(h.jobs.items) == len(h.results.items) == KV_HEADS * len(commands), "first jobs run"
-    assert [w["end"] for w in h.walks.items] == ([0] * KV_HEADS + [1]) * len(commands)
+    assert len(h.jobs.items) == 2 * KV_HEADS * len(commands), "the jobs around it run"
+    assert [w["end"] for w in h.walks.items] == ([0] * 2 * KV_HEADS + [1]) * len(commands)
+    assert h.head(0, 0)["tokens"] == 1 + step * len(commands)
+    third = 2 * (JOB_STATUS.size + 2 * KV_HEADS * HEAD_DIM * 2)
+    assert h.result(third, 1)[0]["status"] == Status.SUCCESS
+    assert h.host.bytes[WINDOW[1] :] == before[WINDOW[1] :], "nothing is written beyond the window"
+
+
+def test_a_bad_job_is_reported_in_its_place():
+    h = Harness()
+    command, raw = attend([{"layer": 9}, {}, {"queries": 9}])
+    h.host.put(DATA, raw)
+    got = h.do(append(1), command)[1]
+    assert got == (Status.LAYER_OUT_OF_RANGE, 2 << 16, 0)
+    size = JOB_STATUS.size + 2 * KV_HEADS * HEAD_DIM * 2
+    statuses = [h.result(n * size, 0)[0]["status"] for n in range(3)]
+    assert statuses == [
+        Status.LAYER_OUT_OF_RANGE,
+        Status.SUCCESS,
+        Status.TOO_MANY_QUERY_HEADS,
+    ]
 
 
 @pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])

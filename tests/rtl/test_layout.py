@@ -14,10 +14,12 @@ LAYOUTS = [
     *commands.SQE_VIEWS.values(),
     commands.CQE,
     commands.JOB,
+    commands.JOB_STATUS,
     commands.CAPABILITY,
     tables.SEQUENCE,
     tables.HEAD,
     tables.MAP_ENTRY,
+    tables.PASS,
 ]
 
 
@@ -111,8 +113,11 @@ def test_completion_entry_has_the_places_of_nvme():
 
 def test_job_and_tables_as_the_host_sees_them():
     assert commands.JOB.pack(
-        sequence=1, layer=2, queries=3, q_offset=4, kv_offset=5, result_offset=6
-    ) == struct.pack("<HHH2xIII12x", 1, 2, 3, 4, 5, 6)
+        sequence=1, layer=2, queries=3, q_format=1, q_offset=4, kv_offset=5, result_offset=6
+    ) == struct.pack("<HHBB2xIII12x", 1, 2, 3, 1, 4, 5, 6)
+    assert commands.JOB_STATUS.pack(status=0x704, flags=3, passes=16, written=1) == struct.pack(
+        "<HBxBxxB", 0x704, 3, 16, 0x80
+    )
     assert tables.SEQUENCE.pack(
         state=1,
         format=2,
@@ -125,11 +130,17 @@ def test_job_and_tables_as_the_host_sees_them():
         map=2,
         tail=3,
         group_tokens=32,
-        group_shift=5,
-    ) == struct.pack("<BBHHHIIQQQHB21x", 1, 2, 64, 3, 30, 8192, 256, 1, 2, 3, 32, 5)
+        pass_groups=5,
+        pass_rest=6,
+        pass_entries=7,
+        passes=8,
+    ) == struct.pack("<BBHHHIIQQQHHHHQ8x", 1, 2, 64, 3, 30, 8192, 256, 1, 2, 3, 32, 5, 6, 7, 8)
     assert tables.HEAD.pack(
-        tokens=9, k_exp=30, v_exp=1, k_bad=1, v_bad=1, flash_groups=4
-    ) == struct.pack("<IBBBxI4x", 9, 30, 1, 3, 4)
+        tokens=9, flash_groups=4, tail_tokens=5, k_exp=200, v_exp=1, k_bad=1, v_bad=1
+    ) == struct.pack("<IIHBBB3x", 9, 4, 5, 200, 1, 3)
+    assert tables.PASS.pack(k_exp=200, k_bad=1, v_exp=3, v_bad=1) == struct.pack(
+        "<BB2xBB2x", 200, 1, 3, 1
+    )
     assert tables.MAP_ENTRY.pack(k_row=0x123456, k_die=7, v_row=0xABCDEF, v_die=63) == struct.pack(
         "<II", 7 << 24 | 0x123456, 63 << 24 | 0xABCDEF
     )
@@ -170,3 +181,20 @@ def test_a_heads_groups_use_every_channel_and_heads_start_apart(channels):
             assert sorted(got) == list(range(channels))
             following = tables.group_channel(0, layer, 3, head + 1, channels)
             assert following == (got[0] + 3) % channels
+
+
+@pytest.mark.parametrize("kv_heads", [1, 3, 8])
+@pytest.mark.parametrize("dies", [2, 16])
+def test_pages_read_together_lie_on_different_dies(kv_heads, dies):
+    """A head's scan uses every die, and so do the heads of a layer of few tokens."""
+    for layer in (0, 1, 5):
+        for head in range(kv_heads):
+            for kind in range(2):
+                scan = [tables.page_die(n, head, kind, layer, kv_heads, dies) for n in range(dies)]
+                assert sorted(scan) == list(range(dies))
+        pages = [
+            tables.page_die(0, head, kind, layer, kv_heads, dies)
+            for head in range(kv_heads)
+            for kind in range(2)
+        ]
+        assert len(set(pages)) == min(dies, 2 * kv_heads)

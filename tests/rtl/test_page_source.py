@@ -19,11 +19,12 @@ NULL, READBACK = Source.NULL.value, Source.READBACK.value
 
 
 def requests(rng, count):
-    """Random units: pages of 4 tokens of 4 beats, tails of fewer, nulls, pages read back."""
+    """Random units of 4-beat tokens: pages of 4, parts of pages, tails, nulls, pages read back."""
     items = []
     for _ in range(count):
         source = rng.choice([FLASH, FLASH, TAIL, NULL, READBACK])
-        tokens = {TAIL: rng.randint(1, 3)}.get(source, 4)
+        skip = rng.choice([0, 0, rng.randrange(4)]) if source in (FLASH, TAIL) else 0
+        tokens = rng.choice([4 - skip, rng.randint(1, 4 - skip)])
         items.append(
             {
                 "source": source,
@@ -33,6 +34,7 @@ def requests(rng, count):
                 "format": 0,
                 "job": rng.randrange(16),
                 "token": 4 * rng.randrange(1000),
+                "skip": skip,
                 "tokens": tokens,
                 "beats": 4,
                 "last": 1 if source == NULL else rng.randrange(2),
@@ -76,13 +78,16 @@ def test_beats_and_their_tags(depth, stall, backpressure):
         flash = unit["source"] in (FLASH, READBACK)
         words = [rng.getrandbits(64) for _ in range(unit["tokens"] * unit["beats"])]
         if flash:
-            page_words += [{"data": w, "last": n == PAGE_WORDS - 1} for n, w in enumerate(words)]
+            page_words.append(
+                [{"data": w, "last": n == len(words) - 1} for n, w in enumerate(words)]
+            )
             wanted_ops.append(
                 {
                     "op": NandOp.READ.value,
                     "die": unit["die"],
                     "row": unit["row"],
-                    "words": PAGE_WORDS,
+                    "column": 4 * unit["skip"],
+                    "words": len(words),
                     "tag": 0,
                 }
             )
@@ -96,8 +101,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     answers = bench.source(dut.i_words)
 
     def sensed(_):  # words come only after their operation went out
-        answers.items.extend(page_words[:PAGE_WORDS])
-        del page_words[:PAGE_WORDS]
+        answers.items.extend(page_words.pop(0))
 
     ops = bench.sink(dut.o_ops, then=sensed)
     bench.source(dut.i_tail, tail_words)

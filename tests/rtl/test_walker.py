@@ -13,7 +13,7 @@ from rtl.walker import Walker
 from tests.rtl.streams_bench import CROSS, Bench
 
 SIZE = 1 << 15
-GROUP_TOKENS = 4
+GROUP_TOKENS = 5
 K, V = Kind.K.value, Kind.V.value
 
 
@@ -21,8 +21,12 @@ def geometry(channels):
     return dataclasses.replace(profile("tiny").geometry, channels=channels, dies=4)
 
 
-def job(rng, number, groups, tail_tokens, kv_heads=3):
-    """A walk of head (layer, head), its map filled with random pages."""
+def job(rng, number, first, groups, tail_tokens, *, skip=0, stop=None, kv_heads=3):
+    """A walk of a pass: ``groups`` on flash from group ``first`` on, then maybe the tail.
+
+    The pass begins after ``skip`` tokens of its first group, and ends with token ``stop`` of its
+    last. Returns the walk, its map entries from group ``first`` on, and its place.
+    """
     layer, head = rng.randrange(4), rng.randrange(kv_heads)
     entries = [
         {
@@ -33,44 +37,44 @@ def job(rng, number, groups, tail_tokens, kv_heads=3):
         }
         for _ in range(groups)
     ]
+    end = stop or (tail_tokens or GROUP_TOKENS)
     walk = {
         "tag": number % 16,
         "beats": 16,
         "index": layer * kv_heads + head,
-        "map": 0x1000 * (number + 1) + 8 * rng.randrange(450),
+        "map": 0x1000 * (number + 1) + 8 * rng.randrange(400),
         "tail": 512 * rng.randrange(100),
-        "groups": groups,
+        # with a tail the pass goes on beyond the flash; without, more may lie on flash behind it
+        "flash_groups": first + groups + (0 if tail_tokens else rng.randrange(3)),
         "group_tokens": GROUP_TOKENS,
-        "tail_tokens": tail_tokens,
+        "first": first,
+        "skip": skip,
+        "last": first + groups - (tail_tokens == 0),
+        "end_tokens": end,
     }
     return walk, entries, (layer, kv_heads, head)
 
 
 def units(walk, entries, place, kind, channels):
-    """What each channel must get for one pass of a job."""
+    """What each channel must get for one pass."""
     dealt = [[] for _ in range(channels)]
     common = {"kind": kind, "format": 0, "job": walk["tag"], "beats": walk["beats"]}
-    for group, entry in enumerate(entries):
-        name = "kv"[kind]
-        dealt[group_channel(group, *place, channels)].append(
-            {
-                **common,
+    token = 0
+    for group in range(walk["first"], walk["last"] + 1):
+        start = walk["skip"] if group == walk["first"] else 0
+        stop = walk["end_tokens"] if group == walk["last"] else GROUP_TOKENS
+        unit = {**common, "token": token, "skip": start, "tokens": stop - start}
+        if group < walk["flash_groups"]:
+            entry, name = entries[group - walk["first"]], "kv"[kind]
+            unit |= {
                 "source": Source.FLASH.value,
                 "die": entry[f"{name}_die"],
                 "row": entry[f"{name}_row"],
-                "token": group * GROUP_TOKENS,
-                "tokens": GROUP_TOKENS,
             }
-        )
-    if walk["tail_tokens"]:
-        dealt[group_channel(walk["groups"], *place, channels)].append(
-            {
-                **common,
-                "source": Source.TAIL.value,
-                "token": walk["groups"] * GROUP_TOKENS,
-                "tokens": walk["tail_tokens"],
-            }
-        )
+        else:
+            unit["source"] = Source.TAIL.value
+        dealt[group_channel(group, *place, channels)].append(unit)
+        token += stop - start
     for channel in dealt:
         if not channel:
             channel.append({**common, "source": Source.NULL.value})
@@ -102,20 +106,26 @@ def test_every_pass_in_order_on_its_channel(channels, stall, backpressure):
     bench = Bench(dut, timeout=8000, quiet=True, stall=stall, backpressure=backpressure)
     memory = bench.memory(dut.read, SIZE, latency=6)
     lists = [
-        [(1, 0), (0, 3), (channels, 2)],
-        [(0, 1)],
-        [(2 * channels + 1, 0), (70 // channels, 4)],
+        [dict(first=0, groups=1, tail_tokens=0), dict(first=0, groups=0, tail_tokens=3)]
+        + [dict(first=0, groups=channels, tail_tokens=2)],
+        [dict(first=0, groups=0, tail_tokens=1)],
+        [
+            dict(first=3, groups=2 * channels + 1, tail_tokens=0, skip=2, stop=4),
+            dict(first=7, groups=70 // channels, tail_tokens=5, skip=4),
+            dict(first=9, groups=1, tail_tokens=0, skip=1, stop=3),
+            dict(first=2, groups=0, tail_tokens=4, skip=1, stop=3),
+        ],
     ]
     walks, wanted, tails = [], [[] for _ in range(channels)], []
     number = 0
     for shapes in lists:
         jobs = []
-        for groups, tail_tokens in shapes:
-            walk, entries, place = job(rng, number % 6, groups, tail_tokens)
+        for shape in shapes:
+            walk, entries, place = job(rng, number % 6, **shape)
             walk["tag"] = number % 16
             number += 1
             for n, entry in enumerate(entries):
-                memory.put(walk["map"] + 8 * n, MAP_ENTRY.pack(**entry))
+                memory.put(walk["map"] + 8 * (walk["first"] + n), MAP_ENTRY.pack(**entry))
             jobs.append((walk, entries, place))
             walks.append(walk)
         walks.append({"end": 1})
@@ -123,14 +133,11 @@ def test_every_pass_in_order_on_its_channel(channels, stall, backpressure):
             walk, entries, place = jobs[n]
             for channel, dealt in enumerate(units(walk, entries, place, kind, channels)):
                 wanted[channel] += dealt
-            if walk["tail_tokens"]:
-                tails.append(
-                    {
-                        "address": walk["tail"] + 512 * kind,
-                        "words": walk["tail_tokens"] * walk["beats"],
-                        "channel": group_channel(walk["groups"], *place, channels),
-                    }
-                )
+                for unit in dealt:
+                    if unit["source"] == Source.TAIL.value:
+                        begin = walk["tail"] + 512 * kind + 8 * unit["skip"] * walk["beats"]
+                        words = unit["tokens"] * walk["beats"]
+                        tails.append({"address": begin, "words": words, "channel": channel})
     walks.insert(4, {"end": 1})  # an empty list of jobs does nothing
     bench.source(dut.i, walks)
     sinks = [bench.sink(port, name=f"o[{n}]") for n, port in enumerate(dut.o)]
@@ -149,13 +156,13 @@ def test_pages_are_read_back_between_lists():
     dut = Walker(geometry(4))
     bench = Bench(dut, quiet=True)
     memory = bench.memory(dut.read, SIZE)
-    walk, entries, place = job(rng, 1, 9, 0)
+    walk, entries, place = job(rng, 1, 0, 9, 0)
     for n, entry in enumerate(entries):
         memory.put(walk["map"] + 8 * n, MAP_ENTRY.pack(**entry))
     bench.source(
         dut.i,
         [
-            {**walk, "readback": 1, "kind": kind, "groups": group}
+            {**walk, "readback": 1, "kind": kind, "first": group, "last": group}
             for group, kind in ((0, K), (5, V), (8, K))
         ],
     )
@@ -180,7 +187,7 @@ def test_quiet_while_a_channel_is_full():
     dut = Walker(geometry(2))
     bench = Bench(dut, quiet=True)
     bench.memory(dut.read, SIZE)
-    walk, _, _ = job(rng, 0, 6, 0)
+    walk, _, _ = job(rng, 0, 0, 6, 0)
     bench.source(dut.i, [walk])
     for port in dut.o:
         bench.sink(port, gate=lambda: bench.clock > 250)
