@@ -1,5 +1,6 @@
 """The host's side of the drive: runtime, driver, firmware, reports."""
 
+from cosim.reference import Partial, merge_partials
 from rtl.commands import ResultFlag, Status
 from rtl.config import ConfigError, DriveConfig
 
@@ -14,6 +15,8 @@ __all__ = [
     "DriveValueError",
     "DriveWarning",
     "KvDrive",
+    "Partial",
     "ResultFlag",
     "Status",
+    "merge_partials",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, HEAD_STRIDE, MAP_ENTRY, SEQUENCE
+from rtl.tables import HEAD, HEAD_STRIDE, MAP_ENTRY, PASS, SEQUENCE
 
 from .errors import DriveError
 from .regions import Regions
@@ -28,6 +28,8 @@ class SequenceShape:
     layers, kv_heads, head_dim, max_tokens : int
     page_bytes, channels : int
         Of the drive's flash.
+    pass_tokens : int
+        Of the drive.
     """
 
     layers: int
@@ -36,6 +38,7 @@ class SequenceShape:
     max_tokens: int
     page_bytes: int
     channels: int
+    pass_tokens: int
 
     @property
     def heads(self):
@@ -53,16 +56,33 @@ class SequenceShape:
         return -(-self.max_tokens // self.group_tokens)
 
     @property
+    def passes(self):
+        """PASS entries per head."""
+        return -(-self.max_tokens // self.pass_tokens)
+
+    def passes_of(self, tokens):
+        """Passes of a head that holds so many tokens."""
+        return -(-tokens // self.pass_tokens)
+
+    def pages_of(self, tokens):
+        """Flash pages of K that an attend of one head reads, ``tokens`` of it on flash: a page that
+        holds the end of one pass and the beginning of the next is read for both."""
+        starts = np.arange(0, tokens, self.pass_tokens)
+        ends = np.minimum(starts + self.pass_tokens, tokens)
+        return int((-(-ends // self.group_tokens) - starts // self.group_tokens).sum())
+
+    @property
     def token_bytes(self):
         """Bytes of K and V of one token and layer."""
         return 4 * self.kv_heads * self.head_dim
 
     @property
     def table_bytes(self):
-        """Device DRAM of head table, map and tails."""
+        """Device DRAM of head table, map, pass table and tails."""
         return (
             HEAD.size * self.heads,
             MAP_ENTRY.size * self.heads * self.groups,
+            PASS.size * self.heads * self.passes,
             2 * self.page_bytes * self.heads,
         )
 
@@ -91,6 +111,7 @@ class Placement:
     shape: SequenceShape
     heads: int
     map: int
+    passes: int
     tail: int
 
 
@@ -121,24 +142,25 @@ class Capacity:
         """`SequenceShape` of what is asked for; raises `DriveError` for what cannot be served."""
         config = self._config
 
-        def refuse(detail):
-            raise DriveError(Status.UNSUPPORTED_SHAPE, detail)
+        def refuse(status, detail):
+            raise DriveError(status, detail)
 
         if not 1 <= layers <= 0xFFFF:
-            refuse(f"layers = {layers} is not in 1..65535")
-        if not 1 <= kv_heads <= 0xFFFF:
-            refuse(f"kv_heads = {kv_heads} is not in 1..65535")
+            refuse(Status.TOO_MANY_LAYERS, f"layers = {layers} is not in 1..65535")
+        most = min(0xFFFF, config.max_transfer // (4 * head_dim) if head_dim > 0 else 0xFFFF)
         if head_dim not in config.head_dims:
-            refuse(f"head_dim = {head_dim} is not one of {', '.join(map(str, config.head_dims))}")
+            dims = ", ".join(map(str, config.head_dims))
+            refuse(Status.UNSUPPORTED_HEAD_DIM, f"head_dim = {head_dim} is not one of {dims}")
+        if not 1 <= kv_heads <= most:
+            refuse(
+                Status.TOO_MANY_KV_HEADS,
+                f"kv_heads = {kv_heads} is not in 1..{most}: one command moves a token of all of "
+                f"them, {config.max_transfer} bytes at most",
+            )
         if not 0 <= max_tokens <= config.max_tokens:
             raise DriveError(
                 Status.CONTEXT_EXCEEDED,
                 f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}",
-            )
-        if 4 * kv_heads * head_dim > config.max_transfer:
-            refuse(
-                f"a token of {kv_heads} KV heads has {4 * kv_heads * head_dim} bytes, one command "
-                f"moves {config.max_transfer}"
             )
         geometry = config.flash.geometry
         return SequenceShape(
@@ -148,6 +170,7 @@ class Capacity:
             max_tokens=max_tokens or config.max_tokens,
             page_bytes=geometry.page_bytes,
             channels=geometry.channels,
+            pass_tokens=config.pass_tokens,
         )
 
     def admit(self, shape):
@@ -196,6 +219,6 @@ class Capacity:
     def release(self, number):
         """Gives back what a sequence was given."""
         placement = self.placements.pop(number)
-        for address in (placement.heads, placement.map, placement.tail):
+        for address in (placement.heads, placement.map, placement.passes, placement.tail):
             self._dram.release(address)
         self._reserved = self._reserved - placement.shape.channel_pages()

@@ -5,12 +5,23 @@ import operator
 
 import numpy as np
 
-from cosim.reference import encode_scale
+from cosim.reference import BF16, FP16, encode_scale
 from rtl.commands import Status
 
 from .errors import DriveError, DriveTypeError, DriveValueError
 
-__all__ = ["MODES", "checked_array", "checked_integer", "checked_queries", "checked_scale"]
+__all__ = [
+    "FORMATS",
+    "MODES",
+    "checked_array",
+    "checked_format",
+    "checked_integer",
+    "checked_queries",
+    "checked_scale",
+]
+
+FORMATS = (FP16, BF16)
+"""Element formats by the number the drive knows them by."""
 
 MODES = ("dense",)
 """Attend modes."""
@@ -24,8 +35,17 @@ def checked_integer(name, value):
         raise DriveTypeError(f"{name} is {value!r}: give an integer") from None
 
 
-def checked_array(name, array, wanted):
-    """A C-contiguous float16 array of the wanted shape.
+def checked_format(name):
+    """The element format called ``name``."""
+    for format in FORMATS:
+        if format.name == name:
+            return format
+    known = " or ".join(repr(format.name) for format in FORMATS)
+    raise DriveError(Status.UNSUPPORTED_FORMAT, f"kv_format = {name!r}: give {known}")
+
+
+def checked_array(name, array, wanted, formats):
+    """A C-contiguous array of the wanted shape, in one of the formats.
 
     Parameters
     ----------
@@ -34,26 +54,28 @@ def checked_array(name, array, wanted):
     array : numpy.ndarray
     wanted : dict of str to (int or None)
         Axis name -> length, None where any will do.
+    formats : sequence of FloatFormat
     """
     axes = ", ".join(
         f"{axis}={size}" if size is not None else axis for axis, size in wanted.items()
     )
+    types = " or ".join(format.dtype.name for format in formats)
     if not isinstance(array, np.ndarray):
         kind = f"{type(array).__module__.split('.')[0]}.{type(array).__name__}"
-        raise DriveTypeError(f"{name} is a {kind}: give a numpy array, float16 [{axes}]")
-    if array.dtype != np.float16:
-        raise DriveTypeError(f"{name} is {array.dtype}: give float16 [{axes}]")
+        raise DriveTypeError(f"{name} is a {kind}: give a numpy array, {types} [{axes}]")
+    if array.dtype not in [format.dtype for format in formats]:
+        raise DriveTypeError(f"{name} is {array.dtype}: give {types} [{axes}]")
     if array.ndim != len(wanted) or any(
         size is not None and size != got
         for got, size in zip(array.shape, wanted.values(), strict=True)
     ):
-        raise DriveValueError(f"{name} has shape {list(array.shape)}: give float16 [{axes}]")
+        raise DriveValueError(f"{name} has shape {list(array.shape)}: give {types} [{axes}]")
     return np.ascontiguousarray(array)
 
 
 def checked_queries(q, shape, limit):
-    """Queries of one job, float16 [q_heads, head_dim], q_heads a multiple of kv_heads."""
-    q = checked_array("q", q, {"q_heads": None, "head_dim": shape.head_dim})
+    """Queries of one job, [q_heads, head_dim], q_heads a multiple of kv_heads."""
+    q = checked_array("q", q, {"q_heads": None, "head_dim": shape.head_dim}, FORMATS)
     if len(q) == 0 or len(q) % shape.kv_heads:
         raise DriveValueError(
             f"q has {len(q)} query heads: give a multiple of kv_heads = {shape.kv_heads}",

@@ -4,10 +4,18 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
+from cosim.reference import FloatFormat
 from rtl.commands import ResultFlag, Status
 
 from .backends import Job, make_backend
-from .checks import MODES, checked_array, checked_integer, checked_queries, checked_scale
+from .checks import (
+    MODES,
+    checked_array,
+    checked_format,
+    checked_integer,
+    checked_queries,
+    checked_scale,
+)
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 from .packing import job_bytes
 from .stats import statistics
@@ -27,6 +35,7 @@ class _Sequence:
     kv_heads: int
     head_dim: int
     max_tokens: int
+    format: FloatFormat
     tokens: list = field(default_factory=list)  # stored, per layer
     closed: bool = False
 
@@ -44,9 +53,10 @@ class Ticket:
 class KvDrive:
     """A drive as Python sees it.
 
-    Arrays are numpy float16; K and V are [tokens, kv_heads, head_dim], queries [q_heads, head_dim]
-    with ``q_heads = g * kv_heads`` (query heads ``h * g .. h * g + g - 1`` share KV head ``h``).
-    Whatever is not possible raises `DriveError` and changes nothing. Calls grow by keyword.
+    K and V are numpy arrays [tokens, kv_heads, head_dim] of the sequence's format, float16 or
+    bfloat16 (`ml_dtypes.bfloat16`); queries are [q_heads, head_dim] with ``q_heads = g * kv_heads``
+    (query heads ``h * g .. h * g + g - 1`` share KV head ``h``), of either type, and their results
+    have the same. Whatever is not possible raises `DriveError` and changes nothing. Calls grow by keyword.
 
     Parameters
     ----------
@@ -88,17 +98,14 @@ class KvDrive:
         max_tokens : int, optional
             Capacity to reserve; the drive's maximum if not given.
         kv_format : str
-            Format of the elements: "fp16".
+            Format of K and V: "fp16" or "bf16".
         index : str
             Extra copies of K for sparse attention: "none".
         """
         self._check_running()
-        if kv_format != "fp16":
-            raise DriveError(
-                Status.UNSUPPORTED_SHAPE, f"kv_format = {kv_format!r}, the drive has 'fp16'"
-            )
+        format = checked_format(kv_format)
         if index != "none":
-            raise DriveError(Status.UNSUPPORTED_SHAPE, f"index = {index!r}, the drive has 'none'")
+            raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {index!r}, the drive has 'none'")
         layers, kv_heads, head_dim = (
             checked_integer(*pair)
             for pair in (("layers", layers), ("kv_heads", kv_heads), ("head_dim", head_dim))
@@ -111,14 +118,14 @@ class KvDrive:
                     Status.CONTEXT_EXCEEDED,
                     f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}",
                 )
-        number = self.backend.open(layers, kv_heads, head_dim, capacity)
+        number = self.backend.open(layers, kv_heads, head_dim, capacity, format)
         self._sequences[number] = _Sequence(
-            kv_heads, head_dim, capacity or self.config.max_tokens, [0] * layers
+            kv_heads, head_dim, capacity or self.config.max_tokens, format, [0] * layers
         )
         return number
 
     def append(self, sequence, layer, k, v):
-        """Appends K and V of one token or more to a layer, float16 [tokens, kv_heads, head_dim]."""
+        """Appends K and V of one token or more to a layer, [tokens, kv_heads, head_dim]."""
         k, v = self._checked_tokens(sequence, layer, k, v)
         self.backend.append(sequence, layer, k, v)
         self._sequences[sequence].tokens[layer] += len(k)
@@ -129,20 +136,28 @@ class KvDrive:
         self.backend.preload(sequence, layer, k, v)
         self._sequences[sequence].tokens[layer] += len(k)
 
-    def attend(self, sequence, layer, q, *, mode="dense", scale=None):
-        """Attention of one token's queries over all tokens of a layer: [q_heads, head_dim]."""
-        return self.attend_batch([(sequence, layer, q)], mode=mode, scale=scale)[0]
+    def attend(self, sequence, layer, q, *, mode="dense", scale=None, partial=False):
+        """Attention of one token's queries over all tokens of a layer: [q_heads, head_dim].
 
-    def step(self, sequence, layer, q, k, v, *, mode="dense", scale=None):
+        With ``partial``, unnormalised: a list of `Partial`, one per pass of the drive
+        (``config.pass_tokens`` tokens). Those of several drives, each of which holds some passes of
+        one sequence, put together give what one drive would: `host.merge_partials`.
+        """
+        return self.attend_batch([(sequence, layer, q)], mode=mode, scale=scale, partial=partial)[0]
+
+    def step(self, sequence, layer, q, k, v, *, mode="dense", scale=None, partial=False):
         """Appends one token (k, v: [kv_heads, head_dim]) and attends it and all before it."""
-        return self.attend_batch([(sequence, layer, q, k, v)], mode=mode, scale=scale)[0]
+        job = (sequence, layer, q, k, v)
+        return self.attend_batch([job], mode=mode, scale=scale, partial=partial)[0]
 
-    def attend_batch(self, jobs, *, mode="dense", scale=None):
+    def attend_batch(self, jobs, *, mode="dense", scale=None, partial=False):
         """Many attends (or steps) as one command; see `submit`. Returns a list of outputs."""
-        return self.wait(self.submit(jobs, mode=mode, scale=scale))
+        return self.wait(self.submit(jobs, mode=mode, scale=scale, partial=partial))
 
-    def submit(self, jobs, *, mode="dense", scale=None):
+    def submit(self, jobs, *, mode="dense", scale=None, partial=False):
         """Starts attends and steps, and returns a ticket for `wait`.
+
+        A job that is not possible is refused here, before any of them starts.
 
         Parameters
         ----------
@@ -152,15 +167,19 @@ class KvDrive:
             "dense".
         scale : float, optional
             Factor of the scores; ``1 / sqrt(head_dim)`` if not given.
+        partial : bool
+            Whether results are the unnormalised sums of each pass, see `attend`.
         """
         self._check_running()
         if mode not in MODES:
             raise DriveValueError(f"mode = {mode!r} is not one of {', '.join(MODES)}")
-        jobs = [self._checked_job(job) for job in jobs]
+        jobs = list(jobs)
         if not jobs:
             raise DriveError(Status.ZERO_LENGTH, "no jobs")
-        if len({job.k is None for job in jobs}) > 1:
+        if len({len(job) for job in jobs if isinstance(job, tuple | list)}) > 1:
             raise DriveValueError("attends and steps in one batch: give jobs of one kind")
+        ahead = Counter()  # tokens that earlier jobs of the list append
+        jobs = [self._checked_job(job, ahead) for job in jobs]
         grown = [(job.sequence, job.layer) for job in jobs if job.k is not None]
         self._check_room(grown)
         parts = []
@@ -169,7 +188,8 @@ class KvDrive:
             head_dim = self._sequences[batch[0].sequence].head_dim
             parts.append((batch, checked_scale(scale, head_dim), positions))
         started = [
-            (self.backend.submit(batch, code), positions) for batch, code, positions in parts
+            (self.backend.submit(batch, code, partial), positions)
+            for batch, code, positions in parts
         ]
         for sequence, layer in grown:
             self._sequences[sequence].tokens[layer] += 1
@@ -178,24 +198,32 @@ class KvDrive:
         return ticket
 
     def wait(self, ticket):
-        """Outputs of `submit`, a list in the order of its jobs."""
+        """Outputs of `submit`, a list in the order of its jobs.
+
+        If the drive refuses some of them, the others are executed all the same: the `DriveError` of
+        the first says which (``job``) and has the results of all (``outputs``, None for these).
+        """
         if not isinstance(ticket, Ticket):
             raise DriveTypeError(f"ticket is {ticket!r}: give what submit() returned")
         if ticket.done or ticket not in self._pending:
             raise DriveValueError("the ticket was waited for already: wait once for each submit")
         self._pending.remove(ticket)
         ticket.done = True
-        outputs, flags, failure = [None] * len(ticket.jobs), ResultFlag(0), None
+        outputs, flags, failures = [None] * len(ticket.jobs), ResultFlag(0), {}
         for part, positions in ticket.parts:
             result = self.backend.wait(part)
             flags |= result.flags
-            failure = failure or result.error
+            for number, error in result.errors.items():
+                failures[positions[number]] = error
             for position, output in zip(positions, result.outputs, strict=True):
                 outputs[position] = output
         for (sequence, layer), output in zip(ticket.grown, outputs, strict=False):
             self._sequences[sequence].tokens[layer] -= output is None
         self._note(flags)
-        if failure is not None:
+        if failures:
+            first = min(failures)
+            failure = failures[first]
+            failure.job, failure.outputs = first, outputs
             raise failure
         return outputs
 
@@ -264,8 +292,8 @@ class KvDrive:
     def _checked_tokens(self, sequence, layer, k, v):
         entry = self._entry(sequence, layer)
         wanted = {"tokens": None, "kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
-        k = checked_array("k", k, wanted)
-        v = checked_array("v", v, {**wanted, "tokens": len(k)})
+        k = checked_array("k", k, wanted, [entry.format])
+        v = checked_array("v", v, {**wanted, "tokens": len(k)}, [entry.format])
         if len(k) == 0:
             raise DriveError(Status.ZERO_LENGTH, "k and v hold no token")
         self._check_room([(sequence, layer)] * len(k))
@@ -282,7 +310,7 @@ class KvDrive:
                     f"which was opened for {entry.max_tokens}",
                 )
 
-    def _checked_job(self, job):
+    def _checked_job(self, job, ahead):
         if not isinstance(job, tuple | list) or len(job) not in (3, 5):
             raise DriveTypeError(
                 f"a job is {job!r:.60}: give (sequence, layer, q) or (sequence, layer, q, k, v)"
@@ -292,7 +320,11 @@ class KvDrive:
         q = checked_queries(q, entry, self.config.max_queries_per_kv)
         if kv:
             wanted = {"kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
-            kv = [checked_array(name, x, wanted) for name, x in zip("kv", kv, strict=True)]
+            kv = [
+                checked_array(name, x, wanted, [entry.format])
+                for name, x in zip("kv", kv, strict=True)
+            ]
+            ahead[sequence, layer] += 1
         elif entry.tokens[layer] == 0:
             raise DriveError(Status.EMPTY_CONTEXT, f"layer {layer} of sequence {sequence}")
         size = job_bytes(len(q), entry.kv_heads, entry.head_dim, bool(kv))
@@ -302,7 +334,8 @@ class KvDrive:
                 f"a job of {len(q)} query heads has {size} bytes, "
                 f"one command takes {self.config.max_attend}",
             )
-        return Job(sequence, layer, q, *kv)
+        tokens = entry.tokens[layer] + ahead[sequence, layer]
+        return Job(sequence, layer, q, *kv, tokens=tokens)
 
     def _note(self, flags):
         self.last_flags = flags

@@ -131,6 +131,7 @@ class Driver:
             fields |= self._pointers(offset, pages, regions.pop(0) if pages > 2 else None)
         if results:
             command.window = (regions[0], results)
+            self._lane.host[regions[0] : regions[0] + results] = 0
             fields["result"] = HOST_BASE + regions[0]
         while self._next_cid in self._inflight:
             self._next_cid = self._next_cid + 1 & 0xFFFF

@@ -43,7 +43,7 @@ MEANINGS = {
     ),
     Status.CONTEXT_EXCEEDED: (
         "the sequence's capacity in tokens is exceeded",
-        "open it with a larger max_tokens or use a drive with larger pass_tokens",
+        "open it with a larger max_tokens or use a drive with a larger one",
     ),
     Status.OUT_OF_WINDOW: (
         "an address lies outside the registered window",
@@ -51,7 +51,20 @@ MEANINGS = {
     ),
     Status.ZERO_LENGTH: ("nothing to do", "give one token or job at least"),
     Status.NO_SPACE: ("no room left for this", "close sequences or ask for a smaller max_tokens"),
-    Status.UNSUPPORTED_SHAPE: ("the engine cannot serve this shape", "see drive.config.head_dims"),
+    Status.UNSUPPORTED_SHAPE: ("the drive cannot serve this shape", "see drive.config"),
+    Status.UNSUPPORTED_HEAD_DIM: (
+        "the engine does not serve this head_dim",
+        "use a drive with a larger max_head_dim, see drive.config.head_dims",
+    ),
+    Status.UNSUPPORTED_FORMAT: ("the engine does not know this format", "use FP16 or BF16"),
+    Status.UNSUPPORTED_MODE: ("the engine does not know this mode", "use mode 0, dense"),
+    Status.UNSUPPORTED_INDEX: ("the drive does not keep this index of K", "use index 'none'"),
+    Status.TOO_MANY_KV_HEADS: (
+        "more KV heads than a sequence of this drive may have",
+        "use fewer, or a drive with a larger max_transfer",
+    ),
+    Status.TOO_MANY_LAYERS: ("more layers than a sequence may have", "use 65535 at most"),
+    Status.INVALID_JOB: ("a job of the list is not possible", "check its offsets and lengths"),
     Status.EMPTY_CONTEXT: ("nothing to attend: the layer holds no token", "append tokens first"),
     Status.PROGRAM_FAILED: (
         "a flash page could not be programmed",
@@ -86,7 +99,11 @@ class DriveError(Exception):
     ----------
     status : Status (an int where the drive answered something undocumented)
     job : int or None
+    outputs : list or None
+        Of a batch of which some jobs failed: the results of all, None for those that did.
     """
+
+    outputs = None
 
     def __init__(self, status, detail="", *, job=None):
         known = status in Status._value2member_map_

@@ -16,22 +16,32 @@ from ..capacity import Capacity
 from ..packing import cut_jobs, list_bytes, pack_jobs
 from .base import Backend, Result
 
-__all__ = ["ArrayBackend"]
+__all__ = ["ArrayBackend", "partial_flags"]
+
+
+def partial_flags(partials):
+    """`ResultFlag` of the partials of one job."""
+    flags = ResultFlag(0)
+    if any(partial.saturated for partial in partials):
+        flags |= ResultFlag.SATURATED
+    if any(partial.poisoned.any() for partial in partials):
+        flags |= ResultFlag.NONFINITE
+    return flags
 
 
 class _Layer:
     """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come."""
 
-    def __init__(self, kv_heads, head_dim):
+    def __init__(self, kv_heads, head_dim, dtype):
         self.tokens = 0
-        self._data = np.zeros((2, kv_heads, 16, head_dim), dtype=np.float16)
+        self._data = np.zeros((2, kv_heads, 16, head_dim), dtype)
 
     def append(self, k, v):
         end = self.tokens + len(k)
         room = self._data.shape[2]
         if end > room:
             grown = np.zeros(
-                (*self._data.shape[:2], max(end, 2 * room), self._data.shape[3]), np.float16
+                (*self._data.shape[:2], max(end, 2 * room), self._data.shape[3]), self._data.dtype
             )
             grown[:, :, : self.tokens] = self._data[:, :, : self.tokens]
             self._data = grown
@@ -60,10 +70,14 @@ class ArrayBackend(Backend):
     def attend_heads(self, q, k, v, scale):
         """``(out, flags)`` of q [kv_heads, g, head_dim] and k, v [kv_heads, tokens, head_dim]."""
 
-    def open(self, layers, kv_heads, head_dim, max_tokens):
+    @abstractmethod
+    def partials(self, q, k, v, scale):
+        """A list of `Partial`, one per pass, over all query heads; arguments as above."""
+
+    def open(self, layers, kv_heads, head_dim, max_tokens, format):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
         number = self._capacity.admit(shape).sequence
-        self._layers[number] = [_Layer(kv_heads, head_dim) for _ in range(layers)]
+        self._layers[number] = [_Layer(kv_heads, head_dim, format.dtype) for _ in range(layers)]
         self._command()
         return number
 
@@ -82,28 +96,36 @@ class ArrayBackend(Backend):
     def preload(self, sequence, layer, k, v):
         self._layers[sequence][layer].append(k, v)
 
-    def submit(self, jobs, scale):
+    def submit(self, jobs, scale, partial):
         outputs, flags = [], ResultFlag(0)
-        kv_heads = [self._shape(job.sequence).kv_heads for job in jobs]
+        shapes = [self._shape(job.sequence) for job in jobs]
+        kv_heads = [shape.kv_heads for shape in shapes]
+        passes = [
+            shape.passes_of(job.tokens) if partial else None
+            for job, shape in zip(jobs, shapes, strict=True)
+        ]
         for cut in cut_jobs(jobs, kv_heads, self.config.max_attend):
-            data, _, size = pack_jobs(jobs[cut], kv_heads[cut])
+            data, _, size = pack_jobs(jobs[cut], kv_heads[cut], passes[cut])
             self._command(data=len(data), back=size)
-        for job in jobs:
-            shape = self._shape(job.sequence)
+        for job, shape in zip(jobs, shapes, strict=True):
             if job.k is not None:
                 self._store(job.sequence, job.layer, job.k[None], job.v[None])
             k, v = self._layers[job.sequence][job.layer].view()
             q = job.q.reshape(shape.kv_heads, -1, shape.head_dim)
-            out, found = self.attend_heads(q, k, v, scale)
-            outputs.append(out.reshape(job.q.shape))
+            if partial:
+                outputs.append(self.partials(q, k, v, scale))
+                found = partial_flags(outputs[-1])
+            else:
+                out, found = self.attend_heads(q, k, v, scale)
+                outputs.append(out.reshape(job.q.shape))
             flags |= found
             # a step attends its token in the tail; a group that it fills goes onto flash later
             full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
             tail = k.shape[1] - full * shape.group_tokens
             self._count(
                 jobs=shape.kv_heads,  # one per KV head, as the engine counts them
-                pages_read=2 * full * shape.kv_heads,
-                bytes_flash=2 * full * shape.kv_heads * shape.page_bytes,
+                pages_read=2 * shape.pages_of(full * shape.group_tokens) * shape.kv_heads,
+                bytes_flash=full * shape.group_tokens * shape.token_bytes,
                 bytes_tail=tail * shape.token_bytes,
             )
         self._tickets += 1
@@ -123,7 +145,7 @@ class ArrayBackend(Backend):
                 self._command(receive=tokens * 2 * shape.head_dim)
             if tokens == group:
                 pages = 2 * shape.kv_heads
-                self._count(pages_read=pages, bytes_flash=pages * shape.page_bytes)
+                self._count(pages_read=pages, bytes_flash=group * shape.token_bytes)
         return tuple(x.transpose(1, 0, 2).copy() for x in store.view(start, stop))
 
     def counters(self):

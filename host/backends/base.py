@@ -1,7 +1,7 @@
 """What a backend does for `KvDrive`. Arguments are checked before they come here."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,8 +19,10 @@ class Job:
     Parameters
     ----------
     sequence, layer : int
-    q : float16 [q_heads, head_dim]
-    k, v : float16 [kv_heads, head_dim] or None
+    q : [q_heads, head_dim]
+    k, v : [kv_heads, head_dim] or None
+    tokens : int
+        Tokens that it attends.
     """
 
     sequence: int
@@ -28,6 +30,7 @@ class Job:
     q: np.ndarray
     k: np.ndarray | None = None
     v: np.ndarray | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,18 @@ class Result:
 
     Parameters
     ----------
-    outputs : list of float16 [q_heads, head_dim]
-        One per job; None for a job that was not executed.
+    outputs : list
+        One per job: an array [q_heads, head_dim] of q's type, or a list of `Partial`, one per pass;
+        None for a job that was not executed.
     flags : ResultFlag
         Of all jobs together.
-    error : DriveError or None
-        Why jobs were not executed.
+    errors : dict of int to DriveError
+        Why jobs were not executed, by their place in the list.
     """
 
     outputs: list
     flags: ResultFlag
-    error: DriveError | None = None
+    errors: dict[int, DriveError] = field(default_factory=dict)
 
 
 class Backend(ABC):
@@ -63,7 +67,7 @@ class Backend(ABC):
         self.config = config
 
     @abstractmethod
-    def open(self, layers, kv_heads, head_dim, max_tokens):
+    def open(self, layers, kv_heads, head_dim, max_tokens, format):
         """Number of a new sequence (``max_tokens`` 0: the drive's maximum)."""
 
     @abstractmethod
@@ -72,13 +76,13 @@ class Backend(ABC):
 
     @abstractmethod
     def append(self, sequence, layer, k, v):
-        """Appends float16 [tokens, kv_heads, head_dim], all or nothing."""
+        """Appends [tokens, kv_heads, head_dim] in the sequence's format, all or nothing."""
 
     @abstractmethod
-    def submit(self, jobs, scale):
+    def submit(self, jobs, scale, partial):
         """Starts jobs of one kind that share a scale; returns a ticket for `wait`.
 
-        ``scale`` is ``(value, mant, exp)``: the number and its encoding for the drive.
+        With ``partial`` the sums of each pass are wanted. ``scale`` is ``(value, mant, exp)``: the number and its encoding for the drive.
         """
 
     @abstractmethod

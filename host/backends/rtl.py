@@ -5,6 +5,7 @@ import numpy as np
 from rtl.commands import (
     CAPABILITY,
     CAPABILITY_MAGIC,
+    JOB_STATUS,
     MEMORY_PAGE,
     Opcode,
     ResultFlag,
@@ -13,12 +14,13 @@ from rtl.commands import (
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, channel_counter_address, counter_address
 
 from ..capacity import Capacity
+from ..checks import FORMATS
 from ..driver import Driver
 from ..errors import DriveError, status_error
 from ..firmware import Firmware
 from ..firmware.preload import BackDoor
 from ..levelling import level
-from ..packing import cut_jobs, pack_append, pack_jobs
+from ..packing import cut_jobs, pack_append, pack_jobs, result_bytes, unpack_partials
 from .base import Backend, Result
 
 __all__ = ["RtlBackend"]
@@ -58,25 +60,32 @@ class RtlBackend(Backend):
         self._back_door = BackDoor(self.firmware, lane.array)
         self._capacity = Capacity(config)
         self._shapes = {}
+        self._formats = {}
         self.driver.start()
         self.firmware.start()
         self.capabilities = self._read_capabilities()
 
-    def open(self, layers, kv_heads, head_dim, max_tokens):
+    def open(self, layers, kv_heads, head_dim, max_tokens, format):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
         level(self.driver, self.firmware, self.config)
         command = self.driver.submit(
-            Opcode.OPEN, layers=layers, kv_heads=kv_heads, head_dim=head_dim, max_tokens=max_tokens
+            Opcode.OPEN,
+            layers=layers,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            max_tokens=max_tokens,
+            format=FORMATS.index(format),
         )
         if (status := self.driver.wait(command)["status"]) != Status.SUCCESS:
             raise DriveError(status, self._capacity.demand(shape, status))
         number = command.completion["result"]
         self._shapes[number] = shape
+        self._formats[number] = format
         return number
 
     def close(self, sequence):
         self.driver.execute(Opcode.CLOSE, sequence=sequence)
-        del self._shapes[sequence]
+        del self._shapes[sequence], self._formats[sequence]
 
     def append(self, sequence, layer, k, v):
         step = max(1, self.capabilities["max_transfer"] // self._shapes[sequence].token_bytes)
@@ -98,51 +107,65 @@ class RtlBackend(Backend):
 
     def preload(self, sequence, layer, k, v):
         self.driver.quiesce()
-        self._back_door.write(sequence, layer, k, v)
+        self._back_door.write(sequence, layer, k, v, self._formats[sequence])
 
-    def submit(self, jobs, scale):
+    def submit(self, jobs, scale, partial):
         _, mant, exp = scale
         parts = []
-        kv_heads = [self._shapes[job.sequence].kv_heads for job in jobs]
+        shapes = [self._shapes[job.sequence] for job in jobs]
+        kv_heads = [shape.kv_heads for shape in shapes]
+        passes = [
+            shape.passes_of(job.tokens) if partial else None
+            for job, shape in zip(jobs, shapes, strict=True)
+        ]
         for cut in cut_jobs(jobs, kv_heads, self.capabilities["max_attend"]):
-            batch = jobs[cut]
-            data, offsets, size = pack_jobs(batch, kv_heads[cut])
-            opcode = Opcode.ATTEND if batch[0].k is None else Opcode.STEP
+            data, offsets, size = pack_jobs(jobs[cut], kv_heads[cut], passes[cut])
             command = self.driver.submit(
-                opcode,
+                Opcode.ATTEND if jobs[0].k is None else Opcode.STEP,
                 data=data,
                 results=size,
-                jobs=len(batch),
+                jobs=len(offsets),
                 bytes=len(data),
+                partials=partial,
                 scale_mant=mant,
                 scale_exp=exp & 63,
             )
-            parts.append((command, batch, offsets))
-        return parts
+            parts.append((command, jobs[cut], offsets))
+        return partial, parts
 
     def wait(self, ticket):
-        outputs, flags, error = [], ResultFlag(0), None
-        for command, _, _ in ticket:
+        partial, parts = ticket
+        outputs, flags, errors = [], ResultFlag(0), {}
+        for command, _, _ in parts:
             self.driver.wait(command)
-        for command, batch, offsets in ticket:
-            completion = command.completion
-            done = len(batch)
-            if completion["status"] == Status.SUCCESS:
-                flags |= ResultFlag(completion["result"])
-            else:
-                done = min(completion["index"], done)
-                error = error or DriveError(
-                    completion["status"], command.opcode.name, job=len(outputs) + done
-                )
-            for number, (job, offset) in enumerate(zip(batch, offsets, strict=True)):
-                raw = np.frombuffer(command.results, np.float16, job.q.size, offset)
-                outputs.append(raw.reshape(job.q.shape).copy() if number < done else None)
-        return Result(outputs, flags, error)
+        for command, batch, offsets in parts:
+            name, completion = command.opcode.name, command.completion
+            flags |= ResultFlag(completion["result"] & 0xFFFF)
+            for job, offset in zip(batch, offsets, strict=True):
+                at = offset + JOB_STATUS.size
+                found = JOB_STATUS.unpack(command.results[offset:at])
+                number = len(outputs)
+                if found["written"] and found["status"] == Status.SUCCESS:
+                    outputs.append(self._result(job, command.results, at, found, partial))
+                    continue
+                outputs.append(None)
+                # A command that was refused as a whole has run no job, and nothing says "written".
+                status = found["status"] if found["written"] else completion["status"]
+                errors[number] = DriveError(status, name, job=number)
+        return Result(outputs, flags, errors)
+
+    def _result(self, job, results, at, found, partial):
+        if not partial:
+            return np.frombuffer(results, job.q.dtype, job.q.size, at).reshape(job.q.shape).copy()
+        shape = self._shapes[job.sequence]
+        size = result_bytes(job, found["passes"]) - JOB_STATUS.size
+        raw = results[at : at + size]
+        return unpack_partials(raw, shape.kv_heads, found["passes"], shape.head_dim)
 
     def read(self, sequence, layer, start, stop, held):
         shape = self._shapes[sequence]
-        group = shape.group_tokens
-        out = np.empty((2, stop - start, shape.kv_heads, shape.head_dim), np.float16)
+        group, dtype = shape.group_tokens, self._formats[sequence].dtype
+        out = np.empty((2, stop - start, shape.kv_heads, shape.head_dim), dtype)
         for number in range(start // group, -(-stop // group)):
             begin = number * group
             tokens = min(group, held - begin)
@@ -164,7 +187,7 @@ class RtlBackend(Backend):
             for (kind, head), command in commands.items():
                 if self.driver.wait(command)["status"] != Status.SUCCESS:
                     raise status_error(command.completion, "READ_KV")
-                page = np.frombuffer(command.received, np.float16).reshape(tokens, shape.head_dim)
+                page = np.frombuffer(command.received, dtype).reshape(tokens, shape.head_dim)
                 out[kind, outside, head] = page[inside]
         return out[0], out[1]
 
@@ -194,6 +217,7 @@ class RtlBackend(Backend):
             "max_queries_per_kv": config.max_queries_per_kv,
             "max_head_dim": config.max_head_dim,
             "max_sequences": config.max_sequences,
+            "pass_tokens": config.pass_tokens,
             "max_tokens": config.max_tokens,
         }.items():
             if found[name] != wanted:

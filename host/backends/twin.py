@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cosim import reference
+from cosim.reference import Partial, twin_attend, twin_partial
 from rtl.commands import ResultFlag
 
 from .arrays import ArrayBackend
@@ -16,11 +16,36 @@ class TwinBackend(ArrayBackend):
     name = "twin"
 
     def attend_heads(self, q, k, v, scale):
-        out = np.empty(q.shape, dtype=np.float16)
+        out = np.empty(q.shape, dtype=q.dtype)
         flags = ResultFlag(0)
         for head in range(len(q)):
-            result = reference.twin_attend(q[head], k[head], v[head], scale[0])
+            result = twin_attend(
+                q[head], k[head], v[head], scale[0], pass_tokens=self.config.pass_tokens
+            )
             out[head] = result.out
             flags |= ResultFlag.SATURATED * bool(result.saturated)
             flags |= ResultFlag.NONFINITE * bool(result.nonfinite)
         return out, flags
+
+    def partials(self, q, k, v, scale):
+        step = self.config.pass_tokens
+        return [
+            _stacked(
+                [
+                    twin_partial(queries, *(x[at : at + step] for x in kv), scale[0])
+                    for queries, *kv in zip(q, k, v, strict=True)
+                ]
+            )
+            for at in range(0, k.shape[1], step)
+        ]
+
+
+def _stacked(parts):
+    """One `Partial` of those of several KV heads."""
+    return Partial(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("m", "l", "o", "v_exp", "poisoned")
+        },
+        saturated=any(part.saturated for part in parts),
+    )

@@ -11,6 +11,7 @@ from rtl.commands import SQE, SQE_VIEWS, Opcode, Status
 from rtl.tables import SEQUENCE, SequenceState
 
 from ..capacity import Capacity
+from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
 from .device import ERASE, RESET, Device
@@ -89,8 +90,10 @@ class Firmware:
         self.device.write("MAILBOX_DONE", status)
 
     def _open(self, asked):
-        if asked["format"] or asked["index"]:
-            raise DriveError(Status.UNSUPPORTED_SHAPE, "only FP16 without index")
+        if asked["format"] >= len(FORMATS):
+            raise DriveError(Status.UNSUPPORTED_FORMAT, f"format = {asked['format']}")
+        if asked["index"]:
+            raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {asked['index']}")
         shape = self.capacity.shape(
             *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens"))
         )
@@ -99,7 +102,7 @@ class Firmware:
         if not self.provide():
             self.capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
-        tables.write_open(self.device, placement)
+        tables.write_open(self.device, placement, asked["format"])
         self._supply()
         return placement.sequence
 

@@ -1,14 +1,14 @@
 """The simulation's back door: K and V straight into flash cells, map, head table and tail.
 
-What it leaves behind is what the append path would have left, in block groups of its own: page
-``n`` of a channel within a group on die ``n mod dies``. No time passes, unless dead groups must be
-erased to make room.
+What it leaves behind is what the append path would have left, each page on the die it is wanted
+on, but in block groups of its own. No time passes, unless dead groups must be erased to make room.
 """
 
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, MAP_ENTRY, group_channel
+from cosim.reference import FP16
+from rtl.tables import HEAD, MAP_ENTRY, PASS, group_channel, page_die
 
 from ..errors import DriveError
 
@@ -30,83 +30,117 @@ class BackDoor:
         self._array = array
         geometry = array.geometry
         self._geometry = geometry
-        self._channel_pages = geometry.dies * geometry.pages
         self._groups = []  # in the order of filling
-        self._at = [0] * geometry.channels  # pages written, per channel
+        self._at = np.zeros((geometry.channels, geometry.dies), np.int64)  # pages written
 
-    def write(self, sequence, layer, k, v):
-        """Appends float16 [tokens, kv_heads, head_dim]; the drive must execute nothing."""
+    def write(self, sequence, layer, k, v, format):
+        """Appends [tokens, kv_heads, head_dim] in a format; the drive must execute nothing."""
         placement = self._firmware.capacity.placements[sequence]
         shape = placement.shape
         first = layer * shape.kv_heads
         heads = [self._head(placement, first + h) for h in range(shape.kv_heads)]
-        self._reserve(
-            shape,
-            [
-                (first + h, head["flash_groups"], (head["tokens"] + len(k)) // shape.group_tokens)
-                for h, head in enumerate(heads)
-            ],
-        )
+        places = [
+            self._places(
+                shape,
+                layer,
+                h,
+                head["flash_groups"],
+                (head["tokens"] + len(k)) // shape.group_tokens,
+            )
+            for h, head in enumerate(heads)
+        ]
+        self._reserve(places)
         for h, head in enumerate(heads):
-            self._append(placement, layer, h, head, np.stack([k[:, h], v[:, h]]))
+            new = np.stack([k[:, h], v[:, h]])
+            self._append(placement, first + h, head, new, places[h], format)
 
     def _head(self, placement, index):
         return HEAD.unpack(self._device.load(placement.heads + HEAD.size * index, HEAD.size))
 
-    def _reserve(self, shape, spans):
-        """Takes the block groups for pages of (head, first group, last group), or raises."""
-        pages = np.zeros(shape.channels, np.int64)
-        for index, first, last in spans:
-            np.add.at(pages, (index + np.arange(first, last)) % shape.channels, 2)
-        end = int((np.asarray(self._at) + pages).max())
-        missing = max(0, -(-end // self._channel_pages) - len(self._groups))
+    def _places(self, shape, layer, head, first, last):
+        """Channel and die of K and V of groups ``first`` to ``last`` (excluded), [groups, 2]."""
+        group = np.arange(first, last)[:, None]
+        channel = group_channel(group, layer, shape.kv_heads, head, shape.channels)
+        die = page_die(
+            group // shape.channels,
+            head,
+            np.arange(2),
+            layer,
+            shape.kv_heads,
+            self._geometry.dies,
+        )
+        return np.broadcast_to(channel, die.shape), die
+
+    def _reserve(self, places):
+        """Takes the block groups for the pages at places, or raises."""
+        at = self._at.copy()
+        for channel, die in places:
+            np.add.at(at, (channel, die), 1)
+        missing = max(0, -(-int(at.max()) // self._geometry.pages) - len(self._groups))
+        pages = (at - self._at).sum(axis=1)
         if missing and not self._firmware.provide(missing, pages):
             raise DriveError(
                 Status.NO_SPACE, f"{missing} more block groups are needed for the back door"
             )
         self._groups += [self._firmware.groups.take() for _ in range(missing)]
 
-    def _append(self, placement, layer, h, head, new):
-        """Appends float16 [K, V][tokens][head_dim] to one head."""
+    def _append(self, placement, index, head, new, places, format):
+        """Appends [K, V][tokens][head_dim] to one head."""
         shape, size = placement.shape, placement.shape.page_bytes
-        index = layer * shape.kv_heads + h
         tail = placement.tail + 2 * size * index
-        held = head["tokens"] % shape.group_tokens
-        row = 2 * shape.head_dim
+        held, row = head["tail_tokens"], 2 * shape.head_dim
         old = [
-            np.frombuffer(self._device.load(tail + kind * size, held * row), np.float16).reshape(
+            np.frombuffer(self._device.load(tail + kind * size, held * row), new.dtype).reshape(
                 held, shape.head_dim
             )
             for kind in range(2)
         ]
         data = np.concatenate([np.stack(old), new], axis=1)
-        group = head["flash_groups"]
-        while data.shape[1] >= shape.group_tokens:
-            channel = group_channel(group, layer, shape.kv_heads, h, shape.channels)
-            places = [
-                self._program(channel, page.tobytes()) for page in data[:, : shape.group_tokens]
-            ]
-            (k_die, k_row), (v_die, v_row) = places
-            self._device.store(
-                placement.map + MAP_ENTRY.size * (index * shape.groups + group),
-                MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die),
+        entries = []
+        for n, (channels, dies) in enumerate(zip(*places, strict=True)):
+            group = data[:, n * shape.group_tokens : (n + 1) * shape.group_tokens]
+            k_row, v_row = (
+                self._program(int(channel), int(die), page.tobytes())
+                for channel, die, page in zip(channels, dies, group, strict=True)
             )
-            data, group = data[:, shape.group_tokens :], group + 1
+            k_die, v_die = map(int, dies)
+            entries.append(MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die))
+        at = index * shape.groups + head["flash_groups"]
+        self._device.store(placement.map + MAP_ENTRY.size * at, b"".join(entries))
+        data = data[:, len(entries) * shape.group_tokens :]
         for kind in range(2):
             self._device.store(tail + kind * size, data[kind].tobytes())
-        for name, x in zip("kv", new, strict=True):
-            field = x.view(np.uint16).astype(np.int64) >> 10 & 31
-            head[f"{name}_exp"] = max(head[f"{name}_exp"], int(np.maximum(field, 1).max()) - 1)
-            head[f"{name}_bad"] |= int((field == 31).any())
+        self._follow(placement, index, head, new, format)
+        head["flash_groups"] += len(entries)
+        head["tail_tokens"] = data.shape[1]
         head["tokens"] += new.shape[1]
-        head["flash_groups"] = group
         self._device.store(placement.heads + HEAD.size * index, HEAD.pack(**head))
 
-    def _program(self, channel, data):
-        """Writes the channel's next page; returns its die and row."""
-        number, page = divmod(self._at[channel], self._channel_pages)
-        self._at[channel] += 1
-        page, die = divmod(page, self._geometry.dies)
+    def _follow(self, placement, index, head, new, format):
+        """Follows block exponents and non-finite marks, pass by pass, as the append path does."""
+        shape = placement.shape
+        field = new.view(np.uint16).astype(np.int64) >> format.fraction_bits & format.top_field
+        exponent = (np.maximum(field, 1) - 1).max(axis=2)
+        bad = (field == format.top_field).any(axis=2)
+        start = head["tokens"]
+        while start < head["tokens"] + new.shape[1]:
+            number = start // shape.pass_tokens
+            end = min((number + 1) * shape.pass_tokens, head["tokens"] + new.shape[1])
+            part = slice(start - head["tokens"], end - head["tokens"])
+            for kind, name in enumerate("kv"):
+                head[f"{name}_exp"] = max(head[f"{name}_exp"], int(exponent[kind, part].max()))
+                head[f"{name}_bad"] |= int(bad[kind, part].any())
+            if end % shape.pass_tokens == 0:
+                facts = {name: head[name] for name in PASS.fields}
+                at = placement.passes + PASS.size * (index * shape.passes + number)
+                self._device.store(at, PASS.pack(**facts))
+                head.update(dict.fromkeys(facts, 0))
+            start = end
+
+    def _program(self, channel, die, data):
+        """Writes the die's next page; returns its row."""
+        number, page = divmod(int(self._at[channel, die]), self._geometry.pages)
+        self._at[channel, die] += 1
         row = self._geometry.row(self._groups[number], page)
         self._array.write_page(channel, die, row, data)
-        return die, row
+        return row

@@ -27,14 +27,14 @@ def read_state(device, sequence):
     return SEQUENCE.unpack(device.load(_address(sequence), SEQUENCE.size))["state"]
 
 
-def write_open(device, placement):
-    """Writes a sequence's entry: from here on the drive knows it."""
+def write_open(device, placement, format):
+    """Writes a sequence's entry: from here on the drive knows it. ``format`` is its number."""
     shape = placement.shape
     device.store(
         _address(placement.sequence),
         SEQUENCE.pack(
             state=SequenceState.OPEN,
-            format=0,
+            format=format,
             head_dim=shape.head_dim,
             kv_heads=shape.kv_heads,
             layers=shape.layers,
@@ -44,7 +44,10 @@ def write_open(device, placement):
             map=placement.map,
             tail=placement.tail,
             group_tokens=shape.group_tokens,
-            group_shift=shape.group_tokens.bit_length() - 1,
+            pass_groups=shape.pass_tokens // shape.group_tokens,
+            pass_rest=shape.pass_tokens % shape.group_tokens,
+            pass_entries=shape.passes,
+            passes=placement.passes,
         ),
     )
 

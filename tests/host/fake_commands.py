@@ -6,12 +6,13 @@ Each runs as a generator and gives way where the gateware would wait for its fir
 import numpy as np
 
 from cosim.environment import HOST_BASE
-from cosim.reference import twin_attend
-from rtl.commands import CQE, JOB, SQE, SQE_VIEWS, Opcode, Status
+from cosim.reference import BF16, FP16, PARTIAL_HEADER, merge_partials, twin_partial
+from rtl.commands import CQE, JOB, JOB_STATUS, SQE, SQE_VIEWS, Opcode, Status
 from rtl.executor_read import capability_page
-from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState, group_channel
+from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState, group_channel
 
 COMMAND_CYCLES = 1000
+FORMATS = (FP16, BF16)
 
 
 class Refused(Exception):
@@ -148,7 +149,7 @@ class Commands:
         row = 2 * entry["head_dim"]
         size = f["tokens"] * entry["kv_heads"] * 2 * row
         assert size <= self.config.max_transfer
-        data = np.frombuffer(self._fetch(size), np.float16)
+        data = np.frombuffer(self._fetch(size), FORMATS[entry["format"]].dtype)
         data = data.reshape(entry["kv_heads"], 2, f["tokens"], entry["head_dim"])
         for head in range(entry["kv_heads"]):
             yield from self._append(entry, f["layer"], head, data[head], defer=False)
@@ -161,24 +162,39 @@ class Commands:
         group_tokens, row = entry["group_tokens"], 2 * entry["head_dim"]
         if state["tokens"] + new.shape[1] > entry["max_tokens"]:
             raise Refused(Status.CONTEXT_EXCEEDED)
-        for kind, name in enumerate("kv"):
-            bits = new[kind].view(np.uint16) >> 10 & 31
-            state[f"{name}_exp"] = max(state[f"{name}_exp"], int(np.maximum(bits, 1).max()) - 1)
-            state[f"{name}_bad"] |= int((bits == 31).any())
+        self._follow(entry, index, state, new)
         while new.shape[1]:
-            at = state["tokens"] % group_tokens
+            at = state["tail_tokens"]
             now, new = new[:, : group_tokens - at], new[:, group_tokens - at :]
             for kind in range(2):
                 tail = entry["tail"] + (2 * index + kind) * self.geometry.page_bytes
                 self._store(tail + at * row, now[kind].tobytes())
             state["tokens"] += now.shape[1]
+            state["tail_tokens"] += now.shape[1]
             self._store(address, HEAD.pack(**state))
-            if state["tokens"] % group_tokens == 0:
+            if state["tail_tokens"] == group_tokens:
                 if defer:
                     self.flushes.append((entry, layer, head))
                 else:
                     yield from self._flush(entry, layer, head)
                     state = self._load(HEAD, address)
+
+    def _follow(self, entry, index, state, new):
+        """Block exponents and non-finite marks, token by token; full passes into their table."""
+        format = FORMATS[entry["format"]]
+        size = self.config.pass_tokens
+        for number in range(new.shape[1]):
+            for kind, name in enumerate("kv"):
+                bits = new[kind, number].view(np.uint16) >> format.fraction_bits & format.top_field
+                exponent = int(np.maximum(bits, 1).max()) - 1
+                state[f"{name}_exp"] = max(state[f"{name}_exp"], exponent)
+                state[f"{name}_bad"] |= int((bits == format.top_field).any())
+            full, left = divmod(state["tokens"] + number + 1, size)
+            if not left:
+                facts = {name: state[name] for name in PASS.fields}
+                at = entry["passes"] + PASS.size * (index * entry["pass_entries"] + full - 1)
+                self._store(at, PASS.pack(**facts))
+                state.update(dict.fromkeys(facts, 0))
 
     def _flush(self, entry, layer, head):
         index = layer * entry["kv_heads"] + head
@@ -196,28 +212,34 @@ class Commands:
             entry["map"] + MAP_ENTRY.size * (index * entry["groups"] + group),
             MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die),
         )
-        self._store(address, HEAD.pack(**{**self._load(HEAD, address), "flash_groups": group + 1}))
+        state = self._load(HEAD, address)
+        self._store(address, HEAD.pack(**{**state, "flash_groups": group + 1, "tail_tokens": 0}))
 
     def _head(self, entry, layer, head):
         index = layer * entry["kv_heads"] + head
         return self._load(HEAD, entry["heads"] + HEAD.size * index)
 
     def _gather(self, entry, layer, head):
-        """[K, V][tokens][head_dim] of a head and its state."""
+        """[K, V][tokens][head_dim] of a head, counted as attended."""
         state = self._head(entry, layer, head)
-        parts = [
-            self._group(entry, layer, head, group)
-            for group in range(-(-state["tokens"] // entry["group_tokens"]))
-        ]
-        return np.concatenate(parts, axis=1) if parts else None, state
+        d, group_tokens = entry["head_dim"], entry["group_tokens"]
+        dtype = FORMATS[entry["format"]].dtype
+        parts = []
+        for group in range(-(-state["tokens"] // group_tokens)):
+            page = [self._page(entry, layer, head, group, kind) for kind in range(2)]
+            on_flash = group < state["flash_groups"]
+            self.counters["bytes_tail"] += 0 if on_flash else sum(map(len, page))
+            first, last = group * group_tokens, (group + 1) * group_tokens - 1
+            if on_flash and first // self.config.pass_tokens != last // self.config.pass_tokens:
+                self._count_read(entry, layer, head, group, 2)  # once for each of its passes
+            parts.append(np.stack([np.frombuffer(raw, dtype).reshape(-1, d) for raw in page]))
+        return np.concatenate(parts, axis=1) if parts else None
 
-    def _group(self, entry, layer, head, group):
-        """[K, V][tokens][head_dim] of a token group, counted as attended."""
-        on_flash = group < self._head(entry, layer, head)["flash_groups"]
-        page = [self._page(entry, layer, head, group, kind) for kind in range(2)]
-        self.counters["bytes_tail"] += 0 if on_flash else sum(map(len, page))
-        d = entry["head_dim"]
-        return np.stack([np.frombuffer(raw, np.float16).reshape(-1, d) for raw in page])
+    def _count_read(self, entry, layer, head, group, pages):
+        channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
+        self.counters["pages_read"] += pages
+        self.channel_counters[channel]["pages_read"] += pages
+        return channel
 
     def _page(self, entry, layer, head, group, kind):
         """Bytes of a token group's K or V, from flash or tail."""
@@ -229,53 +251,93 @@ class Commands:
             return self.dram[tail : tail + tokens * 2 * entry["head_dim"]].tobytes()
         place = entry["map"] + MAP_ENTRY.size * (index * entry["groups"] + group)
         spot = self._load(MAP_ENTRY, place)
-        channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
-        self.counters.update(pages_read=1, bytes_flash=size)
-        self.channel_counters[channel]["pages_read"] += 1
+        channel = self._count_read(entry, layer, head, group, 1)
         name = "kv"[kind]
-        return self.array.page(channel, spot[f"{name}_die"], spot[f"{name}_row"]).tobytes()
+        used = entry["group_tokens"] * 2 * entry["head_dim"]
+        self.counters["bytes_flash"] += used
+        page = self.array.page(channel, spot[f"{name}_die"], spot[f"{name}_row"])
+        return page[:used].tobytes()
 
     def _attend_command(self):
         view = SQE_VIEWS["attend"].unpack(self.sqe)
         step = self.fields["opcode"] == Opcode.STEP
-        if view["mode"] or view["bytes"] % 8 or view["bytes"] > self.config.max_attend:
+        if view["bytes"] % 8 or view["bytes"] > self.config.max_attend:
             raise Refused(Status.INVALID_FIELD)
+        if view["mode"]:
+            raise Refused(Status.UNSUPPORTED_MODE)
         if not view["jobs"] or not view["bytes"]:
             raise Refused(Status.ZERO_LENGTH)
         data = self._fetch(view["bytes"])
         exp = self.fields["scale_exp"]
         exp -= 64 * (exp >= 32)
         scale = self.fields["scale_mant"] * 2.0 ** (exp - 26) / np.log2(np.e)
-        for self.index in range(view["jobs"]):
-            yield from self._job(JOB.unpack(data[self.index * JOB.size :]), data, step, scale)
-        self.index = 0
+        failures = []
+        for index in range(view["jobs"]):
+            job = JOB.unpack(data[index * JOB.size :])
+            status, flags, passes = Status.SUCCESS, 0, 0
+            try:
+                flags, passes = yield from self._job(job, data, step, scale, view["partials"])
+            except Refused as refusal:
+                status = refusal.args[0]
+                failures.append((index, status))
+            self.result |= flags
+            self._result(
+                job["result_offset"],
+                JOB_STATUS.pack(status=status, flags=flags, passes=passes, written=1),
+            )
+        self.result |= len(failures) << 16
+        if failures:
+            self.index, status = failures[0]
+            raise Refused(status)
 
-    def _job(self, job, data, step, scale):
+    def _result(self, offset, data):
+        """Writes results; their place was checked."""
+        at = self.fields["result"] + offset - HOST_BASE
+        self.host[at : at + len(data)] = np.frombuffer(data, np.uint8)
+        self.counters["bytes_link_out"] += len(data)
+
+    def _job(self, job, data, step, scale, wants_partials):
         entry = self._sequence(job["sequence"], job["layer"])
         heads, g, d = entry["kv_heads"], job["queries"], entry["head_dim"]
         if not 1 <= g <= self.config.max_queries_per_kv:
             raise Refused(Status.TOO_MANY_QUERY_HEADS)
-        q = np.frombuffer(data, np.float16, heads * g * d, job["q_offset"]).reshape(heads, g, d)
-        address = self.fields["result"] + job["result_offset"]
-        self._window(address, q.nbytes)
+        q_dtype, kv_dtype = FORMATS[job["q_format"]].dtype, FORMATS[entry["format"]].dtype
+        q = np.frombuffer(data, q_dtype, heads * g * d, job["q_offset"]).reshape(heads, g, d)
+        tokens = self._head(entry, job["layer"], 0)["tokens"] + step
+        size = self.config.pass_tokens
+        passes = -(-tokens // size)
+        words = passes * g * (d + 2) if wants_partials else g * d // 4
+        offset = job["result_offset"] + JOB_STATUS.size
+        self._window(self.fields["result"] + offset, 8 * heads * words)
+        if not tokens:
+            raise Refused(Status.EMPTY_CONTEXT)
         if step:
-            kv = np.frombuffer(data, np.float16, heads * 2 * d, job["kv_offset"]).reshape(
+            kv = np.frombuffer(data, kv_dtype, heads * 2 * d, job["kv_offset"]).reshape(
                 heads, 2, 1, d
             )
+        flags = 0
         for head in range(heads):
             if step:
                 yield from self._append(entry, job["layer"], head, kv[head], defer=True)
-            stored, state = self._gather(entry, job["layer"], head)
-            if stored is None:
-                raise Refused(Status.EMPTY_CONTEXT)
-            got = twin_attend(q[head], stored[0], stored[1], scale)
-            self.result |= bool(got.saturated) | bool(got.nonfinite) << 1
-            assert state["k_exp"] == max(0, int((stored[0].view(np.uint16) >> 10 & 31).max()) - 1)
-            out = np.ascontiguousarray(got.out, dtype=np.float16).tobytes()
-            at = address - HOST_BASE + head * len(out)
-            self.host[at : at + len(out)] = np.frombuffer(out, np.uint8)
-            self.counters["bytes_link_out"] += len(out)
+            k, v = self._gather(entry, job["layer"], head)
+            self._check_exponents(entry, job["layer"], head, k)
+            cuts = [slice(at, at + size) for at in range(0, tokens, size)]
+            partials = [twin_partial(q[head], k[cut], v[cut], scale) for cut in cuts]
+            merged = merge_partials(partials, dtype=q_dtype)
+            flags |= bool(merged.saturated) | bool(merged.nonfinite) << 1
+            result = b"".join(map(partial_bytes, partials)) if wants_partials else merged.out.tobytes()
+            self._result(offset + 8 * head * words, result)
         self.counters["jobs"] += heads
+        return flags, passes
+
+    def _check_exponents(self, entry, layer, head, k):
+        """What the tables say of the pass in progress must be so."""
+        size = self.config.pass_tokens
+        rest = k[len(k) // size * size :].view(np.uint16).astype(int)
+        format = FORMATS[entry["format"]]
+        field = rest >> format.fraction_bits & format.top_field
+        expected = int(np.maximum(field, 1).max()) - 1 if len(rest) else 0
+        assert self._head(entry, layer, head)["k_exp"] == expected
 
     def _read_command(self):
         view = SQE_VIEWS["read_kv"].unpack(self.sqe)
@@ -287,3 +349,15 @@ class Commands:
             raise Refused(Status.GROUP_OUT_OF_RANGE)
         layer, group = self.fields["layer"], self.fields["group"]
         self._send(self._page(entry, layer, view["head"], group, view["kind"]))
+
+
+def partial_bytes(partial):
+    """A `Partial` as the drive writes it."""
+    result = b""
+    for m, l, o, v_exp, poisoned in zip(
+        partial.m, partial.l, partial.o, partial.v_exp, partial.poisoned, strict=True
+    ):
+        header = {"m": int(m), "v_exp": int(v_exp), "poisoned": int(poisoned)}
+        words = [PARTIAL_HEADER.const(header).as_bits(), int(l), *(int(x) % 2**64 for x in o)]
+        result += np.array(words, "<u8").tobytes()
+    return result

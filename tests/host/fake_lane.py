@@ -27,8 +27,8 @@ class Cells:
 
     def write_page(self, channel, die, row, data):
         assert (channel, die, row) not in self.pages, "a programmed page is programmed again"
-        assert len(data) == self.geometry.page_bytes
-        self.pages[channel, die, row] = bytes(data)
+        assert len(data) <= self.geometry.page_bytes
+        self.pages[channel, die, row] = bytes(data).ljust(self.geometry.page_bytes, b"\xff")
 
     def page(self, channel, die, row):
         return np.frombuffer(self.pages[channel, die, row], np.uint8)
