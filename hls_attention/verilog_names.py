@@ -12,7 +12,8 @@ gets a number behind it. Here
   names; equal modules are written once, under the name of their class (`assemble`);
 - no name needs escaping.
 
-The design itself is untouched: the same cells between the same wires.
+The design itself is untouched: the same cells between the same wires. Amaranth has no public place
+for any of this; what is used of it is private to 0.5, which `pyproject.toml` pins.
 """
 
 import re
