@@ -5,7 +5,7 @@
 #   PIP_ARGS     anything else for `pip install`
 #   JOBS         test files run side by side               (default 2)
 #   TEST_ARGS    more for pytest, e.g. TEST_ARGS="tests/rtl -k sequencer"
-#   PRESET       drive preset of demo, bench and verilog   (default "default")
+#   PRESET       drive preset of demo, bench, verilog, area (default "default")
 #   TOKENS       tokens the demo generates                 (default 40)
 
 SHELL := /bin/bash
@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT := out
 
-.PHONY: demo test soak lint format formal bench verilog clean help
+.PHONY: demo test soak lint format formal bench verilog area clean help
 
 demo: $(READY) ## generate text with SmolLM2, its decode attention computed in the simulated drive
 	@mkdir -p $(OUT)
@@ -59,6 +59,10 @@ bench: $(READY) ## time the simulation of decode steps: cycles, cycles per secon
 
 verilog: $(READY) ## the drive as Verilog, into out/verilog (PRESET=default)
 	$(BIN)/instinfer verilog --preset $(PRESET) --output $(OUT)/verilog
+
+area: $(READY) ## what the drive takes of an FPGA, by synthesis, beside the paper's (PRESET=default; minutes)
+	@mkdir -p $(OUT)
+	$(BIN)/instinfer area --preset $(PRESET) --json $(OUT)/area.json
 
 clean: ## remove what was built here; .venv and the user's model cache stay
 	rm -rf $(OUT) build .pytest_cache .ruff_cache .mypy_cache *.egg-info

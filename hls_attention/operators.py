@@ -1,9 +1,22 @@
 """The table of operators: what each one means in numpy, what it is in gates, and what it costs.
 
-Delays and areas are estimates for a 7-series class FPGA of speed grade -2: levels of six-input
-look-up tables, each with the wire that leads to it, and carry chains. They are meant to place the
-cuts between pipeline stages sensibly for a clock target, not to replace a timing report; scale
-`LEVEL_NS` for another family. Wires (slices, constant shifts, concatenations) are free.
+Delays and areas are estimates for an FPGA with the fabric of Kintex-7 at speed grade -2, which is
+that of the Zynq-7045 of the paper. They place the cuts between pipeline stages for a clock target;
+they do not replace a timing report. Wires (slices, constant shifts, concatenations) are free. Every
+constant is computed below from figures that can be looked up:
+
+[cells] Delays of cells in ps, as Yosys has them for the 7 series (``share/xilinx/cells_sim.v``),
+    slowest corner; the file names the SDF file of Project X-Ray behind each. They are those of
+    Artix-7 (X-Ray measures a part of grade -1). A test reads them from the installed package.
+[fabric] What AMD's AXI DataMover reaches on Artix-7, grade -1, and on Kintex-7, grade -2, in MHz
+    (PG022, "Performance"; PG067 has the same ratio): how much faster the second fabric is. Applied
+    to look-up tables, carry chains and flip-flops, not to DSP blocks.
+[wire] Wires are not in [cells]. Allowed is what Yosys allows per level when it maps to the 7 series
+    (``synth_xilinx`` calls abc9 with ``-W 300``): a figure to steer mapping, not a measurement.
+[budget] What AMD's report_failfast (Tcl Store, designutils) budgets for a look-up table with its
+    net in the 7 series, in ns, by speed grade: the check that the sum of the above is no less.
+    UG949 ("Datapath Delay and Logic Levels") takes a path for routed badly only when wires are
+    above 75 % of it; here they are a third of a level.
 """
 
 import operator
@@ -15,27 +28,69 @@ from amaranth.hdl import Cat, Const, Mux
 
 __all__ = ["OPERATORS", "MULTIPLIER", "REGISTER_NS", "Operator"]
 
-LEVEL_NS = 0.65
-"""One look-up table and an average wire."""
+CELLS_PS = {
+    "LUT6 I0->O": 642,  # the slowest of its inputs
+    "CARRY4 S[0]->CO[3]": 508,  # into a chain
+    "CARRY4 CI->CO[3]": 114,  # through four bits of it
+    "CARRY4 CI->O[3]": 313,  # out of it
+    "$__ABC9_LUT8 I0->O": 642 + 223 + 104 + 192,  # four LUT6, MUXF7, MUXF8, out of the slice
+    "FDRE C->Q": 303,
+    "FDRE D setup": 0,
+    "DSP48E1 A->P": 2823,  # no registers
+    "DSP48E1 A setup, PREG": 2739,
+    "DSP48E1 A setup, MREG": 1416,
+}
+"""[cells]: part, way through it (or before the clock edge) -> ps."""
 
-CARRY_ENTRY_NS = 0.25
-CARRY_NS = 0.015
-"""Into and out of a carry chain, and each bit of it."""
+FABRIC = 150 / 240
+"""[fabric]"""
 
-SLICE_MUX_NS = 0.35
+WIRE_PS = 300
+"""[wire]"""
+
+BUDGET_NS = {"-1": 0.575, "-2": 0.500, "-3": 0.425}
+"""[budget]"""
+
+SKEW_NS = 0.20
+"""Clock skew and jitter: an allowance, no source. A board's constraints say what it is there."""
+
+
+def _ns(*ways, wires=0, fabric=FABRIC):
+    return fabric * (sum(CELLS_PS[way] for way in ways) + wires * WIRE_PS) / 1000
+
+
+LEVEL_NS = _ns("LUT6 I0->O", wires=1)
+"""One look-up table and the wire to it."""
+
+CARRY_NS = _ns("CARRY4 CI->CO[3]")
+"""Four bits of a carry chain."""
+
+CARRY_ENDS_NS = _ns("CARRY4 S[0]->CO[3]", "CARRY4 CI->O[3]") - 2 * CARRY_NS
+"""What its first and last four bits take above that."""
+
+SLICE_MUX_NS = _ns("$__ABC9_LUT8 I0->O") - _ns("LUT6 I0->O")
 """The multiplexers that join the look-up tables of one slice."""
 
-FANOUT_NS = 0.25
-"""Added where one signal steers a word of more than 16 bits."""
+FANOUT_NS = _ns(wires=1)
+"""Added where one signal steers a word of more than 16 bits: a second wire."""
 
-REGISTER_NS = 0.60
-"""Clock to output, setup and clock uncertainty: the part of a period that is not logic."""
+REGISTER_NS = _ns("FDRE C->Q", "FDRE D setup") + SKEW_NS
+"""The part of a period that is not logic."""
 
-MULTIPLIER = ((5.5, 0), (3.6, 1), (0.0, 2))
+MULTIPLY_NS = _ns("DSP48E1 A->P", wires=1, fabric=1)
+"""A product without registers."""
+
+
+def _shortest(setup):
+    return _ns("FDRE C->Q", setup, wires=1, fabric=1) + SKEW_NS
+
+
+MULTIPLIER = (
+    (REGISTER_NS + MULTIPLY_NS + 4 * LEVEL_NS, 0),  # worth chaining: room for some levels beside it
+    (_shortest("DSP48E1 A setup, PREG"), 1),
+    (_shortest("DSP48E1 A setup, MREG"), 2),
+)
 """(shortest period in ns, register ranks a product takes): the DSP block's own pipeline."""
-
-MULTIPLY_NS = 3.9
-"""An unregistered product, for clocks slow enough to chain it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +116,7 @@ def _widest(node):
 
 
 def _chain_ns(node):
-    return LEVEL_NS + CARRY_ENTRY_NS + CARRY_NS * _widest(node)
+    return LEVEL_NS + CARRY_ENDS_NS + CARRY_NS * -(-_widest(node) // 4)
 
 
 def _word_ns(node):
@@ -149,12 +204,12 @@ OPERATORS = {
         delay_ns=_word_ns,
         luts=_two_bits_per_lut,
     ),
-    # One step of a variable shift to the right: by 0..7 times 2**start places.
+    # One step of a variable shift to the right: by 0..3 times 2**start places.
     "shift": Operator(
         numpy=lambda start, a, n: a >> (n << start),
         gates=lambda start, a, n: a >> Cat(Const(0, start), n),
-        delay_ns=lambda node: _word_ns(node) + SLICE_MUX_NS,
-        luts=lambda node: 2 * node.width,
+        delay_ns=_word_ns,
+        luts=lambda node: _bit_per_lut(node) if node.args[1].width > 1 else _two_bits_per_lut(node),
     ),
     # A read-only memory of 64 entries per look-up table; the pipeline builds it.
     "lookup": Operator(

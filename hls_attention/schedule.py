@@ -57,7 +57,8 @@ class Schedule:
 
     def _place(self):
         """Give every node its stage, as soon as its operands allow."""
-        product_ranks = next(ranks for shortest, ranks in MULTIPLIER if self.period_ns >= shortest)
+        has_product = any(node.op == "mul" for node in self.kernel.nodes)
+        product_ranks = self._product_ranks() if has_product else 0
         self.stage = {}
         usable = {}  # node -> (stage, ns after its start) from which the result can be used
         longest = defaultdict(float)
@@ -80,6 +81,16 @@ class Schedule:
         ends = [usable[node] for node in self.kernel.results.values() if node in usable]
         self.latency = max([1] + [stage + (end > 0) for stage, end in ends])
         self.delay_ns = [longest[stage] for stage in range(self.latency)]
+
+    def _product_ranks(self):
+        """Register ranks a product takes; clocks too fast for the DSP block are refused."""
+        for shortest, ranks in MULTIPLIER:
+            if self.period_ns >= shortest:
+                return ranks
+        raise ValueError(
+            f"a product takes {shortest:.2f} ns of a period with all its registers; "
+            f"{self.clock_hz / 1e6:g} MHz has {self.period_ns:.2f} ns: lower the clock"
+        )
 
     def _delay_ns(self, node):
         delay = 0.0 if node.op == "input" else OPERATORS[node.op].delay_ns(node)
@@ -108,6 +119,11 @@ class Schedule:
             node.width for node, stage in self.stage.items() if stage < rank <= self.last_rank[node]
         )
 
+    def work(self, stage):
+        """What a stage does: list of texts such as ``"2 x add s24"``."""
+        counts = Counter(map(_describe, self._operators(stage)))
+        return [f"{n} x {what}" if n > 1 else what for what, n in counts.items()]
+
     def _operators(self, stage=None):
         """Operators that take time, of one stage or all."""
         return [
@@ -125,9 +141,8 @@ class Schedule:
             f"stage     delay  registers  operators (a stage has {self.budget_ns:.2f} ns)",
         ]
         for stage in range(self.latency):
-            counts = Counter(map(_describe, self._operators(stage)))
-            work = ", ".join(f"{n} x {what}" if n > 1 else what for what, n in counts.items())
             delay, registers = self.delay_ns[stage], self.rank_bits(stage + 1)
+            work = ", ".join(self.work(stage))
             lines.append(f"{stage:>5} {delay:>6.2f} ns {registers:>6} bit  {work}")
         return "\n".join(lines)
 

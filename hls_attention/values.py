@@ -19,8 +19,11 @@ from hls_attention.operators import OPERATORS
 
 __all__ = ["Int", "Value", "as_unsigned", "as_value", "bits", "const", "make_node", "signed"]
 
-SHIFT_STEP_BITS = 3
-"""A variable shift is a chain of 8:1 multiplexers, one for every three bits of its amount."""
+SHIFT_STEP_BITS = 2
+"""A variable shift is a chain of 4:1 multiplexers, a look-up table a bit for each two bits of it.
+
+Steps of three bits, two tables and a slice multiplexer, would take as long and a third more area.
+"""
 
 DSP_WIDTHS = (25, 18)
 """Signed operand widths of one hardware multiplier (DSP48E1)."""

@@ -3,7 +3,7 @@
 Amaranth writes one Verilog module per instance, and one ``initial`` line per memory row. A drive of
 eight equal channels would be compiled eight times over, and a deep memory would take minutes to
 convert. Two components mend that: `Shared` marks a block whose module is written once however often
-it is placed; `Ram` is a memory whose Verilog is a short parametric module. In pysim both are plain
+it is placed; `Ram` is a memory whose Verilog is a short module by hand. In pysim both are plain
 Amaranth.
 
 Verilator undoes the sharing: it inlines modules, and replaces what is left of their inputs by the
@@ -17,40 +17,36 @@ Ports of a component become Verilog ports named by their path joined with ``__``
 
 import re
 
-from amaranth.back import verilog as amaranth_verilog
 from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Ram", "Shared", "to_verilog", "port_names"]
+from .verilog_names import assemble, convert
 
-RAM_MODULE = "ram"
-"""Name of the hand-written memory module."""
+__all__ = ["Ram", "Shared", "to_verilog", "port_names"]
 
 DEEP_ROWS = 512
 """Rows of a block RAM at its widest."""
 
 RAM_TEXT = """\
-module ram #(
-    parameter WIDTH = 64,
-    parameter DEPTH = 1024,
-    parameter ADDRESS = 10
-) (
-    input  wire               clk,
-    input  wire               w_en,
-    input  wire [ADDRESS-1:0] w_addr,
-    input  wire [WIDTH-1:0]   w_data,
-    input  wire               r_en,
-    input  wire [ADDRESS-1:0] r_addr,
-    output reg  [WIDTH-1:0]   r_data
+// Ram: {depth} rows of {width} bits.
+module {name}(
+    input  wire clk,
+    input  wire w_en,
+    input  wire [{address}:0] w_addr,
+    input  wire [{top}:0] w_data,
+    input  wire r_en,
+    input  wire [{address}:0] r_addr,
+    output reg  [{top}:0] r_data
 );
-    (* ram_style = "block" *) reg [WIDTH-1:0] mem [0:DEPTH-1];
+    (* ram_style = "block" *)
+    reg [{top}:0] mem [0:{last}];
     integer row;
     initial begin
-        for (row = 0; row < DEPTH; row = row + 1) mem[row] = {WIDTH{1'b0}};
-        r_data = {WIDTH{1'b0}};
+        for (row = 0; row < {depth}; row = row + 1) mem[row] = {width}'d0;
+        r_data = {width}'d0;
     end
     always @(posedge clk) begin
         if (w_en) mem[w_addr] <= w_data;
@@ -67,9 +63,12 @@ class VerilogPlatform:
         self.modules = {}
         self._signatures = {}
 
-    def need_ram(self):
-        """Have the text of `Ram`'s module in the result."""
-        self.modules.setdefault(RAM_MODULE, RAM_TEXT)
+    def need_ram(self, width, depth):
+        """Have the module of a `Ram` in the result; return its name."""
+        name = f"ram_{width}x{depth}"
+        sizes = {"top": width - 1, "last": depth - 1, "address": ceil_log2(depth) - 1}
+        self.modules[name] = RAM_TEXT.format(name=name, width=width, depth=depth, **sizes)
+        return name
 
     def need(self, name, signature, factory, apart):
         """Have the module of a shared component in the result; return its Verilog text."""
@@ -106,10 +105,10 @@ class Shared(wiring.Component):
     """
 
     def __init__(self, name, factory, *, apart=False):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == RAM_MODULE:
+        if not re.fullmatch(r"(?!ram_)[a-z][a-z0-9_]*", name):
             raise ValueError(
                 f"{name!r} is no name for a shared module: use lower-case letters, digits and _, "
-                f"and not {RAM_MODULE!r}"
+                f"and do not begin with ram_"
             )
         self._name = name
         self._factory = factory
@@ -183,12 +182,8 @@ class Ram(wiring.Component):
             rest = self._depth - (1 << self._depth.bit_length() - 1)
             if rest and self._depth > DEEP_ROWS:
                 return self._in_two_parts(self._depth - rest, rest)
-            platform.need_ram()
             return Instance(
-                RAM_MODULE,
-                p_WIDTH=self._width,
-                p_DEPTH=self._depth,
-                p_ADDRESS=ceil_log2(self._depth),
+                platform.need_ram(self._width, self._depth),
                 i_clk=ClockSignal(),
                 i_w_en=self.w_en,
                 i_w_addr=self.w_addr,
@@ -251,7 +246,7 @@ def to_verilog(component, name="top"):
     top = _convert(component, name, platform)
     if name in platform.modules:
         raise ValueError(f"the top module and a shared module are both called {name!r}")
-    return "\n".join([*platform.modules.values(), top])
+    return assemble([*platform.modules.values(), top], fixed={*platform.modules, name})
 
 
 def port_names(component):
@@ -287,9 +282,7 @@ def _convert(component, name, platform):
     # amaranth would list constants and empty ports too; PortDirection has no public home in 0.5.
     directions = {In: PortDirection.Input, Out: PortDirection.Output}
     ports = {port: (value, directions[flow]) for port, flow, value in _ports(component)}
-    text = amaranth_verilog.convert(
-        component, name, platform, ports=ports, emit_src=False, strip_internal_attrs=True
-    )
+    text = convert(component, name, ports, platform)
     # A bit of a partly registered vector that is constant comes out as a process without an event,
     # which never runs: it is an initial value.
     return re.sub(r"always @\*(\n\s+\S+ (?:\[[0-9:]+\] )?= \d+'h[0-9a-f]+;)", r"initial\1", text)

@@ -1,19 +1,18 @@
-"""The command line: ``instinfer generate``, ``instinfer schedule``, ``instinfer verilog``."""
+"""The command line: ``instinfer generate``, ``schedule``, ``area`` and ``verilog``."""
 
 import argparse
-import dataclasses
+import os
 import sys
 from pathlib import Path
 
+from .area import add_area
+from .options import BadOption, add_drive_options, drive_config
+from .schedule import add_schedule
 from .verilog import add_verilog
 
 __all__ = ["BadOption", "main"]
 
 DEMO_PROMPT = Path(__file__).with_name("demo_prompt.txt")
-
-
-class BadOption(ValueError):
-    """An option of the command line is not possible; the message says what is."""
 
 
 def main(arguments=None):
@@ -25,6 +24,9 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever reads the output has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:  # sorted here: what the user can mend is one line, the rest is ours
         if not isinstance(error, _bad_input()):
             raise
@@ -50,7 +52,14 @@ def _parser():
         help="print how the engine's kernels are pipelined for a clock",
         description="Print the pipeline schedule of the attention engine's kernels.",
     )
-    _add_schedule(schedule)
+    add_schedule(schedule)
+    area = commands.add_parser(
+        "area",
+        help="synthesise the drive with yosys and count what it takes of an FPGA",
+        description="Synthesise the drive block by block with yosys for AMD's 7 series or "
+        "UltraScale+ and count what it takes, beside the paper's Table II.",
+    )
+    add_area(area)
     verilog = commands.add_parser(
         "verilog",
         help="write the drive as Verilog, with its register map",
@@ -78,19 +87,7 @@ def _add_generate(parser):
         help="rtl: the gateware, simulated; twin: its arithmetic, bit for bit; "
         "golden: float64 (default: rtl)",
     )
-    parser.add_argument(
-        "--preset", default="default", help="configuration of the drive (default: default)"
-    )
-    parser.add_argument(
-        "--channels", type=int, metavar="N", help="flash channels, instead of the preset's"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="another field of the configuration; may be repeated",
-    )
+    add_drive_options(parser)
     parser.add_argument(
         "--compare",
         action="store_true",
@@ -107,16 +104,10 @@ def _add_generate(parser):
     )
 
 
-def _add_schedule(parser):
-    parser.set_defaults(run=_schedule)
-    parser.add_argument("--clock", type=float, default=250.0, metavar="MHZ", help="default: 250")
-    parser.add_argument("--kernel", help="only this kernel")
-
-
 def _generate(options):
     from .session import run_session
 
-    config = _config(options)
+    config = drive_config(options)
     prompt = _prompt(options)
     if options.max_new_tokens < 1:
         raise BadOption(
@@ -126,29 +117,6 @@ def _generate(options):
     json_file = Path(options.json) if options.json else out / "generate.json"
     _folder(json_file.parent)
     return run_session(options, config, prompt, out, json_file)
-
-
-def _config(options):
-    from rtl.config import DriveConfig
-
-    changes = {} if options.channels is None else {"channels": options.channels}
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadOption(f"--set {text}: write FIELD=VALUE, for example --set dies=32")
-        changes[name] = int(value) if value.lstrip("-").isdigit() else value
-    known = [field.name for field in dataclasses.fields(DriveConfig)]
-    for name, value in changes.items():
-        if name not in known:
-            raise BadOption(f"--set {name}: unknown field; choose one of {', '.join(known)}")
-        if isinstance(value, str) != (name == "profile"):
-            raise BadOption(
-                f"--set {name}={value}: give a {'name' if name == 'profile' else 'whole number'}"
-            )
-    try:
-        return DriveConfig.preset(options.preset, **changes)
-    except ValueError as error:
-        raise BadOption(str(error)) from error
 
 
 def _prompt(options):
@@ -182,20 +150,6 @@ def _folder(path):
             f"the folder {path} cannot be made ({error.strerror}): choose another with --out"
         ) from error
     return path
-
-
-def _schedule(options):
-    from hls_attention import kernels
-    from hls_attention.hls import Kernel
-
-    known = {k.name: k for k in vars(kernels).values() if isinstance(k, Kernel)}
-    if not 50 <= options.clock <= 1000:
-        raise BadOption(f"--clock {options.clock:g} is not possible: choose 50..1000 MHz")
-    if options.kernel is not None and options.kernel not in known:
-        raise BadOption(f"unknown kernel {options.kernel!r}: choose one of {', '.join(known)}")
-    for name in [options.kernel] if options.kernel else known:
-        print(known[name].schedule(options.clock * 1e6), end="\n\n")
-    return 0
 
 
 def _bad_input():

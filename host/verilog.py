@@ -103,7 +103,7 @@ def _run(options):
     try:
         files = write_verilog(config, options.output)
     except OSError as error:
-        from .cli import BadOption
+        from .options import BadOption
 
         raise BadOption(
             f"{options.output} cannot be written ({error.strerror}): "

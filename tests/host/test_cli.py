@@ -112,24 +112,6 @@ def test_unsupported_attention_is_one_line(tmp_path, capsys, folder):
     assert status == 2 and "mistral" in err and "sliding window of 32" in err
 
 
-def test_schedule_prints_stages(capsys):
-    status, slow, _ = run(capsys, "schedule", "--clock", "100")
-    assert status == 0
-    for kernel in ("product", "score", "weight", "normalise"):
-        assert kernel in slow
-    _, fast, _ = run(capsys, "schedule", "--clock", "400", "--kernel", "score")
-    assert fast.count("\n") > 10 and "400 MHz" in fast
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--clock", "5"], "50..1000"), (["--kernel", "x"], "unknown kernel")],
-)
-def test_schedule_refuses(capsys, arguments, message):
-    status, _, err = run(capsys, "schedule", *arguments)
-    assert status == 2 and message in err
-
-
 def test_the_demo_prompt_is_long_enough():
     """342 tokens with the tokenizer of SmolLM2; about 1.3 tokens to a word."""
     assert len(DEMO_PROMPT.read_text().split()) > 240

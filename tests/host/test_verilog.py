@@ -18,6 +18,8 @@ def test_files_of_the_tiny_drive(tmp_path, capsys):
     assert len(names) == len(set(names)), "a module is written twice"
     assert names.count("flash_channel") == 1
     assert "src =" not in text, "paths of this computer in the Verilog"
+    assert "\\" not in text, "a name that needs escaping"
+    assert "  drive_engine engine (" in text and "  flash_channel channel_1 (" in text
     about = json.loads((tmp_path / "v/drive.json").read_text())
     assert about["configuration"]["profile"] == "tiny"
     header = text[text.index("module drive(") :]

@@ -1,0 +1,70 @@
+"""What commands share: bad options, the drive's configuration from options, files of figures."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+__all__ = ["BadOption", "add_drive_options", "drive_config", "write_figures"]
+
+SHORT = {"channels": "channels", "queries_per_kv": "max_queries_per_kv", "head_dim": "max_head_dim"}
+"""Options that set a field of the configuration: option -> field."""
+
+
+class BadOption(ValueError):
+    """An option of the command line is not possible; the message says what is."""
+
+
+def add_drive_options(parser):
+    """Give a parser the options that choose a drive."""
+    parser.add_argument(
+        "--preset", default="default", help="configuration of the drive (default: default)"
+    )
+    parser.add_argument(
+        "--channels", type=int, metavar="N", help="flash channels, instead of the preset's"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="another field of the configuration; may be repeated",
+    )
+
+
+def drive_config(options):
+    """The configuration that a command's options ask for."""
+    from rtl.config import DriveConfig
+
+    given = {field: getattr(options, name, None) for name, field in SHORT.items()}
+    changes = {field: value for field, value in given.items() if value is not None}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadOption(f"--set {text}: write FIELD=VALUE, for example --set dies=32")
+        changes[name] = int(value) if value.lstrip("-").isdigit() else value
+    known = [field.name for field in dataclasses.fields(DriveConfig)]
+    for name, value in changes.items():
+        if name not in known:
+            raise BadOption(f"--set {name}: unknown field; choose one of {', '.join(known)}")
+        if isinstance(value, str) != (name == "profile"):
+            raise BadOption(
+                f"--set {name}={value}: give a {'name' if name == 'profile' else 'whole number'}"
+            )
+    try:
+        return DriveConfig.preset(options.preset, **changes)
+    except ValueError as error:
+        raise BadOption(str(error)) from error
+
+
+def write_figures(file, text):
+    """Write a text of figures to a file, or to standard output if it is ``-``."""
+    if file == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(text)
+    except OSError as error:
+        raise BadOption(
+            f"{file} cannot be written ({error.strerror}): choose another file with --json"
+        ) from error
