@@ -59,8 +59,9 @@ def count(bits):
     return sum(bits, Const(0, 1))
 
 
-def skid_buffer(probe, component):
+def skid_buffer(probe):
     """Contents of a `hls_attention.streams.SkidBuffer`."""
+    component = probe.component
     inside = ranks(
         [(component.o.valid, component.o.payload), (probe["held"], probe["kept"])],
     )
@@ -68,8 +69,9 @@ def skid_buffer(probe, component):
     return inside
 
 
-def queue(probe, component):
+def queue(probe):
     """Contents of a `hls_attention.streams.Queue`: an output register behind a ring of rows."""
+    component = probe.component
     depth = component._depth - 1
     rows = probe.inside("rows")
     oldest, newest, level = rows["consume"], rows["produce"], rows["inner_level"]
@@ -88,9 +90,9 @@ def queue(probe, component):
     )
 
 
-def ring(probe, component):
+def ring(probe):
     """Contents of a `rtl.nand.ring.Ring`."""
-    depth, level = component._depth, component.level
+    depth, level = probe.component._depth, probe.component.level
     oldest, newest = probe["r_row"], probe["w_row"]
     return Contents(
         level=level,

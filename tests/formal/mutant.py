@@ -12,11 +12,11 @@ __all__ = ["mutant"]
 
 
 def mutant(component, right, wrong):
-    """The class of a component, with a piece of its text replaced.
+    """The class of a component, or a function, with a piece of its text replaced.
 
     Parameters
     ----------
-    component : type
+    component : type or function
     right, wrong : str
         What stands there exactly once, and what is put in its place.
     """

@@ -32,6 +32,11 @@ class Probe:
         self._path = path
         self._signals = {}
 
+    @property
+    def component(self):
+        """The component itself, for its ports."""
+        return self.fragment.origins[0]
+
     def inside(self, path):
         """Probe of a submodule."""
         name, _, below = path.partition(".")
@@ -46,14 +51,18 @@ class Probe:
         above, _, name = path.rpartition(".")
         if above:
             return self.inside(above)[name]
+        found = self.named(name)
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} signals are called {self._full(name)}")
+        return found[0]
+
+    def named(self, name):
+        """Signals of a name, in the order in which the component's text makes them."""
         if not self._signals:
             self._find_signals()
-        found = self._signals.get(name, [])
-        if len(found) != 1:
-            raise LookupError(
-                f"{len(found)} signals {self._full(name)}: there are {sorted(self._signals)}"
-            )
-        return found[0]
+        if name not in self._signals:
+            raise LookupError(f"no signal {self._full(name)}: there are {sorted(self._signals)}")
+        return self._signals[name]
 
     def row(self, path, address):
         """Contents of a row of a memory, as raw bits.
@@ -74,10 +83,21 @@ class Probe:
         rows.read_port(domain="comb", addr=address, data=contents, en=Const(1), transparent_for=())
         return contents
 
+    def rows(self, path):
+        """Contents of all rows of a memory."""
+        depth = self.inside(path).fragment._data.depth
+        return [self.row(path, Const(n, ceil_log2(depth))) for n in range(depth)]
+
     def state(self, machine, name):
         """Whether a state machine is in a state."""
-        encoding = self.fragment.find_generated(machine).encoding
-        return self[f"{machine}_state"] == encoding[name]
+        return self[f"{machine}_state"] == self._encoding(machine)[name]
+
+    def in_a_state(self, machine):
+        """Whether a state machine is in one of its states."""
+        return self[f"{machine}_state"] < len(self._encoding(machine))
+
+    def _encoding(self, machine):
+        return self.fragment.find_generated(machine).encoding
 
     def _find_signals(self):
         found = {}
@@ -85,7 +105,8 @@ class Probe:
             for signals in (statements._lhs_signals(), statements._rhs_signals()):
                 for signal in signals:
                     found.setdefault(signal.name, {})[id(signal)] = signal
-        self._signals = {name: list(signals.values()) for name, signals in found.items()}
+        for name, signals in found.items():
+            self._signals[name] = sorted(signals.values(), key=lambda signal: signal.src_loc)
 
     def _full(self, name):
         return ".".join((*self._path, name))

@@ -20,11 +20,11 @@ import z3
 
 from tests.formal.transition_system import TransitionSystem
 
-__all__ = ["Counterexample", "NotInductive", "Proof", "prove"]
+__all__ = ["Counterexample", "NotInductive", "Proof", "check", "prove"]
 
 
 class Counterexample(AssertionError):
-    """An assertion can be broken; the message holds the values of all ports, clock by clock."""
+    """An assertion can be broken; the message holds all ports in hexadecimal, clock by clock."""
 
 
 class NotInductive(Exception):
@@ -76,12 +76,9 @@ def prove(component, *, deepest=12, timeout_s=120):
     system = TransitionSystem(component)
     if not system.assertions:
         raise ValueError("nothing to prove: the component has no Assert")
-    from_reset, from_anywhere = _Run(system, timeout_s), _Run(system, timeout_s)
-    from_reset.require(system.first(from_reset.states[0]))
+    from_reset, from_anywhere = _from_reset(system, timeout_s), _Run(system, timeout_s)
     for k in range(1, deepest + 1):
-        if broken := from_reset.that_breaks():
-            raise Counterexample(f"broken {k - 1} clocks after reset: {broken}")
-        from_reset.extend()
+        _one_clock_more(from_reset)
         from_anywhere.extend()
         broken = from_anywhere.that_breaks(registers=k == deepest)
         if not broken:
@@ -91,6 +88,39 @@ def prove(component, *, deepest=12, timeout_s=120):
         f"holds for {deepest} clocks after reset, but an invariant is missing for what comes "
         f"later, unless this run is real: {broken}"
     )
+
+
+def check(component, *, clocks=12, timeout_s=120):
+    """Search the first clocks after reset, only, for the shortest run that breaks an assertion.
+
+    Parameters
+    ----------
+    component, timeout_s
+        As for `prove`.
+    clocks : int
+
+    Raises
+    ------
+    Counterexample
+        An assertion breaks.
+    """
+    run = _from_reset(TransitionSystem(component), timeout_s)
+    for _ in range(clocks):
+        _one_clock_more(run)
+
+
+def _from_reset(system, timeout_s):
+    run = _Run(system, timeout_s)
+    run.require(system.first(run.states[0]))
+    return run
+
+
+def _one_clock_more(from_reset):
+    """No assertion breaks in the last clock of runs from reset; go to the next."""
+    if broken := from_reset.that_breaks():
+        clock = len(from_reset.states) - 1
+        raise Counterexample(f"broken {clock} clocks after reset: {broken}")
+    from_reset.extend()
 
 
 def _cover(system, run, deepest):
@@ -161,8 +191,11 @@ class _Run:
             for place, term in zip(system.assertions, system.holds(self.states[-1]))
             if z3.is_false(model.eval(term, model_completion=True))
         ]
-        rows = [", ".join(dict.fromkeys(places))]
-        for name in dict.fromkeys(system.ports + system.registers * registers):
-            values = (system.value(model, name, state) for state in self.states)
-            rows.append(f"{name:24}" + " ".join(f"{value:>3}" for value in values))
-        return "\n".join(rows)
+        names = list(dict.fromkeys(system.ports + system.registers * registers))
+        columns = [[system.value(model, name, state) for name in names] for state in self.states]
+        lines = [f"{name:24}" for name in names]
+        for column in columns:
+            cells = [f"{value:x}" for value in column]
+            width = max(map(len, cells)) + 2
+            lines = [line + cell.rjust(width) for line, cell in zip(lines, cells)]
+        return "\n".join([", ".join(dict.fromkeys(places)), *lines])

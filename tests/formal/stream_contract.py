@@ -35,7 +35,7 @@ class StreamContract(wiring.Component):
     latency : int
         Clocks from a transfer at ``i`` of an empty component to ``o.valid``.
     contents : callable, optional
-        ``contents(probe, component)`` gives the `tests.formal.contents.Contents`, which make the
+        ``contents(probe)`` gives the `tests.formal.contents.Contents`, which make the
         contract inductive.
 
     Members
@@ -88,7 +88,7 @@ class StreamContract(wiring.Component):
         if "level" in component.signature.members:
             m.d.comb += Assert(component.level == passage.inside)
         if self._contents:
-            passage.agrees(m, self._contents(probe, component))
+            passage.agrees(m, self._contents(probe))
 
         m.submodules.speaks = speaks = Patience(self._latency - 1)
         m.submodules.listens = listens = Patience(self._latency - 1)

@@ -6,7 +6,7 @@ from amaranth.hdl import Const, Mux
 from hls_attention.streams import Arbiter
 from tests.formal.arbiter_contract import PAYLOAD_BITS, ArbiterContract, ends_burst
 from tests.formal.mutant import mutant
-from tests.formal.prover import Counterexample, prove
+from tests.formal.prover import Counterexample, check
 
 pytestmark = pytest.mark.formal
 
@@ -69,4 +69,4 @@ def test_arbiter(proved, inputs, bursts):
 def test_faults_are_found(right, wrong):
     broken = mutant(Arbiter, right, wrong)(PAYLOAD_BITS, inputs=3, last=ends_burst)
     with pytest.raises(Counterexample, match="clocks after reset"):
-        prove(ArbiterContract(broken, inputs=3, bursts=True))
+        check(ArbiterContract(broken, inputs=3, bursts=True))

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from hls_attention.merge import AdderTree
 from tests.formal.join_contract import BITS, JoinContract
 from tests.formal.mutant import mutant
-from tests.formal.prover import Counterexample, prove
+from tests.formal.prover import Counterexample, check
 
 pytestmark = pytest.mark.formal
 
@@ -62,4 +62,4 @@ def test_adder_tree(proved, inputs):
 def test_faults_are_found(right, wrong):
     broken = mutant(AdderTree, right, wrong)(3)
     with pytest.raises(Counterexample, match="clocks after reset"):
-        prove(JoinContract(broken, inputs=3, latency=2))
+        check(JoinContract(broken, inputs=3, latency=2))

@@ -6,7 +6,7 @@ from amaranth.hdl import Value
 from hls_attention.streams import Packer
 from tests.formal.mutant import mutant
 from tests.formal.packer_contract import PackerContract
-from tests.formal.prover import Counterexample, prove
+from tests.formal.prover import Counterexample, check
 
 pytestmark = pytest.mark.formal
 
@@ -53,4 +53,4 @@ def test_packer(proved, count):
 def test_faults_are_found(right, wrong):
     broken = mutant(Packer, right, wrong)(1, count=4, meta=1)
     with pytest.raises(Counterexample, match="clocks after reset"):
-        prove(PackerContract(broken, count=4))
+        check(PackerContract(broken, count=4))

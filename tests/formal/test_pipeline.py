@@ -7,7 +7,7 @@ from hls_attention.config import EngineConfig
 from hls_attention.hls import Pipeline
 from tests.formal.mutant import mutant
 from tests.formal.pipeline_contract import PipelineContract
-from tests.formal.prover import Counterexample, prove
+from tests.formal.prover import Counterexample, check
 
 pytestmark = pytest.mark.formal
 
@@ -56,4 +56,4 @@ def test_pipeline(proved, kernel):
 def test_faults_are_found(right, wrong):
     broken = mutant(Pipeline, right, wrong)
     with pytest.raises(Counterexample, match="clocks after reset"):
-        prove(PipelineContract(broken(kernels.quantise_query, clock_hz=250e6, meta=1)))
+        check(PipelineContract(broken(kernels.quantise_query, clock_hz=250e6, meta=1)))

@@ -33,7 +33,7 @@ class TransitionSystem:
     assertions, covers : list of str
         Where each ``Assert`` and ``Cover`` stands: file and line.
     ports, registers : list of str
-        Names; ports are without clock and reset.
+        Names, without clock, reset and memory rows.
     """
 
     def __init__(self, component):
@@ -46,7 +46,7 @@ class TransitionSystem:
         self.assertions = [_place(note) for _, note in asserts]
         self.covers = [_place(note) for _, note in covers]
         self.ports = [name for name, _ in names("(?:in|out)put") if name not in ("clk", "rst")]
-        self.registers = [name for name, _ in names("register")]
+        self.registers = [name for name, _ in names("register") if not name.endswith("]")]
         shown = dict.fromkeys(self.ports + self.registers)
         reset = any(name == "rst" for name, _ in names("input"))
         allowed = ["(|top_u| s)", "(|top_h| s)"] + ["(not (|top_n rst| s))"] * reset
