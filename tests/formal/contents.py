@@ -5,6 +5,8 @@
     registers, memory rows  -->  level, at(0), at(1), ...      at(0) leaves first
 
 With it a contract is inductive: the followed payload stands at the place that the contract counts.
+Names of registers are those of the components' texts (of a queue's rows: SyncFIFOBuffered of
+amaranth); one that is no longer there ends a proof with the list of those that are.
 """
 
 from dataclasses import dataclass, field
@@ -86,7 +88,12 @@ def queue(probe):
     return Contents(
         level=level + at_output,
         at=at,
-        sound=[level <= depth, oldest < depth, newest == wrapped(oldest + level, depth)],
+        sound=[
+            level <= depth,
+            oldest < depth,
+            newest == wrapped(oldest + level, depth),
+            at_output | (level <= 1),  # a row waits for one clock at most if the output is free
+        ],
     )
 
 

@@ -94,7 +94,7 @@ class PageSourceContract(wiring.Component):
         request = self._request(m, probe)
         words, from_tail = self._words(m, request)
         m.d.comb += Assert(self.i.ready | (request.inside != 0) | (reads.inside != 0))
-        m.submodules.speaks = speaks = Patience(3)
+        m.submodules.speaks = speaks = Patience(2)
         m.d.comb += speaks.waits.eq(
             (request.pages != 0)
             & ~self.o.valid

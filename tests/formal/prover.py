@@ -164,8 +164,13 @@ class _Run:
 
     def that_breaks(self, registers=False):
         """Text of a run whose last state breaks an assertion, or None if there is none."""
-        model = self._that(z3.Not(z3.And(*self._system.holds(self.states[-1]))))
-        return None if model is None else self._show(model, registers)
+        # One by one, each with those before it as facts: far easier than all in one question.
+        for fact in self._system.holds(self.states[-1]):
+            model = self._that(z3.Not(fact))
+            if model is not None:
+                return self._show(model, registers)
+            self._solver.add(fact)
+        return None
 
     def that_covers(self, n):
         """Whether the last state of some run makes a cover true."""

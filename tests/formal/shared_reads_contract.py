@@ -160,6 +160,7 @@ class SharedReadsContract(wiring.Component):
         held = probe["held"]
         who, _writer = probe.named("who")
         m.d.comb += Assert(order.level == out)
+        m.d.comb += Assert(~held | probe.inside("read_order").component.i.ready)
         for reader in (who, *probe.rows("read_order.rows.storage")):
             m.d.comb += Assert(reader < self._readers)
         oldest = probe.inside("read_order").component.o

@@ -182,7 +182,8 @@ class SharedWritesContract(wiring.Component):
         # decided, the writer waits for the memory: there is room to remember it
         with m.If(probe.state("write_state", "ADDRESS")):
             wanted = Cat(port.valid for port in self.ask)
-            m.d.comb += [Assert(order.level < IN_FLIGHT), Assert(wanted.bit_select(who, 1))]
+            m.d.comb += Assert(probe.inside("write_order").component.i.ready)
+            m.d.comb += Assert(wanted.bit_select(who, 1))
         responses.agrees(
             m,
             Contents(order.level, lambda place: 1 << order.at(place), order.sound),

@@ -14,7 +14,14 @@ pytestmark = pytest.mark.formal
 
 @pytest.mark.parametrize(
     "depth, burst",
-    [(4, 2), (8, 8), *(pytest.param(n, 32, marks=pytest.mark.soak) for n in (32, 64))],
+    [
+        (4, 2),
+        (8, 8),
+        (32, 32),
+        (64, 32),
+        pytest.param(128, 64, marks=pytest.mark.soak),
+        pytest.param(512, 256, marks=pytest.mark.soak),
+    ],
 )
 def test_reader(proved, depth, burst):
     reader = BurstReader(depth=depth, burst=burst)

@@ -10,7 +10,7 @@ from tests.formal.prover import Counterexample, check
 pytestmark = pytest.mark.formal
 
 
-@pytest.mark.parametrize("words", [2, 16, 64])
+@pytest.mark.parametrize("words", [2, 16, 64, pytest.param(512, marks=pytest.mark.soak)])
 def test_command_buffer(proved, words):
     contract = CommandBufferContract(CommandBuffer(words), words=words)
     proved(f"CommandBuffer, {words} words", contract)

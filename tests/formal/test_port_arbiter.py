@@ -11,7 +11,7 @@ from tests.formal.shared_writes_contract import SharedWritesContract
 pytestmark = pytest.mark.formal
 
 
-@pytest.mark.parametrize("readers", [1, 3, pytest.param(5, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("readers", [1, 3, 5])
 def test_reads(proved, readers):
     arbiter = PortArbiter(readers=readers, writers=1)
     proved(f"PortArbiter, {readers} readers", SharedReadsContract(arbiter, readers=readers))
