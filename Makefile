@@ -49,8 +49,8 @@ format: $(READY) ## let ruff format the tree and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-formal: $(READY) ## proofs of the stream contract, for all time
-	$(BIN)/pytest -m formal $(TEST_ARGS)
+formal: $(READY) ## all proofs of streams, for all time: component, k of the induction, seconds
+	$(BIN)/pytest -m formal -n $(JOBS) tests/formal $(TEST_ARGS)
 
 bench: $(READY) ## time the simulation of decode steps: cycles, cycles per second, seconds per token
 	@mkdir -p $(OUT)

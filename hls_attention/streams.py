@@ -1,14 +1,14 @@
-"""Stream building blocks: queues, register slices, arbiters.
+"""Stream building blocks: queues, register slices, arbiters, packers.
 
 Every component here keeps the stream contract: once valid, a payload is held until it is taken, and
-valid never waits for ready. Payloads may have any shape.
+valid never waits for ready (proved, see docs/formal.md). Payloads may have any shape.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Arbiter", "Queue", "SkidBuffer"]
+__all__ = ["Arbiter", "Packer", "Queue", "SkidBuffer"]
 
 DEEPEST_QUEUE = 512
 """Deeper queues are `hls_attention.verilog.Ram` business: each row costs conversion time."""
@@ -171,4 +171,73 @@ class Arbiter(wiring.Component):
                             recent.eq(index),
                             locked.eq(Mux(ends, 0, 1)),
                         ]
+        return m
+
+
+class Packer(wiring.Component):
+    """Packs consecutive payloads into one wide one. Latency 1 from the last, one narrow a clock.
+
+    ::
+
+        i.item  a b c d e f g h        o.items  [a b c d] [e f g h]
+        i.meta  . . . 1 . . . 2        o.meta        1         2
+
+    The wide payload waits in a register of its own while the next one is packed, so ``i`` runs at
+    full rate if each is taken within ``count - 1`` clocks.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        One item.
+    count : int
+        Items of a wide payload, 2 or more.
+    meta : ShapeLike, optional
+        Shape of data that travel beside the items; those of the last item leave.
+
+    Members
+    -------
+    i : In(stream), {item} and ``meta`` if given
+        ``i.ready`` comes from registers.
+    o : Out(stream), {items} and ``meta`` if given
+        ``items`` is an array, the first in the lowest bits. ``o.valid`` and ``o.payload`` come from
+        registers.
+    """
+
+    def __init__(self, shape, *, count, meta=None):
+        if count < 2:
+            raise ValueError(f"a packer of {count} items is not possible: it takes 2 or more")
+        self._shape = shape
+        self._count = count
+        self._meta = meta
+        beside = {} if meta is None else {"meta": meta}
+        items = data.ArrayLayout(shape, count)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"item": shape, **beside}))),
+                "o": Out(stream.Signature(data.StructLayout({"items": items, **beside}))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        place = Signal(range(self._count))
+        packed = Signal(data.ArrayLayout(self._shape, self._count - 1))
+        completes = Signal()
+        items = Cat(packed, self.i.payload.item)
+        m.d.comb += [
+            completes.eq(place == self._count - 1),
+            self.i.ready.eq(~completes | ~self.o.valid),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            with m.If(completes):
+                m.d.sync += [place.eq(0), self.o.valid.eq(1), self.o.payload.items.eq(items)]
+                if self._meta is not None:
+                    m.d.sync += self.o.payload.meta.eq(self.i.payload.meta)
+            with m.Else():
+                m.d.sync += [
+                    place.eq(place + 1),
+                    packed.eq(items[len(Value.cast(self.i.payload.item)) :]),
+                ]
         return m

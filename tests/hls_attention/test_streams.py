@@ -6,7 +6,7 @@ import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-from hls_attention.streams import Arbiter, Queue, SkidBuffer
+from hls_attention.streams import Arbiter, Packer, Queue, SkidBuffer
 
 PAIR = data.StructLayout({"low": 4, "high": 8})
 ITEMS = 120
@@ -161,3 +161,48 @@ def test_bad_depth_is_refused():
         Queue(8, depth=1)
     with pytest.raises(ValueError, match="513"):
         Queue(8, depth=513)
+
+
+@pytest.mark.parametrize("backpressure", [0, 0.6])
+@pytest.mark.parametrize("stall", [0, 0.6])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_packer(count, stall, backpressure):
+    words = 30
+    dut = Packer(PAIR, count=count, meta=7)
+    items = [
+        {"item": {"low": n % 16, "high": n}, "meta": 3 * n % 128} for n in range(words * count)
+    ]
+    got = []
+
+    async def source(ctx):
+        await send(ctx, dut.i, items, random.Random(1), stall)
+
+    async def sink(ctx):
+        got.extend(await receive(ctx, dut.o, words, random.Random(2), backpressure))
+
+    run(dut, source, sink)
+    packed = [{"low": item.low, "high": item.high} for word in got for item in word.items]
+    assert packed == [item["item"] for item in items]
+    assert [word.meta for word in got] == [item["meta"] for item in items[count - 1 :: count]]
+
+
+def test_packer_takes_an_item_a_clock():
+    dut = Packer(8, count=2)
+    clocks = []
+
+    async def source(ctx):
+        ctx.set(dut.i.valid, 1)
+        for _ in range(40):
+            *_, ready = await ctx.tick().sample(dut.i.ready)
+            clocks.append(ready)
+
+    async def sink(ctx):
+        ctx.set(dut.o.ready, 1)
+
+    run(dut, source, sink)
+    assert all(clocks)
+
+
+def test_packer_of_one_is_refused():
+    with pytest.raises(ValueError, match="packer of 1 items"):
+        Packer(8, count=1)
