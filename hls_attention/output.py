@@ -9,7 +9,7 @@
 Words of a partial, for each head: a header (`PARTIAL_HEADER`), l, and ``head_dim`` output sums.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ from .chain import EXPONENT_SHAPE, number_layout
 from .formats import BF16, FP16
 from .hls import Pipeline
 from .messages import REFERENCE_BITS, WEIGHT_SUM_BITS, result_layout
-from .streams import SkidBuffer
+from .streams import Packer, SkidBuffer
 
 __all__ = ["Output", "PARTIAL_HEADER", "number_facts_layout"]
 
@@ -97,9 +97,10 @@ class Output(wiring.Component):
         )
         normalise = Pipeline(kernels.normalise, clock_hz=self._config.clock_hz, meta=tags)
         m.submodules.normalise = normalise
+        m.submodules.packer = packer = Packer(16, count=LANES_FP16, meta=tags)
         m.submodules.out = out = SkidBuffer(result_layout())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        m.d.comb += self.busy.eq(normalise.busy)
+        m.d.comb += self.busy.eq(normalise.busy | packer.o.valid)
 
         # Without a token there is nothing to divide by.
         weight_sum = Signal(WEIGHT_SUM_BITS)
@@ -122,17 +123,15 @@ class Output(wiring.Component):
         with m.If(number.weight_sum & self.i.valid):
             m.d.sync += weight_sum.eq(number.number)
 
-        # Pack four quotients; the word leaves with the last of them.
-        place = Signal(range(LANES_FP16))
-        packed = Signal(16 * (LANES_FP16 - 1))
-        done = normalise.o.payload
-        nan = Mux(done.meta.bf16, BF16.nan, FP16.nan)
-        x = Mux(done.meta.nan, nan, done.x)
-        full = place == LANES_FP16 - 1
-        with m.If(normalise.o.valid & normalise.o.ready):
-            m.d.sync += place.eq(place + 1)
-            with m.If(~full):
-                m.d.sync += packed.eq(Cat(packed[16:], x))
+        done, packed = normalise.o.payload, packer.o.payload
+        m.d.comb += [
+            packer.i.valid.eq(normalise.o.valid),
+            packer.i.payload.item.eq(
+                Mux(done.meta.nan, Mux(done.meta.bf16, BF16.nan, FP16.nan), done.x)
+            ),
+            packer.i.payload.meta.eq(done.meta),
+            normalise.o.ready.eq(packer.i.ready),
+        ]
 
         headed = Signal()  # the header of this head's partial is out
         header = Signal(PARTIAL_HEADER)
@@ -142,9 +141,8 @@ class Output(wiring.Component):
             header.v_exp.eq(facts.exponent),
             header.poisoned.eq(facts.nan),
             header.saturated.eq(facts.clipped),
-            normalise.o.ready.eq(out.i.ready | ~full),
         ]
-        with m.If(facts.partial & self.i.valid & ~normalise.busy):
+        with m.If(facts.partial & self.i.valid & ~normalise.busy & ~packer.o.valid):
             needs_header = number.weight_sum & ~headed
             m.d.comb += [
                 out.i.valid.eq(1),
@@ -160,10 +158,11 @@ class Output(wiring.Component):
                 m.d.sync += headed.eq(needs_header)
         with m.Else():
             m.d.comb += [
-                out.i.valid.eq(normalise.o.valid & full),
-                word.data.eq(Cat(packed, x)),
+                out.i.valid.eq(packer.o.valid),
+                packer.o.ready.eq(out.i.ready),
+                word.data.eq(packed.items),
                 *[
-                    word[name].eq(done.meta[name])
+                    word[name].eq(packed.meta[name])
                     for name in ("last", "job", "saturated", "nonfinite", "poisoned")
                 ],
                 normalise.i.valid.eq(self.i.valid & ~number.weight_sum & ~facts.partial),

@@ -18,6 +18,8 @@ import torch
 from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from cosim.reference import BF16
+
 from .support import ContextTooLong, UnsupportedModel
 
 __all__ = ["CacheUseError", "DriveCache", "DriveLayer"]
@@ -62,8 +64,11 @@ class DriveCache(Cache):
         self.broken = False
         self.on_attend = None
 
-    def open(self, batch, kv_heads, head_dim):
-        """Open one sequence per batch row, or check that the open ones have this shape."""
+    def open(self, batch, kv_heads, head_dim, dtype):
+        """Open one sequence per batch row, or check that the open ones have this shape.
+
+        K and V of a BF16 model are kept in BF16, those of any other in FP16.
+        """
         shape = batch, kv_heads, head_dim
         if self.shape is None:
             self.shape = shape
@@ -74,6 +79,7 @@ class DriveCache(Cache):
                         kv_heads=kv_heads,
                         head_dim=head_dim,
                         max_tokens=self.max_tokens,
+                        kv_format="bf16" if dtype == torch.bfloat16 else "fp16",
                     )
                 )
         elif shape != self.shape:
@@ -169,7 +175,7 @@ class DriveLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states, value_states):
         """Open the drive's sequences for K and V of this shape."""
         batch, kv_heads, _, head_dim = key_states.shape
-        self.cache.open(batch, kv_heads, head_dim)
+        self.cache.open(batch, kv_heads, head_dim, key_states.dtype)
         self.is_initialized = True
 
     def update(self, key_states, value_states, *args, **kwargs):
@@ -221,7 +227,7 @@ class DriveLayer(CacheLayerMixin):
                 "the drive would have stored something else than the model attends"
             )
         k16, v16 = (
-            _float16(x, name, self.index).transpose(0, 2, 1, 3) for x, name in ((k, "K"), (v, "V"))
+            _array(x, name, self.index).transpose(0, 2, 1, 3) for x, name in ((k, "K"), (v, "V"))
         )
         tokens = q.shape[2]
         if self.length == 0 and tokens > 1:
@@ -235,8 +241,8 @@ class DriveLayer(CacheLayerMixin):
                 .contiguous()
             )
         else:
-            out = self._step(_float16(q, "q", self.index).transpose(0, 2, 1, 3), k16, v16, scale)
-            out = torch.from_numpy(out).to(dtype=q.dtype, device=q.device)
+            out = self._step(_array(q, "q", self.index).transpose(0, 2, 1, 3), k16, v16, scale)
+            out = _tensor(out).to(dtype=q.dtype, device=q.device)
         self.length += tokens
         self.keys = self.values = None
         self.cache.broken = self is not self.cache.layers[-1]
@@ -245,7 +251,7 @@ class DriveLayer(CacheLayerMixin):
         return out
 
     def _step(self, q, k, v, scale):
-        out = np.empty(q.shape, np.float16)
+        out = np.empty(q.shape, q.dtype)
         for token in range(q.shape[1]):
             jobs = [
                 (sequence, self.index, q[row, token], k[row, token], v[row, token])
@@ -285,15 +291,28 @@ def _cannot(name, purpose):
     )
 
 
-def _float16(x, name, layer):
-    """A contiguous float16 array; values that float16 cannot hold are an error, not an infinity."""
+def _array(x, name, layer):
+    """A contiguous array, bfloat16 of bfloat16 and float16 of anything else.
+
+    Values that float16 cannot hold are an error, not an infinity.
+    """
+    if x.dtype == torch.bfloat16:
+        words = x.detach().cpu().contiguous().view(torch.uint16).numpy()
+        return words.view(BF16.dtype)
     array = x.detach().to(device="cpu", dtype=torch.float16)
     if not torch.isfinite(array).all():
         finite = x.detach()[torch.isfinite(x.detach())]
         peak = finite.abs().max().item() if finite.numel() else float("nan")
         raise OverflowError(
             f"layer {layer}: {name} holds values outside float16 (largest finite magnitude "
-            f"{peak:.4g}, "
-            "allowed up to 65504): this model cannot use a drive with float16 K and V"
+            f"{peak:.4g}, allowed up to 65504): run the model in torch.bfloat16, then the drive "
+            "keeps K and V in that"
         )
     return array.contiguous().numpy()
+
+
+def _tensor(array):
+    """The tensor of such an array."""
+    if array.dtype == BF16.dtype:
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

@@ -78,6 +78,8 @@ def attend_states(m, x):
         m.d.sync += [x.bytes.eq(attend.bytes), x.flush_due.eq(0)]
         with m.If((attend.jobs == 0) | (attend.bytes == 0)):
             x.refuse(m, Status.ZERO_LENGTH)
+        with m.Elif(attend.mode != 0):
+            x.refuse(m, Status.UNSUPPORTED_MODE)
         with m.Elif(
             (attend.bytes > x.config.max_attend)
             | attend.bytes[:3].any()
@@ -87,8 +89,6 @@ def attend_states(m, x):
             | ~x.sqe.scale_mant[25]
         ):
             x.refuse(m, Status.INVALID_FIELD)
-        with m.Elif(attend.mode != 0):
-            x.refuse(m, Status.UNSUPPORTED_MODE)
         with m.Elif((x.sqe.result < x.window_base) | (x.sqe.result >= x.window_end)):
             x.refuse(m, Status.OUT_OF_WINDOW)
         with m.Else():

@@ -5,7 +5,7 @@ from math import ceil
 import pytest
 from amaranth.utils import ceil_log2
 
-from hls_attention.merge import AdderTree
+from hls_attention.adder_tree import AdderTree
 from tests.formal.join_contract import BITS, JoinContract
 from tests.formal.mutant import mutant
 from tests.formal.prover import Counterexample, check

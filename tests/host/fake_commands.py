@@ -267,6 +267,7 @@ class Commands:
             raise Refused(Status.UNSUPPORTED_MODE)
         if not view["jobs"] or not view["bytes"]:
             raise Refused(Status.ZERO_LENGTH)
+        self._window(self.fields["result"], 8)
         data = self._fetch(view["bytes"])
         exp = self.fields["scale_exp"]
         exp -= 64 * (exp >= 32)

@@ -59,8 +59,9 @@ def test_packed_jobs_point_to_their_data(normal):
 
     q, k, v = normal(6, 64), normal(2, 64), normal(2, 64)
     jobs = [Job(3, 7, q, k, v), Job(1, 0, q + 1, k + 1, v + 1)]
-    data, offsets, size = pack_jobs(jobs, [2, 2])
-    assert len(data) % 8 == 0 and offsets == [0, q.nbytes] and size == 2 * q.nbytes
+    data, offsets, size = pack_jobs(jobs, [2, 2], [None, None])
+    assert len(data) % 8 == 0 and offsets == [0, 8 + q.nbytes] and size == 2 * (8 + q.nbytes)
+    assert pack_jobs(jobs, [2, 2], [2, 3])[1:] == ([0, 8 + 6336], 16 + 6336 + 9504)  # of 6 heads
     for number, job in enumerate(jobs):
         entry = JOB.unpack(data[number * JOB.size :])
         assert (entry["sequence"], entry["layer"], entry["queries"]) == (job.sequence, job.layer, 3)
@@ -161,18 +162,18 @@ RAW = {
     "no jobs": ({"opcode": Opcode.ATTEND, "bytes": 64}, Status.ZERO_LENGTH),
     "no bytes": ({"opcode": Opcode.ATTEND, "jobs": 1}, Status.ZERO_LENGTH),
     "odd bytes": ({"opcode": Opcode.ATTEND, "jobs": 1, "bytes": 65}, Status.INVALID_FIELD),
-    "mode": ({"opcode": Opcode.ATTEND, "jobs": 1, "bytes": 64, "mode": 1}, Status.INVALID_FIELD),
+    "mode": ({"opcode": Opcode.ATTEND, "jobs": 1, "bytes": 64, "mode": 1}, Status.UNSUPPORTED_MODE),
     "head": ({"opcode": Opcode.READ_KV, "head": 2}, Status.HEAD_OUT_OF_RANGE),
     "group": ({"opcode": Opcode.READ_KV, "group": 4}, Status.GROUP_OUT_OF_RANGE),
     "close unknown": ({"opcode": Opcode.CLOSE, "sequence": 3}, Status.UNKNOWN_SEQUENCE),
     "close beyond": ({"opcode": Opcode.CLOSE, "sequence": 77}, Status.UNKNOWN_SEQUENCE),
     "open head_dim": (
-        {"opcode": Opcode.OPEN, "layers": 1, "kv_heads": 1, "head_dim": 80},
-        Status.UNSUPPORTED_SHAPE,
+        {"opcode": Opcode.OPEN, "layers": 1, "kv_heads": 1, "head_dim": 100},
+        Status.UNSUPPORTED_HEAD_DIM,
     ),
     "open format": (
-        {"opcode": Opcode.OPEN, "layers": 1, "kv_heads": 1, "head_dim": 64, "format": 1},
-        Status.UNSUPPORTED_SHAPE,
+        {"opcode": Opcode.OPEN, "layers": 1, "kv_heads": 1, "head_dim": 64, "format": 2},
+        Status.UNSUPPORTED_FORMAT,
     ),
 }
 
@@ -200,7 +201,7 @@ def test_result_outside_the_window_is_refused(filled, normal):
     driver, sequence, intact = filled
     from host.backends import Job
 
-    data, _, _ = pack_jobs([Job(sequence, 0, normal(2, 64))], [2])
+    data, _, _ = pack_jobs([Job(sequence, 0, normal(2, 64))], [2], [None])
     for result in (HOST_BASE, HOST_BASE + len(driver._lane.host) - 8, 1 << 33):
         command = driver.submit(Opcode.ATTEND, data=data, jobs=1, bytes=len(data),
                                 scale_mant=1 << 25, result=result)  # fmt: skip

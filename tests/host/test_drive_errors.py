@@ -126,17 +126,18 @@ def test_query_heads(guarded):
 def test_unsupported_open(guarded):
     drive, _ = guarded
     shape = {"layers": 1, "kv_heads": 1, "head_dim": 64}
-    for change in (
-        {"head_dim": 96},
-        {"head_dim": 0},
-        {"layers": 0},
-        {"kv_heads": 0},
-        {"layers": 1 << 16},
-        {"kv_format": "fp8"},
-        {"index": "channel"},
+    for change, status in (
+        ({"head_dim": 100}, Status.UNSUPPORTED_HEAD_DIM),
+        ({"head_dim": 256}, Status.UNSUPPORTED_HEAD_DIM),
+        ({"head_dim": 0}, Status.UNSUPPORTED_HEAD_DIM),
+        ({"layers": 0}, Status.TOO_MANY_LAYERS),
+        ({"layers": 1 << 16}, Status.TOO_MANY_LAYERS),
+        ({"kv_heads": 0}, Status.TOO_MANY_KV_HEADS),
+        ({"kv_format": "fp8"}, Status.UNSUPPORTED_FORMAT),
+        ({"index": "channel"}, Status.UNSUPPORTED_INDEX),
     ):
         wrong = str(list(change.values())[0])
-        refused(Status.UNSUPPORTED_SHAPE, wrong, drive.open, **{**shape, **change})
+        refused(status, wrong, drive.open, **{**shape, **change})
     for tokens in (0, -1, 1025):
         refused(Status.CONTEXT_EXCEEDED, r"1\.\.1024", drive.open, **shape, max_tokens=tokens)
 

@@ -86,10 +86,18 @@ def test_sequence_entry(drive, lane):
     drive.open(layers=2, kv_heads=3, head_dim=64, max_tokens=30)
     entry = SEQUENCE.unpack(lane.dram[lane.registers["SEQUENCE_TABLE"] :])
     wanted = {"state": SequenceState.OPEN, "head_dim": 64, "kv_heads": 3, "layers": 2,
-              "max_tokens": 30, "groups": 8, "group_tokens": 4, "group_shift": 2}  # fmt: skip
+              "max_tokens": 30, "groups": 8, "group_tokens": 4, "pass_groups": 64,
+              "pass_rest": 0, "pass_entries": 1}  # fmt: skip
     assert {name: entry[name] for name in wanted} == wanted
-    spans = sorted([(entry["heads"], 6 * 16), (entry["map"], 6 * 8 * 8), (entry["tail"], 6 * 1024)])
-    assert spans[0][0] >= SEQUENCE.size * 4 and spans[2][0] + spans[2][1] <= len(lane.dram)
+    spans = sorted(
+        [
+            (entry["heads"], 6 * 16),
+            (entry["map"], 6 * 8 * 8),
+            (entry["passes"], 6 * 8),
+            (entry["tail"], 6 * 1024),
+        ]
+    )
+    assert spans[0][0] >= SEQUENCE.size * 4 and sum(spans[-1]) <= len(lane.dram)
     assert all(a + size <= b for (a, size), (b, _) in zip(spans, spans[1:], strict=False))
     drive.close(0)
     entry = SEQUENCE.unpack(lane.dram[lane.registers["SEQUENCE_TABLE"] :])
@@ -110,7 +118,7 @@ def test_every_firmware_call_costs_cycles(config, normal):
 @pytest.mark.parametrize("channels", [1, 2, 8])
 def test_pages_per_channel_match_the_map(channels):
     shape = SequenceShape(layers=3, kv_heads=5, head_dim=64, max_tokens=75, page_bytes=512,
-                          channels=channels)  # fmt: skip
+                          channels=channels, pass_tokens=64)  # fmt: skip
     first = np.arange(15) % 7
     wanted = np.zeros(channels, int)
     for layer in range(3):

@@ -1,5 +1,6 @@
 """Unchanged Transformers models on a drive: same tokens as the stock model, refusals by name."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -15,23 +16,25 @@ CONFIG = DriveConfig.preset("tiny", channels=2)
 
 
 class FloatDrive:
-    """A drive of a few lines: float16 K and V in lists, float64 attention. Counts its calls."""
+    """A drive of a few lines: K and V in lists, float64 attention. Counts its calls."""
 
     def __init__(self, config=CONFIG):
         self.config = config
         self.kv = {}
-        self.closed = []
+        self.closed, self.formats = [], []
         self.steps = self.appended = 0
         self.fail_at = None
 
-    def open(self, *, layers, kv_heads, head_dim, max_tokens=None):
+    def open(self, *, layers, kv_heads, head_dim, max_tokens=None, kv_format="fp16"):
+        self.formats.append(kv_format)
         key = len(self.kv)
         self.kv[key] = [[[], []] for _ in range(layers)]
         return key
 
     def append(self, sequence, layer, k, v):
         for store, new in zip(self.kv[sequence][layer], (k, v), strict=True):
-            assert new.dtype == np.float16 and new.ndim == 3
+            wanted = np.float16 if self.formats[sequence] == "fp16" else ml_dtypes.bfloat16
+            assert new.dtype == wanted and new.ndim == 3
             store.extend(new)
         self.appended += len(k)
 
@@ -42,7 +45,7 @@ class FloatDrive:
         self.append(sequence, layer, k[None], v[None])
         keys, values = (np.stack(x).astype(np.float64) for x in self.kv[sequence][layer])
         heads, kv_heads = len(q), keys.shape[1]
-        out = np.empty(q.shape, np.float16)
+        out = np.empty(q.shape, q.dtype)
         for head in range(heads):
             scores = keys[:, head * kv_heads // heads] @ q[head].astype(np.float64) * scale
             weights = np.exp(scores - scores.max())
@@ -274,6 +277,20 @@ def test_without_the_cache_nothing_is_computed(prompt):
         model(prompt)
 
 
+def test_a_bf16_model_keeps_bf16(prompt):
+    """K, V, q and results stay in the model's type: values that FP16 does not have go through."""
+    model = make("Llama").to(torch.bfloat16)
+    model.model.layers[0].self_attn.v_proj.weight.data[0] *= 2.0**20
+    drive = FloatDrive()
+    with torch.no_grad():
+        with attach(model, drive) as cache:
+            model(prompt[:, :-1], past_key_values=cache)
+            out = model(prompt[:, -1:], past_key_values=cache).logits
+        stock = model(prompt).logits[:, -1:]
+    assert set(drive.formats) == {"bf16"} and out.dtype == torch.bfloat16
+    assert torch.isfinite(out).all() and (out - stock).abs().max() < 0.05 * stock.abs().max()
+
+
 def test_too_long_a_prompt_stores_nothing(prompt):
     model = make("Llama")
     drive = FloatDrive()
@@ -301,8 +318,9 @@ REFUSED = {
     "ALiBi position biases": ("Falcon", dict(alibi=True)),
     "cross attention": ("T5", {}),
     r"different sizes \(192 and 128\)": ("DeepseekV3", {}),
-    "head_dim 80": ("Llama", dict(head_dim=80)),
-    "head_dim 96": ("Phi3", dict(hidden_size=288, head_dim=None, sliding_window=None)),
+    "head_dim 100": ("Llama", dict(head_dim=100)),
+    "head_dim 256": ("Llama", dict(head_dim=256)),
+    "head_dim 32": ("Phi3", dict(hidden_size=96, head_dim=None, sliding_window=None)),
     "8 query heads per KV head": ("Llama", dict(num_attention_heads=8)),
     "chunked attention": ("Llama4Text", dict(attention_chunk_size=64)),
     "sliding window of 512": ("Gemma3Text", dict(sliding_window=512)),
