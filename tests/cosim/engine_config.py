@@ -2,4 +2,6 @@
 
 from hls_attention.config import EngineConfig
 
-CONFIG = EngineConfig(channels=2, max_heads=4, max_head_dim=128, pass_tokens=1024, group_tokens=64)
+CONFIG = EngineConfig(
+    channels=2, max_heads=8, max_head_dim=256, pass_tokens=64, group_tokens=16, max_passes=4
+)
