@@ -75,6 +75,7 @@ class PageSource(wiring.Component):
             ops.i.payload.op.eq(NandOp.READ),
             ops.i.payload.die.eq(wanted.die),
             ops.i.payload.row.eq(wanted.row),
+            ops.i.payload.column.eq(0),
             ops.i.payload.words.eq(page_words),
             self.i.ready.eq(units.i.ready & ops.i.ready),
             units.i.valid.eq(self.i.valid & ops.i.ready),

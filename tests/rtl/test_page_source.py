@@ -82,6 +82,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
                     "op": NandOp.READ.value,
                     "die": unit["die"],
                     "row": unit["row"],
+                    "column": 0,
                     "words": PAGE_WORDS,
                     "tag": 0,
                 }
