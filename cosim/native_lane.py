@@ -270,7 +270,14 @@ class _Settings(ctypes.Structure):
 
 
 class _NandView(ctypes.Structure):
-    BUFFERS = ("cells", "programmed", "erase_counts", "read_counts", "registers")
+    BUFFERS = (
+        "cells",
+        "programmed",
+        "erase_counts",
+        "read_counts",
+        "registers",
+        "data_registers",
+    )
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
         (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")
     ]

@@ -1,4 +1,4 @@
-"""The cells behind the dies: contents of every page of the drive, and the page registers.
+"""The cells behind the dies: contents of every page of the drive, and the registers of the dies.
 
 All state lies in plain numpy buffers, so that a server in C can work on the same memory
 (``array.buffers[name].ctypes.data``). Index order is always channel, die, row (or block):
@@ -10,13 +10,15 @@ buffer             shape, type                             meaning
 ``programmed``     [channels * dies * rows] uint8          1 once programmed since last erase
 ``erase_counts``   [channels * dies * blocks] uint32       erases of a block
 ``read_counts``    [channels * dies * blocks] uint32       page reads of a block since last erase
-``registers``      [channels * dies, stride] uint8         page registers, not inverted
+``registers``      [channels * dies, stride] uint8         cache registers (the bus sees them)
+``data_registers`` [channels * dies, stride] uint8         data registers, behind them
 =================  ======================================  ========================================
 
-``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted, because an
-erased cell reads as 1 and untouched memory is 0: a drive of any size costs only the pages that
-were written (anonymous memory without reservation). So a program is ``cells |= ~register``, a
-read is ``register = ~cells``, and an erase zeroes the programmed pages of the block.
+``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted (the registers are
+not), because an erased cell reads as 1 and untouched memory is 0: a drive of any size costs only
+the pages that were written (anonymous memory without reservation). So a program is
+``cells |= ~register``, a read is ``register = ~cells``, and an erase zeroes the programmed pages of
+the block.
 """
 
 import mmap
@@ -65,6 +67,7 @@ class NandArray:
             "erase_counts": _lazy((dies * g.blocks,), np.uint32),
             "read_counts": _lazy((dies * g.blocks,), np.uint32),
             "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
+            "data_registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
         }
 
     def _die(self, channel, die):
@@ -84,21 +87,38 @@ class NandArray:
         return self._page(channel, die, row) // self.geometry.pages
 
     def register(self, channel, die):
-        """The page register of a die (a view: writing to it is writing the register)."""
+        """The cache register of a die (a view: writing to it is writing the register)."""
         return self.buffers["registers"][self._die(channel, die)]
 
+    def data_register(self, channel, die):
+        """The data register of a die (a view)."""
+        return self.buffers["data_registers"][self._die(channel, die)]
+
     def clear(self, channel, die):
-        """Page register to all FFh."""
+        """Cache register to all FFh."""
         self.register(channel, die)[:] = 0xFF
 
     def read(self, channel, die, row):
-        """Row to page register."""
+        """Row to both registers."""
+        self._sense(channel, die, row)
+        self.show(channel, die)
+
+    def read_cache(self, channel, die, row):
+        """Data register to cache register, then row to data register."""
+        self.show(channel, die)
+        self._sense(channel, die, row)
+
+    def show(self, channel, die):
+        """Data register to cache register."""
+        self.register(channel, die)[:] = self.data_register(channel, die)
+
+    def _sense(self, channel, die, row):
         page = self._page(channel, die, row)
-        np.invert(self.buffers["cells"][page], out=self.register(channel, die))
+        np.invert(self.buffers["cells"][page], out=self.data_register(channel, die))
         self.buffers["read_counts"][self._block(channel, die, row)] += 1
 
     def program(self, channel, die, row):
-        """Page register to row; cells already 0 stay 0 until erased."""
+        """Cache register to row; cells already 0 stay 0 until erased."""
         page = self._page(channel, die, row)
         self.buffers["cells"][page] |= ~self.register(channel, die)
         self.buffers["programmed"][page] = 1
@@ -143,6 +163,10 @@ class NandArray:
                 self.erase(channel, die, row)
             case ArrayOp.CLEAR:
                 self.clear(channel, die)
+            case ArrayOp.READ_CACHE:
+                self.read_cache(channel, die, row)
+            case ArrayOp.READ_CACHE_END:
+                self.show(channel, die)
 
 
 class ArrayServer:

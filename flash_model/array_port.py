@@ -16,20 +16,26 @@ ROW_BITS = 24
 """Row address inside a die: block * pages + page."""
 
 
-class ArrayOp(enum.Enum, shape=2):  # type: ignore[call-arg]
-    """What a die does with its array."""
+class ArrayOp(enum.Enum, shape=3):  # type: ignore[call-arg]
+    """What a die does with its array and its two registers.
 
-    READ = 0  # copy row -> page register of the die
-    PROGRAM = 1  # page register -> row
+    The bus sees the cache register; the data register lies between it and the array. Each
+    operation is complete at once: what takes time is up to the die, which shows nothing before.
+    """
+
+    READ = 0  # row -> both registers
+    PROGRAM = 1  # cache register -> row
     ERASE = 2  # the block that holds the row
-    CLEAR = 3  # page register of the die -> all FFh (a page program begins)
+    CLEAR = 3  # cache register -> all FFh (a page program begins)
+    READ_CACHE = 4  # data register -> cache register, then row -> data register
+    READ_CACHE_END = 5  # data register -> cache register
 
 
 class ArrayPortSignature(wiring.Signature):
     """Array port of one channel as seen by the dies.
 
     ``op_valid`` is high for one clock when an array operation is confirmed; it is always accepted.
-    ``reg_column`` is a byte address inside the page register (user bytes, then spare bytes), a
+    ``reg_column`` is a byte address inside the cache register (user bytes, then spare bytes), a
     multiple of 8 in this port.
     """
 

@@ -6,7 +6,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .array_port import ArrayPortSignature
-from .die import BusCycle, Die, die_state, timer_bits
+from .die import Die
+from .die_state import die_state, sense_bits, timer_bits
+from .onfi import BusCycle
+from .timing import cycles
 
 __all__ = ["ChannelDies"]
 
@@ -48,11 +51,12 @@ class ChannelDies(wiring.Component):
     phy : In(PHY signature)
         The bus, as seen from the controller.
     array : Out(ArrayPortSignature)
-        Page registers and cells.
+        Registers and cells.
     skip : In(32)
-        In this clock, busy times advance by ``skip + 1``. At most ``next_event - 1``.
+        In this clock, all timers advance by ``skip + 1``. At most ``next_event - 1``.
     next_event : Out(32)
-        Clocks until the first busy die gets ready; all ones if no die is busy.
+        Clocks until R/B# of a die rises next; all ones if none is low. That an array comes to rest
+        behind a ready die is no event: it shows in nothing but the status byte.
     """
 
     def __init__(self, profile, clock_hz, *, wrap=None):
@@ -78,9 +82,13 @@ class ChannelDies(wiring.Component):
         )
         state_w = states.write_port()
         state_r = states.read_port(domain="comb")
+        timing, hz = self._profile.timing, self._clock_hz
         timers = [
-            Signal(timer_bits(self._profile.timing, self._clock_hz), name=f"timer_{index}")
-            for index in range(self._dies)
+            Signal(timer_bits(timing, hz), name=f"timer_{index}") for index in range(self._dies)
+        ]
+        # Sensing behind the cache register; counts once R/B# is high.
+        arrays = [
+            Signal(sense_bits(timing, hz), name=f"array_{index}") for index in range(self._dies)
         ]
         m.d.comb += [
             phy.ready.eq(Cat(timer == 0 for timer in timers)),
@@ -90,6 +98,7 @@ class ChannelDies(wiring.Component):
             state_w.en.eq(phy.strobe),
             die.state.eq(state_r.data),
             die.ready.eq(phy.ready.bit_select(phy.die, 1)),
+            die.sensing.eq(Cat(*arrays).word_select(phy.die, len(arrays[0]))),
             die.cycle.eq(phy.cycle),
             die.strobe.eq(phy.strobe),
             die.symbol.eq(phy.w_data[:8]),
@@ -104,15 +113,24 @@ class ChannelDies(wiring.Component):
             array.reg_w_data.eq(phy.w_data),
         ]
 
-        for timer in timers:
+        def count_down(timer):
+            m.d.sync += timer.eq(0)
+            with m.If(timer > self.skip):
+                m.d.sync += timer.eq(timer - self.skip[: len(timer)] - 1)
+
+        for timer, array_timer in zip(timers, arrays):
+            # A skip ends with the first rise of R/B# at the latest, so one of the two counts in it.
             with m.If(timer != 0):
-                m.d.sync += timer.eq(0)
-                with m.If(timer > self.skip):
-                    m.d.sync += timer.eq(timer - self.skip[: len(timer)] - 1)
+                count_down(timer)
+            with m.Elif(array_timer != 0):
+                count_down(array_timer)
         with m.If(die.starts), m.Switch(phy.die):
-            for index, timer in enumerate(timers):
+            for index, (timer, array_timer) in enumerate(zip(timers, arrays)):
                 with m.Case(index):
-                    m.d.sync += timer.eq(die.busy_clocks)
+                    m.d.sync += [
+                        timer.eq(die.busy_clocks),
+                        array_timer.eq(Mux(die.senses_on, cycles(timing.t_r_ns, hz), 0)),
+                    ]
 
         answered = Signal()
         answer = Signal(64)

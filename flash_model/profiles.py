@@ -52,6 +52,7 @@ def _profile(name, table):
 
 _PAPER = "paper: InstAttention (HPCA'25), section on the evaluation platform"
 _MQSIM = "assumed: NV-DDR2 parameter set of the MQSim simulator"
+_DBSY = "assumed: tDBSY of the same set, which gives no time for cache reads"
 _V6 = "assumed: bound published for Samsung's 6th-generation V-NAND TLC"
 _TEST = "assumed: chosen for short unit tests"
 
@@ -82,6 +83,7 @@ PROFILES = {
                 "t_prog_ns": (450_000, f"{_V6} (under 450 us)"),
                 "t_bers_ns": (3_500_000, "assumed: SimpleSSD's MLC default"),
                 "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
+                "t_rcbsy_ns": (500, _DBSY),
             },
         ),
         # One plane is used at a time: multi-plane commands are not modelled, planes is recorded.
@@ -109,6 +111,7 @@ PROFILES = {
                 "t_prog_ns": (500_000, "assumed: 400-700 us is plausible for such parts"),
                 "t_bers_ns": (4_000_000, "assumed: 3-5 ms is plausible for such parts"),
                 "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
+                "t_rcbsy_ns": (500, _DBSY),
             },
         ),
         _profile(
@@ -135,6 +138,7 @@ PROFILES = {
                 "t_prog_ns": (3_000, _TEST),
                 "t_bers_ns": (5_000, _TEST),
                 "t_rst_ns": (500, _TEST),
+                "t_rcbsy_ns": (100, _TEST),
             },
         ),
     )

@@ -44,6 +44,8 @@ class Timing:
         Read preamble and strobe latency before the first data of a burst.
     t_r_ns, t_prog_ns, t_bers_ns, t_rst_ns : float
         Array busy times: page read, page program, block erase, reset.
+    t_rcbsy_ns : float
+        Busy time of a cache read, in which a page moves between the two registers of a die.
     """
 
     rate_mts: int
@@ -60,6 +62,7 @@ class Timing:
     t_prog_ns: float
     t_bers_ns: float
     t_rst_ns: float
+    t_rcbsy_ns: float
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -15,30 +15,38 @@ struct NandView {
     uint8_t* programmed;
     uint32_t* erase_counts;
     uint32_t* read_counts;
-    uint8_t* registers;
+    uint8_t* registers;       // cache registers, the bus sees them
+    uint8_t* data_registers;  // behind them
     uint64_t stride, dies, blocks, pages;
 };
 
 class Nand : NandView {
 public:
-    enum Op : uint32_t { READ, PROGRAM, ERASE, CLEAR };
+    enum Op : uint32_t { READ, PROGRAM, ERASE, CLEAR, READ_CACHE, READ_CACHE_END };
 
     explicit Nand(const NandView& view) : NandView(view) {}
 
     void operate(uint32_t channel, uint32_t die, uint32_t op, uint32_t row) {
         const uint64_t unit = locate(channel, die);
+        uint8_t* cache = registers + unit * stride;
+        uint8_t* behind = data_registers + unit * stride;
+        if (op == CLEAR) memset(cache, 0xFF, stride);
+        if (op == READ_CACHE || op == READ_CACHE_END) memcpy(cache, behind, stride);
+        if (op == CLEAR || op == READ_CACHE_END) return;
+
         if (row >= blocks * pages) return fail("row", row, blocks * pages);
         const uint64_t page = unit * blocks * pages + row;
         const uint64_t block = page / pages;
         uint8_t* cell = cells + page * stride;
-        uint8_t* reg = registers + unit * stride;
         switch (op) {
         case READ:
-            for (uint64_t i = 0; i < stride; i++) reg[i] = uint8_t(~cell[i]);
+        case READ_CACHE:
+            for (uint64_t i = 0; i < stride; i++) behind[i] = uint8_t(~cell[i]);
+            if (op == READ) memcpy(cache, behind, stride);
             read_counts[block]++;
             break;
         case PROGRAM:
-            for (uint64_t i = 0; i < stride; i++) cell[i] |= uint8_t(~reg[i]);
+            for (uint64_t i = 0; i < stride; i++) cell[i] |= uint8_t(~cache[i]);
             programmed[page] = 1;
             break;
         case ERASE:
@@ -48,9 +56,6 @@ public:
             }
             erase_counts[block]++;
             read_counts[block] = 0;
-            break;
-        case CLEAR:
-            memset(reg, 0xFF, stride);
             break;
         }
     }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lane_glue.h"
+#include "nand.h"
 
 // The layout is that of TRACE_DTYPE in native_lane.py.
 struct TraceEvent {
@@ -18,7 +19,9 @@ class Trace {
 public:
     enum Kind : uint8_t { SENSE, PROGRAM, ERASE, DATA_OUT = 4, DATA_IN };  // the first as in ArrayOp
 
+    // A cache read is a sense too; it begins once the one before has ended.
     void operation(uint64_t cycle, uint32_t channel, uint32_t die, uint32_t op) {
+        if (op == Nand::READ_CACHE) op = SENSE;
         if (op > ERASE) return;
         events.push_back({cycle, 0, uint16_t(channel), uint8_t(die), uint8_t(op)});
     }

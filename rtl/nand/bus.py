@@ -11,36 +11,34 @@ strobes pause.
 """
 
 from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
+from amaranth.utils import bits_for, ceil_log2
 
 from flash_model.timing import cycles
 
+from .operations import WORD_BITS
 from .phy import Cycle
+from .steps import Sequence, StepKind, step_layout
 
-__all__ = ["ARGUMENT_BITS", "Bus", "StepKind", "step_layout"]
+__all__ = ["Bus", "progress_layout"]
 
-ARGUMENT_BITS = 12
-
-
-class StepKind(enum.Enum, shape=3):
-    """What a step does on the bus."""
-
-    WAIT = 0  # argument: clocks, 1 or more
-    COMMAND = 1  # argument: byte
-    ADDRESS = 2  # argument: byte
-    WRITE = 3  # argument: words
-    READ = 4  # argument: words
+SOON = 2
+"""Words before the end of a data phase at which what follows is chosen: one clock to choose, one to
+load it."""
 
 
-def step_layout():
-    """One step."""
+def progress_layout(dies):
+    """How far the bus is with the sequence in progress."""
+    die = max(1, ceil_log2(dies))
     return data.StructLayout(
         {
-            "kind": StepKind,
-            "argument": ARGUMENT_BITS,
-            "confirm": 1,  # a command after which the die gets busy
+            "sequence": Sequence,
+            "die": die,
+            "ended": 1,  # its last step ends with this clock
+            # tWB of the last confirmed command is running: R/B# of its die says nothing yet.
+            "settling": 1,
+            "settling_die": die,
         }
     )
 
@@ -50,66 +48,76 @@ class Bus(wiring.Component):
 
     Parameters
     ----------
-    timing : Timing
+    profile : Profile
     clock_hz : int
         Core clock.
 
     Members
     -------
-    i : In(stream(step_layout()))
+    i : In(stream(step_layout(dies)))
         Steps.
     w_data : In(stream(64))
         Words of WRITE steps.
     room : In(1)
         A read word can be taken.
-    cycle, strobe, word : Out
+    die, cycle, strobe, word : Out
         Symbol for the PHY.
+    busy : Out(1)
+        A step is in progress.
     confirmed : Out(1)
         A confirming command takes effect in this clock.
-    settling : Out(1)
-        tWB of the last confirmed command is running: R/B# of its die says nothing yet.
-    idle : Out(1)
-        No step in progress.
-    finishing : Out(1)
-        The step in progress ends with this clock.
+    progress : Out(progress_layout(dies))
+        For the die table.
+    asked, asked_last : Out(1)
+        A word of read data is asked for, the last of its data phase.
     moving : Out(1)
         A data burst makes progress in this clock.
     stalled : Out(1)
         A data burst waits for ``room`` or ``w_data``.
+    soon : Out(1)
+        No data output is in progress, or one that is about to end.
+    turned : Out(1)
+        A command could start now: no data output, and tRHW after it has passed.
     quiet : Out(1)
         Nothing here changes at the coming clock edge, if no step is offered.
     """
 
-    def __init__(self, timing, clock_hz):
+    def __init__(self, profile, clock_hz):
+        timing, dies = profile.timing, profile.geometry.dies
         self._t_wc = cycles(timing.t_wc_ns, clock_hz)
         self._t_rhw = cycles(timing.t_rhw_ns, clock_hz)
         self._t_wb = cycles(timing.t_wb_ns, clock_hz)
         self._rate = timing.bytes_per_clock(clock_hz)
         super().__init__(
             {
-                "i": In(stream.Signature(step_layout())),
+                "i": In(stream.Signature(step_layout(dies))),
                 "w_data": In(stream.Signature(64)),
                 "room": In(1),
+                "die": Out(max(1, ceil_log2(dies))),
                 "cycle": Out(Cycle),
                 "strobe": Out(1),
                 "word": Out(64),
+                "busy": Out(1),
                 "confirmed": Out(1),
-                "settling": Out(1),
-                "idle": Out(1, init=1),
-                "finishing": Out(1),
+                "progress": Out(progress_layout(dies)),
+                "asked": Out(1),
+                "asked_last": Out(1),
                 "moving": Out(1),
                 "stalled": Out(1),
+                "soon": Out(1),
+                "turned": Out(1),
                 "quiet": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
+        progress = self.progress
         kind = Signal(StepKind)
-        busy = Signal()
         symbol = Signal(8)
         confirm = Signal()
-        left = Signal(ARGUMENT_BITS)  # clocks or words still to go
+        last = Signal()
+        left = Signal(WORD_BITS)  # clocks or words still to go
         turnaround = Signal(range(self._t_rhw + 1))
         blind = Signal(range(self._t_wb + 1))
 
@@ -117,37 +125,41 @@ class Bus(wiring.Component):
         paid = Signal(bits_for(per_word - 1))
         paying = Signal(bits_for(per_word - 1 + per_clock))
         due = Signal()
-        is_read = (kind == StepKind.READ) & busy
-        is_write = (kind == StepKind.WRITE) & busy
+        is_read = (kind == StepKind.READ) & self.busy
+        is_write = (kind == StepKind.WRITE) & self.busy
         is_burst = is_read | is_write
         m.d.comb += [
             paying.eq(paid + per_clock),
             due.eq(paying >= per_word),
             self.stalled.eq(due & ((is_read & ~self.room) | (is_write & ~self.w_data.valid))),
             self.moving.eq(is_burst & ~self.stalled),
-            self.idle.eq(~busy),
-            self.settling.eq(blind != 0),
+            progress.settling.eq(blind != 0),
+            progress.die.eq(self.die),
         ]
 
         word_goes = Signal()
-        at_end = Signal()
+        finishing = Signal()  # the step in progress ends with this clock
         m.d.comb += [
             word_goes.eq(is_burst & due & ~self.stalled),
-            at_end.eq(left <= 1),
-            self.finishing.eq(busy & at_end & (word_goes | ~is_burst)),
-            self.strobe.eq(Mux(is_burst, word_goes, self.finishing & (kind != StepKind.WAIT))),
+            finishing.eq(self.busy & (left <= 1) & (word_goes | ~is_burst)),
+            self.strobe.eq(Mux(is_burst, word_goes, finishing & (kind != StepKind.WAIT))),
+            progress.ended.eq(finishing & last),
+            self.asked.eq(is_read & word_goes),
+            self.asked_last.eq(left <= 1),
+            self.soon.eq(~is_read | (left <= SOON)),
+            self.turned.eq(~is_read & (turnaround == 0)),
         ]
         with m.If(self.moving):
             m.d.sync += paid.eq(Mux(due, paying - per_word, paying))
-        with m.If(word_goes | (busy & ~is_burst)):
+        with m.If(word_goes | (self.busy & ~is_burst)):
             m.d.sync += left.eq(left - 1)
 
         # Cycle has the values of StepKind, a wait is an idle bus.
         m.d.comb += [
-            self.cycle.eq(Mux(busy, Value.cast(kind), 0)),
+            self.cycle.eq(Mux(self.busy, Value.cast(kind), 0)),
             self.word.eq(Mux(is_write, self.w_data.payload, symbol)),
             self.w_data.ready.eq(is_write & due),
-            self.confirmed.eq(busy & confirm & self.strobe),
+            self.confirmed.eq(finishing & confirm),
         ]
 
         with m.If(turnaround != 0):
@@ -155,9 +167,9 @@ class Bus(wiring.Component):
         with m.If(blind != 0):
             m.d.sync += blind.eq(blind - 1)
         with m.If(self.confirmed):
-            m.d.sync += blind.eq(self._t_wb)
+            m.d.sync += [blind.eq(self._t_wb), progress.settling_die.eq(self.die)]
         ends_read = Signal()
-        m.d.comb += ends_read.eq(is_read & self.finishing)
+        m.d.comb += ends_read.eq(is_read & finishing)
         with m.If(ends_read):
             m.d.sync += turnaround.eq(self._t_rhw - 1)
 
@@ -165,16 +177,19 @@ class Bus(wiring.Component):
         allowed = Signal(init=1)
         with m.If(step.kind == StepKind.COMMAND):
             m.d.comb += allowed.eq((turnaround == 0) & ~(ends_read & (self._t_rhw > 1)))
-            with m.If(step.confirm & (self.settling | self.confirmed)):
+            with m.If(step.confirm & (progress.settling | self.confirmed)):
                 m.d.comb += allowed.eq(0)
-        m.d.comb += self.i.ready.eq((~busy | self.finishing) & allowed)
-        with m.If(self.finishing):
-            m.d.sync += busy.eq(0)
+        m.d.comb += self.i.ready.eq((~self.busy | finishing) & allowed)
+        with m.If(finishing):
+            m.d.sync += self.busy.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
-                busy.eq(1),
+                self.busy.eq(1),
+                self.die.eq(step.die),
+                progress.sequence.eq(step.sequence),
                 kind.eq(step.kind),
                 confirm.eq(step.confirm),
+                last.eq(step.last),
                 symbol.eq(step.argument[:8]),
                 left.eq(step.argument),
                 paid.eq(0),
@@ -182,5 +197,5 @@ class Bus(wiring.Component):
             with m.If((step.kind == StepKind.COMMAND) | (step.kind == StepKind.ADDRESS)):
                 m.d.sync += left.eq(self._t_wc)
 
-        m.d.comb += self.quiet.eq((~busy | self.stalled) & (turnaround == 0) & (blind == 0))
+        m.d.comb += self.quiet.eq((~self.busy | self.stalled) & (turnaround == 0) & (blind == 0))
         return m

@@ -2,20 +2,25 @@
 
 ::
 
-    ops ----> Scheduler --sequence--> Sequencer --steps--> Bus --symbols--> PHY
-              (die table)                                   ^ w_data         |
-    done <--- status <-------------------------+------------- words <-------+
-    r_data <- Ring <---------------------------+
+    ops ----> Scheduler --sequences--> Sequencer --steps--> Bus --symbols--> PHY
+               ^     |                                       ^ w_data         |
+               |     +--> done                                                |
+             status <---------------+                                         |
+    r_data <----------------------- Returns <------------words----------------+
 
-Operations start in order; pages of different dies are sensed at the same time; their data come
-in the order of the READs. Only one sequence is on the bus at a time. Read data are taken by a ring
-with credits, so a PHY may answer any fixed number of clocks later and a waiting reader loses
-nothing: strobes pause.
+Page reads start as their dies allow, whatever their order; their data come in the order of the
+READs. A die reads ahead: while its page waits for the bus or is moved, its array senses the next
+one (READ PAGE CACHE RANDOM). The other operations start in order, and in order with the READs of
+their die. One sequence is on the bus at a time; the next is chosen just before it ends.
+
+Read data are taken by a ring with credits, so a PHY may answer any fixed number of clocks later and
+a waiting reader loses nothing: strobes pause.
 
 PROGRAM starts when its first word is there and then keeps the bus until its last: words to program
 must not depend on data still to be read on the same channel. READ_ID (of the ID address in
-``row[7:0]``: 00h JEDEC, 20h ONFI) waits until no page is open. RESET waits for its die like any
-other operation; it does not abort one.
+``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the data of all READs before it have gone. STATUS
+waits until the READs of its die before it are started. RESET waits for its die like any other
+operation; it does not abort one.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -24,15 +29,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .bus import Bus
 from .operations import Activity, done_layout, operation_layout, read_layout
-from .phy import Cycle, PhySignature
-from .ring import Ring
+from .phy import PhySignature
+from .returns import READ_RING, Returns
 from .scheduler import Scheduler
-from .sequencer import Sequence, Sequencer
+from .sequencer import Sequencer
+from .steps import Sequence
+from .turns import PATIENCE
 
 __all__ = ["ChannelController", "READ_RING"]
-
-READ_RING = 16
-"""Words between PHY and reader; keeps the full rate up to a PHY latency of 14 clocks."""
 
 
 class ChannelController(wiring.Component):
@@ -45,7 +49,9 @@ class ChannelController(wiring.Component):
     clock_hz : int
         Core clock.
     depth : int
-        Most pages opened ahead of use.
+        Most page reads taken ahead of use, 1..256. Two for each die keep the bus full.
+    patience : int
+        Data phases a command waits for while there are data to move, see `rtl.nand.turns`.
 
     Members
     -------
@@ -59,17 +65,18 @@ class ChannelController(wiring.Component):
     phy : Out(PhySignature(dies))
     activity : Out(Activity)
         What the channel does in this clock. A data phase that waits for its reader or its data
-        counts as IDLE, or WAITING while a die is busy.
+        counts as IDLE, or WAITING while R/B# of a die is low.
     quiet : Out(1)
         Nothing in here changes until an input changes or a die gets ready.
     page_read, page_programmed, block_erased : Out(1)
-        One clock for each page opened, page programmed and block erased.
+        One clock for each page read, page programmed and block erased, as it is confirmed.
     """
 
-    def __init__(self, profile, clock_hz, depth):
+    def __init__(self, profile, clock_hz, depth, *, patience=PATIENCE):
         self._profile = profile
         self._clock_hz = clock_hz
         self._depth = depth
+        self._patience = patience
         dies = profile.geometry.dies
         super().__init__(
             {
@@ -88,128 +95,73 @@ class ChannelController(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        phy, done = self.phy, self.done
-        m.submodules.scheduler = scheduler = Scheduler(self._profile, self._clock_hz, self._depth)
-        m.submodules.sequencer = sequencer = Sequencer(self._profile, self._clock_hz)
-        m.submodules.bus = bus = Bus(self._profile.timing, self._clock_hz)
-        m.submodules.words = words = Ring(64, depth=READ_RING)
-        m.submodules.marks = marks = Ring(1, depth=READ_RING)
+        profile, clock_hz, phy = self._profile, self._clock_hz, self.phy
+        m.submodules.scheduler = scheduler = Scheduler(
+            profile, clock_hz, self._depth, self._patience
+        )
+        m.submodules.sequencer = sequencer = Sequencer(profile, clock_hz)
+        m.submodules.bus = bus = Bus(profile, clock_hz)
+        m.submodules.returns = returns = Returns()
         connect(m, flipped(self.ops), scheduler.ops)
         connect(m, scheduler.o, sequencer.i)
         connect(m, sequencer.o, bus.i)
         connect(m, flipped(self.w_data), bus.w_data)
+        connect(m, returns.o, flipped(self.r_data))
+        connect(m, scheduler.done, flipped(self.done))
 
-        current = sequencer.current
         is_status = Signal()
-        is_data = Signal()
         m.d.comb += [
-            is_status.eq(current.sequence == Sequence.STATUS),
-            is_data.eq(
-                (current.sequence == Sequence.DATA)
-                | (current.sequence == Sequence.DATA_AFTER_STATUS)
-            ),
-            phy.die.eq(current.die),
+            is_status.eq(bus.progress.sequence == Sequence.STATUS),
+            phy.die.eq(bus.die),
             phy.cycle.eq(bus.cycle),
             phy.strobe.eq(bus.strobe),
             phy.w_data.eq(bus.word),
-        ]
-
-        # Words asked for and not yet back, and free places in the ring for them.
-        in_flight = Signal(range(READ_RING + 1))
-        asked = Signal()
-        credits_left = Signal(range(READ_RING + 1), init=READ_RING)
-        popped = Signal()
-        m.d.comb += [
-            asked.eq(bus.strobe & (bus.cycle == Cycle.READ)),
-            bus.room.eq(is_status | ((credits_left != 0) & (in_flight != READ_RING))),
-            popped.eq(self.r_data.valid & self.r_data.ready),
-        ]
-        m.d.sync += in_flight.eq(in_flight + asked - phy.r_valid)
-        m.d.sync += credits_left.eq(credits_left - (asked & ~is_status) + popped)
-
-        returned = Signal(12)  # words back of the sequence in progress
-        last = Signal()
-        m.d.comb += [
-            last.eq((returned + 1 == current.words) | (current.sequence == Sequence.READ_ID)),
-            words.i.valid.eq(phy.r_valid & ~is_status),
-            words.i.payload.eq(phy.r_data),
-            marks.i.valid.eq(phy.r_valid & ~is_status),
-            marks.i.payload.eq(last),
-            self.r_data.valid.eq(words.o.valid),
-            self.r_data.payload.data.eq(words.o.payload),
-            self.r_data.payload.last.eq(marks.o.payload),
-            words.o.ready.eq(self.r_data.ready),
-            marks.o.ready.eq(self.r_data.ready),
-        ]
-        with m.If(~sequencer.running):
-            m.d.sync += returned.eq(0)
-        with m.Elif(phy.r_valid):
-            m.d.sync += returned.eq(returned + 1)
-
-        # A sequence without data output ends with its last step, the others with their last word.
-        reads = is_status | is_data | (current.sequence == Sequence.READ_ID)
-        ended = Signal()
-        with m.If(sequencer.emitted):
-            with m.If(reads):
-                m.d.comb += ended.eq(bus.idle & (in_flight == phy.r_valid))
-            with m.Else():
-                m.d.comb += ended.eq(bus.idle | bus.finishing)
-        m.d.comb += [
-            sequencer.finished.eq(ended),
+            sequencer.soon.eq(bus.soon),
+            bus.room.eq(returns.room),
+            returns.asked.eq(bus.asked),
+            returns.is_status.eq(is_status),
+            returns.last.eq(bus.asked_last),
+            returns.r_valid.eq(phy.r_valid),
+            returns.r_data.eq(phy.r_data),
             scheduler.ready.eq(phy.ready),
-            scheduler.settling.eq(bus.settling),
+            scheduler.turned.eq(bus.turned),
+            scheduler.progress.eq(bus.progress),
             scheduler.w_valid.eq(self.w_data.valid),
-            scheduler.done_free.eq(~done.valid),
-            scheduler.finished_die.eq(current.die),
-            scheduler.data_done.eq(ended & is_data),
-            scheduler.status_done.eq(ended & is_status),
+            scheduler.status_valid.eq(returns.status_valid),
+            scheduler.status.eq(returns.status),
         ]
-        with m.If(bus.confirmed):
-            m.d.sync += scheduler.settling_die.eq(current.die)
-
-        with m.If(done.valid & done.ready):
-            m.d.sync += done.valid.eq(0)
-        with m.If(is_status & phy.r_valid):
-            m.d.sync += [
-                done.valid.eq(1),
-                done.payload.op.eq(scheduler.op),
-                done.payload.die.eq(current.die),
-                done.payload.tag.eq(scheduler.tag),
-                done.payload.status.eq(phy.r_data[:8]),
-                done.payload.failed.eq(phy.r_data[0] & scheduler.checking),
-            ]
-
-        confirmed = bus.confirmed
-        m.d.comb += [
-            self.page_read.eq(confirmed & (current.sequence == Sequence.READ)),
-            self.page_programmed.eq(confirmed & (current.sequence == Sequence.PROGRAM)),
-            self.block_erased.eq(confirmed & (current.sequence == Sequence.ERASE)),
-        ]
-        self._report(m, scheduler, sequencer, bus, in_flight, popped, is_status)
+        with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
+            with m.Case(Sequence.READ, Sequence.READ_CACHE):
+                m.d.comb += self.page_read.eq(1)
+            with m.Case(Sequence.PROGRAM):
+                m.d.comb += self.page_programmed.eq(1)
+            with m.Case(Sequence.ERASE):
+                m.d.comb += self.block_erased.eq(1)
+        self._report(m, scheduler, sequencer, bus, returns, is_status)
         return m
 
-    def _report(self, m, scheduler, sequencer, bus, in_flight, popped, is_status):
+    def _report(self, m, scheduler, sequencer, bus, returns, is_status):
         """Activity and quiet."""
-        phy, done = self.phy, self.done
-        busy_die = ~phy.ready.all()
-        turning = Mux(sequencer.running, ~bus.stalled, scheduler.o.valid)
+        turning = Mux(bus.busy, ~bus.stalled, sequencer.running | scheduler.o.valid)
         with m.If(bus.moving & ~is_status):
             m.d.comb += self.activity.eq(Activity.DATA)
         with m.Elif(turning):
             m.d.comb += self.activity.eq(Activity.COMMAND)
-        with m.Elif(busy_die):
+        with m.Elif(~self.phy.ready.all()):
             m.d.comb += self.activity.eq(Activity.WAITING)
-        with m.Elif(~scheduler.stable | (bus.settling & scheduler.pending)):
+        with m.Elif(scheduler.pending & (~scheduler.quiet | bus.progress.settling)):
             m.d.comb += self.activity.eq(Activity.COMMAND)
 
-        resting = Signal()  # no sequence, or one that waits for its reader or its data
-        m.d.comb += resting.eq((~sequencer.running & ~scheduler.o.valid) | bus.stalled)
+        def moves(port):
+            return port.valid & port.ready
+
         m.d.comb += self.quiet.eq(
-            resting
-            & bus.quiet
-            & scheduler.stable
-            & (in_flight == 0)
-            & ~phy.r_valid
-            & ~popped
-            & ~(done.valid & done.ready)
+            bus.quiet
+            & scheduler.quiet
+            & returns.quiet
+            & ~self.phy.r_valid
+            & ~moves(self.ops)
+            & ~moves(scheduler.o)
+            & ~moves(sequencer.o)
+            & ~moves(self.done)
         )

@@ -5,16 +5,27 @@ from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
 
-__all__ = ["NandOp", "Activity", "TAG_BITS", "operation_layout", "read_layout", "done_layout"]
+__all__ = [
+    "Activity",
+    "NandOp",
+    "TAG_BITS",
+    "WORD_BITS",
+    "done_layout",
+    "operation_layout",
+    "read_layout",
+]
 
 TAG_BITS = 8
+
+WORD_BITS = 12
+"""A place in a page, or a number of words: a page has at most 4095 words of 8 bytes."""
 
 
 class NandOp(enum.Enum, shape=3):
     """Operations of a die."""
 
-    READ = 0  # sense the row, then move `words` words to r_data
-    PROGRAM = 1  # take `words` words from w_data, program the row, check the status
+    READ = 0  # sense the row, then move `words` words from `column` on to r_data
+    PROGRAM = 1  # take `words` words from w_data to `column` on, program the row, check the status
     ERASE = 2  # erase the row's block, check the status
     RESET = 3
     READ_ID = 4  # moves one word to r_data; row[7:0] is the ID address: 00h JEDEC, 20h ONFI
@@ -31,14 +42,18 @@ class Activity(enum.Enum, shape=2):
 
 
 def operation_layout(dies):
-    """One operation. Operations of a channel start in order; read data come back in order."""
+    """One operation.
+
+    Operations of a die start in order, and read data of the channel come back in order.
+    ``column + words`` must not be above the words of a page, spare included.
+    """
     return data.StructLayout(
         {
             "op": NandOp,
             "die": max(1, ceil_log2(dies)),
             "row": ROW_BITS,
-            "column": 12,  # READ: first 8-byte word to move
-            "words": 12,  # 8-byte words to move, 1..(page + spare) / 8
+            "column": WORD_BITS,  # first 8-byte word of the page to move
+            "words": WORD_BITS,  # 8-byte words to move, 1 or more
             "tag": TAG_BITS,  # returned with done
         }
     )

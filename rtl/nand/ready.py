@@ -1,4 +1,4 @@
-"""R/B# as the scheduler may believe it: high for tRR, and not during tWB."""
+"""R/B# as the die table may believe it: high for tRR, and not during tWB."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring

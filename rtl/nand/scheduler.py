@@ -1,34 +1,42 @@
-"""Die table of a channel: which sequence the bus does next.
+"""Which sequence the bus does next.
 
-Whenever the bus is free, the first of these that is possible is done:
+::
 
-1. the operation at the head of ``ops``, if its die is free: a die that senses a page works for
-   tR, so filling idle dies goes before anything that only needs the bus;
-2. the status of a die that has finished a program, an erase or a reset (it frees the die);
-3. the data of the page opened first, if its die is ready.
+           READ
+    ops ---------> ReadQueues --- next read of a die ------ Picker ----+
+     |                |                                                |
+     |                +---------- next page to be moved --- Turns -----+--> o
+     |                +---------- pages after it ---------- Ahead -----+
+     +---- all others, one at a time ----------------------------------+
+                                                                       |
+    done <--- Completions <--- status bytes            die to check ---+
 
-A die holds at most one opened page, so step 1 can delay data by at most one command sequence per
-die. Decisions are made when the bus is free, not earlier: a die whose data just moved is free again
-and gets its next command before the next data phase.
+               DieTable: what each die holds and can do
+
+`Turns` says whether page data or a command. Of the commands, those for pages about to be moved come
+first (CHANGE READ COLUMN has time until its page's turn then), then reads, the operation at the
+head of ``ops``, and the status of a die that has finished a program, an erase or a reset.
 """
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from flash_model.timing import cycles
-
-from .operations import TAG_BITS, NandOp, operation_layout
-from .ready import ReadyFilter
-from .ring import Ring
-from .sequencer import Sequence, sequence_layout
+from .ahead import LOOKAHEAD, Ahead
+from .bus import progress_layout
+from .completions import Completions
+from .die_table import DieTable
+from .operations import NandOp, done_layout, operation_layout
+from .picker import Picker
+from .read_queues import ReadQueues
+from .steps import Sequence, sequence_layout
+from .turns import PATIENCE, Turns
 
 __all__ = ["Scheduler"]
 
 
 class Scheduler(wiring.Component):
-    """Die table and choice of the next sequence.
+    """Choice of the next sequence.
 
     Parameters
     ----------
@@ -36,201 +44,203 @@ class Scheduler(wiring.Component):
     clock_hz : int
         Core clock.
     depth : int
-        Most pages opened and not yet read out (a die has one page register, so at most one each).
+        Most page reads taken from ``ops`` whose data are not yet being moved, 1..256. Two for each
+        die keep every die busy.
+    patience : int
+        Data phases a command waits for, see `rtl.nand.turns`.
 
     Members
     -------
     ops : In(stream(operation_layout(dies)))
-        Operations, started in order.
+        Operations. One that is no READ holds up those behind it until its die is free for it.
     o : Out(stream(sequence_layout(dies)))
-        Next sequence for an idle sequencer. The choice may change until it is taken.
+        Next sequence. The choice may change until it is taken.
     ready : In(dies)
         R/B# of the dies.
-    settling, settling_die : In
-        tWB of this die is running.
+    progress : In(progress_layout(dies))
+        What the bus has done.
+    turned : In(1)
+        A command would cost no turnaround now.
     w_valid : In(1)
         Data to program are there.
-    done_free : In(1)
-        A completion can be stored.
-    data_done, status_done : In(1)
-        The data phase of ``finished_die`` has ended; its status was read.
-    finished_die : In
-        Die of the sequence in progress.
-    op, tag : Out
-        Operation and tag of the status being read.
-    checking : Out(1)
-        That status completes PROGRAM, ERASE or RESET.
+    status_valid, status : In
+        The byte that a STATUS sequence has read.
+    done : Out(stream(done_layout(dies)))
     pending : Out(1)
-        Some die holds an opened page or has work not yet completed.
-    stable : Out(1)
-        R/B# of all dies has been steady for tRR.
+        A page is wanted, or a die has work not yet completed.
+    quiet : Out(1)
+        The choice does not change by itself.
     """
 
-    def __init__(self, profile, clock_hz, depth):
+    def __init__(self, profile, clock_hz, depth, patience=PATIENCE):
         if not 1 <= depth <= 256:
-            raise ValueError(f"depth = {depth} is not possible: choose 1..256 opened pages")
+            raise ValueError(f"depth = {depth} is not possible: choose 1..256 page reads")
+        self._profile = profile
+        self._clock_hz = clock_hz
+        self._depth = depth
+        self._patience = patience
         self._dies = dies = profile.geometry.dies
-        self._t_rr = cycles(profile.timing.t_rr_ns, clock_hz)
-        self._opened_max = min(depth, dies)
-        die = max(1, ceil_log2(dies))
         super().__init__(
             {
                 "ops": In(stream.Signature(operation_layout(dies))),
                 "o": Out(stream.Signature(sequence_layout(dies))),
                 "ready": In(dies),
-                "settling": In(1),
-                "settling_die": In(die),
+                "progress": In(progress_layout(dies)),
+                "turned": In(1),
                 "w_valid": In(1),
-                "done_free": In(1),
-                "data_done": In(1),
-                "status_done": In(1),
-                "finished_die": In(die),
-                "op": Out(NandOp),
-                "tag": Out(TAG_BITS),
-                "checking": Out(1),
+                "status_valid": In(1),
+                "status": In(8),
+                "done": Out(stream.Signature(done_layout(dies))),
                 "pending": Out(1),
-                "stable": Out(1),
+                "quiet": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        dies = self._dies
-        opened = Signal(dies)  # page sensed or being sensed, data not yet moved
-        working = Signal(dies)  # program, erase or reset, status not yet read
-        in_status = Signal(dies)  # the die's output shows its status
+        m.submodules.queues = queues = ReadQueues(self._dies, self._depth, LOOKAHEAD)
+        m.submodules.die_table = table = DieTable(self._profile, self._clock_hz)
+        m.submodules.ahead = ahead = Ahead(self._dies)
+        m.submodules.picker = picker = Picker(self._dies)
+        m.submodules.turns = turns = Turns(self._patience)
+        m.submodules.completions = completions = Completions(self._dies)
+        connect(m, completions.done, flipped(self.done))
+        choice, head, first, dies = self.o.payload, self.ops.payload, queues.first, table.dies
 
-        m.submodules.rb = rb = ReadyFilter(dies, self._t_rr)
-        settled = rb.settled
+        chosen = Signal()
+        moves = Signal()  # a data phase
+        gives = Signal()  # a read
+        places = Signal()  # a page about to be moved is not yet where it must be
+        can_start = Signal()  # the operation at the head, which is no READ
+        starts = Signal()  # the same a clock later, as all that the choice rests on
+        m.d.sync += starts.eq(can_start & ~chosen)
         m.d.comb += [
-            rb.ready.eq(self.ready),
-            rb.settling.eq(self.settling),
-            rb.settling_die.eq(self.settling_die),
-            self.stable.eq(rb.stable),
-            self.pending.eq((opened | working).any()),
+            chosen.eq(self.o.valid & self.o.ready),
+            moves.eq(chosen & turns.moves),
+            places.eq(ahead.finish | ahead.set_column),
+            self.o.valid.eq(turns.moves | turns.command),
+            self.pending.eq(table.pending | queues.valid),
+            self.quiet.eq(
+                table.quiet
+                & ahead.quiet
+                & picker.quiet
+                & turns.quiet
+                & completions.quiet
+                & (starts == can_start)
+            ),
+        ]
+        m.d.comb += [
+            table.ready.eq(self.ready),
+            table.progress.eq(self.progress),
+            table.waiting.eq(queues.waiting),
+            table.chosen.eq(chosen),
+            table.choice.eq(choice.sequence),
+            table.die.eq(choice.die),
+            table.checked.eq(completions.complete),
+            table.checked_die.eq(completions.complete_die),
+        ]
+        m.d.comb += [getattr(queues.i.payload, name).eq(getattr(head, name)) for name in _READ]
+        m.d.comb += [
+            queues.die.eq(picker.die),
+            queues.start.eq(gives),
+            queues.move.eq(moves),
+            queues.ahead.eq(ahead.ahead),
+            ahead.valid.eq(queues.look_valid),
+            ahead.page.eq(queues.look),
+            ahead.chosen.eq(chosen),
+            ahead.moved.eq(moves),
+            ahead.moved_die.eq(first.die),
+            # A cache read of a die whose page is in front puts its output at column 0.
+            ahead.again.eq(gives & dies.in_front.bit_select(picker.die, 1)),
+            ahead.dies.eq(dies),
+            ahead.waiting.eq(queues.waiting),
+            picker.asking.eq(dies.reads),
+            picker.drop.eq(chosen),
+            picker.used.eq(gives),
+            picker.hurried.eq(turns.first_read | ahead.read),
+            picker.hurried_die.eq(Mux(turns.first_read, first.die, ahead.die)),
+            turns.page.eq(
+                queues.valid
+                & (dies.in_front & dies.usable).bit_select(first.die, 1)
+                & ((first.column == 0) | dies.at_column.bit_select(first.die, 1))
+            ),
+            turns.reads_on.eq(dies.reads.bit_select(first.die, 1)),
+            turns.command.eq(places | picker.valid | starts | completions.check),
+            turns.urgent.eq(ahead.urgent),
+            turns.turned.eq(self.turned),
+            turns.chosen.eq(chosen),
+            completions.op.eq(head.op),
+            completions.die.eq(head.die),
+            completions.tag.eq(head.tag),
+            completions.due.eq(dies.due),
+            completions.chosen.eq(chosen),
+            completions.status_valid.eq(self.status_valid),
+            completions.status.eq(self.status),
         ]
 
-        m.submodules.order = order = Ring(
-            data.StructLayout({"die": len(self.finished_die), "words": 12}),
-            depth=max(2, self._opened_max),
-        )
-        m.submodules.works = works = memory.Memory(
-            shape=data.StructLayout({"op": NandOp, "tag": TAG_BITS}), depth=max(2, dies), init=[]
-        )
-        begun = works.write_port()
-        ending = works.read_port(domain="comb")
-
-        # 1. The head of ops.
-        head = self.ops.payload
-        free = Signal(dies)
-        die_free = Signal()
-        start = Signal()
-        m.d.comb += [
-            free.eq(settled & ~opened & ~working),
-            die_free.eq(free.bit_select(head.die, 1)),
-        ]
-        with m.Switch(head.op):
+        idle = dies.idle.bit_select(head.die, 1)
+        answers = (dies.answers & ~queues.waiting).bit_select(head.die, 1)
+        with m.If(self.ops.valid), m.Switch(head.op):
             with m.Case(NandOp.READ):
-                m.d.comb += start.eq(die_free & (order.level < self._opened_max))
+                m.d.comb += [queues.i.valid.eq(1), self.ops.ready.eq(queues.i.ready)]
             with m.Case(NandOp.PROGRAM):
-                m.d.comb += start.eq(die_free & self.w_valid)
+                m.d.comb += can_start.eq(idle & self.w_valid)
             with m.Case(NandOp.ERASE, NandOp.RESET):
-                m.d.comb += start.eq(die_free)
+                m.d.comb += can_start.eq(idle)
             with m.Case(NandOp.READ_ID):
-                m.d.comb += start.eq(die_free & (order.level == 0))
+                m.d.comb += can_start.eq(idle & ~queues.valid)
             with m.Case(NandOp.STATUS):
-                m.d.comb += start.eq(self.done_free & ~rb.blind.bit_select(head.die, 1))
+                m.d.comb += can_start.eq(answers & completions.free)
 
-        # 2. A die whose status is due, 3. the page opened first.
-        due = Signal(dies)
-        due_die = Signal(len(self.finished_die))
-        check = Signal()
-        move = Signal()
-        first = order.o.payload
-        m.d.comb += [
-            due.eq(working & settled),
-            check.eq(due.any() & self.done_free),
-            move.eq(order.o.valid & settled.bit_select(first.die, 1)),
-        ]
-        for index in reversed(range(dies)):
-            with m.If(due[index]):
-                m.d.comb += due_die.eq(index)
-
-        choice = self.o.payload
-        starts = self.ops.valid & start
-        m.d.comb += [
-            self.o.valid.eq(starts | check | move),
-            self.ops.ready.eq(start & self.o.ready),
-            choice.row.eq(head.row),
-            order.i.payload.die.eq(head.die),
-            order.i.payload.words.eq(head.words),
-            order.o.ready.eq(self.data_done),
-            begun.addr.eq(head.die),
-            begun.data.op.eq(head.op),
-            begun.data.tag.eq(head.tag),
-            ending.addr.eq(due_die),
-        ]
-        taken = Signal()
-        m.d.comb += taken.eq(self.o.valid & self.o.ready)
-        this_die = Signal(dies)  # one-hot die of the choice
-        m.d.comb += this_die.eq(1 << choice.die)
-        with m.If(starts):
-            m.d.comb += [choice.die.eq(head.die), choice.words.eq(head.words)]
+        with m.If(turns.moves):
+            m.d.comb += [
+                choice.sequence.eq(Sequence.DATA),
+                choice.die.eq(first.die),
+                choice.words.eq(first.words),
+            ]
+            with m.If(dies.in_status.bit_select(first.die, 1)):
+                m.d.comb += choice.sequence.eq(Sequence.DATA_AFTER_STATUS)
+        with m.Elif(places):
+            m.d.comb += [
+                choice.sequence.eq(Sequence.READ_CACHE_END),
+                choice.die.eq(ahead.die),
+                choice.column.eq(ahead.column),
+            ]
+            with m.If(ahead.set_column):
+                m.d.comb += choice.sequence.eq(Sequence.COLUMN)
+        with m.Elif(picker.valid):
+            m.d.comb += [
+                choice.sequence.eq(Sequence.READ),
+                choice.die.eq(picker.die),
+                choice.row.eq(queues.next.row),
+                choice.column.eq(queues.next.column),
+                gives.eq(chosen),
+            ]
+            with m.If((dies.in_front | dies.behind).bit_select(picker.die, 1)):
+                m.d.comb += choice.sequence.eq(Sequence.READ_CACHE)
+        with m.Elif(starts):
+            m.d.comb += [getattr(choice, name).eq(getattr(head, name)) for name in _READ]
+            m.d.comb += [
+                self.ops.ready.eq(self.o.ready),
+                completions.begins.eq(chosen & (head.op != NandOp.READ_ID)),
+            ]
             with m.Switch(head.op):
                 for op, sequence in _STARTS.items():
                     with m.Case(op):
                         m.d.comb += choice.sequence.eq(sequence)
-            with m.If(taken):
-                with m.Switch(head.op):
-                    with m.Case(NandOp.READ):
-                        m.d.comb += order.i.valid.eq(1)
-                        m.d.sync += [
-                            opened.eq(opened | this_die),
-                            in_status.eq(in_status & ~this_die),
-                        ]
-                    with m.Case(NandOp.PROGRAM, NandOp.ERASE, NandOp.RESET):
-                        m.d.sync += working.eq(working | this_die)
-                        m.d.comb += begun.en.eq(1)
-                    with m.Case(NandOp.READ_ID):
-                        m.d.sync += in_status.eq(in_status & ~this_die)
-                    with m.Case(NandOp.STATUS):
-                        m.d.sync += [
-                            in_status.eq(in_status | this_die),
-                            self.checking.eq(0),
-                            self.op.eq(NandOp.STATUS),
-                            self.tag.eq(head.tag),
-                        ]
-        with m.Elif(check):
-            m.d.comb += [choice.die.eq(due_die), choice.sequence.eq(Sequence.STATUS)]
-            with m.If(taken):
-                m.d.sync += [
-                    in_status.eq(in_status | this_die),
-                    self.checking.eq(1),
-                    self.op.eq(ending.data.op),
-                    self.tag.eq(ending.data.tag),
-                ]
         with m.Else():
             m.d.comb += [
-                choice.die.eq(first.die),
-                choice.words.eq(first.words),
-                choice.sequence.eq(Sequence.DATA),
+                choice.sequence.eq(Sequence.STATUS),
+                choice.die.eq(completions.check_die),
+                completions.checks.eq(chosen),
             ]
-            with m.If(in_status.bit_select(first.die, 1)):
-                m.d.comb += choice.sequence.eq(Sequence.DATA_AFTER_STATUS)
-            with m.If(taken):
-                m.d.sync += in_status.eq(in_status & ~this_die)
-
-        finished = Signal(dies)
-        m.d.comb += finished.eq(1 << self.finished_die)
-        with m.If(self.data_done):
-            m.d.sync += opened.eq(opened & ~finished)
-        with m.If(self.status_done & self.checking):
-            m.d.sync += working.eq(working & ~finished)
         return m
 
 
+_READ = ("die", "row", "column", "words")
+"""Fields of an operation that make a page read."""
+
 _STARTS = {
-    NandOp.READ: Sequence.READ,
     NandOp.PROGRAM: Sequence.PROGRAM,
     NandOp.ERASE: Sequence.ERASE,
     NandOp.RESET: Sequence.RESET,

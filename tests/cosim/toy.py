@@ -108,7 +108,7 @@ class ToyTop(wiring.Component):
             access = here & (csr.addr == 0x28)
             m.d.comb += [
                 port.op_valid.eq(here & (csr.addr == 0x18)),
-                port.op.as_value().eq(csr.w_data[:2]),
+                port.op.as_value().eq(csr.w_data[:3]),
                 port.op_die.eq(csr.w_data[8:12]),
                 port.op_row.eq(registers[4]),
                 port.reg_read.eq(access & ~csr.w_data[12]),

@@ -22,18 +22,28 @@ def test_random_operations_match_a_dictionary(seed):
     erased = bytes([0xFF]) * g.page_total
     cells, erases, reads = {}, {}, {}
     registers = {(c, d): erased for c in range(g.channels) for d in range(g.dies)}
+    behind = dict(registers)
     for _ in range(600):
         where = c, d = rng.randrange(g.channels), rng.randrange(g.dies)
         row = rng.randrange(g.rows)
         block = (*where, row // g.pages)
-        op = rng.choice(["load", "read", "program", "program", "erase", "clear", "back door"])
+        op = rng.choice(
+            ["load", "read", "cache", "end", "program", "program", "erase", "clear", "back door"]
+        )
         if op == "load":
             registers[where] = rng.randbytes(g.page_total)
             array.register(c, d)[:] = np.frombuffer(registers[where], np.uint8)
         elif op == "read":
-            registers[where] = cells.get((*where, row), erased)
+            registers[where] = behind[where] = cells.get((*where, row), erased)
             reads[block] = reads.get(block, 0) + 1
             array.serve(ArrayOp.READ, c, d, row)
+        elif op == "cache":
+            registers[where], behind[where] = behind[where], cells.get((*where, row), erased)
+            reads[block] = reads.get(block, 0) + 1
+            array.serve(ArrayOp.READ_CACHE, c, d, row)
+        elif op == "end":
+            registers[where] = behind[where]
+            array.serve(ArrayOp.READ_CACHE_END, c, d, row)
         elif op == "program":
             old = cells.get((*where, row), erased)
             cells[(*where, row)] = bytes(a & b for a, b in zip(old, registers[where]))
@@ -52,6 +62,7 @@ def test_random_operations_match_a_dictionary(seed):
             cells[(*where, row)] = data + erased[len(data) :]
             array.write_page(c, d, row, data)
         assert array.register(c, d).tobytes() == registers[where]
+        assert array.data_register(c, d).tobytes() == behind[where]
     for c in range(g.channels):
         for d in range(g.dies):
             for row in range(g.rows):

@@ -1,105 +1,10 @@
 """Dies behind their bus, driven symbol by symbol."""
 
-import dataclasses
-
-import numpy as np
-import pytest
-from amaranth.sim import Simulator
-
-from flash_model.array import ArrayServer, NandArray
-from flash_model.die import JEDEC_ID, BusCycle, busy_cycles
+from flash_model.onfi import JEDEC_ID, BusCycle
 from flash_model.package import ChannelDies
 from flash_model.profiles import profile
 from rtl.nand.phy import Cycle, PhySignature
-
-HZ = 100_000_000
-NONE = 0xFFFF_FFFF
-
-
-class Bus:
-    """Drives the bus one symbol per clock."""
-
-    def __init__(self, ctx, dut):
-        self.ctx, self.dut, self.phy = ctx, dut, dut.phy
-
-    async def symbol(self, die, cycle, word=0):
-        ctx, phy = self.ctx, self.phy
-        ctx.set(phy.die, die)
-        ctx.set(phy.cycle, cycle)
-        ctx.set(phy.w_data, word)
-        ctx.set(phy.strobe, 1)
-        await ctx.tick()
-        ctx.set(phy.strobe, 0)
-        ctx.set(phy.cycle, BusCycle.IDLE)
-
-    async def send(self, die, command, address=(), confirm=None):
-        await self.symbol(die, BusCycle.COMMAND, command)
-        for byte in address:
-            await self.symbol(die, BusCycle.ADDRESS, byte)
-        if confirm is not None:
-            await self.symbol(die, BusCycle.COMMAND, confirm)
-
-    async def read(self, die):
-        await self.symbol(die, BusCycle.READ)
-        assert self.ctx.get(self.phy.r_valid)
-        return self.ctx.get(self.phy.r_data).to_bytes(8, "little")
-
-    async def status(self, die):
-        await self.send(die, 0x70)
-        return (await self.read(die))[0]
-
-    def ready(self, die):
-        return self.ctx.get(self.phy.ready) >> die & 1
-
-    async def until_ready(self, die):
-        """Clocks until R/B# is high."""
-        clocks = 0
-        while not self.ready(die):
-            await self.ctx.tick()
-            clocks += 1
-            assert clocks < 5_000
-        return clocks
-
-
-def five(row, column=0):
-    return [column & 255, column >> 8, row & 255, row >> 8 & 255, row >> 16]
-
-
-@pytest.fixture
-def run():
-    def run(test, dies=3):
-        base = profile("tiny")
-        flash = dataclasses.replace(
-            base, geometry=dataclasses.replace(base.geometry, channels=1, dies=dies)
-        )
-        array = NandArray(flash.geometry)
-        dut = ChannelDies(flash, HZ)
-
-        async def bench(ctx):
-            await test(ctx, Bus(ctx, dut), array)
-            done.append(True)
-
-        async def watchdog(ctx):
-            clocks = 0
-            async for _ in ctx.tick():
-                clocks += 1
-                if clocks == 20_000:
-                    raise TimeoutError(f"no end after {clocks} clocks")
-
-        done = []
-        sim = Simulator(dut)
-        sim.add_clock(1e-6)
-        sim.add_testbench(ArrayServer(array, 0, dut.array).run, background=True)
-        sim.add_testbench(watchdog, background=True)
-        sim.add_testbench(bench)
-        sim.run()
-        assert done
-
-    return run
-
-
-def content(seed):
-    return np.random.default_rng(seed).integers(0, 256, 544, dtype=np.uint8).tobytes()
+from tests.flash_model.die_bench import HZ, NONE, busy, content, five, run
 
 
 def test_the_bus_is_that_of_the_controller():
@@ -109,13 +14,13 @@ def test_the_bus_is_that_of_the_controller():
     assert set(ours) == set(PhySignature(profile("tiny").geometry.dies).members)
 
 
-def test_read_page_and_columns(run):
+def test_read_page_and_columns():
     async def test(ctx, bus, array):
         page = content(1)
         array.write_page(0, 1, 300, page)
         await bus.send(1, 0x00, five(300), 0x30)
         # R/B# goes low in the clock after the confirmation.
-        assert await bus.until_ready(1) == busy_cycles(profile("tiny").timing, HZ)["read"]
+        assert await bus.until_ready(1) == busy("read")
         assert await bus.read(1) == page[:8]
         assert await bus.read(1) == page[8:16]
         await bus.send(1, 0x05, [0x08, 0x02], 0xE0)
@@ -130,14 +35,14 @@ def test_read_page_and_columns(run):
     run(test)
 
 
-def test_busy_dies_take_status_and_reset_only(run):
+def test_busy_dies_take_status_and_reset_only():
     async def test(ctx, bus, array):
         array.write_page(0, 0, 5, content(2))
         await bus.send(0, 0x60, [5, 0, 0], 0xD0)
         assert await bus.status(0) == 0x80
         await bus.send(0, 0x00, five(5), 0x30)  # ignored
         await bus.send(0, 0xFF)
-        assert await bus.until_ready(0) == busy_cycles(profile("tiny").timing, HZ)["reset"]
+        assert await bus.until_ready(0) == busy("reset")
         assert await bus.status(0) == 0xE0
         assert array.buffers["read_counts"].sum() == 0
         assert not array.is_programmed(0, 0, 5)
@@ -145,14 +50,14 @@ def test_busy_dies_take_status_and_reset_only(run):
     run(test)
 
 
-def test_program_can_only_clear_bits(run):
+def test_program_can_only_clear_bits():
     async def test(ctx, bus, array):
         async def program(data, row, column=0):
             await bus.send(2, 0x80, five(row, column))
             for at in range(0, len(data), 8):
                 await bus.symbol(2, BusCycle.WRITE, int.from_bytes(data[at : at + 8], "little"))
             await bus.send(2, 0x10)
-            assert await bus.until_ready(2) == busy_cycles(profile("tiny").timing, HZ)["program"]
+            assert await bus.until_ready(2) == busy("program")
             return await bus.status(2)
 
         first, second = content(3)[:64], content(4)[:16]
@@ -164,14 +69,14 @@ def test_program_can_only_clear_bits(run):
         assert array.page(0, 2, 17).tobytes() == expected + bytes([0xFF]) * 480
         assert await program(first, 1 << 16) == 0xE1  # no such row
         await bus.send(2, 0x60, [16, 0, 0], 0xD0)
-        assert await bus.until_ready(2) == busy_cycles(profile("tiny").timing, HZ)["erase"]
+        assert await bus.until_ready(2) == busy("erase")
         assert array.page(0, 2, 17).tobytes() == bytes([0xFF]) * 544
         assert await bus.status(2) == 0xE0
 
     run(test)
 
 
-def test_ids(run):
+def test_ids():
     async def test(ctx, bus, array):
         await bus.send(0, 0x90, [0x00])
         assert await bus.read(0) == JEDEC_ID
@@ -181,7 +86,7 @@ def test_ids(run):
     run(test)
 
 
-def test_each_die_has_its_own_latches(run):
+def test_each_die_has_its_own_latches():
     """A command sequence may be left and taken up again after using another die."""
 
     async def test(ctx, bus, array):
@@ -204,22 +109,21 @@ def test_each_die_has_its_own_latches(run):
     run(test)
 
 
-def test_next_event_and_skip(run):
+def test_next_event_and_skip():
     async def test(ctx, bus, array):
         dut = bus.dut
-        busy = busy_cycles(profile("tiny").timing, HZ)
         assert ctx.get(dut.next_event) == NONE
         await bus.send(0, 0x60, [0, 0, 0], 0xD0)
-        assert ctx.get(dut.next_event) == busy["erase"]
+        assert ctx.get(dut.next_event) == busy("erase")
         await bus.send(1, 0x00, five(0), 0x30)  # 7 clocks
-        assert ctx.get(dut.next_event) == busy["read"]
+        assert ctx.get(dut.next_event) == busy("read")
         # Skipping to one clock before the event: the die is ready after this very clock.
-        ctx.set(dut.skip, busy["read"] - 1)
+        ctx.set(dut.skip, busy("read") - 1)
         await ctx.tick()
         ctx.set(dut.skip, 0)
         assert (bus.ready(0), bus.ready(1), bus.ready(2)) == (0, 1, 1)
-        assert ctx.get(dut.next_event) == busy["erase"] - 7 - busy["read"]
-        ctx.set(dut.skip, busy["erase"] - 7 - busy["read"] - 2)
+        assert ctx.get(dut.next_event) == busy("erase") - 7 - busy("read")
+        ctx.set(dut.skip, busy("erase") - 7 - busy("read") - 2)
         await ctx.tick()
         ctx.set(dut.skip, 0)
         assert (bus.ready(0), ctx.get(dut.next_event)) == (0, 1)

@@ -14,19 +14,27 @@ from flash_model.array import ArrayServer, NandArray
 from flash_model.array_port import ArrayPortSignature
 from flash_model.package import ChannelDies
 from flash_model.profiles import profile
+from flash_model.timing import cycles
 from rtl.nand.controller import ChannelController
 from rtl.nand.operations import Activity, NandOp, done_layout
+from tests.rtl.nand.bus_rules import BusRules
 
 NO_EVENT = 0xFFFF_FFFF
+DEFAULTS = {"die": 0, "row": 0, "column": 0, "words": 1, "tag": 0}
 PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
 
 
 class Channel(wiring.Component):
-    """Controller and dies, joined at the PHY boundary, which may answer later by some clocks."""
+    """Controller and dies, joined at the PHY boundary.
 
-    def __init__(self, profile, clock_hz, depth, latency=0):
+    Data may come later by some clocks (``latency``), and R/B# fall as late as tWB after a
+    confirmation (``late_busy``; the dies' falls at once).
+    """
+
+    def __init__(self, profile, clock_hz, depth, latency=0, late_busy=False, **options):
         self.latency = latency
-        self.controller = ChannelController(profile, clock_hz, depth)
+        self.t_wb = cycles(profile.timing.t_wb_ns, clock_hz) if late_busy else 0
+        self.controller = ChannelController(profile, clock_hz, depth, **options)
         self.package = ChannelDies(profile, clock_hz)
         dies = profile.geometry.dies
         super().__init__(
@@ -48,7 +56,14 @@ class Channel(wiring.Component):
             later = Signal(len(answer), name=f"answer_{stage}")
             m.d.sync += later.eq(answer)
             answer = later
-        m.d.comb += [Cat(bus.r_valid, bus.r_data).eq(answer), bus.ready.eq(dies.ready)]
+        ready = dies.ready
+        before = dies.ready
+        for clock in range(self.t_wb):
+            later = Signal(len(dies.ready), init=(1 << len(dies.ready)) - 1, name=f"ready_{clock}")
+            m.d.sync += later.eq(before)
+            # R/B# stays low for longer than tWB: what was high so lately has only just fallen.
+            ready, before = ready | later, later
+        m.d.comb += [Cat(bus.r_valid, bus.r_data).eq(answer), bus.ready.eq(ready)]
         wiring.connect(m, wiring.flipped(self.array), self.package.array)
         m.d.comb += [self.package.skip.eq(self.skip), self.next_event.eq(self.package.next_event)]
         return m
@@ -59,7 +74,7 @@ class Bench:
 
     Parameters
     ----------
-    dies, clock_hz, depth, timing
+    dies, clock_hz, depth, timing, geometry
         Changes to profile ``tiny``. The low default clock keeps busy times short in clocks; the
         data rate is chosen so that a word takes 1 3/7 clocks then.
     stalls : float
@@ -70,6 +85,8 @@ class Bench:
         Clocks that the PHY takes to answer, besides the dies' one.
     reader_from : int
         Clock from which on ``r_data`` is taken.
+    options
+        Further options of `Channel` and of the controller.
     """
 
     def __init__(
@@ -81,18 +98,22 @@ class Bench:
         skip=False,
         seed=1,
         timing=None,
+        geometry=None,
         latency=0,
         reader_from=0,
+        **options,
     ):
         base = profile("tiny")
         self.profile = dataclasses.replace(
             base,
-            geometry=dataclasses.replace(base.geometry, channels=1, dies=dies),
+            geometry=dataclasses.replace(
+                base.geometry, **{**(geometry or {}), "channels": 1, "dies": dies}
+            ),
             timing=dataclasses.replace(base.timing, **{"rate_mts": 560, **(timing or {})}),
         )
         self.clock_hz = clock_hz
         self.array = NandArray(self.profile.geometry)
-        self.dut = Channel(self.profile, clock_hz, depth, latency)
+        self.dut = Channel(self.profile, clock_hz, depth, latency, **options)
         self.stalls = stalls
         self.skip = skip
         self.reader_from = reader_from
@@ -106,6 +127,7 @@ class Bench:
         self.op_times, self.read_times, self.done_times = [], [], []  # clock of each transfer
         self.activity = {kind: 0 for kind in Activity}
         self.pulses = {"page_read": 0, "page_programmed": 0, "block_erased": 0}
+        self.rules = BusRules(self.profile, self.clock_hz)
         self.clock = 0  # drive clocks passed
         self.steps = 0  # simulated clocks
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
@@ -141,6 +163,9 @@ class Bench:
                 Value.cast(c.done.payload),
                 c.activity,
                 Cat(c.page_read, c.page_programmed, c.block_erased),
+                c.phy.die,
+                Cat(c.phy.cycle, c.phy.strobe, c.phy.w_data[:8]),
+                dut.package.phy.ready,
             )
             current = []
             op_on = word_on = False
@@ -148,7 +173,7 @@ class Bench:
             while len(self.reads) < wanted_reads or len(self.done) < wanted_done:
                 if waiting and not op_on and not rests():
                     op_on = True
-                    ctx.set(c.ops.payload, {"row": 0, "words": 1, "tag": 0, "die": 0, **waiting[0]})
+                    ctx.set(c.ops.payload, {**DEFAULTS, **waiting[0]})
                 if words and not word_on and not rests():
                     word_on = True
                     ctx.set(c.w_data.payload, words[0])
@@ -163,7 +188,9 @@ class Bench:
                     if skip == NO_EVENT - 1:
                         skip = 0
                 drive_skip(ctx, skip)
-                _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, pulses = await tick
+                _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, *rest = await tick
+                pulses, die, symbol, ready = rest
+                self.rules.observe(self.clock, die, symbol & 7, symbol >> 3 & 1, symbol >> 4, ready)
                 self.activity[activity] += skip + 1
                 for name, pulse in zip(self.pulses, (1, 2, 4)):
                     self.pulses[name] += bool(pulses & pulse)

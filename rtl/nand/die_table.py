@@ -1,0 +1,176 @@
+"""What each die of a channel holds, and what it can do next.
+
+A page is *in front* when the cache register holds it for the bus, or will once R/B# is high, and
+*behind* when only the data register does::
+
+                   30h                31h of the next read
+      nothing ------------> in front ----------------------> in front, one behind
+         ^                   |    ^                             |          ^
+         +---- data output --+    |                 data output |          | 31h of the
+                                  |                             v          | next read
+                                  +----------- 3Fh ---------- one behind --+
+
+Everything changes when a sequence is chosen, not when the bus has done it: the bus does sequences
+one after another, so whatever is chosen later finds the die as the table says. Only R/B# needs
+care: it says nothing of a sequence chosen and not yet confirmed, nor during tWB.
+"""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from flash_model.timing import cycles
+
+from .bus import progress_layout
+from .ready import ReadyFilter
+from .steps import Sequence
+
+__all__ = ["DieTable", "dies_layout"]
+
+_OCCUPY = (
+    Sequence.READ,
+    Sequence.READ_CACHE,
+    Sequence.READ_CACHE_END,
+    Sequence.COLUMN,
+    Sequence.PROGRAM,
+    Sequence.ERASE,
+    Sequence.RESET,
+)
+"""Sequences that leave a die unusable for a while."""
+
+
+def dies_layout(dies):
+    """What there is to know of the dies, one bit for each."""
+    return data.StructLayout(
+        {
+            "usable": dies,  # ready, as far as can be known: takes commands, shows its page
+            "in_front": dies,  # a page for the bus in the cache register
+            "behind": dies,  # another one behind it
+            "at_column": dies,  # the page in front will be shown from the column of its read on
+            "in_status": dies,  # output shows the status
+            "reads": dies,  # a waiting read can be started, as a cache read if a page is held
+            "idle": dies,  # usable, holds nothing, has no work and no waiting read
+            "answers": dies,  # the status can be read
+            "due": dies,  # the status of a program, an erase or a reset is to be read
+        }
+    )
+
+
+class DieTable(wiring.Component):
+    """States of the dies of a channel; one bit for each die in all ``dies`` wide members.
+
+    Parameters
+    ----------
+    profile : Profile
+    clock_hz : int
+        Core clock.
+
+    Members
+    -------
+    ready : In(dies)
+        R/B#.
+    progress : In(progress_layout(dies))
+        What the bus has done.
+    waiting : In(dies)
+        Dies with reads that were not started.
+    chosen, choice, die : In
+        This sequence was chosen.
+    checked, checked_die : In
+        A program, an erase or a reset of this die is complete: its status was read.
+    dies : Out(dies_layout(dies))
+    pending : Out(1)
+        Some die holds a page or has work not yet completed.
+    quiet : Out(1)
+        Nothing here changes until an input does.
+    """
+
+    def __init__(self, profile, clock_hz):
+        dies = profile.geometry.dies
+        self._t_rr = cycles(profile.timing.t_rr_ns, clock_hz)
+        self._t_ccs = cycles(profile.timing.t_ccs_ns, clock_hz)
+        die = max(1, ceil_log2(dies))
+        super().__init__(
+            {
+                "ready": In(dies),
+                "progress": In(progress_layout(dies)),
+                "waiting": In(dies),
+                "chosen": In(1),
+                "choice": In(Sequence),
+                "die": In(die),
+                "checked": In(1),
+                "checked_die": In(die),
+                "dies": Out(dies_layout(dies)),
+                "pending": Out(1),
+                "quiet": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        dies, progress = self.dies, self.progress
+        count = len(self.ready)
+        working = Signal(count)  # program, erase or reset, status not yet read
+        cached = Signal(count)  # 31h may follow: 30h or 31h was given, and no 3Fh since
+        turned = Signal(count)  # CHANGE READ COLUMN was given for the page in front
+        sent = Signal(count)  # chosen, not yet confirmed on the bus
+
+        m.submodules.rb = rb = ReadyFilter(count, self._t_rr)
+        changing = self._changing_columns(m, count)
+        holds = dies.in_front | dies.behind
+        may_read = Signal(count)
+        m.d.comb += [
+            rb.ready.eq(self.ready),
+            rb.settling.eq(progress.settling),
+            rb.settling_die.eq(progress.settling_die),
+            dies.usable.eq(rb.settled & ~sent & ~changing),
+            dies.answers.eq(~(rb.blind | sent | changing)),
+            may_read.eq(~holds | (cached & ~(dies.in_front & dies.behind))),
+            dies.reads.eq(self.waiting & dies.usable & ~working & may_read),
+            dies.idle.eq(dies.usable & ~working & ~holds & ~self.waiting),
+            dies.due.eq(working & dies.usable),
+            # 30h alone takes the column from its address; what comes from behind starts at 0.
+            dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached)),
+            self.pending.eq((holds | working).any()),
+            self.quiet.eq(rb.stable & (changing == 0)),
+        ]
+
+        def put(value, *vectors):
+            return [vector.bit_select(self.die, 1).eq(value) for vector in vectors]
+
+        with m.If(progress.ended), m.Switch(progress.sequence), m.Case(*_OCCUPY):
+            m.d.sync += sent.bit_select(progress.die, 1).eq(0)
+        with m.If(self.checked):
+            m.d.sync += working.bit_select(self.checked_die, 1).eq(0)
+        with m.If(self.chosen), m.Switch(self.choice):
+            with m.Case(Sequence.READ):
+                m.d.sync += [put(1, dies.in_front, cached, sent), put(0, dies.in_status)]
+            with m.Case(Sequence.READ_CACHE):
+                m.d.sync += [put(1, dies.in_front, dies.behind, sent), put(0, dies.in_status)]
+            with m.Case(Sequence.READ_CACHE_END):
+                m.d.sync += [put(1, dies.in_front, sent), put(0, dies.behind, cached)]
+                m.d.sync += put(0, dies.in_status)
+            with m.Case(Sequence.COLUMN):
+                m.d.sync += [put(1, turned, sent), put(0, dies.in_status)]
+            with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
+                m.d.sync += put(0, dies.in_front, turned, dies.in_status)
+            with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET):
+                m.d.sync += put(1, working, sent)
+            with m.Case(Sequence.STATUS):
+                m.d.sync += put(1, dies.in_status)
+            with m.Case(Sequence.READ_ID):
+                m.d.sync += put(0, dies.in_status)
+        return m
+
+    def _changing_columns(self, m, count):
+        """Dies in their tCCS. One timer for all: it starts again with each CHANGE READ COLUMN."""
+        progress = self.progress
+        changing = Signal(count)
+        left = Signal(range(self._t_ccs + 1))
+        with m.If(left != 0):
+            m.d.sync += left.eq(left - 1)
+        with m.If(left == 1):
+            m.d.sync += changing.eq(0)
+        with m.If(progress.ended & (progress.sequence == Sequence.COLUMN)):
+            m.d.sync += [left.eq(self._t_ccs), changing.bit_select(progress.die, 1).eq(1)]
+        return changing

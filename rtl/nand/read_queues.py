@@ -1,0 +1,158 @@
+"""The page reads of a channel that wait: in order, and for each die.
+
+One memory holds them in the order of their arrival. Those of a die that its array has not started
+yet are chained through it, so that any division of the places among the dies is possible::
+
+      entry    0      1      2      3      4
+      die      3      5      3      3      5
+               ^      |      |-link-^
+               |      |      next of die 3 (entry 0 was started: its page waits to be moved)
+               |      next of die 5, linked to 4
+               first to be moved; ``ahead`` looks at entries behind it
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from flash_model.array_port import ROW_BITS
+
+from .operations import WORD_BITS
+
+__all__ = ["ReadQueues", "read_entry"]
+
+
+def read_entry(dies):
+    """A page read."""
+    return data.StructLayout(
+        {
+            "die": max(1, ceil_log2(dies)),
+            "row": ROW_BITS,
+            "column": WORD_BITS,
+            "words": WORD_BITS,
+        }
+    )
+
+
+class ReadQueues(wiring.Component):
+    """Queue of page reads with two ways out: by die to be started, in order to be moved.
+
+    Parameters
+    ----------
+    dies : int
+    depth : int
+        Places.
+    lookahead : int
+        Entries that can be looked at: the first to be moved and those behind it.
+
+    Members
+    -------
+    i : In(stream(read_entry(dies)))
+    waiting : Out(dies)
+        Dies with reads that were not started.
+    die : In
+        Selects a waiting die; ``next`` is its next read.
+    next : Out(read_entry(dies))
+    start : In(1)
+        ``next`` is started in this clock.
+    valid : Out(1)
+    first : Out(read_entry(dies))
+        The read whose data come first; it stays until ``move``.
+    move : In(1)
+        Its data are being moved: forget it. Only after it was started.
+    ahead : In(range(lookahead))
+        Selects the entry so many behind the first; ``look`` is that entry.
+    look_valid : Out(1)
+    look : Out(read_entry(dies))
+    """
+
+    def __init__(self, dies, depth, lookahead):
+        self._dies = dies
+        self._depth = depth
+        entry = read_entry(dies)
+        super().__init__(
+            {
+                "i": In(stream.Signature(entry)),
+                "waiting": Out(dies),
+                "die": In(max(1, ceil_log2(dies))),
+                "next": Out(entry),
+                "start": In(1),
+                "valid": Out(1),
+                "first": Out(entry),
+                "move": In(1),
+                "ahead": In(range(lookahead)),
+                "look_valid": Out(1),
+                "look": Out(entry),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = max(2, self._depth)
+        m.submodules.entries = entries = memory.Memory(
+            shape=self.i.payload.shape(), depth=depth, init=[]
+        )
+        m.submodules.links = links = memory.Memory(shape=range(depth), depth=depth, init=[])
+        write, link = entries.write_port(), links.write_port()
+        by_die, by_order, by_look = (entries.read_port(domain="comb") for _ in range(3))
+        follow = links.read_port(domain="comb")
+
+        level = Signal(range(self._depth + 1))
+        arrival = Signal(range(depth))
+        departure = Signal(range(depth))
+        taken = Signal()
+        m.d.comb += [
+            self.i.ready.eq(level != self._depth),
+            taken.eq(self.i.valid & self.i.ready),
+            write.addr.eq(arrival),
+            write.data.eq(self.i.payload),
+            write.en.eq(taken),
+            self.valid.eq(level != 0),
+            by_order.addr.eq(departure),
+            self.first.eq(by_order.data),
+            self.look_valid.eq(level > self.ahead),
+            by_look.addr.eq(self._wrapped(depth, departure + self.ahead)),
+            self.look.eq(by_look.data),
+        ]
+        with m.If(taken):
+            m.d.sync += arrival.eq(self._wrapped(depth, arrival + 1))
+        with m.If(self.move):
+            m.d.sync += departure.eq(self._wrapped(depth, departure + 1))
+        m.d.sync += level.eq(level + taken - self.move)
+
+        # Chains: their ends by die, and links between them.
+        heads = [Signal(range(depth), name=f"head_{die}") for die in range(self._dies)]
+        tails = [Signal(range(depth), name=f"tail_{die}") for die in range(self._dies)]
+        into = self.i.payload.die
+        head = Signal(range(depth))
+        alone = Signal()  # `next` is the only read of its die
+        behind = Signal()  # the arriving read gets behind another of its die
+        both = self.start & (self.die == into)
+        m.d.comb += [
+            head.eq(_select(heads, self.die)),
+            alone.eq(head == _select(tails, self.die)),
+            by_die.addr.eq(head),
+            self.next.eq(by_die.data),
+            follow.addr.eq(head),
+            behind.eq(self.waiting.bit_select(into, 1) & ~(both & alone)),
+            link.addr.eq(_select(tails, into)),
+            link.data.eq(arrival),
+            link.en.eq(taken & behind),
+        ]
+        for die in range(self._dies):
+            with m.If(self.start & (self.die == die)):
+                m.d.sync += [heads[die].eq(follow.data), self.waiting[die].eq(~alone)]
+            with m.If(taken & (into == die)):
+                m.d.sync += [tails[die].eq(arrival), self.waiting[die].eq(1)]
+                with m.If(~behind):
+                    m.d.sync += heads[die].eq(arrival)
+        return m
+
+    @staticmethod
+    def _wrapped(depth, place):
+        return Mux(place >= depth, place - depth, place)
+
+
+def _select(values, index):
+    return Cat(*values).word_select(index, len(values[0]))

@@ -1,0 +1,124 @@
+"""Sequences of one die and the steps they are made of on the bus."""
+
+from amaranth.lib import data, enum
+from amaranth.utils import ceil_log2
+
+from flash_model.array_port import ROW_BITS
+from flash_model.timing import cycles
+
+from .operations import WORD_BITS
+
+__all__ = ["BURSTS", "Sequence", "StepKind", "sequence_layout", "sequences", "step_layout"]
+
+
+class Sequence(enum.Enum, shape=4):
+    """What is done on the bus without a break, under one chip enable (ONFI's command names)."""
+
+    READ = 0  # READ PAGE, into both registers of the die
+    READ_CACHE = 1  # READ PAGE CACHE RANDOM: the page before moves to the cache register
+    READ_CACHE_END = 2  # the last page moves to the cache register
+    COLUMN = 3  # CHANGE READ COLUMN of the page in the cache register
+    DATA = 4  # data output
+    DATA_AFTER_STATUS = 5  # the same with READ MODE first: the die's output shows its status
+    PROGRAM = 6  # PROGRAM PAGE
+    ERASE = 7  # ERASE BLOCK
+    RESET = 8  # RESET
+    STATUS = 9  # READ STATUS and the status byte
+    READ_ID = 10  # READ ID and one word
+
+
+class StepKind(enum.Enum, shape=3):
+    """What a step does on the bus."""
+
+    WAIT = 0  # argument: clocks, 1 or more
+    COMMAND = 1  # argument: byte
+    ADDRESS = 2  # argument: byte
+    WRITE = 3  # argument: words
+    READ = 4  # argument: words
+
+
+BURSTS = (StepKind.WRITE, StepKind.READ)
+
+
+def sequence_layout(dies):
+    """A sequence to be done."""
+    return data.StructLayout(
+        {
+            "sequence": Sequence,
+            "die": max(1, ceil_log2(dies)),
+            "row": ROW_BITS,
+            "column": WORD_BITS,
+            "words": WORD_BITS,
+        }
+    )
+
+
+def step_layout(dies):
+    """One step, and the sequence it belongs to."""
+    return data.StructLayout(
+        {
+            "kind": StepKind,
+            "argument": WORD_BITS,
+            "confirm": 1,  # a command after which R/B# of the die falls
+            "last": 1,  # of its sequence
+            "sequence": Sequence,
+            "die": max(1, ceil_log2(dies)),
+        }
+    )
+
+
+def sequences(timing, clock_hz, row, column, words):
+    """Steps ``(kind, argument, confirm)`` of each sequence.
+
+    Parameters
+    ----------
+    timing : Timing
+    clock_hz : int
+    row, column, words
+        Row address (its bytes are the address cycles), first word in the page and number of words;
+        values or integers.
+    """
+
+    def command(byte, confirm=0):
+        return StepKind.COMMAND, byte, confirm
+
+    def address(byte):
+        return StepKind.ADDRESS, byte, 0
+
+    def wait(ns):
+        clocks = cycles(ns, clock_hz)
+        if clocks >> WORD_BITS:
+            raise ValueError(
+                f"a bus wait of {ns} ns is {clocks} clocks: choose a timing with less than "
+                f"{1 << WORD_BITS} clocks"
+            )
+        return StepKind.WAIT, clocks, 0
+
+    columns = [address((column << 3) & 0xFF), address(column >> 5)]  # they count bytes
+    rows = [address((row >> shift) & 0xFF) for shift in (0, 8, 16)]
+    to_output = wait(timing.t_whr_ns)
+    preamble = wait(timing.t_preamble_ns)
+    read = (StepKind.READ, words, 0)
+    one = (StepKind.READ, 1, 0)
+    write = (StepKind.WRITE, words, 0)
+    return {
+        Sequence.READ: [command(0x00), *columns, *rows, command(0x30, 1)],
+        # A die ignores the column here; its output begins at column 0.
+        Sequence.READ_CACHE: [command(0x00), *columns, *rows, command(0x31, 1)],
+        Sequence.READ_CACHE_END: [command(0x3F, 1)],
+        Sequence.COLUMN: [command(0x05), *columns, command(0xE0)],
+        Sequence.DATA: [preamble, read],
+        Sequence.DATA_AFTER_STATUS: [command(0x00), to_output, preamble, read],
+        Sequence.PROGRAM: [
+            command(0x80),
+            *columns,
+            *rows,
+            wait(timing.t_adl_ns),
+            write,
+            command(0x10, 1),
+        ],
+        Sequence.ERASE: [command(0x60), *rows, command(0xD0, 1)],
+        Sequence.RESET: [command(0xFF, 1)],
+        Sequence.STATUS: [command(0x70), to_output, preamble, one],
+        Sequence.READ_ID: [command(0x90), rows[0], to_output, preamble, one],
+    }

@@ -1,0 +1,35 @@
+// Runs page reads through a compiled channel: operations whenever it takes one, words taken at once.
+
+#include <cstdint>
+#include <memory>
+
+#include "Vtop.h"
+
+struct Read {
+    uint32_t die, row, column, words;
+};
+
+// Clocks in which the last word of each read came; returns how many came within `limit` clocks.
+extern "C" uint32_t run(const Read* reads, uint32_t count, uint64_t limit, uint64_t* lasts) {
+    VerilatedContext context;
+    auto top = std::make_unique<Vtop>(&context, "top");
+    uint32_t taken = 0, done = 0;
+    for (uint64_t clock = 0; clock < limit && done < count; clock++) {
+        top->op_valid = taken < count;
+        if (taken < count) {
+            top->op_die = reads[taken].die;
+            top->op_row = reads[taken].row;
+            top->op_column = reads[taken].column;
+            top->op_words = reads[taken].words;
+        }
+        top->eval();
+        taken += top->op_valid && top->op_ready;
+        if (top->last) lasts[done++] = clock;
+        top->clk = 1;
+        top->eval();
+        top->clk = 0;
+        top->eval();
+    }
+    top->final();
+    return done;
+}

@@ -1,0 +1,71 @@
+"""The queue of page reads against lists: by die, in order, and some entries on."""
+
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from rtl.nand.read_queues import ReadQueues
+
+LOOKAHEAD = 3
+
+
+def entry(rng, dies, number):
+    return {"die": rng.randrange(dies), "row": number, "column": number % 7, "words": 1 + number}
+
+
+def same(got, expected):
+    return all(getattr(got, name) == value for name, value in expected.items())
+
+
+@pytest.mark.parametrize("dies, depth", [(1, 1), (1, 5), (3, 4), (4, 16), (2, 7)])
+@pytest.mark.parametrize("busy", [0.3, 0.9])
+def test_random_traffic(dies, depth, busy):
+    """Arrivals, starts and moves in any combination of a clock."""
+    dut = ReadQueues(dies, depth, LOOKAHEAD)
+    rng = random.Random(100 * dies + depth)
+    moved = []
+
+    async def bench(ctx):
+        order, waiting, number = [], {die: [] for die in range(dies)}, 0
+        for _ in range(600):
+            assert ctx.get(dut.waiting) == sum(1 << die for die, own in waiting.items() if own)
+            assert ctx.get(dut.valid) == bool(order)
+            assert ctx.get(dut.i.ready) == (len(order) < depth)
+            if order:
+                assert same(ctx.get(dut.first), order[0])
+            ahead = rng.randrange(LOOKAHEAD)
+            ctx.set(dut.ahead, ahead)
+            assert ctx.get(dut.look_valid) == (len(order) > ahead)
+            if len(order) > ahead:
+                assert same(ctx.get(dut.look), order[ahead])
+            arrives = rng.random() < busy
+            new = entry(rng, dies, number)
+            ctx.set(dut.i.valid, arrives)
+            ctx.set(dut.i.payload, new)
+            startable = [die for die, own in waiting.items() if own]
+            starts = bool(startable) and rng.random() < 0.6
+            ctx.set(dut.start, starts)
+            if starts:
+                die = rng.choice(startable)
+                ctx.set(dut.die, die)
+                assert same(ctx.get(dut.next), waiting[die][0])
+            moves = bool(order) and order[0] not in waiting[order[0]["die"]] and rng.random() < 0.5
+            ctx.set(dut.move, moves)
+            takes = arrives and len(order) < depth
+            if starts:
+                waiting[die].pop(0)
+            if moves:
+                moved.append(order.pop(0))
+            if takes:
+                order.append(new)
+                waiting[new["die"]].append(new)
+                number += 1
+            await ctx.tick()
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+    assert len(moved) > 50
+    assert [read["row"] for read in moved] == list(range(len(moved)))
