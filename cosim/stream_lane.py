@@ -2,7 +2,7 @@
 
 ::
 
-    arrays --> sources --> component --> sinks --> arrays       all in C, stalls and backpressure too
+    arrays --> sources --> component --> sinks --> arrays     all in C, stalls and backpressure too
 
 Millions of transfers a minute, clock by clock; for everything at whose borders are streams. What
 must be looked at inside a run belongs to the cocotb lane.

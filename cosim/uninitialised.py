@@ -1,6 +1,6 @@
 """A design as an ASIC would power it up: registers and memories without initial values.
 
-Verilator gives them random ones instead (``--x-initial unique`` and ``+verilator+rand+reset+2``), so
+Verilator gives them random ones instead (``--x-initial unique``, ``+verilator+rand+reset+2``), so
 that what only an initial value kept right shows after a reset. Read-only memories keep theirs.
 """
 

@@ -7,7 +7,8 @@
 
 A memory has a row per beat of the unit, in two banks, and one read port: the V pass has it first,
 the drain when no beat of a V pass comes. A row is read two clocks before its products are there and
-written a clock after; it comes again a whole unit later.
+written a clock after; it comes again a whole unit later. A sum has the bits of a product and of the
+number of tokens: a product at its top has no rounding bit.
 """
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
@@ -15,7 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .beats import LANES_FP16
-from .messages import SUM_BITS, beat_meta_layout, product_layout
+from .messages import PRODUCT_BITS, SUM_BITS, beat_meta_layout, product_layout
 from .verilog import Ram
 
 __all__ = ["Accumulators"]
@@ -82,6 +83,7 @@ class Accumulators(wiring.Component):
             enters.eq(self.i_valid & meta.pass_v),
         ]
         m.d.sync += [writes.eq(enters), self.o_ended.eq(0)]
+        bits = PRODUCT_BITS + (self._config.channel_tokens - 1).bit_length()
         arrived = Signal(self._config.max_heads)  # heads of the row read a clock ago
         m.d.sync += arrived.eq(read_heads)
         with m.If(enters):
@@ -101,10 +103,10 @@ class Accumulators(wiring.Component):
         sums = []
         for head in range(self._config.max_heads):
             for lane in range(LANES_FP16):
-                m.submodules[f"rows_{head}_{lane}"] = memory = Ram(width=SUM_BITS, depth=rows)
+                m.submodules[f"rows_{head}_{lane}"] = memory = Ram(width=bits, depth=rows)
                 product = self.i_products[head][lane]
-                old = Signal(signed(SUM_BITS), name=f"old_{head}_{lane}")
-                new = Signal(signed(SUM_BITS), name=f"new_{head}_{lane}")
+                old = Signal(signed(bits), name=f"old_{head}_{lane}")
+                new = Signal(signed(bits), name=f"new_{head}_{lane}")
                 asked = Signal(name=f"asked_{head}_{lane}")
                 with m.If(arrived[head]):
                     m.d.sync += old.eq(memory.r_data)

@@ -207,9 +207,7 @@ class BeatFront(wiring.Component):
 
         lanes = []
         for lane in range(LANES_FP16):
-            element = Shared(
-                "element", lambda: Pipeline(kernels.element, clock_hz=config.clock_hz)
-            )
+            element = Shared("element", lambda: Pipeline(kernels.element, clock_hz=config.clock_hz))
             m.submodules[f"element_{lane}"] = element
             m.d.comb += [
                 element.i.valid.eq(valid),
@@ -250,9 +248,7 @@ class BeatFront(wiring.Component):
         write = store.write_port()
         read = store.read_port(domain="comb")
         source = self.i_writes.payload
-        query = Signal(
-            signed(QUERY_BITS), name=f"operand_{head}_{lane}", reset_less=True
-        )
+        query = Signal(signed(QUERY_BITS), name=f"operand_{head}_{lane}", reset_less=True)
         m.d.comb += [
             write.en.eq(self.i_writes.valid & (source.head == head)),
             write.addr.eq(Cat(source.row, source.bank)),

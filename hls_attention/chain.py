@@ -115,9 +115,7 @@ class Chain(wiring.Component):
             init=[],
         )
         m.submodules.references = kept
-        largest = [
-            Signal.like(tops, name=f"largest_{head}") for head in range(config.max_heads)
-        ]
+        largest = [Signal.like(tops, name=f"largest_{head}") for head in range(config.max_heads)]
         takes = Signal()
         m_here = Array(self.m)[number.head]
         keep, seen = kept.write_port(), kept.read_port()
@@ -146,7 +144,10 @@ class Chain(wiring.Component):
                 m.d.sync += [index.eq(0), base.eq(base + stride), slot.eq(slot + 1)]
                 with m.If(job.last):
                     m.d.sync += [
-                        base.eq(0), slot.eq(0), count.eq(slot + 1), replays.eq(1),
+                        base.eq(0),
+                        slot.eq(0),
+                        count.eq(slot + 1),
+                        replays.eq(1),
                     ]
                 with m.Else():
                     m.d.comb += self.done.eq(1)

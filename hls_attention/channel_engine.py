@@ -170,7 +170,10 @@ class ChannelEngine(wiring.Component):
         for bank in range(2):
             with m.If(descriptor.valid & (descriptor.payload.bank == bank)):
                 m.d.sync += k_set[bank].eq(descriptor.payload)
-            kept = [Signal(signed(REFERENCE_BITS), name=f"m_{bank}_{head}") for head in range(config.max_heads)]
+            kept = [
+                Signal(signed(REFERENCE_BITS), name=f"m_{bank}_{head}")
+                for head in range(config.max_heads)
+            ]
             with m.If(reference.valid & (reference.payload.bank == bank)):
                 m.d.sync += v_set[bank].eq(k_set[bank])
                 m.d.sync += [

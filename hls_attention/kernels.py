@@ -299,9 +299,7 @@ def normalise(o, l, v_exp, bf16):
     remainder = dividend - divisor
     quotient = remainder >= 0
     for _ in range(fraction):
-        remainder = add_or_subtract(
-            remainder >= 0, remainder << 1, divisor, -_MOST_SUM, _MOST_SUM
-        )
+        remainder = add_or_subtract(remainder >= 0, remainder << 1, divisor, -_MOST_SUM, _MOST_SUM)
         quotient = concat(remainder >= 0, quotient)
     sticky = (remainder != 0) & (remainder != -divisor)
     quotient = concat(sticky, quotient)

@@ -1,4 +1,4 @@
-"""Output: l and output sums of a result to words: quotients packed by four, or partials as they are.
+"""Output: l and output sums of a result to words: quotients in fours, or partials as they are.
 
 ::
 

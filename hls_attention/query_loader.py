@@ -10,7 +10,7 @@ The queries of job ``n + 1`` are loaded while job ``n`` runs; those of ``n + 2``
 pass of ``n`` is complete on every channel (``i_done``). A head takes two clocks per word.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -205,7 +205,8 @@ class QueryLoader(wiring.Component):
         offset = FP16.aligned_unit - BF16.aligned_unit
         every_head = (job.k_bad | job.v_bad).replicate(config.max_heads)
         m.d.comb += [
-            merge[name].eq(job[name]) for name in ("tag", "first", "last", "partial", "heads", "beats")
+            merge[name].eq(job[name])
+            for name in ("tag", "first", "last", "partial", "heads", "beats")
         ]
         m.d.comb += [
             merge.v_exp.eq(job.v_exp - Mux(job.format == Format.BF16, offset, 0)),

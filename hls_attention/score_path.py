@@ -132,9 +132,7 @@ class ScorePath(wiring.Component):
             score.i.payload.acc.eq(Array(held)[head]),
             score.i.payload.q_exp.eq(q_exp[head]),
             score.i.payload.q_bf16.eq(of_bank(bank, self.i_k, "q_bf16")),
-            score.i.payload.k_bf16.eq(
-                of_bank(bank, self.i_k, "format") == Format.BF16.value
-            ),
+            score.i.payload.k_bf16.eq(of_bank(bank, self.i_k, "format") == Format.BF16.value),
             *[
                 score.i.payload[field].eq(of_bank(bank, self.i_k, field))
                 for field in ("scale_mant", "scale_exp", "k_exp")

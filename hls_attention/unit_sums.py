@@ -62,9 +62,7 @@ class UnitSums(wiring.Component):
         sum_layout = data.StructLayout({"p": signed(PRODUCT_BITS + 2), "half": 1})
 
         pair_valid, pair_tags = Signal(), Signal(tags)
-        pairs = [
-            [Signal(sum_layout, name=f"pair_{head}_{n}") for n in range(2)] for head in heads
-        ]
+        pairs = [[Signal(sum_layout, name=f"pair_{head}_{n}") for n in range(2)] for head in heads]
         enter = Signal()
         m.d.comb += enter.eq(self.i_valid & ~meta.pass_v)
         m.d.sync += pair_valid.eq(enter)

@@ -206,7 +206,6 @@ class Ram(wiring.Component):
         ]
         return m
 
-
     def _in_two_parts(self, main, rest):
         """A power of two and what is left: block RAMs of a power of two need no multiplexers."""
         m = Module()

@@ -29,6 +29,8 @@ from amaranth.hdl._nir import ModuleNetFlow
 from amaranth.hdl._nir import Value as NetValue
 from amaranth.lib import wiring
 
+from .verilog_registers import fold_registers
+
 __all__ = ["assemble", "convert", "split_modules"]
 
 
@@ -265,7 +267,7 @@ def _clean(text, modules):
         else:
             names[name] = _unique("always_start" if "dump_module" in name else plain, taken)
     text = re.sub(r"(\\\S+) ", lambda found: names[found[1]], text)
-    return _HEADER.sub(_sort_header, text)
+    return fold_registers(_HEADER.sub(_sort_header, text))
 
 
 _HEADER = re.compile(r"^(module \w+)\(([\w\s,]*)\);", re.M)

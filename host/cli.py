@@ -1,4 +1,4 @@
-"""The command line: ``instinfer generate``, ``schedule``, ``area`` and ``verilog``."""
+"""The command line: ``instinfer generate``, ``bench``, ``schedule``, ``area`` and ``verilog``."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .area import add_area
+from .bench import add_bench
 from .options import BadOption, add_drive_options, drive_config
 from .schedule import add_schedule
 from .verilog import add_verilog
@@ -47,6 +48,12 @@ def _parser():
         "in the drive.",
     )
     _add_generate(generate)
+    bench = commands.add_parser(
+        "bench",
+        help="measure the drive against what its flash allows, and its simulation",
+        description="Benchmarks of the simulated drive.",
+    )
+    add_bench(bench)
     schedule = commands.add_parser(
         "schedule",
         help="print how the engine's kernels are pipelined for a clock",

@@ -56,7 +56,8 @@ class KvDrive:
     K and V are numpy arrays [tokens, kv_heads, head_dim] of the sequence's format, float16 or
     bfloat16 (`ml_dtypes.bfloat16`); queries are [q_heads, head_dim] with ``q_heads = g * kv_heads``
     (query heads ``h * g .. h * g + g - 1`` share KV head ``h``), of either type, and their results
-    have the same. Whatever is not possible raises `DriveError` and changes nothing. Calls grow by keyword.
+    have the same. Whatever is not possible raises `DriveError` and changes nothing. Calls grow by
+    keyword.
 
     Parameters
     ----------
@@ -315,19 +316,17 @@ class KvDrive:
             raise DriveTypeError(
                 f"a job is {job!r:.60}: give (sequence, layer, q) or (sequence, layer, q, k, v)"
             )
-        sequence, layer, q, *kv = job
+        sequence, layer, q, k, v = job if len(job) == 5 else (*job, None, None)
         entry = self._entry(sequence, layer)
         q = checked_queries(q, entry, self.config.max_queries_per_kv)
-        if kv:
+        steps = len(job) == 5
+        if steps:
             wanted = {"kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
-            kv = [
-                checked_array(name, x, wanted, [entry.format])
-                for name, x in zip("kv", kv, strict=True)
-            ]
+            k, v = (checked_array(n, x, wanted, [entry.format]) for n, x in (("k", k), ("v", v)))
             ahead[sequence, layer] += 1
         elif entry.tokens[layer] == 0:
             raise DriveError(Status.EMPTY_CONTEXT, f"layer {layer} of sequence {sequence}")
-        size = job_bytes(len(q), entry.kv_heads, entry.head_dim, bool(kv))
+        size = job_bytes(len(q), entry.kv_heads, entry.head_dim, steps)
         if size > self.config.max_attend:
             raise DriveError(
                 Status.UNSUPPORTED_SHAPE,
@@ -335,7 +334,7 @@ class KvDrive:
                 f"one command takes {self.config.max_attend}",
             )
         tokens = entry.tokens[layer] + ahead[sequence, layer]
-        return Job(sequence, layer, q, *kv, tokens=tokens)
+        return Job(sequence, layer, q, k, v, tokens)
 
     def _note(self, flags):
         self.last_flags = flags

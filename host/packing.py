@@ -100,8 +100,8 @@ def pack_jobs(jobs, kv_heads, passes):
 
 def unpack_partials(raw, kv_heads, passes, head_dim):
     """`Partial` of each pass, over all query heads, from the words that the drive wrote."""
-    words = np.frombuffer(raw, "<u8").reshape(kv_heads, passes, -1, head_dim + 2)
-    words = words.transpose(1, 0, 2, 3).reshape(passes, -1, head_dim + 2)
+    by_head = np.frombuffer(raw, "<u8").reshape(kv_heads, passes, -1, head_dim + 2)
+    words = by_head.transpose(1, 0, 2, 3).reshape(passes, -1, head_dim + 2)
 
     def field(name, header):
         field = PARTIAL_HEADER[name]

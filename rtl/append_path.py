@@ -7,8 +7,9 @@
     tail in device DRAM ------------------> page program on a channel  (group became full)
 
 The head's table entry is read first and written last, so that nothing is visible before it is
-complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group became full in a STEP is left with ``flush_due`` and flushed by a
-request of its own once its attention has been answered.
+complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group
+became full in a STEP is left with ``flush_due`` and flushed by a request of its own once its
+attention has been answered.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -187,7 +188,8 @@ class AppendPath(wiring.Component):
                     field.eq(value)
                     for name in "kv"
                     for field, value in (
-                        (ended[f"{name}_exp"], exponent), (ended[f"{name}_bad"], bad)
+                        (ended[f"{name}_exp"], exponent),
+                        (ended[f"{name}_bad"], bad),
                     )
                 ]
             with m.Else():
@@ -276,9 +278,9 @@ class AppendPath(wiring.Component):
             with m.State("ALLOCATE"):
                 die = page_die(
                     group >> channel_shift,
+                    index,
                     request.head,
                     kind,
-                    self.layer,
                     sequence.kv_heads,
                     self._geometry.dies,
                 )
@@ -437,9 +439,7 @@ class AppendPath(wiring.Component):
         fields = []
         for lane in range(WORD_LANES):
             word = self.i_words.payload.word_select(lane, 16)
-            fields.append(
-                Mux(bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15])
-            )
+            fields.append(Mux(bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15]))
         pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
         field = Mux(pairs[0] > pairs[1], *pairs)
         before = Mux(kind, head.v_exp, head.k_exp)

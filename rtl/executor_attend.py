@@ -295,10 +295,7 @@ def attend_states(m, x):
             jobs.payload.partial.eq(attend.partials),
             jobs.payload.heads.eq(job.queries),
             jobs.payload.beats.eq(beats),
-            *[
-                jobs.payload[name].eq(facts[name])
-                for name in ("k_exp", "v_exp", "k_bad", "v_bad")
-            ],
+            *[jobs.payload[name].eq(facts[name]) for name in ("k_exp", "v_exp", "k_bad", "v_bad")],
             jobs.payload.scale_mant.eq(x.sqe.scale_mant),
             jobs.payload.scale_exp.eq(x.sqe.scale_exp.as_signed()),
             jobs.payload.format.eq(x.sequence.format),
@@ -423,7 +420,9 @@ def attend_states(m, x):
         m.d.comb += x.waits.eq(x.results_busy)
         with m.If(~x.results_busy):
             m.d.sync += [
-                x.result.eq(Cat(outcome.saturated, outcome.nonfinite, Const(0, 14), outcome.failed)),
+                x.result.eq(
+                    Cat(outcome.saturated, outcome.nonfinite, Const(0, 14), outcome.failed)
+                ),
                 x.index.eq(outcome.job),
                 x.status.eq(outcome.status),
             ]

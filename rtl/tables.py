@@ -97,21 +97,32 @@ def group_channel(group, layer, kv_heads, head, channels):
     return (group + HEAD_STRIDE * (layer * kv_heads + head)) % channels
 
 
-def page_die(number, head, kind, layer, kv_heads, dies):
+def page_die(number, index, head, kind, kv_heads, dies):
     """Die that a page is wanted on.
 
-    A head's pages lie an odd number of dies apart, so that its scan uses every die; those of a
-    layer's heads lie beside each other, K and V in turn; the next layer begins half of the dies
-    on, so that a layer is programmed while the one before still is.
+    The passes of a layer are read in the order K(0) K(1) V(0) K(2) V(1) ... V(last); each begins
+    one die on from the pass before, over all layers, and once around the dies another one on, so
+    that what a number of pages leaves over is not on the same dies in every layer. The pages of a
+    pass lie apart as the bits of their number, reversed: 2, 4, 8 ... of them as far as possible,
+    so that the passes between fill the dies between them and the bus meets each die again as late
+    as can be, however many pages a pass has.
 
     Parameters
     ----------
     number : int
         The how manieth group of this head on its channel: ``group // channels``.
+    index : int
+        ``layer * kv_heads + head``
     head, kind : int
         KV head within its layer; 0 K, 1 V.
-    layer, kv_heads, dies : int
-        Integers, or values of the gateware.
+    kv_heads, dies : int
+        Integers, numpy arrays, or values of the gateware.
     """
-    turn = (2 * kv_heads + 1) * number + 2 * head + kind + layer * max(1, dies // 2)
-    return (turn & 0xFFFF) % dies
+    bits = (dies - 1).bit_length()
+    apart = 0
+    for bit in range(bits):
+        apart |= (number >> bit & 1) << (bits - 1 - bit)
+    not_first, last = (head == 0) ^ 1, head + 1 == kv_heads
+    turn = 2 * (index + kind) - ((kind ^ 1) & not_first) - (kind & last)
+    around = 2 * (index - head) >> bits
+    return (turn + around + apart & 0xFFFF) % dies

@@ -82,7 +82,8 @@ class Backend(ABC):
     def submit(self, jobs, scale, partial):
         """Starts jobs of one kind that share a scale; returns a ticket for `wait`.
 
-        With ``partial`` the sums of each pass are wanted. ``scale`` is ``(value, mant, exp)``: the number and its encoding for the drive.
+        With ``partial`` the sums of each pass are wanted. ``scale`` is ``(value, mant, exp)``: the
+        number and its encoding for the drive.
         """
 
     @abstractmethod

@@ -1,7 +1,6 @@
 """The golden backend: attention as mathematics (float64, rounded once)."""
 
 import numpy as np
-
 import torch
 
 from cosim import golden

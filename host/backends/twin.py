@@ -28,16 +28,14 @@ class TwinBackend(ArrayBackend):
         return out, flags
 
     def partials(self, q, k, v, scale):
+        def of_pass(tokens):
+            heads = zip(q, k, v, strict=True)
+            return [
+                twin_partial(x, keys[tokens], values[tokens], scale[0]) for x, keys, values in heads
+            ]
+
         step = self.config.pass_tokens
-        return [
-            _stacked(
-                [
-                    twin_partial(queries, *(x[at : at + step] for x in kv), scale[0])
-                    for queries, *kv in zip(q, k, v, strict=True)
-                ]
-            )
-            for at in range(0, k.shape[1], step)
-        ]
+        return [_stacked(of_pass(slice(at, at + step))) for at in range(0, k.shape[1], step)]
 
 
 def _stacked(parts):

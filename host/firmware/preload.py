@@ -7,7 +7,6 @@ on, but in block groups of its own. No time passes, unless dead groups must be e
 import numpy as np
 
 from rtl.commands import Status
-from cosim.reference import FP16
 from rtl.tables import HEAD, MAP_ENTRY, PASS, group_channel, page_die
 
 from ..errors import DriveError
@@ -63,9 +62,9 @@ class BackDoor:
         channel = group_channel(group, layer, shape.kv_heads, head, shape.channels)
         die = page_die(
             group // shape.channels,
+            layer * shape.kv_heads + head,
             head,
             np.arange(2),
-            layer,
             shape.kv_heads,
             self._geometry.dies,
         )

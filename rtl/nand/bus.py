@@ -68,6 +68,8 @@ class Bus(wiring.Component):
         A confirming command takes effect in this clock.
     progress : Out(progress_layout(dies))
         For the die table.
+    is_status : Out(1)
+        The sequence in progress is a STATUS. Apart from ``progress``, which depends on ``room``.
     asked, asked_last : Out(1)
         A word of read data is asked for, the last of its data phase.
     moving : Out(1)
@@ -100,6 +102,7 @@ class Bus(wiring.Component):
                 "busy": Out(1),
                 "confirmed": Out(1),
                 "progress": Out(progress_layout(dies)),
+                "is_status": Out(1),
                 "asked": Out(1),
                 "asked_last": Out(1),
                 "moving": Out(1),
@@ -187,6 +190,7 @@ class Bus(wiring.Component):
                 self.busy.eq(1),
                 self.die.eq(step.die),
                 progress.sequence.eq(step.sequence),
+                self.is_status.eq(step.sequence == Sequence.STATUS),
                 kind.eq(step.kind),
                 confirm.eq(step.confirm),
                 last.eq(step.last),

@@ -23,7 +23,7 @@ waits until the READs of its die before it are started. RESET waits for its die 
 operation; it does not abort one.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -109,9 +109,7 @@ class ChannelController(wiring.Component):
         connect(m, returns.o, flipped(self.r_data))
         connect(m, scheduler.done, flipped(self.done))
 
-        is_status = Signal()
         m.d.comb += [
-            is_status.eq(bus.progress.sequence == Sequence.STATUS),
             phy.die.eq(bus.die),
             phy.cycle.eq(bus.cycle),
             phy.strobe.eq(bus.strobe),
@@ -119,7 +117,7 @@ class ChannelController(wiring.Component):
             sequencer.soon.eq(bus.soon),
             bus.room.eq(returns.room),
             returns.asked.eq(bus.asked),
-            returns.is_status.eq(is_status),
+            returns.is_status.eq(bus.is_status),
             returns.last.eq(bus.asked_last),
             returns.r_valid.eq(phy.r_valid),
             returns.r_data.eq(phy.r_data),
@@ -137,13 +135,13 @@ class ChannelController(wiring.Component):
                 m.d.comb += self.page_programmed.eq(1)
             with m.Case(Sequence.ERASE):
                 m.d.comb += self.block_erased.eq(1)
-        self._report(m, scheduler, sequencer, bus, returns, is_status)
+        self._report(m, scheduler, sequencer, bus, returns)
         return m
 
-    def _report(self, m, scheduler, sequencer, bus, returns, is_status):
+    def _report(self, m, scheduler, sequencer, bus, returns):
         """Activity and quiet."""
         turning = Mux(bus.busy, ~bus.stalled, sequencer.running | scheduler.o.valid)
-        with m.If(bus.moving & ~is_status):
+        with m.If(bus.moving & ~bus.is_status):
             m.d.comb += self.activity.eq(Activity.DATA)
         with m.Elif(turning):
             m.d.comb += self.activity.eq(Activity.COMMAND)

@@ -1,7 +1,7 @@
 """The Verilated engine against the twin, bit for bit, over very many random token rows; its rate.
 
-Every shape, both formats, chains, partials, extreme values; tokens dealt to the channels and ordered
-at random; with stalls and backpressure. `make soak` attends over 10**6 rows on 1 to 16 channels.
+Every shape, both formats, chains, partials, extreme values; tokens dealt to channels and ordered at
+random; with stalls and backpressure. `make soak` attends over 10**6 rows on 1 to 16 channels.
 Run with ``-s`` for the figures.
 """
 
@@ -169,9 +169,7 @@ def test_line_rate(channels, heads, head_dim):
     """At 1024 tokens nothing but the beats takes time: not query load, turns, drain or division."""
     rng = np.random.default_rng(SEED)
     chains = [
-        random_chain(
-            rng, tag, passes=[1024], heads=heads, head_dim=head_dim, channels=channels
-        )
+        random_chain(rng, tag, passes=[1024], heads=heads, head_dim=head_dim, channels=channels)
         for tag in range(8)
     ]
     for chain in chains:

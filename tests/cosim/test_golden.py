@@ -52,9 +52,7 @@ def test_one_token_returns_its_v_exactly():
 def test_sdpa_is_near_and_worse():
     q, k, v = case(200, 9, 3, 64)
     exact, ideal = attend(q, k, v), attend_rounded(q, k, v)
-    error = [
-        ((x.double() - exact).norm() / exact.norm()).item() for x in (ideal, sdpa(q, k, v))
-    ]
+    error = [((x.double() - exact).norm() / exact.norm()).item() for x in (ideal, sdpa(q, k, v))]
     assert error[0] < error[1] < 2e-3
 
 

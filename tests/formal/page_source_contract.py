@@ -12,7 +12,8 @@
   from where it came from.
 - A READBACK request passes exactly ``tokens * beats`` words to ``o_readback``, in the clock in
   which they are taken.
-- One page read is followed: its die and row leave in order, once.
+- One page read is followed: it leaves once, in order, with its die, its row and the words that
+  are wanted of its page.
 - It moves on: with words at hand, a beat shows within 3 clocks; an empty one takes a request.
 
 Assumed: ``tokens`` and ``beats`` are 1 or more.
@@ -22,7 +23,7 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.nand.operations import NandOp
+from rtl.nand.operations import WORD_BITS, NandOp
 from rtl.page_requests import Source
 from tests.formal.followed_request import FollowedRequest
 from tests.formal.observers import Passage, Patience, assert_held, assume_held, taken
@@ -43,8 +44,6 @@ class PageSourceContract(wiring.Component):
     component : rtl.page_source.PageSource
     depth : int
         Of the component.
-    page_words : int
-        Words of a page read.
     inside : bool
         Add the invariants.
 
@@ -58,10 +57,9 @@ class PageSourceContract(wiring.Component):
         Choose what is followed.
     """
 
-    def __init__(self, component, *, depth, page_words, inside=True):
+    def __init__(self, component, *, depth, inside=True):
         self._component = component
         self._depth = depth
-        self._page_words = page_words
         self._inside = inside
         super().__init__(
             {
@@ -127,7 +125,12 @@ class PageSourceContract(wiring.Component):
         """A page read for each request from flash."""
         wanted, op = self.i.payload, self.o_ops.payload
         from_flash = (wanted.source == Source.FLASH) | (wanted.source == Source.READBACK)
-        read = Cat(wanted.die, wanted.row, Const(NandOp.READ.value, 3), Const(self._page_words, 12))
+        column, words = Signal(WORD_BITS), Signal(WORD_BITS)
+        m.d.comb += [
+            column.eq(wanted.skip * wanted.beats),
+            words.eq(wanted.tokens * wanted.beats),
+        ]
+        read = Cat(wanted.die, wanted.row, Const(NandOp.READ.value, 3), column, words)
         m.submodules.reads = reads = Passage(len(read), capacity=self._depth)
         m.d.comb += [
             reads.choose.eq(self.choose_read),
@@ -135,7 +138,7 @@ class PageSourceContract(wiring.Component):
             reads.i_payload.eq(read),
             reads.o_valid.eq(self.o_ops.valid),
             reads.leaves.eq(taken(self.o_ops)),
-            reads.o_payload.eq(Cat(op.die, op.row, op.op, op.words)),
+            reads.o_payload.eq(Cat(op.die, op.row, op.op, op.column, op.words)),
         ]
         return reads
 

@@ -20,13 +20,13 @@ __all__ = ["beats_in_line", "page_reads"]
 
 
 def page_reads(probe):
-    """The page reads that wait: die, row, operation, words."""
+    """The page reads that wait: die, row, operation, column, words."""
     ops = probe.inside("ops")
     layout, reads = ops.component.o.payload.shape(), contents.queue(ops)
 
     def at(place):
         read = data.View(layout, reads.at(place))
-        return Cat(read.die, read.row, read.op, read.words)
+        return Cat(read.die, read.row, read.op, read.column, read.words)
 
     return Contents(reads.level, at, reads.sound)
 

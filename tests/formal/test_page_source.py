@@ -12,16 +12,13 @@ from tests.formal.prover import Counterexample, check
 
 pytestmark = pytest.mark.formal
 
-PAGE_WORDS = 16
-GEOMETRY = dataclasses.replace(profile("tiny").geometry, page_bytes=8 * PAGE_WORDS)
+GEOMETRY = dataclasses.replace(profile("tiny").geometry, page_bytes=128)
 
 
 @pytest.mark.parametrize("depth", [2, 4, pytest.param(8, marks=pytest.mark.soak)])
 def test_page_source(proved, depth):
     source = PageSource(GEOMETRY, depth=depth)
-    proved(
-        f"PageSource, depth {depth}", PageSourceContract(source, depth=depth, page_words=PAGE_WORDS)
-    )
+    proved(f"PageSource, depth {depth}", PageSourceContract(source, depth=depth))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +34,7 @@ def test_page_source(proved, depth):
         ("units.o.ready.eq(beats.i.ready),", "units.o.ready.eq(1),"),
         ("last_beat & last_token & unit.last", "last_beat & last_token"),
         ("self.i_tail.ready.eq(beats.i.ready),", "self.i_words.ready.eq(beats.i.ready),"),
+        ("wanted.skip * wanted.beats", "wanted.skip"),
     ],
     ids=[
         "a token too many",
@@ -49,9 +47,10 @@ def test_page_source(proved, depth):
         "loses a null beat",
         "ends the pass with every page",
         "takes words for the tail's",
+        "reads from another column",
     ],
 )
 def test_faults_are_found(right, wrong):
     broken = mutant(PageSource, right, wrong)(GEOMETRY, depth=2)
     with pytest.raises(Counterexample, match="clocks after reset"):
-        check(PageSourceContract(broken, depth=2, page_words=PAGE_WORDS, inside=False))
+        check(PageSourceContract(broken, depth=2, inside=False))

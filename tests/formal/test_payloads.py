@@ -3,9 +3,9 @@
 import pytest
 
 from hls_attention import kernels
+from hls_attention.adder_tree import AdderTree
 from hls_attention.config import EngineConfig
 from hls_attention.hls import Pipeline
-from hls_attention.adder_tree import AdderTree
 from hls_attention.streams import Arbiter, Packer, Queue, SkidBuffer
 from rtl.nand.ring import Ring
 from tests.formal import contents

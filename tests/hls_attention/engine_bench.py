@@ -81,7 +81,11 @@ class Job:
         layout = beat_layout()
         source = self.k if kind == Kind.K else self.v
         tokens = [token for token in self.order if self.owners[token] == channel]
-        tags = {"kind": kind.value, "format": element_format(source).value, "job": self.beat_tag % 16}
+        tags = {
+            "kind": kind.value,
+            "format": element_format(source).value,
+            "job": self.beat_tag % 16,
+        }
         if not tokens:
             return [pack({**tags, "last_of_pass": 1}, layout)]
         result = []
@@ -106,7 +110,6 @@ class Job:
                     | word
                 )
         return result
-
 
 
 def expected(chain):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hls_attention.beats import Kind, beat_layout, job_layout
-from tests.hls_attention.engine_bench import element_format, pack, passes
+from tests.hls_attention.engine_bench import element_format, passes
 
 __all__ = ["beat_words", "job_words", "query_words", "result_fields"]
 

@@ -8,10 +8,10 @@ from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from hls_attention import kernels
+from hls_attention.adder_tree import AdderTree
 from hls_attention.beats import Kind
 from hls_attention.channel_engine import ChannelEngine
 from hls_attention.config import EngineConfig
-from hls_attention.adder_tree import AdderTree
 from hls_attention.twin import block_exponent, encode_scale
 from tests.hls_attention.engine_bench import random_job
 

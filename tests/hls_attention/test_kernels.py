@@ -71,9 +71,9 @@ def test_fields_of_every_word(format):
 )
 def test_quantise_every_query(format, q_exp):
     within = q_exp >= EXPONENTS[format]
-    qi = kernels.quantise_query.numpy(
-        x=FINITE[format][within], q_exp=q_exp, bf16=FLAG[format]
-    )["qi"]
+    qi = kernels.quantise_query.numpy(x=FINITE[format][within], q_exp=q_exp, bf16=FLAG[format])[
+        "qi"
+    ]
     exact = np.ldexp(VALUES[format][within], 12 - UNIT[format] - q_exp)
     assert np.array_equal(qi, np.floor(exact + 0.5))
 
@@ -84,9 +84,7 @@ def test_quantise_every_query(format, q_exp):
 )
 def test_every_element(format, block_exp):
     within = block_exp >= EXPONENTS[format]
-    result = kernels.element.numpy(
-        x=FINITE[format][within], block_exp=block_exp, bf16=FLAG[format]
-    )
+    result = kernels.element.numpy(x=FINITE[format][within], block_exp=block_exp, bf16=FLAG[format])
     exact = VALUES[format][within]
     made = np.ldexp(
         result["sig"].astype(float), UNIT[format] - 3 + block_exp - 4 * result["coarse"]
@@ -278,9 +276,9 @@ def test_normalise_gives_back_every_number(format):
     significand = significand << (10 - format.fraction_bits)
     v_exp = exponent - 112 * FLAG[format]
     for l in (1 << 46, 3 << 46, ((1 << 50) - 1) << 11):
-        x = kernels.normalise.numpy(
-            o=significand * (l >> 11), l=l, v_exp=v_exp, bf16=FLAG[format]
-        )["x"]
+        x = kernels.normalise.numpy(o=significand * (l >> 11), l=l, v_exp=v_exp, bf16=FLAG[format])[
+            "x"
+        ]
         assert np.array_equal(x, np.where(significand == 0, 0, FINITE[format]))
 
 

@@ -326,7 +326,9 @@ class Commands:
             partials = [twin_partial(q[head], k[cut], v[cut], scale) for cut in cuts]
             merged = merge_partials(partials, dtype=q_dtype)
             flags |= bool(merged.saturated) | bool(merged.nonfinite) << 1
-            result = b"".join(map(partial_bytes, partials)) if wants_partials else merged.out.tobytes()
+            result = (
+                b"".join(map(partial_bytes, partials)) if wants_partials else merged.out.tobytes()
+            )
             self._result(offset + 8 * head * words, result)
         self.counters["jobs"] += heads
         return flags, passes

@@ -1,5 +1,8 @@
 """The firmware on a behavioural lane: bring-up, books, block groups, churn without loss."""
 
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
 from conftest import make_drive
@@ -8,7 +11,7 @@ from fake_lane import FakeLane
 from host import DriveConfig, DriveError, KvDrive, Status
 from host.capacity import Capacity, SequenceShape
 from host.firmware.groups import BlockGroups
-from rtl.tables import SEQUENCE, SequenceState, group_channel
+from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die
 
 SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}
 
@@ -248,18 +251,28 @@ def test_a_pinned_group_is_refused_at_open_not_at_append(checker):
 
 def test_preload_goes_beside_the_append_path(checker, lane):
     a, b = checker.open(2, 2, 200), checker.open(2, 2, 200)
+    wanted = Counter()  # (channel, die) of the pages that go in through the back door
+
+    def preload(number, tokens):
+        held = checker.drive.tokens(number)
+        checker.fill(number, tokens, fill="preload")
+        for layer, head, kind in itertools.product(range(2), repeat=3):
+            for group in range(held // 4, (held + tokens) // 4):
+                channel = group_channel(group, layer, 2, head, 2)
+                wanted[channel, page_die(group // 2, 2 * layer + head, head, kind, 2, 2)] += 1
+
     for tokens in (3, 50, 1, 47):
-        checker.fill(a, tokens, fill="preload")
+        preload(a, tokens)
         checker.fill(b, tokens)
-        checker.fill(b, 2, fill="preload")
+        preload(b, 2)
         checker.fill(a, 1)
     checker.check()
     hardware = {(c, d, r) for c, d, r in lane.array.pages if r // 16 in lane.ring}
     preloaded = set(lane.array.pages) - hardware
     assert hardware and preloaded
-    for pages in (hardware, preloaded):  # dies are used in turn
-        per_die = [sum(p[:2] == (c, d) for p in pages) for c in range(2) for d in range(2)]
-        assert max(per_die) - min(per_die) <= 2
+    assert Counter(page[:2] for page in preloaded) == wanted
+    per_die = Counter(page[:2] for page in hardware)  # there, dies are used in turn
+    assert max(per_die.values()) - min(per_die.values()) <= 2
     checker.close(a)
     checker.check()
 

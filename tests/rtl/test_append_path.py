@@ -88,16 +88,20 @@ class Model:
     def page(self, channel, index, kind, group):
         """Pages as this test's allocator deals them: on the die wanted.
 
-        A head's pages lie an odd number of dies apart (twice the KV heads, and one); those of one
-        layer's heads side by side, K and V in turn; the next layer starts half the dies further on.
+        The passes of all layers in the order of reading begin a die apart, and another one after
+        each round of the dies; the pages of a pass lie apart as their numbers' bits, reversed.
         """
         n = self.dealt[channel]
         self.dealt[channel] += 1
         layer, head = divmod(index, self.seq["kv_heads"])
         number = group // self.geo.channels
-        turn = (2 * self.seq["kv_heads"] + 1) * number + 2 * head + kind
-        die = (turn + layer * max(1, self.geo.dies // 2)) % self.geo.dies
-        return die, 1000 * (channel + 1) + n
+        last = self.seq["kv_heads"] - 1
+        order = [(0, 0)] + [(h + 1 - k, k) for h in range(last) for k in (0, 1)] + [(last, 1)]
+        before = len(order) * layer
+        bits = (self.geo.dies - 1).bit_length()
+        apart = int(f"{number % (1 << bits):0{bits}b}"[::-1], 2) if bits else 0
+        die = before + before // (1 << bits) + order.index((head, kind)) + apart
+        return die % self.geo.dies, 1000 * (channel + 1) + n
 
     def head(self, index):
         empty = np.zeros((0, self.seq["head_dim"]), np.uint16)

@@ -154,7 +154,14 @@ def test_management_operations(op, failed, backpressure):
     (got,) = bench.ops.items
     assert got == {
         "channel": 1,
-        "op": {"op": op.value, "die": 1, "row": 0x123456, "column": 0, "words": 0, "tag": MANAGEMENT_TAG},
+        "op": {
+            "op": op.value,
+            "die": 1,
+            "row": 0x123456,
+            "column": 0,
+            "words": 0,
+            "tag": MANAGEMENT_TAG,
+        },
     }
 
 

@@ -103,9 +103,7 @@ class Front(wiring.Component):
                 connect(m, getattr(port, name), getattr(shared, name))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
-        m.d.comb += self.quiet.eq(
-            executor.quiet & append.quiet & sequences.quiet & results.quiet
-        )
+        m.d.comb += self.quiet.eq(executor.quiet & append.quiet & sequences.quiet & results.quiet)
         return m
 
 

@@ -183,18 +183,49 @@ def test_a_heads_groups_use_every_channel_and_heads_start_apart(channels):
             assert following == (got[0] + 3) % channels
 
 
+def reading_order(kv_heads):
+    """(head, kind) of the passes of a layer, as the executor walks them."""
+    order = [(0, 0)]
+    for head in range(1, kv_heads):
+        order += [(head, 0), (head - 1, 1)]
+    return [*order, (kv_heads - 1, 1)]
+
+
+def dies_of_a_layer(kv_heads, pages, dies, layer=0):
+    """Dies of one channel in the order in which it is read, every pass with so many pages."""
+    return [
+        tables.page_die(number, layer * kv_heads + head, head, kind, kv_heads, dies)
+        for head, kind in reading_order(kv_heads)
+        for number in range(pages)
+    ]
+
+
+@pytest.mark.parametrize("layer", [0, 1, 5])
 @pytest.mark.parametrize("kv_heads", [1, 3, 8])
 @pytest.mark.parametrize("dies", [2, 16])
-def test_pages_read_together_lie_on_different_dies(kv_heads, dies):
-    """A head's scan uses every die, and so do the heads of a layer of few tokens."""
-    for layer in (0, 1, 5):
-        for head in range(kv_heads):
-            for kind in range(2):
-                scan = [tables.page_die(n, head, kind, layer, kv_heads, dies) for n in range(dies)]
-                assert sorted(scan) == list(range(dies))
-        pages = [
-            tables.page_die(0, head, kind, layer, kv_heads, dies)
-            for head in range(kv_heads)
-            for kind in range(2)
-        ]
-        assert len(set(pages)) == min(dies, 2 * kv_heads)
+@pytest.mark.parametrize("pages", [1, 2, 4, 8, 16, 32])
+def test_passes_fill_the_dies_between_each_others(kv_heads, dies, pages, layer):
+    """With a power of two of pages a pass, any `dies` pages in a row, from a multiple on, are on
+    different dies."""
+    order = dies_of_a_layer(kv_heads, pages, dies, layer)
+    for at in range(0, len(order) - dies + 1, dies):
+        assert len(set(order[at : at + dies])) == dies
+    assert len(set(order)) == min(dies, len(order))
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 3, 5, 8, 32])
+@pytest.mark.parametrize("pages", [3, 5, 6, 7, 9, 11, 13, 23, 31])
+def test_no_die_is_wanted_three_times_within_what_it_can_sense(kv_heads, pages):
+    """A die holds two pages; a third is sensed in the time of 14 pages on the bus (`paper`)."""
+    order = dies_of_a_layer(kv_heads, pages, 16)
+    window = 12
+    worst = max(
+        order[at : at + window].count(die)
+        for at in range(max(1, len(order) - window + 1))
+        for die in range(16)
+    )
+    assert worst <= 2
+
+
+def test_dies_that_are_no_power_of_two_are_all_used():
+    assert set(dies_of_a_layer(4, 24, 12)) == set(range(12))

@@ -1,0 +1,16 @@
+"""``instinfer bench``: what the drive does, measured against what its flash allows."""
+
+from .dense import add_dense
+from .lanes import add_lanes
+
+__all__ = ["add_bench"]
+
+
+def add_bench(parser):
+    """Give the command line's parser the benchmarks."""
+    benchmarks = parser.add_subparsers(required=True, metavar="benchmark")
+    for name, add, text in (
+        ("dense", add_dense, "dense attention against the flash-bus bound, over shapes"),
+        ("lanes", add_lanes, "how fast the drive is simulated, natively and under cocotb"),
+    ):
+        add(benchmarks.add_parser(name, help=text, description=f"{text.capitalize()}."))
