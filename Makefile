@@ -5,7 +5,7 @@
 #   PIP_ARGS     anything else for `pip install`
 #   JOBS         test files run side by side               (default 2)
 #   TEST_ARGS    more for pytest, e.g. TEST_ARGS="tests/rtl -k sequencer"
-#   PRESET       drive preset of demo, bench, verilog, area (default "default")
+#   PRESET       drive preset of demo, verilog, area        (default "default")
 #   TOKENS       tokens the demo generates                 (default 40)
 
 SHELL := /bin/bash
@@ -52,10 +52,8 @@ format: $(READY) ## let ruff format the tree and fix what it can
 formal: $(READY) ## all proofs of streams, for all time: component, k of the induction, seconds
 	$(BIN)/pytest -m formal -n $(JOBS) tests/formal $(TEST_ARGS)
 
-bench: $(READY) ## time the simulation of decode steps: cycles, cycles per second, seconds per token
-	@mkdir -p $(OUT)
-	$(BIN)/instinfer generate --model smollm2 --preset $(PRESET) --prompt-file host/demo_prompt.txt \
-	  --max-new-tokens 8 --backend rtl --json $(OUT)/bench.json
+bench: $(READY) ## dense attention against the flash-bus bound, over shapes: table, picture (10 minutes)
+	$(BIN)/instinfer bench dense --out $(OUT)
 
 verilog: $(READY) ## the drive as Verilog, into out/verilog (PRESET=default)
 	$(BIN)/instinfer verilog --preset $(PRESET) --output $(OUT)/verilog

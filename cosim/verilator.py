@@ -41,16 +41,11 @@ SPEED_FLAGS = (
 """Verilator flags of the native lane: speed, and files small enough to compile side by side.
 
 Without ``dfg`` and ``table`` the instances of a module kept apart (`hls_attention.verilog.Shared`)
-stay equal code and are compiled once: measured on the default drive, a third less to compile and a
-third more clocks per second.
+stay equal code and are compiled once, see docs/simulation.md.
 """
 
-COMPILE_FLAGS = ("OPT_FAST=-O2 -march=native", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
-"""Options of the generated makefile.
-
-Clocks per second of a decode step on the default drive, relative to these: -O1 0.90, -Os 0.84,
--O3 0.98, -O2 without -march=native 0.95. None compiles much faster.
-"""
+COMPILE_FLAGS = ("OPT_FAST=-O3 -march=native -ftracer", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
+"""Options of the generated makefile; docs/simulation.md has what others gave."""
 
 _TELLING = re.compile("error|%Warning|not found|denied", re.IGNORECASE)
 

@@ -14,7 +14,7 @@ however they came to be written::
 A channel takes all pages of a group before it goes on to the next.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -96,11 +96,12 @@ class Allocator(wiring.Component):
 
         with m.If(self.push & (self.free != 0)):
             m.d.sync += [ring[pushed[:4]].eq(self.push_group), pushed.eq(pushed + 1)]
-        most = 0  # the slowest channel holds the ring
+        most: Value = Const(0, 5)  # the slowest channel holds the ring
         for channel, mine in enumerate(places):
             held = Signal(5, name=f"held_{channel}")
-            m.d.comb += held.eq(pushed - mine.at)
-            most = Mux(held > most, held, most)
+            so_far = Signal(5, name=f"most_{channel}")
+            m.d.comb += [held.eq(pushed - mine.at), so_far.eq(Mux(held > most, held, most))]
+            most = so_far
         m.d.comb += self.free.eq(RING_GROUPS - most)
 
         wish = Signal(wish_layout(geometry))

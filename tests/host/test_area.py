@@ -153,7 +153,10 @@ def test_shape_and_blocks_are_passed_on(synthesised, capsys, tmp_path):
         (["--family", "ice40"], "ice40: unknown family; choose xc7, xcup or both"),
         (["--blocks", "cpu"], "cpu: unknown block; choose of attention, flash"),
         (["--queries-per-kv", "9"], "max_queries_per_kv = 9 is not possible"),
-        (["--head-dim", "100"], "max_head_dim = 100 is not possible: choose 64 or 128"),
+        (
+            ["--head-dim", "100"],
+            "max_head_dim = 100 is not possible: choose one of 64, 80, 96, 112, 128, 192, 256",
+        ),
         (["--channels", "3"], "channels = 3"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--json", "/dev/null/x"], "cannot be written.*--json"),
