@@ -13,60 +13,20 @@ attention has been answered.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
 from hls_attention.beats import EXPONENT_BITS, Format
-from hls_attention.formats import BF16, FP16
 
 from .allocator import page_layout, wish_layout
+from .append_records import append_layout, block_exponent, head_info_layout, program_layout
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .tables import HEAD, HEAD_STRIDE, PASS, SEQUENCE, page_die
 
-__all__ = ["AppendPath", "append_layout", "head_info_layout", "program_layout"]
-
-WORD_LANES = 4
-
-
-def append_layout():
-    """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail."""
-    return data.StructLayout(
-        {
-            "head": 16,
-            "tokens": 24,
-            "defer": 1,  # a group that its last token fills stays in the tail
-            "flush": 1,
-        }
-    )
-
-
-def head_info_layout():
-    """The head's table entry after the request, its addresses, and whether a flush is due."""
-    return data.StructLayout(
-        {
-            "head": HEAD.struct,
-            "index": 24,  # layer * kv_heads + head
-            "map": ADDRESS_BITS,  # DRAM address of the head's map
-            "tail": ADDRESS_BITS,  # DRAM address of its tail
-            "passes": ADDRESS_BITS,  # DRAM address of its PASS entries
-            "flush_due": 1,
-        }
-    )
-
-
-def program_layout(geometry):
-    """A page program: where, then its words follow on the data stream."""
-    return data.StructLayout(
-        {
-            "channel": max(1, ceil_log2(geometry.channels)),
-            "die": max(1, ceil_log2(geometry.dies)),
-            "row": ROW_BITS,
-            "words": 12,
-        }
-    )
+__all__ = ["AppendPath"]
 
 
 class AppendPath(wiring.Component):
@@ -436,20 +396,11 @@ class AppendPath(wiring.Component):
         """
         bf16 = self.sequence.format == Format.BF16.value
         top, bad = Signal(EXPONENT_BITS), Signal()
-        fields = []
-        for lane in range(WORD_LANES):
-            word = self.i_words.payload.word_select(lane, 16)
-            fields.append(Mux(bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15]))
-        pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
-        field = Mux(pairs[0] > pairs[1], *pairs)
+        here, bad_here = block_exponent(self.i_words.payload, bf16)
         before = Mux(kind, head.v_exp, head.k_exp)
-        here = Mux(field == 0, 0, field - 1)
         m.d.comb += [
             top.eq(Mux(here > before, here, before)),
-            bad.eq(
-                Mux(kind, head.v_bad, head.k_bad)
-                | (field == Mux(bf16, BF16.top_field, FP16.top_field))
-            ),
+            bad.eq(Mux(kind, head.v_bad, head.k_bad) | bad_here),
         ]
         for name, mine in (("k", ~kind), ("v", kind)):
             with m.If(mine):

@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.beats import job_layout
 
-from .append_path import append_layout, head_info_layout
+from .append_records import append_layout, head_info_layout
 from .command_buffer import CommandBuffer
 from .commands import JOB, SQE, SQE_VIEWS, Opcode, Status
 from .data_pointer import DataPointer

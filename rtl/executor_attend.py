@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 from hls_attention.beats import BEATS_BITS, JOB_BITS, Format
 
 from .commands import JOB, JOB_STATUS, Opcode, Status
-from .tables import PASS
+from .executor_pass import pass_states
 
 __all__ = ["attend_states"]
 
@@ -40,7 +40,6 @@ def attend_states(m, x):
     result_words = Signal(24, name="attend_result_words")  # of one KV head
     all_words = Signal(32, name="attend_all_words")  # of all KV heads
     all_queries = Signal(20, name="attend_all_queries")
-    left = Signal(20, name="attend_left")
     x.flush_due = Signal(name="flush_due")
     refusal = Signal(11, name="attend_refusal")
     lost = Signal(name="attend_lost")
@@ -49,26 +48,8 @@ def attend_states(m, x):
     job = x.job
     in_words = attend.bytes[3:23]
 
-    # The pass at hand of the head at hand.
-    shift = ceil_log2(x.config.pass_tokens)
     passes = Signal(8, name="attend_passes")  # of each head of the job
-    number = Signal(8, name="pass_number")
-    pass_left = Signal(32, name="pass_tokens_left")  # tokens of this pass and those after it
-    first = Signal(24, name="pass_first")
-    skip = Signal(16, name="pass_skip")
-    facts = Signal(PASS.struct, name="pass_facts")
-    full_pass = pass_left >> shift != 0
-    last_pass = number + 1 == passes
-    over = Signal(16, name="pass_over")  # where the next pass begins
-    wraps = Signal(name="pass_wraps")
-    next_first = Signal(24, name="pass_next_first")
-    next_skip = Signal(16, name="pass_next_skip")
-    m.d.comb += [
-        over.eq(skip + x.sequence.pass_rest),
-        wraps.eq(over >= x.sequence.group_tokens),
-        next_skip.eq(Mux(wraps, over - x.sequence.group_tokens, over)),
-        next_first.eq(first + x.sequence.pass_groups + wraps),
-    ]
+    shift = ceil_log2(x.config.pass_tokens)
 
     def fail(status):
         m.d.sync += refusal.eq(status)
@@ -222,7 +203,7 @@ def attend_states(m, x):
         with m.Else():
             m.next = "ATTEND_HEAD"
 
-    x.ask_append(m, "ATTEND_HEAD", then="ATTEND_PASSES")
+    x.ask_append(m, "ATTEND_HEAD", then="PASSES")
     with m.State("STEP_RANGE"):
         m.d.comb += [
             buffer.i_range.valid.eq(1),
@@ -253,117 +234,9 @@ def attend_states(m, x):
             m.d.sync += x.info.eq(x.i_append.payload)
             with m.If(x.i_append.payload.flush_due):
                 m.d.sync += x.flush_due.eq(1)
-            m.next = "ATTEND_PASSES"
+            m.next = "PASSES"
 
-    # The head's passes, one after the other.
-    with m.State("ATTEND_PASSES"):
-        m.d.sync += [
-            number.eq(0),
-            first.eq(0),
-            skip.eq(0),
-            pass_left.eq(x.info.head.tokens),
-        ]
-        m.next = "PASS"
-    with m.State("PASS"):
-        # What is known of a pass: in its own entry once it is full, in the head's until then.
-        with m.If(full_pass):
-            m.d.comb += [
-                x.tail.i.valid.eq(1),
-                x.tail.i.payload.words.eq(1),
-                x.tail.i.payload.address.eq(x.info.passes + (number << 3)),
-            ]
-            with m.If(x.tail.i.ready):
-                m.next = "PASS_FACTS"
-        with m.Else():
-            m.d.sync += [
-                facts[name].eq(x.info.head[name]) for name in ("k_exp", "v_exp", "k_bad", "v_bad")
-            ]
-            m.next = "PASS_ENGINE"
-    with m.State("PASS_FACTS"):
-        m.d.comb += [x.tail.o.ready.eq(1), x.waits.eq(~x.tail.o.valid)]
-        with m.If(x.tail.o.valid):
-            m.d.sync += facts.eq(x.tail.o.payload.data)
-            m.next = "PASS_ENGINE"
-    with m.State("PASS_ENGINE"):
-        jobs = x.o_jobs
-        m.d.comb += [
-            jobs.valid.eq(1),
-            x.waits.eq(~jobs.ready),
-            jobs.payload.tag.eq(tag),
-            jobs.payload.first.eq(number == 0),
-            jobs.payload.last.eq(last_pass),
-            jobs.payload.partial.eq(attend.partials),
-            jobs.payload.heads.eq(job.queries),
-            jobs.payload.beats.eq(beats),
-            *[jobs.payload[name].eq(facts[name]) for name in ("k_exp", "v_exp", "k_bad", "v_bad")],
-            jobs.payload.scale_mant.eq(x.sqe.scale_mant),
-            jobs.payload.scale_exp.eq(x.sqe.scale_exp.as_signed()),
-            jobs.payload.format.eq(x.sequence.format),
-            jobs.payload.q_format.eq(job.q_format),
-        ]
-        with m.If(jobs.ready):
-            m.next = "PASS_RANGE"
-    with m.State("PASS_RANGE"):
-        m.d.comb += [
-            buffer.i_range.valid.eq(1),
-            buffer.i_range.payload.address.eq(q_at),
-            buffer.i_range.payload.words.eq(q_words),
-        ]
-        with m.If(buffer.i_range.ready):
-            m.d.sync += left.eq(q_words)
-            m.next = "PASS_QUERY"
-    with m.State("PASS_QUERY"):
-        m.d.comb += [
-            x.o_q.valid.eq(buffer.o.valid),
-            x.o_q.payload.eq(buffer.o.payload),
-            buffer.o.ready.eq(x.o_q.ready),
-            x.waits.eq(~(buffer.o.valid & buffer.o.ready)),
-        ]
-        with m.If(buffer.o.valid & x.o_q.ready):
-            m.d.sync += left.eq(left - 1)
-            with m.If(left == 1):
-                m.next = "PASS_WALK"
-    with m.State("PASS_WALK"):
-        walk = x.o_walk
-        head = x.info.head
-        group_tokens = x.sequence.group_tokens
-        in_tail = head.tail_tokens != 0
-        m.d.comb += [
-            walk.valid.eq(1),
-            x.waits.eq(~walk.ready),
-            walk.payload.tag.eq(tag),
-            walk.payload.format.eq(x.sequence.format),
-            walk.payload.beats.eq(beats),
-            walk.payload.index.eq(x.info.index),
-            walk.payload.map.eq(x.info.map),
-            walk.payload.tail.eq(x.info.tail),
-            walk.payload.flash_groups.eq(head.flash_groups),
-            walk.payload.group_tokens.eq(group_tokens),
-            walk.payload.first.eq(first),
-            walk.payload.skip.eq(skip),
-        ]
-        with m.If(~last_pass):
-            m.d.comb += [
-                walk.payload.last.eq(next_first - (next_skip == 0)),
-                walk.payload.end_tokens.eq(Mux(next_skip == 0, group_tokens, next_skip)),
-            ]
-        with m.Else():
-            m.d.comb += [
-                walk.payload.last.eq(head.flash_groups - ~in_tail),
-                walk.payload.end_tokens.eq(Mux(in_tail, head.tail_tokens, group_tokens)),
-            ]
-        with m.If(walk.ready):
-            m.d.sync += tag.eq(tag + 1)
-            with m.If(last_pass):
-                m.next = "ATTEND_RESULT"
-            with m.Else():
-                m.d.sync += [
-                    number.eq(number + 1),
-                    first.eq(next_first),
-                    skip.eq(next_skip),
-                    pass_left.eq(pass_left - x.config.pass_tokens),
-                ]
-                m.next = "PASS"
+    pass_states(m, x, passes=passes, beats=beats, tag=tag, q_at=q_at, q_words=q_words)
 
     with m.State("ATTEND_RESULT"):
         request = x.o_results.payload

@@ -1,0 +1,70 @@
+"""What goes in and out of the append path, and what is read off the words on the way."""
+
+from amaranth.hdl import Mux
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from flash_model.array_port import ROW_BITS
+from hls_attention.formats import BF16, FP16
+
+from .memory_port import ADDRESS_BITS
+from .tables import HEAD
+
+__all__ = ["append_layout", "block_exponent", "head_info_layout", "program_layout"]
+
+WORD_LANES = 4
+
+
+def append_layout():
+    """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail."""
+    return data.StructLayout(
+        {
+            "head": 16,
+            "tokens": 24,
+            "defer": 1,  # a group that its last token fills stays in the tail
+            "flush": 1,
+        }
+    )
+
+
+def head_info_layout():
+    """The head's table entry after the request, its addresses, and whether a flush is due."""
+    return data.StructLayout(
+        {
+            "head": HEAD.struct,
+            "index": 24,  # layer * kv_heads + head
+            "map": ADDRESS_BITS,  # DRAM address of the head's map
+            "tail": ADDRESS_BITS,  # DRAM address of its tail
+            "passes": ADDRESS_BITS,  # DRAM address of its PASS entries
+            "flush_due": 1,
+        }
+    )
+
+
+def program_layout(geometry):
+    """A page program: where, then its words follow on the data stream."""
+    return data.StructLayout(
+        {
+            "channel": max(1, ceil_log2(geometry.channels)),
+            "die": max(1, ceil_log2(geometry.dies)),
+            "row": ROW_BITS,
+            "words": 12,
+        }
+    )
+
+
+def block_exponent(word, bf16):
+    """Largest max(exponent field, 1) - 1 of a word's elements, and whether one is not finite.
+
+    Parameters
+    ----------
+    word : Value, 64 bits
+        Four FP16 elements, or BF16 where ``bf16`` is 1.
+    """
+    fields = []
+    for lane in range(WORD_LANES):
+        element = word.word_select(lane, 16)
+        fields.append(Mux(bf16, element[BF16.fraction_bits : 15], element[FP16.fraction_bits : 15]))
+    pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
+    field = Mux(pairs[0] > pairs[1], *pairs)
+    return Mux(field == 0, 0, field - 1), field == Mux(bf16, BF16.top_field, FP16.top_field)
