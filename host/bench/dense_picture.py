@@ -36,7 +36,7 @@ def save_dense(path, rows):
         axes = figure.subplots(
             2, 2, gridspec_kw={
                 "left": 0.065, "right": 0.975, "top": 0.875, "bottom": 0.105, "hspace": 0.28,
-                "wspace": 0.19,
+                "wspace": 0.24,
             },
         )  # fmt: skip
         _by_tokens(axes[0, 0], rows)
@@ -138,7 +138,7 @@ def _roofline(axes, rows):
         )  # fmt: skip
     axes.axhline(8, color=QUIET, linewidth=0.8)
     axes.text(
-        0.01, 8.2, "engine: a beat of 8 bytes a clock", color=QUIET, fontsize=8,
+        0.99, 8.2, "engine: a beat of 8 bytes a clock", color=QUIET, fontsize=8, ha="right",
         transform=axes.get_yaxis_transform(),
     )  # fmt: skip
     axes.text(
@@ -180,7 +180,7 @@ def _shapes(axes, rows):
     axes.grid(axis="y", visible=False)
     points = []
     for field, text in (
-        ("head_dim", "head_dim {}"), ("queries_per_kv", "{} query heads a KV head"),
+        ("head_dim", "head_dim {}"), ("queries_per_kv", "{} query heads"),
         ("kv_heads", "{} KV heads"), ("channels", "{} channels"),
     ):  # fmt: skip
         mine = [row for row in rows if _like_base(row, field, "tokens")]
@@ -200,11 +200,14 @@ def _shapes(axes, rows):
         value = row["bus_fraction"]
         axes.plot([0, value], [place, place], color=GRID, linewidth=4, zorder=1)
         axes.plot(value, place, "o", color=SERIES[row["profile"]], markersize=5, zorder=2)
-        axes.text(value + 0.006, place, f"{100 * value:.1f} %", va="center", fontsize=7, color=INK)
+        axes.annotate(
+            f"{100 * value:.1f} %", (value, place), xytext=(6, 0), textcoords="offset points",
+            va="center", fontsize=7, color=INK,
+        )  # fmt: skip
     axes.set_yticks(range(len(points)), [label for label, _ in points], fontsize=7.5)
     axes.set_ylim(len(points) - 0.5, -0.5)
     low = min((row["bus_fraction"] for _, row in points), default=0.9)
-    axes.set_xlim(max(0, np.floor(low * 10 - 0.5) / 10), 1.04)
+    axes.set_xlim(max(0, np.floor(low * 20 - 0.5) / 20), 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
 
 
