@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .area import add_area
 from .bench import add_bench
-from .options import BadOption, add_drive_options, drive_config
+from .options import BadOption, add_drive_options, drive_config, out_folder
 from .schedule import add_schedule
 from .verilog import add_verilog
 
@@ -120,9 +120,9 @@ def _generate(options):
         raise BadOption(
             f"--max-new-tokens {options.max_new_tokens} is not possible: ask for 1 or more"
         )
-    out = _folder(options.out)
+    out = out_folder(options.out)
     json_file = Path(options.json) if options.json else out / "generate.json"
-    _folder(json_file.parent)
+    out_folder(json_file.parent)
     return run_session(options, config, prompt, out, json_file)
 
 
@@ -146,17 +146,6 @@ def _prompt(options):
             f"the prompt is empty ({source}): give some text with --prompt or --prompt-file"
         )
     return text
-
-
-def _folder(path):
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOption(
-            f"the folder {path} cannot be made ({error.strerror}): choose another with --out"
-        ) from error
-    return path
 
 
 def _bad_input():

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-__all__ = ["BadOption", "add_drive_options", "drive_config", "write_figures"]
+__all__ = ["BadOption", "add_drive_options", "drive_config", "out_folder", "write_figures"]
 
 SHORT = {"channels": "channels", "queries_per_kv": "max_queries_per_kv", "head_dim": "max_head_dim"}
 """Options that set a field of the configuration: option -> field."""
@@ -54,6 +54,18 @@ def drive_config(options):
         return DriveConfig.preset(options.preset, **changes)
     except ValueError as error:
         raise BadOption(str(error)) from error
+
+
+def out_folder(path):
+    """The folder of ``--out``, made if it is not there."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadOption(
+            f"the folder {path} cannot be made ({error.strerror}): choose another with --out"
+        ) from error
+    return path
 
 
 def write_figures(file, text):

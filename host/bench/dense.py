@@ -6,9 +6,8 @@ at the peak rate of all channels, which no drive reaches.
 """
 
 import json
-from pathlib import Path
 
-from ..options import BadOption, write_figures
+from ..options import BadOption, out_folder, write_figures
 from .dense_cases import AXES, crossed, full_sweep, quick_sweep
 
 __all__ = ["add_dense"]
@@ -77,13 +76,7 @@ def _run(options):
     if not options.limit > 0:
         raise BadOption(f"--limit {options.limit:g} is not possible: give seconds, more than 0")
     cases = _cases(options)
-    out = Path(options.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOption(
-            f"the folder {out} cannot be made ({error.strerror}): choose another with --out"
-        ) from error
+    out = out_folder(options.out)
     rows, skipped = _measured(cases, options.limit)
     record = {"rows": rows, "skipped": skipped, "scaling": _scaling(rows)}
     write_figures(options.json or out / "bench_dense.json", json.dumps(record, indent=2) + "\n")
