@@ -1,21 +1,7 @@
 """``instinfer area``: what the drive takes of an FPGA, block by block, beside the paper's Table II.
 
 Yosys maps the drive's Verilog to the cells of AMD's 7 series (``xc7``) or UltraScale+ (``xcup``).
-How they are counted:
-
-LUT
-    LUT1..LUT6, and the look-up tables that memories and shift registers occupy (`MEMORY_LUTS`).
-    Two small functions that share one table are counted as two; a placer may pack them.
-FF
-    FDRE, FDSE, FDCE, FDPE and latches.
-BRAM36
-    RAMB36 + RAMB18 / 2; UltraRAM separately.
-DSP
-    DSP48E1, DSP48E2.
-CARRY, MUXF
-    CARRY4 or CARRY8, MUXF7..9: part of the slices, shown, not in LUT.
-INV
-    Not counted: inverters vanish into the look-up table or register behind them. Shown in the JSON.
+How they are counted: `host.area_cells`.
 """
 
 import dataclasses
@@ -24,84 +10,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from .area_cells import Count, count_cells
 from .options import BadOption, add_drive_options, drive_config, write_figures
 
-__all__ = ["BLOCKS", "Block", "Count", "add_area", "area_record", "area_text", "count_cells"]
-
-MEMORY_LUTS = {
-    **dict.fromkeys(("RAM16X1S", "RAM32X1S", "RAM64X1S", "SRL16E", "SRLC16E", "SRLC32E"), 1),
-    **dict.fromkeys(("RAM16X1D", "RAM32X1D", "RAM64X1D", "RAM128X1S", "RAM32X2S"), 2),
-    **dict.fromkeys(("RAM32M", "RAM64M", "RAM128X1D", "RAM256X1S"), 4),
-    **dict.fromkeys(("RAM32M16", "RAM64M8", "RAM64X8SW", "RAM256X1D", "RAM512X1S"), 8),
-}
-"""Look-up tables a memory cell takes: one for each read port and 64 bits (UG474, UG574)."""
-
-KINDS = (
-    (re.compile(r"LUT[1-6]"), "lut"),
-    (re.compile(r"(FD[RSCP]E|LD[CP]E)(_1)?"), "ff"),
-    (re.compile(r"RAMB36E[12]"), "bram36"),
-    (re.compile(r"RAMB18E[12]"), "bram18"),
-    (re.compile(r"DSP48E[12]"), "dsp"),
-    (re.compile(r"URAM288"), "uram"),
-    (re.compile(r"CARRY[48]"), "carry"),
-    (re.compile(r"MUXF[789]"), "muxf"),
-    (re.compile(r"INV"), "inv"),
-    (re.compile(r"VCC|GND"), None),
-)
-
-
-@dataclass(frozen=True)
-class Count:
-    """Cells of a part of a design, see the head of the file.
-
-    Parameters
-    ----------
-    lut, ff, dsp, uram, carry, muxf, inv : int
-    lutram : int
-        Those of the ``lut`` that are memory.
-    bram36 : float
-    """
-
-    lut: int = 0
-    lutram: int = 0
-    ff: int = 0
-    bram36: float = 0.0
-    uram: int = 0
-    dsp: int = 0
-    carry: int = 0
-    muxf: int = 0
-    inv: int = 0
-
-    def __add__(self, other):
-        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
-        return Count(*(a + b for a, b in zip(mine, theirs)))
-
-    def __mul__(self, times):
-        return Count(*(value * times for value in dataclasses.astuple(self)))
-
-
-def count_cells(cells):
-    """Count a module's own cells.
-
-    Parameters
-    ----------
-    cells : dict of str to int
-        Cell type -> number.
-    """
-    found: Counter = Counter()
-    for cell, number in cells.items():
-        if cell in MEMORY_LUTS:
-            found["lut"] += MEMORY_LUTS[cell] * number
-            found["lutram"] += MEMORY_LUTS[cell] * number
-            continue
-        kinds = [kind for pattern, kind in KINDS if pattern.fullmatch(cell)]
-        if not kinds:
-            raise ValueError(f"the cell {cell} is not counted: add it to host/area.py")
-        if kinds[0] == "bram18":
-            found["bram36"] += number / 2
-        elif kinds[0]:
-            found[kinds[0]] += number
-    return Count(**found)
+__all__ = ["BLOCKS", "Block", "add_area", "area_record", "area_text"]
 
 
 @dataclass(frozen=True)
@@ -329,7 +241,7 @@ def _notes(record):
     return (
         f"Counted after synthesis by {record['tool']}, hierarchy kept, without place and\n"
         "route; the paper's are Vivado's for a Zynq-7045. LUT includes memories, inverters do not\n"
-        "count (how cells are counted: host/area.py).\n"
+        "count (how cells are counted: host/area_cells.py).\n"
         f"This drive: {config['channels']} channels, {config['max_queries_per_kv']} query heads to "
         f"a KV head in one pass (GQA), head_dim up to {config['max_head_dim']}.\n"
         "The paper's table: 4 flash controllers, one query head to a KV head (MHA), mapping and\n"

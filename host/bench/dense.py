@@ -105,9 +105,9 @@ def _measured(cases, limit):
         return dense_bound(case.config, **shape).cycles
 
     bounds = {case: cycles(case) for case in cases}
-    rows, skipped, speed, done = [], [], {}, 0
+    rows, skipped, speed = [], [], {}
     with LaneProgress() as progress:
-        progress.begin("", sum(bounds.values()))
+        progress.begin(sum(bounds.values()))
         for case, bound in bounds.items():
             wide = 1 if case.config.max_queries_per_kv <= 4 else 3
             rate = speed.get(case.config, CLOCKS_PER_SECOND / case.channels / wide)
@@ -118,7 +118,6 @@ def _measured(cases, limit):
             row = measure(case, progress.watch, progress.console.print)
             speed[case.config] = row["clocks_per_second"]
             rows.append(row)
-            done += bound
     return rows, skipped
 
 

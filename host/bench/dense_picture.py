@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from flash_model.profiles import PROFILES
+from flash_model.timing import cycles
 
 from .bound import READ_CYCLES, first_page_clocks
 from .dense_cases import BASE, Case
@@ -120,7 +121,7 @@ def _roofline(axes, rows):
         timing, clock = PROFILES[profile].timing, config.clock_hz
         peak = float(timing.bytes_per_clock(clock))
         words = PROFILES[profile].geometry.page_bytes // 8
-        page = timing.data_cycles(words, clock) + READ_CYCLES * _clocks(timing.t_wc_ns, clock)
+        page = timing.data_cycles(words, clock) + READ_CYCLES * cycles(timing.t_wc_ns, clock)
         bus, latency = 8 * words / page, first_page_clocks(config)
         reached = [row["user_bytes"] / row["channels"] for row in mine]
         span = np.geomspace(min(reached) / 2, max(reached) * 2, 200)
@@ -209,10 +210,6 @@ def _shapes(axes, rows):
     low = min((row["bus_fraction"] for _, row in points), default=0.9)
     axes.set_xlim(max(0, np.floor(low * 20 - 0.5) / 20), 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-
-
-def _clocks(ns, clock_hz):
-    return int(np.ceil(ns * clock_hz / 1e9))
 
 
 def _short(tokens):

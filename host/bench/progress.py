@@ -24,10 +24,10 @@ class LaneProgress(Progress):
             transient=True,
         )
 
-    def begin(self, title, total, done=0):
-        """Shows a bar of ``total`` cycles, ``done`` of which are done."""
-        self._done = done
-        self._task = self.add_task(title, total=total / 1e3, completed=done / 1e3)
+    def begin(self, total):
+        """Shows a bar of ``total`` cycles."""
+        self._done = 0
+        self._task = self.add_task("", total=total / 1e3)
 
     def title(self, text):
         """Names what runs now."""

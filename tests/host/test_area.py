@@ -6,7 +6,8 @@ import re
 import pytest
 
 from cosim import yosys
-from host.area import BLOCKS, Count, area_record, area_text, count_cells
+from host.area import BLOCKS, area_record, area_text
+from host.area_cells import Count, count_cells
 from host.cli import main
 from rtl.config import DriveConfig
 
