@@ -160,6 +160,7 @@ class ArrayPort:
                 "op",
                 "op_die",
                 "op_row",
+                "op_failed",
                 "reg_read",
                 "reg_write",
                 "reg_die",
@@ -169,15 +170,22 @@ class ArrayPort:
             )
         }
         self.port["reg_r_data"].value = 0
+        self.port["op_failed"].value = 0
 
     async def run(self):
         """Serve for ever; start it with ``cocotb.start_soon``."""
         p = self.port
+        shown = 0
         while True:
             await self.edge
+            failed = False
             if p["op_valid"].value:
                 op = ArrayOp(int(p["op"].value))
-                self.array.serve(op, self.channel, self._get("op_die"), self._get("op_row"))
+                failed = self.array.serve(
+                    op, self.channel, self._get("op_die"), self._get("op_row")
+                )
+            if failed != shown:
+                p["op_failed"].value = shown = int(failed)
             if not (p["reg_write"].value or p["reg_read"].value):
                 continue
             column = self._get("reg_column")

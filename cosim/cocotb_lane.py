@@ -12,6 +12,7 @@ from cocotb.task import resume
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from flash_model.array import NandArray
+from flash_model.parameter_page import parameter_page
 
 from .bfm import CsrMaster
 from .bfm_environment import ArrayPort, MemoryPort
@@ -40,7 +41,8 @@ class CocotbLane:
     def __init__(self, dut, config, *, host_bytes=1 << 20, dram_bytes=None, timing=None):
         timing = timing or EnvironmentTiming()
         self.dut, self.config = dut, config
-        self.array = NandArray(config.flash.geometry)
+        flash = config.flash
+        self.array = NandArray(flash.geometry, parameters=parameter_page(flash))
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes or config.dram_bytes, np.uint8)
         self.cycle = 0

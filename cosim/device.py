@@ -1,6 +1,7 @@
 """A simulated drive, ready to be driven: the native lane with flash of its own."""
 
 from flash_model.array import NandArray
+from flash_model.parameter_page import parameter_page
 
 from .native_lane import NativeLane
 
@@ -9,4 +10,5 @@ __all__ = ["simulated_drive"]
 
 def simulated_drive(config, **options):
     """`NativeLane` of a configuration with erased flash; ``options`` are the lane's."""
-    return NativeLane(config, NandArray(config.flash.geometry), **options)
+    array = NandArray(config.flash.geometry, parameters=parameter_page(config.flash))
+    return NativeLane(config, array, **options)

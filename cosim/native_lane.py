@@ -277,6 +277,8 @@ class _NandView(ctypes.Structure):
         "read_counts",
         "registers",
         "data_registers",
+        "factory_pages",
+        "retry_levels",
     )
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
         (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")

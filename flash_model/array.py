@@ -12,6 +12,8 @@ buffer             shape, type                             meaning
 ``read_counts``    [channels * dies * blocks] uint32       page reads of a block since last erase
 ``registers``      [channels * dies, stride] uint8         cache registers (the bus sees them)
 ``data_registers`` [channels * dies, stride] uint8         data registers, behind them
+``factory_pages``  [channels * dies, 2, stride] uint8      what the maker left, by `FactoryPage`
+``retry_levels``   [channels * dies] uint8                 read-retry levels, 0..7
 =================  ======================================  ========================================
 
 ``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted (the registers are
@@ -26,7 +28,8 @@ import mmap
 import numpy as np
 from amaranth.hdl import Cat
 
-from .array_port import ArrayOp
+from .array_port import ArrayOp, FactoryPage
+from .parameter_page import unique_id
 
 __all__ = ["NandArray", "ArrayServer"]
 
@@ -47,6 +50,10 @@ class NandArray:
     ----------
     geometry : Geometry
         Geometry of the drive.
+    parameters : bytes, optional
+        What READ PARAMETER PAGE shows (`flash_model.parameter_page.parameter_page`); without, FFh.
+    serial : int, optional
+        Serial number of the drive, from which the dies' unique IDs are made.
 
     Attributes
     ----------
@@ -56,7 +63,7 @@ class NandArray:
         Bytes from one page to the next in ``cells`` and ``registers``.
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, *, parameters=b"", serial=0):
         g = geometry
         dies = g.channels * g.dies
         self.geometry = g
@@ -68,7 +75,17 @@ class NandArray:
             "read_counts": _lazy((dies * g.blocks,), np.uint32),
             "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "data_registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
+            "factory_pages": np.full((dies, 2, self.stride), 0xFF, dtype=np.uint8),
+            "retry_levels": np.zeros(dies, dtype=np.uint8),
         }
+        pages = self.buffers["factory_pages"]
+        for die in range(dies):
+            for page, content in (
+                (FactoryPage.PARAMETERS, parameters),
+                (FactoryPage.UNIQUE_ID, unique_id(serial, die // g.dies, die % g.dies)),
+            ):
+                content = content[: self.stride]
+                pages[die, page, : len(content)] = np.frombuffer(content, np.uint8)
 
     def _die(self, channel, die):
         g = self.geometry
@@ -118,13 +135,14 @@ class NandArray:
         self.buffers["read_counts"][self._block(channel, die, row)] += 1
 
     def program(self, channel, die, row):
-        """Cache register to row; cells already 0 stay 0 until erased."""
+        """Cache register to row; cells already 0 stay 0 until erased. Returns whether it failed."""
         page = self._page(channel, die, row)
         self.buffers["cells"][page] |= ~self.register(channel, die)
         self.buffers["programmed"][page] = 1
+        return False
 
     def erase(self, channel, die, row):
-        """Erase the block that holds ``row``."""
+        """Erase the block that holds ``row``. Returns whether it failed."""
         block = self._block(channel, die, row)
         pages = self.geometry.pages
         first = block * pages
@@ -133,6 +151,7 @@ class NandArray:
         self.buffers["programmed"][first : first + pages] = 0
         self.buffers["erase_counts"][block] += 1
         self.buffers["read_counts"][block] = 0
+        return False
 
     def page(self, channel, die, row):
         """Contents of a page, spare included, as a new uint8 array (back door)."""
@@ -153,20 +172,27 @@ class NandArray:
         return bool(self.buffers["programmed"][self._page(channel, die, row)])
 
     def serve(self, op, channel, die, row):
-        """Carry out one array operation of a die."""
+        """Carry out one array operation of a die; returns whether it has failed."""
+        failed = False
         match ArrayOp(op):
             case ArrayOp.READ:
                 self.read(channel, die, row)
             case ArrayOp.PROGRAM:
-                self.program(channel, die, row)
+                failed = self.program(channel, die, row)
             case ArrayOp.ERASE:
-                self.erase(channel, die, row)
+                failed = self.erase(channel, die, row)
             case ArrayOp.CLEAR:
                 self.clear(channel, die)
             case ArrayOp.READ_CACHE:
                 self.read_cache(channel, die, row)
             case ArrayOp.READ_CACHE_END:
                 self.show(channel, die)
+            case ArrayOp.FACTORY_PAGE:
+                pages = self.buffers["factory_pages"][self._die(channel, die)]
+                self.register(channel, die)[:] = pages[row & 1]
+            case ArrayOp.READ_RETRY:
+                self.buffers["retry_levels"][self._die(channel, die)] = row & 7
+        return failed
 
 
 class ArrayServer:
@@ -198,9 +224,12 @@ class ArrayServer:
             p.reg_column,
             p.reg_w_data,
         )
+        failed = shown = False
         async for _, _, strobes, op, op_die, op_row, reg_die, column, w_data in tick:
-            if strobes & 1:
-                self.array.serve(op, self.channel, op_die, op_row)
+            failed = strobes & 1 and self.array.serve(op, self.channel, op_die, op_row)
+            if failed != shown:
+                ctx.set(p.op_failed, bool(failed))
+                shown = failed
             if strobes & 6:
                 word = self.array.register(self.channel, reg_die)[column : column + 8]
                 if strobes & 4:

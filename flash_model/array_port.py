@@ -2,15 +2,15 @@
 
 One port per channel (only one die drives the bus at a time). Whoever serves it (Python in pysim and
 cocotb, C in the native lane; both on a `flash_model.array.NandArray`) samples the outputs just
-before a clock edge and drives ``reg_r_data`` right after that edge: read data appear one clock
-later.
+before a clock edge and drives ``reg_r_data`` and ``op_failed`` right after that edge: they appear
+one clock later.
 """
 
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["ArrayOp", "ArrayPortSignature", "ROW_BITS"]
+__all__ = ["ArrayOp", "ArrayPortSignature", "FactoryPage", "ROW_BITS"]
 
 ROW_BITS = 24
 """Row address inside a die: block * pages + page."""
@@ -29,12 +29,22 @@ class ArrayOp(enum.Enum, shape=3):  # type: ignore[call-arg]
     CLEAR = 3  # cache register -> all FFh (a page program begins)
     READ_CACHE = 4  # data register -> cache register, then row -> data register
     READ_CACHE_END = 5  # data register -> cache register
+    FACTORY_PAGE = 6  # what the maker has left (`FactoryPage`, by row) -> cache register
+    READ_RETRY = 7  # the row's number is the read-retry level of reads to come
+
+
+class FactoryPage:
+    """Pages that are no rows."""
+
+    PARAMETERS = 0
+    UNIQUE_ID = 1
 
 
 class ArrayPortSignature(wiring.Signature):
     """Array port of one channel as seen by the dies.
 
     ``op_valid`` is high for one clock when an array operation is confirmed; it is always accepted.
+    ``op_failed``, in the clock after that, tells that cells could not be programmed or erased.
     ``reg_column`` is a byte address inside the cache register (user bytes, then spare bytes), a
     multiple of 8 in this port.
     """
@@ -47,6 +57,7 @@ class ArrayPortSignature(wiring.Signature):
                 "op": Out(ArrayOp),
                 "op_die": Out(die_bits),
                 "op_row": Out(ROW_BITS),
+                "op_failed": In(1),
                 "reg_read": Out(1),
                 "reg_write": Out(1),
                 "reg_die": Out(die_bits),

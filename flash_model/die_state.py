@@ -3,35 +3,69 @@
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
+from .array_port import ROW_BITS
 from .timing import cycles
 
-__all__ = ["Opened", "Shows", "busy_cycles", "die_state", "sense_bits", "timer_bits"]
+__all__ = [
+    "Opened",
+    "Pins",
+    "RETRY_BITS",
+    "Shows",
+    "behind_bits",
+    "busy_cycles",
+    "die_state",
+    "timer_bits",
+]
+
+RETRY_BITS = 3
+"""Read-retry levels: 0, the default, to 7."""
 
 
-class Opened(enum.Enum, shape=3):  # type: ignore[call-arg]
-    """The command whose address or confirmation is awaited."""
+class Opened(enum.Enum, shape=4):  # type: ignore[call-arg]
+    """The command whose address, data or confirmation is awaited."""
 
     NONE = 0
     READ = 1
     COLUMN = 2
-    PROGRAM = 3
-    ERASE = 4
-    ID = 5
+    COLUMN_ENHANCED = 3
+    PROGRAM = 4
+    WRITE_COLUMN = 5  # inside a program
+    ERASE = 6
+    ID = 7
+    PARAMETERS = 8
+    UNIQUE_ID = 9
+    GET_FEATURES = 10
+    SET_FEATURES = 11
+    STATUS_ENHANCED = 12
+    RESET_LUN = 13
 
 
-class Shows(enum.Enum, shape=2):  # type: ignore[call-arg]
-    """What data output cycles show."""
+class Shows(enum.Enum, shape=3):  # type: ignore[call-arg]
+    """What data output cycles show, the status byte apart."""
 
-    PAGE = 0
+    PAGE = 0  # the cache register
+    PARAMETERS = 1  # its first 256 bytes, again and again
+    UNIQUE_ID = 2  # its first 32 bytes, again and again
+    JEDEC = 3
+    ONFI = 4
+    TIMING_MODE = 5
+    READ_RETRY = 6
+    ZERO = 7  # a feature that does not exist
+
+
+class Pins(enum.Enum, shape=2):  # type: ignore[call-arg]
+    """What stands before it."""
+
+    OUTPUT = 0
     STATUS = 1
-    JEDEC = 2
-    ONFI = 3
+    RELEASED = 2  # another LUN was addressed: nobody drives the bus, it reads FFh
 
 
 def busy_cycles(timing, clock_hz):
-    """Clocks R/B# is low, by operation: ``read``, ``program``, ``erase``, ``reset``, ``cache``.
+    """Clocks R/B# is low, by operation, without what may be left of one behind it.
 
-    ``cache`` is that of 31h and 3Fh, without what may be left of a sensing.
+    ``read`` (also parameter page and unique ID), ``program``, ``erase``, ``reset``, ``cache`` (31h
+    and 3Fh), ``cache_program`` (15h) and ``feature`` (GET and SET FEATURES).
     """
     wb = cycles(timing.t_wb_ns, clock_hz)
     return {
@@ -40,31 +74,43 @@ def busy_cycles(timing, clock_hz):
         "erase": wb + cycles(timing.t_bers_ns, clock_hz),
         "reset": wb + cycles(timing.t_rst_ns, clock_hz),
         "cache": wb + cycles(timing.t_rcbsy_ns, clock_hz),
+        "cache_program": wb + cycles(timing.t_pcbsy_ns, clock_hz),
+        "feature": wb + cycles(timing.t_feat_ns, clock_hz),
     }
 
 
-def sense_bits(timing, clock_hz):
-    """Bits of a die's timer of a sensing behind the cache register."""
-    return bits_for(cycles(timing.t_r_ns, clock_hz))
+def _longest_behind(timing, clock_hz):
+    return max(cycles(timing.t_r_ns, clock_hz), cycles(timing.t_prog_ns, clock_hz))
+
+
+def behind_bits(timing, clock_hz):
+    """Bits of a die's timer of what its array does behind a ready cache register."""
+    return bits_for(_longest_behind(timing, clock_hz))
 
 
 def timer_bits(timing, clock_hz):
     """Bits of a die's R/B# timer."""
     busy = busy_cycles(timing, clock_hz)
-    after_sensing = busy["cache"] + cycles(timing.t_r_ns, clock_hz)
-    return bits_for(max(after_sensing, *busy.values()))
+    after = max(busy[name] for name in ("cache", "cache_program", "program"))
+    return bits_for(max(after + _longest_behind(timing, clock_hz), *busy.values()))
 
 
 def die_state():
-    """What a die remembers between bus symbols (its timers apart)."""
+    """What a die remembers between bus symbols (its timers and the array's verdict apart)."""
     return data.StructLayout(
         {
             "opened": Opened,
-            "count": 3,  # address cycles taken
+            "count": 3,  # address cycles taken, 7: seven or more
             "address": 40,  # the last five address bytes, newest on top
+            "row": ROW_BITS,  # last one sensed, or to be programmed
             "word": 13,  # column in words
             "shows": Shows,
-            "failed": 1,
+            "pins": Pins,
+            "no_row": 1,  # the last operation's row did not exist
+            "failed_before": 1,  # FAILC
             "caches": 1,  # 31h and 3Fh may follow
+            "programs": 1,  # the last operation was 15h
+            "timing_mode": 8,  # P1 of feature 01h
+            "retry": RETRY_BITS,
         }
     )

@@ -1,8 +1,8 @@
-"""ONFI's encodings: what a bus carries, command bytes, bits of the status byte, ID bytes."""
+"""ONFI's encodings: what a bus carries, command bytes, feature addresses, status bits, ID bytes."""
 
 from amaranth.lib import enum
 
-__all__ = ["BusCycle", "Command", "JEDEC_ID", "ONFI_ID", "Status"]
+__all__ = ["BusCycle", "Command", "Feature", "JEDEC_ID", "ONFI_ID", "Status"]
 
 JEDEC_ID = bytes([0x2C, 0x84, 0x64, 0x3C, 0xA9, 0x04, 0x00, 0x00])
 """READ ID, address 00h."""
@@ -29,20 +29,38 @@ class Command:
     READ_CACHE_CONFIRM = 0x31
     READ_CACHE_END = 0x3F
     CHANGE_READ_COLUMN = 0x05
+    CHANGE_READ_COLUMN_ENHANCED = 0x06
     CHANGE_READ_COLUMN_CONFIRM = 0xE0
     PROGRAM = 0x80
+    CHANGE_WRITE_COLUMN = 0x85
     PROGRAM_CONFIRM = 0x10
+    PROGRAM_CACHE_CONFIRM = 0x15
     ERASE = 0x60
     ERASE_CONFIRM = 0xD0
     READ_STATUS = 0x70
+    READ_STATUS_ENHANCED = 0x78
     READ_ID = 0x90
+    READ_PARAMETER_PAGE = 0xEC
+    READ_UNIQUE_ID = 0xED
+    GET_FEATURES = 0xEE
+    SET_FEATURES = 0xEF
     RESET = 0xFF
+    SYNCHRONOUS_RESET = 0xFC
+    RESET_LUN = 0xFA
+
+
+class Feature:
+    """Feature addresses of GET FEATURES and SET FEATURES."""
+
+    TIMING_MODE = 0x01  # P1[3:0] timing mode, P1[5:4] data interface
+    READ_RETRY = 0x89  # P1[2:0] level of the read voltages; a vendor's address
 
 
 class Status:
     """Bits of the status byte."""
 
-    FAIL = 0x01
+    FAIL = 0x01  # the last operation; says nothing before ARDY
+    FAILC = 0x02  # the program before the last one, when that was PROGRAM PAGE CACHE
     ARDY = 0x20  # the array rests
     RDY = 0x40  # R/B#: the die takes commands and shows its cache register
-    WRITABLE = 0x80
+    WRITABLE = 0x80  # WP# is high

@@ -7,9 +7,8 @@ from amaranth.utils import ceil_log2
 
 from .array_port import ArrayPortSignature
 from .die import Die
-from .die_state import die_state, sense_bits, timer_bits
+from .die_state import behind_bits, die_state, timer_bits
 from .onfi import BusCycle
-from .timing import cycles
 
 __all__ = ["ChannelDies"]
 
@@ -52,6 +51,8 @@ class ChannelDies(wiring.Component):
         The bus, as seen from the controller.
     array : Out(ArrayPortSignature)
         Registers and cells.
+    write_protect : In(1)
+        WP#, 1 = low: no die programs or erases.
     skip : In(32)
         In this clock, all timers advance by ``skip + 1``. At most ``next_event - 1``.
     next_event : Out(32)
@@ -68,6 +69,7 @@ class ChannelDies(wiring.Component):
             {
                 "phy": In(_BusSignature(self._dies)),
                 "array": Out(ArrayPortSignature(self._dies)),
+                "write_protect": In(1),
                 "skip": In(32),
                 "next_event": Out(32),
             }
@@ -86,10 +88,11 @@ class ChannelDies(wiring.Component):
         timers = [
             Signal(timer_bits(timing, hz), name=f"timer_{index}") for index in range(self._dies)
         ]
-        # Sensing behind the cache register; counts once R/B# is high.
+        # What the array does behind the cache register; counts once R/B# is high.
         arrays = [
-            Signal(sense_bits(timing, hz), name=f"array_{index}") for index in range(self._dies)
+            Signal(behind_bits(timing, hz), name=f"array_{index}") for index in range(self._dies)
         ]
+        verdicts = Signal(self._dies)  # the array has failed
         m.d.comb += [
             phy.ready.eq(Cat(timer == 0 for timer in timers)),
             state_r.addr.eq(phy.die),
@@ -98,7 +101,9 @@ class ChannelDies(wiring.Component):
             state_w.en.eq(phy.strobe),
             die.state.eq(state_r.data),
             die.ready.eq(phy.ready.bit_select(phy.die, 1)),
-            die.sensing.eq(Cat(*arrays).word_select(phy.die, len(arrays[0]))),
+            die.behind.eq(Cat(*arrays).word_select(phy.die, len(arrays[0]))),
+            die.verdict.eq(verdicts.bit_select(phy.die, 1)),
+            die.write_protect.eq(self.write_protect),
             die.cycle.eq(phy.cycle),
             die.strobe.eq(phy.strobe),
             die.symbol.eq(phy.w_data[:8]),
@@ -127,10 +132,15 @@ class ChannelDies(wiring.Component):
         with m.If(die.starts), m.Switch(phy.die):
             for index, (timer, array_timer) in enumerate(zip(timers, arrays)):
                 with m.Case(index):
-                    m.d.sync += [
-                        timer.eq(die.busy_clocks),
-                        array_timer.eq(Mux(die.senses_on, cycles(timing.t_r_ns, hz), 0)),
-                    ]
+                    m.d.sync += [timer.eq(die.busy_clocks), array_timer.eq(die.behind_clocks)]
+
+        judged = Signal()
+        judged_die = Signal.like(phy.die)
+        m.d.sync += [judged.eq(array.op_valid), judged_die.eq(phy.die)]
+        with m.If(judged & array.op_failed):
+            m.d.sync += verdicts.bit_select(judged_die, 1).eq(1)
+        with m.If(die.starts):
+            m.d.sync += verdicts.bit_select(phy.die, 1).eq(0)
 
         answered = Signal()
         answer = Signal(64)

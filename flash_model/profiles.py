@@ -1,12 +1,16 @@
-"""Named flash profiles: geometry and timing, and for every parameter where it comes from."""
+"""Named flash profiles: geometry, timing, endurance, and where each parameter comes from."""
 
 import dataclasses
 from dataclasses import dataclass, field
 
+from .endurance import Endurance
 from .geometry import Geometry
 from .timing import Timing
 
 __all__ = ["Profile", "PROFILES", "profile"]
+
+
+_PARTS = (Geometry, Timing, Endurance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +23,20 @@ class Profile:
         What `profile` knows it by.
     geometry : Geometry
     timing : Timing
+    endurance : Endurance
     sources : dict of str to str
-        For every parameter of geometry and timing: "datasheet ...", "paper ...", "standard ...",
+        For every parameter of the three: "datasheet ...", "paper ...", "standard ...",
         "simulator ..." or "assumed ...".
     """
 
     name: str
     geometry: Geometry
     timing: Timing
+    endurance: Endurance
     sources: dict[str, str] = field(hash=False)
 
     def __post_init__(self):
-        wanted = {f.name for part in (Geometry, Timing) for f in dataclasses.fields(part)}
+        wanted = {f.name for part in _PARTS for f in dataclasses.fields(part)}
         if wrong := wanted ^ set(self.sources):
             raise ValueError(
                 f"sources of profile {self.name!r} and its parameters differ in {sorted(wrong)}"
@@ -38,7 +44,9 @@ class Profile:
 
     def table(self):
         """Rows (parameter, value, source) of everything in the profile."""
-        values = dataclasses.asdict(self.geometry) | dataclasses.asdict(self.timing)
+        values = {}
+        for part in (self.geometry, self.timing, self.endurance):
+            values |= dataclasses.asdict(part)
         return [(name, value, self.sources[name]) for name, value in values.items()]
 
 
@@ -47,12 +55,19 @@ def _profile(name, table):
         return kind(**{f.name: table[f.name][0] for f in dataclasses.fields(kind)})
 
     sources = {key: source for key, (_, source) in table.items()}
-    return Profile(name=name, geometry=part(Geometry), timing=part(Timing), sources=sources)
+    return Profile(
+        name=name,
+        geometry=part(Geometry),
+        timing=part(Timing),
+        endurance=part(Endurance),
+        sources=sources,
+    )
 
 
 _PAPER = "paper: InstAttention (HPCA'25), section on the evaluation platform"
 _MQSIM = "assumed: NV-DDR2 parameter set of the MQSim simulator"
-_DBSY = "assumed: tDBSY of the same set, which gives no time for cache reads"
+_DBSY = "assumed: tDBSY of the same set, which gives no time for cache reads and programs"
+_FEAT = "standard: ONFI, tFEAT at most 1 us"
 _V6 = "assumed: bound published for Samsung's 6th-generation V-NAND TLC"
 _TEST = "assumed: chosen for short unit tests"
 
@@ -84,6 +99,12 @@ PROFILES = {
                 "t_bers_ns": (3_500_000, "assumed: SimpleSSD's MLC default"),
                 "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
                 "t_rcbsy_ns": (500, _DBSY),
+                "t_pcbsy_ns": (500, _DBSY),
+                "t_feat_ns": (1_000, _FEAT),
+                "bits_per_cell": (3, _V6),
+                "bad_blocks": (10, "assumed: 2 % of the blocks"),
+                "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
+                "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
             },
         ),
         # One plane is used at a time: multi-plane commands are not modelled, planes is recorded.
@@ -112,6 +133,12 @@ PROFILES = {
                 "t_bers_ns": (4_000_000, "assumed: 3-5 ms is plausible for such parts"),
                 "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
                 "t_rcbsy_ns": (500, _DBSY),
+                "t_pcbsy_ns": (500, _DBSY),
+                "t_feat_ns": (1_000, _FEAT),
+                "bits_per_cell": (3, "assumed: TLC"),
+                "bad_blocks": (40, "assumed: 2 % of the blocks"),
+                "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
+                "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
             },
         ),
         _profile(
@@ -139,6 +166,12 @@ PROFILES = {
                 "t_bers_ns": (5_000, _TEST),
                 "t_rst_ns": (500, _TEST),
                 "t_rcbsy_ns": (100, _TEST),
+                "t_pcbsy_ns": (150, _TEST),
+                "t_feat_ns": (200, _TEST),
+                "bits_per_cell": (1, _TEST),
+                "bad_blocks": (4, _TEST),
+                "erases": (100, _TEST),
+                "ecc_bits": (8, _TEST),
             },
         ),
     )

@@ -46,6 +46,10 @@ class Timing:
         Array busy times: page read, page program, block erase, reset.
     t_rcbsy_ns : float
         Busy time of a cache read, in which a page moves between the two registers of a die.
+    t_pcbsy_ns : float
+        Busy time of a cache program, in which a page moves between them the other way.
+    t_feat_ns : float
+        Busy time of GET FEATURES and SET FEATURES.
     """
 
     rate_mts: int
@@ -63,6 +67,8 @@ class Timing:
     t_bers_ns: float
     t_rst_ns: float
     t_rcbsy_ns: float
+    t_pcbsy_ns: float
+    t_feat_ns: float
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

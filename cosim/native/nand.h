@@ -17,12 +17,14 @@ struct NandView {
     uint32_t* read_counts;
     uint8_t* registers;       // cache registers, the bus sees them
     uint8_t* data_registers;  // behind them
+    uint8_t* factory_pages;   // two of each die
+    uint8_t* retry_levels;    // of each die
     uint64_t stride, dies, blocks, pages;
 };
 
 class Nand : NandView {
 public:
-    enum Op : uint32_t { READ, PROGRAM, ERASE, CLEAR, READ_CACHE, READ_CACHE_END };
+    enum Op : uint32_t { READ, PROGRAM, ERASE, CLEAR, READ_CACHE, READ_CACHE_END, FACTORY_PAGE, READ_RETRY };
 
     explicit Nand(const NandView& view) : NandView(view) {}
 
@@ -32,7 +34,9 @@ public:
         uint8_t* behind = data_registers + unit * stride;
         if (op == CLEAR) memset(cache, 0xFF, stride);
         if (op == READ_CACHE || op == READ_CACHE_END) memcpy(cache, behind, stride);
-        if (op == CLEAR || op == READ_CACHE_END) return;
+        if (op == FACTORY_PAGE) memcpy(cache, factory_pages + (unit * 2 + (row & 1)) * stride, stride);
+        if (op == READ_RETRY) retry_levels[unit] = row & 7;
+        if (op == CLEAR || op >= READ_CACHE_END) return;
 
         if (row >= blocks * pages) return fail("row", row, blocks * pages);
         const uint64_t page = unit * blocks * pages + row;

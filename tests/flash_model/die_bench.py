@@ -9,6 +9,7 @@ from flash_model.array import ArrayServer, NandArray
 from flash_model.die_state import busy_cycles
 from flash_model.onfi import BusCycle
 from flash_model.package import ChannelDies
+from flash_model.parameter_page import parameter_page
 from flash_model.profiles import profile
 from flash_model.timing import cycles
 
@@ -81,13 +82,16 @@ def content(seed):
     return np.random.default_rng(seed).integers(0, 256, 544, dtype=np.uint8).tobytes()
 
 
-def run(test, dies=3):
-    """Run ``test(ctx, Bus, NandArray)`` on a channel of dies of profile ``tiny``."""
+def run(test, dies=3, array=NandArray):
+    """Run ``test(ctx, Bus, NandArray)`` on a channel of dies of profile ``tiny``.
+
+    ``array`` makes the array behind them.
+    """
     base = profile("tiny")
     flash = dataclasses.replace(
         base, geometry=dataclasses.replace(base.geometry, channels=1, dies=dies)
     )
-    array = NandArray(flash.geometry)
+    array = array(flash.geometry, parameters=parameter_page(flash))
     dut = ChannelDies(flash, HZ)
 
     async def bench(ctx):

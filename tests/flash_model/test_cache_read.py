@@ -99,10 +99,9 @@ def test_a_sensing_under_way_is_waited_for(confirm, wait):
         lambda bus: bus.send(0, 0x80, five(2), 0x10),
         lambda bus: bus.send(0, 0x60, [2, 0, 0], 0xD0),
         lambda bus: bus.send(0, 0x90, [0x20]),
-        lambda bus: bus.send(0, 0x31),
         lambda bus: bus.send(0, 0x00, five(9)[:3], 0x31),
     ],
-    ids=["30h", "80h", "60h", "90h", "31h alone", "31h with three addresses"],
+    ids=["30h", "80h", "60h", "90h", "31h with three addresses"],
 )
 def test_what_is_illegal_behind_a_sensing_changes_nothing(illegal):
     async def test(ctx, bus, array):
@@ -246,5 +245,48 @@ def test_background_sensing_is_skipped_with_the_rest():
         assert ctx.get(dut.next_event) == NONE
         await skip(1 << 20)
         assert await bus.status(0) == REST
+
+    run(test)
+
+
+def test_sequential_cache_reads_go_from_row_to_row():
+    """31h without an address, also across the end of a block and after a random cache read."""
+
+    async def test(ctx, bus, array):
+        rows = [14, 15, 16, 17, 600, 601]
+        pages = fill(array, 0, rows)
+        await read_page(bus, 0, 14)
+        for step, row in enumerate(rows[1:]):
+            for _ in range(sensing()):
+                await ctx.tick()
+            if row == 600:
+                await bus.send(0, 0x00, five(600), 0x31)
+            elif step % 2:
+                await bus.status(0)
+                await bus.send(0, 0x00)  # READ MODE is no address
+                await bus.send(0, 0x31)
+            else:
+                await bus.send(0, 0x31)
+            assert await bus.until_ready(0) == busy("cache")
+            await bus.send(0, 0x05, [0, 0], 0xE0)
+            assert await words(bus, 0, 68) == pages[rows[step]]
+        await bus.send(0, 0x3F)
+        await bus.until_ready(0)
+        assert await words(bus, 0, 68) == pages[601]
+
+    run(test)
+
+
+def test_a_sequence_of_cache_reads_ends_with_the_die():
+    async def test(ctx, bus, array):
+        pages = fill(array, 0, (1022, 1023))
+        await read_page(bus, 0, 1022)
+        reads = []
+        for _ in range(3):
+            await bus.send(0, 0x31)
+            await bus.until_ready(0)
+            reads.append(await words(bus, 0, 1))
+        assert reads == [pages[1022][:8], pages[1023][:8], pages[1023][:8]]
+        assert array.buffers["read_counts"].sum() == 2
 
     run(test)

@@ -13,7 +13,8 @@ from flash_model.timing import cycles
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_parameter_has_a_value_and_a_source(name):
     p = profile(name)
-    names = {f.name for part in (p.geometry, p.timing) for f in dataclasses.fields(part)}
+    parts = (p.geometry, p.timing, p.endurance)
+    names = {f.name for part in parts for f in dataclasses.fields(part)}
     assert {row[0] for row in p.table()} == names
     for _, _, source in p.table():
         assert source.split(":")[0] in ("paper", "datasheet", "standard", "assumed")

@@ -1,0 +1,108 @@
+"""What the maker writes into a die: the ONFI parameter page and the unique ID.
+
+The parameter page has 256 bytes (ONFI, "Parameter Page Data Structure Definition"), numbers with
+the lowest byte first, and ends with a CRC-16 over the bytes before: polynomial 8005h, initial value
+4F4Eh, no reflection. Fields that the model knows nothing of are 0.
+"""
+
+import hashlib
+import math
+
+from .onfi import JEDEC_ID
+
+__all__ = ["PARAMETER_BYTES", "UNIQUE_ID_BYTES", "crc16", "parameter_page", "unique_id"]
+
+PARAMETER_BYTES = 256
+UNIQUE_ID_BYTES = 32
+"""16 bytes and their complement."""
+
+_MANUFACTURER = b"INSTINFER"
+_REVISION_4_0 = 1 << 9
+_READ_CACHE, _PROGRAM_CACHE, _FEATURES = 1 << 1, 1 << 0, 1 << 2
+_ENHANCED_STATUS, _UNIQUE_ID, _COLUMN_ENHANCED, _RESET_LUN = 1 << 3, 1 << 5, 1 << 6, 1 << 9
+_COMMANDS = (
+    _READ_CACHE
+    | _PROGRAM_CACHE
+    | _FEATURES
+    | _ENHANCED_STATUS
+    | _UNIQUE_ID
+    | _COLUMN_ENHANCED
+    | _RESET_LUN
+)
+_COPIES = 3
+
+
+def crc16(data):
+    """ONFI's CRC-16 of ``data``, an int."""
+    crc = 0x4F4E
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x8005 if crc & 0x8000 else 0)) & 0xFFFF
+    return crc
+
+
+def _power(value):
+    """``value`` as ONFI's pair of bytes, mantissa and power of ten; rounded down."""
+    exponent = 0
+    while value > 255:
+        value, exponent = value // 10, exponent + 1
+    return bytes([value, exponent])
+
+
+def parameter_page(profile):
+    """The 256 bytes of READ PARAMETER PAGE.
+
+    Parameters
+    ----------
+    profile : Profile
+        Geometry, times and endurance. Times above what a field holds are given as FFFFh.
+
+    Returns
+    -------
+    bytes
+    """
+    g, t, e = profile.geometry, profile.timing, profile.endurance
+    page = bytearray(PARAMETER_BYTES)
+
+    def put(at, value, size):
+        page[at : at + size] = min(value, (1 << 8 * size) - 1).to_bytes(size, "little")
+
+    def text(at, value, size):
+        page[at : at + size] = value[:size].ljust(size)
+
+    page[0:4] = b"ONFI"
+    put(4, _REVISION_4_0, 2)
+    put(8, _COMMANDS, 2)
+    put(14, _COPIES, 1)
+    text(32, _MANUFACTURER, 12)
+    text(44, profile.name.upper().encode("ascii", "replace"), 20)
+    put(64, JEDEC_ID[0], 1)
+    put(80, g.page_bytes, 4)
+    put(84, g.spare_bytes, 2)
+    put(92, g.pages, 4)
+    put(96, g.blocks, 4)
+    put(100, 1, 1)  # LUNs of a chip enable
+    put(101, 2 << 4 | 3, 1)  # column and row address cycles
+    put(102, e.bits_per_cell, 1)
+    put(103, e.bad_blocks, 2)
+    page[105:107] = _power(e.erases)
+    put(107, 1, 1)  # block 0 is good ...
+    page[108:110] = _power(e.erases)  # ... for as long as the others
+    put(110, 1, 1)  # programs of a page
+    put(112, e.ecc_bits, 1)
+    put(113, (g.planes - 1).bit_length(), 1)
+    put(133, math.ceil(t.t_prog_ns / 1000), 2)
+    put(135, math.ceil(t.t_bers_ns / 1000), 2)
+    put(137, math.ceil(t.t_r_ns / 1000), 2)
+    put(139, math.ceil(t.t_ccs_ns), 2)
+    put(154, math.ceil(t.t_adl_ns), 2)
+    put(254, crc16(page[:254]), 2)
+    return bytes(page)
+
+
+def unique_id(serial, channel, die):
+    """The 32 bytes of a die's unique ID: a hash of the drive's serial number and the place."""
+    name = f"{serial}/{channel}/{die}".encode()
+    number = hashlib.blake2b(name, digest_size=UNIQUE_ID_BYTES // 2).digest()
+    return number + bytes(byte ^ 0xFF for byte in number)
