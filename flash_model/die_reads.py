@@ -81,6 +81,6 @@ def _to_register(moment):
     shows = moment.old.shows
     is_register = (shows == Shows.PARAMETERS) | (shows == Shows.UNIQUE_ID)
     return [
-        moment.new.shows.eq(Mux(is_register, shows.as_value(), Shows.PAGE.value)),
+        moment.new.shows.eq(Mux(is_register, shows.as_value(), Shows.PAGE)),
         moment.new.pins.eq(Pins.OUTPUT),
     ]

@@ -46,7 +46,7 @@ def setup_address(m, moment):
     with m.Case(Opened.ID), m.If(old.count == 0):
         is_onfi = die.symbol == 0x20
         m.d.comb += [
-            new.shows.eq(Mux(is_onfi, Shows.ONFI.value, Shows.JEDEC.value)),
+            new.shows.eq(Mux(is_onfi, Shows.ONFI, Shows.JEDEC)),
             new.pins.eq(Pins.OUTPUT),
         ]
     for opened, page, shows in (
@@ -64,7 +64,7 @@ def setup_address(m, moment):
                 new.caches.eq(0),
             ]
     with m.Case(Opened.GET_FEATURES), m.If(old.count == 0):
-        m.d.comb += [moment.begins("feature"), new.pins.eq(Pins.OUTPUT)]
+        m.d.comb += [moment.begins("feature"), new.pins.eq(Pins.OUTPUT), new.caches.eq(0)]
         with m.Switch(die.symbol):
             with m.Case(Feature.TIMING_MODE):
                 m.d.comb += new.shows.eq(Shows.TIMING_MODE)
@@ -77,7 +77,7 @@ def setup_address(m, moment):
 def take_feature(m, moment):
     """The data word of SET FEATURES."""
     die, new = moment.die, moment.new
-    m.d.comb += moment.begins("feature")
+    m.d.comb += [moment.begins("feature"), new.caches.eq(0)]
     with m.Switch(moment.old.address[32:]):
         with m.Case(Feature.TIMING_MODE):
             m.d.comb += new.timing_mode.eq(die.symbol)

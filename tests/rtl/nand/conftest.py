@@ -12,12 +12,12 @@ from amaranth.sim import Simulator
 
 from flash_model.array import ArrayServer, NandArray
 from flash_model.array_port import ArrayPortSignature
+from flash_model.monitor import ProtocolMonitor
 from flash_model.package import ChannelDies
 from flash_model.profiles import profile
 from flash_model.timing import cycles
 from rtl.nand.controller import ChannelController
 from rtl.nand.operations import Activity, NandOp, done_layout
-from tests.rtl.nand.bus_rules import BusRules
 
 NO_EVENT = 0xFFFF_FFFF
 DEFAULTS = {"die": 0, "row": 0, "column": 0, "words": 1, "tag": 0}
@@ -119,15 +119,18 @@ class Bench:
         self.reader_from = reader_from
         self.seed = seed
 
-    def run(self, ops, write_words=(), timeout=60_000):
-        """Run until every operation has answered; ``ops`` are dicts of operation fields."""
+    def run(self, ops, write_words=(), timeout=60_000, broken=()):
+        """Run until every operation has answered; ``ops`` are dicts of operation fields.
+
+        The protocol monitor finds the rules ``broken``, in this order, and nothing else.
+        """
         dut = self.dut
         c = dut.controller
         self.reads, self.done = [], []  # lists of words; completions
         self.op_times, self.read_times, self.done_times = [], [], []  # clock of each transfer
         self.activity = {kind: 0 for kind in Activity}
         self.pulses = {"page_read": 0, "page_programmed": 0, "block_erased": 0}
-        self.rules = BusRules(self.profile, self.clock_hz)
+        self.rules = ProtocolMonitor(self.profile, self.clock_hz)
         self.clock = 0  # drive clocks passed
         self.steps = 0  # simulated clocks
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
@@ -222,6 +225,10 @@ class Bench:
         sim.add_testbench(drive)
         sim.run()
         assert self.left == ([], [], [])
+        if broken:
+            assert [violation.rule for violation in self.rules.violations] == list(broken)
+        else:
+            self.rules.check()
         return self
 
     def words(self, data):

@@ -1,0 +1,370 @@
+"""Watches a channel's bus and says what a controller did that ONFI does not allow.
+
+Written from the times of the profile and the standard's text. It shares nothing with the controller
+and nothing with the die model, which ignores what is illegal and goes on: it sees the symbols that
+cross the PHY and the pins R/B# and WP#, and keeps a picture of each die of its own.
+
+Rules, each the name of a `Violation`:
+
+======================  ===========================================================================
+``unknown command``     a command byte that ONFI or the profile's dies do not have
+``R/B#``                a command other than resets and READ STATUS, or output of data, while busy
+``array``               a command that needs the array, while that works behind a ready die
+``confirmation``        a second command byte without its first, or with too few addresses
+``broken off``          a sequence begun and not ended, by a command other than a reset or a status
+``address``             an address cycle that no command waits for
+``no read before``      31h or 3Fh not after 30h or 31h
+``no program before``   data input without the command and all addresses
+``nothing to output``   data output inside a sequence, or of a die that has nothing to show
+``page``                data beyond the end of the page
+``column``              a column that is no multiple of the bus's 8 bytes, or outside the page
+``row``                 a row outside the die
+``WP#``                 a program or erase while write protect is on
+``chip enable``         another die selected inside a symbol or between the words of a data phase
+``symbol``              a command or address byte that changes while it is on the bus
+``rate``                data faster than the interface
+``tWC`` ``tWB`` ``tRHW`` ``tWHR`` ``tCCS`` ``tRR`` ``tADL`` ``preamble``
+                        a time of the interface that was not kept
+``page order``          (if asked for) a page programmed behind a later one of its block, or twice
+======================  ===========================================================================
+"""
+
+import math
+from typing import NamedTuple
+
+from .monitor_die import Opening, WatchedDie
+from .timing import cycles
+
+__all__ = ["ProtocolError", "ProtocolMonitor", "RULES", "Violation"]
+
+_LONG_AGO = -(1 << 40)
+_NAMES = ("wc", "wb", "rr", "whr", "rhw", "adl", "ccs", "preamble", "r", "prog")
+_IDLE, _COMMAND, _ADDRESS, _WRITE, _READ = range(5)  # values of `BusCycle`
+_RESETS = (0xFF, 0xFC)
+_AT_ANY_TIME = (0x70, 0x78, 0xFF, 0xFC, 0xFA)
+_NEED_REST = (0x30, 0x60, 0xD0, 0x90, 0xEC, 0xED, 0xEE, 0xEF)
+_PROGRAM = (0x80, 0x85, 0x10, 0x15)  # behind 15h too
+
+# What opens a sequence: how many address cycles follow, and what may end it.
+_OPENINGS = {
+    0x00: Opening(5, ends=(0x30, 0x31)),
+    0x05: Opening(2, ends=(0xE0,)),
+    0x06: Opening(5, ends=(0xE0,)),
+    0x80: Opening(5, ends=(0x10, 0x15, 0x85)),
+    0x85: Opening(2, ends=(0x10, 0x15, 0x85)),
+    0x60: Opening(3, ends=(0xD0,)),
+    0x90: Opening(1),
+    0xEC: Opening(1),
+    0xED: Opening(1),
+    0xEE: Opening(1),
+    0xEF: Opening(1),
+    0x78: Opening(3),
+    0xFA: Opening(3),
+}
+_ENDS = {end for opening in _OPENINGS.values() for end in opening.ends} - set(_OPENINGS)
+_ALONE = (0x31, 0x3F, 0x70, *_RESETS)
+
+
+RULES = (
+    "unknown command",
+    "R/B#",
+    "array",
+    "confirmation",
+    "broken off",
+    "address",
+    "no read before",
+    "no program before",
+    "nothing to output",
+    "page",
+    "column",
+    "row",
+    "WP#",
+    "chip enable",
+    "symbol",
+    "rate",
+    "tWC",
+    "tWB",
+    "tRHW",
+    "tWHR",
+    "tCCS",
+    "tRR",
+    "tADL",
+    "preamble",
+    "page order",
+)
+"""The module's table."""
+
+
+class Violation(NamedTuple):
+    """What was wrong: ``rule`` is one of `RULES`."""
+
+    clock: int
+    die: int
+    rule: str
+    text: str
+
+    def __str__(self):
+        return f"clock {self.clock}, die {self.die}: {self.rule}: {self.text}"
+
+
+class ProtocolError(AssertionError):
+    """A bus that was to be without violations had some."""
+
+
+class ProtocolMonitor:
+    """Watches the bus of one channel.
+
+    Parameters
+    ----------
+    profile : Profile
+        Geometry and times that are to be kept.
+    clock_hz : int
+        Core clock.
+    page_order : bool
+        Check the order of programs inside a block, from its first erase that was seen on.
+
+    Attributes
+    ----------
+    violations : list of Violation
+        In the order of their clocks.
+    commands : list of (int, int, int)
+        Clock, die and byte of each command.
+    """
+
+    def __init__(self, profile, clock_hz, *, page_order=False):
+        t = profile.timing
+        self.t = {name: cycles(getattr(t, f"t_{name}_ns"), clock_hz) for name in _NAMES}
+        self.rate = t.bytes_per_clock(clock_hz)
+        self.geometry = profile.geometry
+        self.page_order = page_order
+        self.dies = [WatchedDie() for _ in range(profile.geometry.dies)]
+        self.violations: list[Violation] = []
+        self.commands: list[tuple[int, int, int]] = []
+        self._clock, self._die = 0, 0
+        self._last = _LONG_AGO  # strobe of the symbol before
+        self._last_read = _LONG_AGO
+        # Die, cycle and byte on the bus, and the first clock that had them.
+        self._shown: tuple[tuple[int, int, int], int] = ((0, _IDLE, 0), _LONG_AGO)
+        # First clock of the data phase in progress, its words and its die.
+        self._burst: list[int] | None = None
+        self._programmed: dict[tuple[int, int], int] = {}  # die, block -> next page to program
+
+    def check(self):
+        """Raise `ProtocolError` with the first violations, if there are any."""
+        if self.violations:
+            shown = "\n".join(str(violation) for violation in self.violations[:10])
+            raise ProtocolError(f"{len(self.violations)} violations:\n{shown}")
+
+    def observe(self, clock, die, cycle, strobe, byte, ready, write_protect=False):
+        """What the bus shows in a clock, before its edge.
+
+        Parameters
+        ----------
+        clock : int
+            Ascending; clocks in which nothing changes may be left out.
+        die : int
+            Chip enable.
+        cycle : int
+            `BusCycle` value.
+        strobe : bool
+        byte : int
+            Lowest byte of the data lines.
+        ready : int
+            R/B# of the dies, one bit each, 1 = ready.
+        write_protect : bool
+            WP# is low.
+        """
+        self._clock, self._die = clock, die
+        for index, state in enumerate(self.dies):
+            # Within tWB of a confirmation R/B# says nothing.
+            state.sees(clock, bool(ready >> index & 1) and clock > state.confirmed + self.t["wb"])
+        self._hold(die, cycle, byte)
+        state = self.dies[die]
+        if cycle not in (_READ, _WRITE):
+            self._burst = None
+        elif self._burst is None:
+            self._burst = [clock, 0, die]
+            self._data_begins(state, cycle)
+        elif self._burst[2] != die:
+            self._wrong("chip enable", f"die {self._burst[2]} had the data phase")
+            self._burst[2] = die
+        if not strobe:
+            return
+        if cycle == _COMMAND:
+            self.commands.append((clock, die, byte))
+            self._command(state, byte, write_protect)
+        elif cycle == _ADDRESS:
+            self._symbol_time()
+            self._address(state, byte)
+        elif self._burst is not None:
+            self._word(state, cycle, self._burst)
+        self._last = clock
+
+    def _wrong(self, rule, text):
+        assert rule in RULES
+        self.violations.append(Violation(self._clock, self._die, rule, text))
+
+    def _unless(self, ok, rule, text):
+        if not ok:
+            self._wrong(rule, text)
+
+    def _hold(self, die, cycle, byte):
+        """A symbol stays as it is until its strobe."""
+        shown = (die, cycle, byte if cycle in (_COMMAND, _ADDRESS) else 0)
+        inside = self._last < self._shown[1]
+        if shown != self._shown[0] or not inside:
+            if inside and self._shown[0][1] in (_COMMAND, _ADDRESS):
+                was_die, _, was_byte = self._shown[0]
+                if was_die != die:
+                    self._wrong("chip enable", f"die {was_die} had byte {was_byte:02X}h")
+                else:
+                    self._wrong("symbol", f"{was_byte:02X}h has gone without its strobe")
+            self._shown = (shown, self._clock)
+
+    def _symbol_time(self):
+        """First clock of a command or address cycle that ends here."""
+        begin = self._clock - self.t["wc"] + 1
+        since = self._shown[1]
+        self._unless(begin >= since, "tWC", f"begun in clock {since}")
+        return begin
+
+    def _data_begins(self, state, cycle):
+        clock, t = self._clock, self.t
+        if cycle == _WRITE:
+            self._unless(clock > state.data_from, state.data_rule, "data after an address")
+            return
+        begin = clock - t["preamble"]
+        self._unless(begin > self._last, "preamble", "data after another symbol")
+        self._unless(begin > state.output_from, state.output_rule, "data output")
+        self._unless(clock > state.confirmed + t["wb"], "tWB", "data output")
+        self._unless(not state.is_begun, "nothing to output", f"inside {state.described()}")
+        if not state.shows_status:
+            self._unless(state.has_output, "nothing to output", "nothing was read")
+            self._unless(state.ready, "R/B#", "data output of a busy die")
+            self._unless(begin >= state.rose + t["rr"], "tRR", f"R/B# rose in clock {state.rose}")
+
+    def _word(self, state, cycle, burst):
+        burst[1] += 1
+        took = self._clock - burst[0] + 1
+        least = math.ceil(8 * burst[1] / self.rate)
+        self._unless(took >= least, "rate", f"{burst[1]} words in {took} clocks")
+        if cycle == _READ:
+            self._last_read = self._clock
+            if state.shows_page:
+                self._advance(state)
+        elif state.sequence == 0xEF and state.addresses == 1:
+            state.confirm(self._clock)
+        elif state.takes_data:
+            self._advance(state)
+        else:
+            self._wrong("no program before", "data input")
+
+    def _advance(self, state):
+        self._unless(
+            state.word < self.geometry.page_words, "page", f"word {state.word} of the page"
+        )
+        state.word += 1
+
+    def _address(self, state, byte):
+        opening = _OPENINGS.get(state.sequence)
+        if opening is None or state.addresses == opening.addresses:
+            return self._wrong("address", f"{byte:02X}h, no command waits for it")
+        state.address = (*state.address, byte)
+        if state.addresses < opening.addresses:
+            return None
+        # The last address cycle.
+        sequence, t = state.sequence, self.t
+        if sequence in (0x00, 0x80, 0x60, 0x78, 0xFA, 0x06):
+            rows = state.address[-3:]
+            state.row = int.from_bytes(bytes(rows), "little")
+            self._unless(state.row < self.geometry.rows, "row", f"{state.row}")
+        if sequence in (0x00, 0x05, 0x06, 0x80, 0x85):
+            column = state.address[0] | state.address[1] << 8
+            fits = column % 8 == 0 and column < self.geometry.page_total
+            self._unless(fits, "column", f"{column}")
+            state.column = column // 8
+        match sequence:
+            case 0x80 | 0x85:
+                state.word = state.column
+                late = "adl" if sequence == 0x80 else "ccs"
+                state.data_from, state.data_rule = self._clock + t[late], f"t{late.upper()}"
+            case 0xEF:
+                state.data_from, state.data_rule = self._clock + t["adl"], "tADL"
+            case 0x90:
+                state.shows("id", self._clock + t["whr"])
+            case 0x78:
+                state.shows("status", self._clock + t["whr"])
+            case 0xEC | 0xED | 0xEE:
+                state.confirm(self._clock, holds="factory")
+            case 0xFA:
+                state.confirm(self._clock)
+        return None
+
+    def _command(self, state, byte, write_protect):
+        clock, t = self._clock, self.t
+        name = f"{byte:02X}h"
+        self._unless(self._symbol_time() > self._last_read + t["rhw"], "tRHW", name)
+        self._unless(clock > state.confirmed + t["wb"], "tWB", name)
+        if byte not in _OPENINGS and byte not in _ENDS and byte not in _ALONE:
+            return self._wrong("unknown command", name)
+        if byte not in _AT_ANY_TIME:
+            self._unless(state.ready, "R/B#", name)
+        may_program = byte in _PROGRAM and state.cache_programs
+        if byte in _NEED_REST or byte in _PROGRAM:
+            self._unless(may_program or clock >= state.rests(t), "array", name)
+
+        opening = _OPENINGS.get(state.sequence)
+        alone = byte == 0x31 and not (state.sequence == 0x00 and state.addresses)
+        ends = bool(opening and state.addresses == opening.addresses and byte in opening.ends)
+        if (byte in _ENDS or byte == 0x85) and not alone and not ends:
+            self._wrong("confirmation", f"{name} after {state.described()}")
+        elif not ends and byte not in (0x70, 0xFA, *_RESETS) and state.is_begun:
+            self._wrong("broken off", f"{name} after {state.described()}")
+        if byte in (0x10, 0x15, 0xD0):
+            self._unless(not write_protect, "WP#", name)
+        if byte in (0x31, 0x3F):
+            self._unless(state.caches, "no read before", name)
+        self._take(state, byte, alone)
+        return None
+
+    def _take(self, state, byte, alone):
+        """Change the picture of the die."""
+        clock, t = self._clock, self.t
+        if byte == 0x70:
+            return state.shows("status", clock + t["whr"])
+        if byte in _OPENINGS:
+            state.opens(byte)
+            if byte == 0x00:
+                state.shows("data", clock + t["whr"])
+            return None
+        match byte:
+            case 0x30:
+                state.confirm(clock, holds="page", caches=True)
+                state.sensed, state.word = state.row, state.column
+            case 0x31:
+                state.confirm(clock, holds="page", caches=True, behind="r")
+                state.sensed, state.word = state.sensed + 1 if alone else state.row, 0
+                self._unless(state.sensed < self.geometry.rows, "row", f"{state.sensed}")
+            case 0x3F:
+                state.confirm(clock, holds="page")
+                state.word = 0
+            case 0xE0:
+                state.word = state.column
+                state.shows("column", clock + t["ccs"])
+                state.sequence = None
+            case 0x10 | 0x15:
+                self._order(state.row)
+                state.confirm(clock, behind="prog" if byte == 0x15 else None)
+            case 0xD0:
+                self._programmed[self._die, state.row // self.geometry.pages] = 0
+                state.confirm(clock)
+            case _:
+                state.confirm(clock)
+        return None
+
+    def _order(self, row):
+        block, page = divmod(row, self.geometry.pages)
+        expected = self._programmed.get((self._die, block))
+        if self.page_order and expected is not None:
+            self._unless(page >= expected, "page order", f"page {page} of block {block}")
+            self._programmed[self._die, block] = page + 1

@@ -1,0 +1,348 @@
+"""The protocol monitor on buses written by hand: legal ones pass, each violation is told alone.
+
+`Script` keeps the times by itself; what a test breaks it breaks on purpose.
+"""
+
+import dataclasses
+
+import pytest
+
+from flash_model.monitor import RULES, ProtocolError, ProtocolMonitor
+from flash_model.profiles import profile
+
+HZ = 100_000_000
+BASE = profile("tiny")
+FLASH = dataclasses.replace(
+    BASE,
+    timing=dataclasses.replace(BASE.timing, rate_mts=800, t_wc_ns=30, t_wb_ns=60),
+)
+# In clocks of 10 ns, from the numbers in the profile.
+WC, WB, RR, WHR, RHW, ADL, CCS, PREAMBLE, R, PROG = 3, 6, 2, 3, 3, 3, 4, 1, 200, 300
+COMMAND, ADDRESS, WRITE, READ = 1, 2, 3, 4
+
+
+class Script:
+    """A bus, clock by clock, and the monitor that watches it."""
+
+    def __init__(self, **options):
+        self.monitor = ProtocolMonitor(FLASH, HZ, **options)
+        self.clock = 0
+        self.busy_until = [0, 0]
+        self.write_protect = False
+
+    def show(self, cycle=0, byte=0, strobe=0, die=0):
+        ready = sum((self.clock >= until) << die for die, until in enumerate(self.busy_until))
+        self.monitor.observe(self.clock, die, cycle, strobe, byte, ready, self.write_protect)
+        self.clock += 1
+
+    def idle(self, clocks):
+        for _ in range(clocks):
+            self.show()
+        return self
+
+    def symbol(self, cycle, byte, die=0, clocks=WC):
+        for left in range(clocks, 0, -1):
+            self.show(cycle, byte, left == 1, die)
+
+    def command(self, byte, die=0, clocks=WC):
+        self.symbol(COMMAND, byte, die, clocks)
+        return self
+
+    def address(self, *row_or_column, die=0):
+        for byte in row_or_column:
+            self.symbol(ADDRESS, byte, die)
+        return self
+
+    def data(self, cycle, words, die=0, clocks=1):
+        for _ in range(words):
+            for left in range(clocks, 0, -1):
+                self.show(cycle, 0, left == 1, die)
+        return self
+
+    def busy(self, clocks=50, die=0, wait=True):
+        """R/B# falls, rises after ``clocks``, and the bus rests till then and tRR after."""
+        self.busy_until[die] = self.clock + clocks
+        return self.idle(clocks + RR) if wait else self
+
+    def five(self, row=0, column=0):
+        return self.address(column & 255, column >> 8, row & 255, row >> 8 & 255, row >> 16)
+
+    def read(self, row=0, column=0):
+        return self.command(0x00).five(row, column).command(0x30).busy()
+
+    def out(self, words=1):
+        return self.idle(PREAMBLE).data(READ, words)
+
+    def program(self, row, confirm=0x10):
+        self.command(0x80).five(row).idle(ADL).data(WRITE, 2).command(confirm)
+        return self.busy(20 if confirm == 0x15 else 50)
+
+
+def cached(s):
+    """A page in the cache register, the array senses behind it."""
+    return s.read().command(0x00).five(1).command(0x31).busy(10)
+
+
+def legal():
+    s = Script(page_order=True)
+    s.command(0xFF).busy().command(0x70).idle(WHR).out().idle(RHW)
+    s.command(0x90).address(0x20).idle(WHR).out().idle(RHW)
+    s.command(0xEC).address(0).busy().out(96).idle(RHW)
+    s.command(0x05).address(0x50, 0).command(0xE0).idle(CCS).out(2).idle(RHW)
+    s.command(0xED).address(0).busy().out(4).idle(RHW)
+    s.command(0xEF).address(1).idle(ADL).data(WRITE, 1).busy()
+    s.command(0xEE).address(1).busy().out().idle(RHW)
+    cached(s).out(68).idle(RHW)
+    s.command(0x05).address(8, 0).command(0xE0).idle(CCS).out(67).idle(RHW)
+    s.command(0x78).address(1, 0, 0).idle(WHR).out().idle(RHW)
+    s.command(0x00).idle(WHR).command(0x31).busy(300).out(68).idle(RHW)
+    s.command(0x3F).busy(300).out(68).idle(RHW)
+    s.command(0x06).five(1, 16).command(0xE0).idle(CCS).out(66).idle(RHW)
+    s.command(0x60).address(0, 0, 0).command(0xD0).busy()
+    s.command(0x80).five(0).idle(ADL).data(WRITE, 68).command(0x85).address(8, 0).idle(CCS)
+    s.data(WRITE, 67).command(0x15).busy(20)
+    s.program(1, 0x15).program(3)
+    s.command(0x60).address(0, 0, 0).command(0xD0).busy(wait=False).idle(WB)
+    s.command(0x78).address(0, 0, 0).idle(WHR).out().idle(RHW).command(0xFC).busy()
+    s.command(0xFA).address(0, 0, 0).busy()
+    # Another die may be used in the middle of a sequence.
+    s.command(0x00).address(0, 0, 0)
+    s.command(0x70, die=1).idle(WHR + PREAMBLE).data(READ, 1, die=1).idle(RHW)
+    s.address(0, 0).command(0x30).busy().out()
+    return s
+
+
+def test_a_legal_bus_has_no_violation():
+    s = legal()
+    assert s.monitor.violations == []
+    s.monitor.check()
+    assert len(s.monitor.commands) == 38
+
+
+def swap(s, cycle):
+    """The die changes while a symbol is on the bus."""
+    s.show(cycle, 0x70, 0, die=0)
+    s.symbol(cycle, 0x70, die=1)
+
+
+def change(s):
+    s.show(COMMAND, 0x70)
+    s.command(0x00)
+
+
+def leave(s):
+    s.show(COMMAND, 0x70)
+    s.idle(2)
+
+
+def protected(s, act):
+    s.write_protect = True
+    act(s)
+
+
+VIOLATIONS = {
+    "a byte that is no command": ("unknown command", lambda s: s.command(0x42)),
+    "a multi-plane command": ("unknown command", lambda s: s.command(0x11)),
+    "a read of a busy die": (
+        "R/B#",
+        lambda s: s.command(0xFF).busy(wait=False).idle(WB).command(0x00),
+    ),
+    "an ID of a busy die": (
+        "R/B#",
+        lambda s: s.command(0xFF).busy(wait=False).idle(WB).command(0x90),
+    ),
+    "output of a busy die": (
+        "R/B#",
+        lambda s: (
+            s.read().command(0x00).five().command(0x30).busy(wait=False).idle(9).data(READ, 1)
+        ),
+    ),
+    "30h behind a sensing": (
+        "array",
+        lambda s: cached(s).command(0x00).five(2).command(0x30),
+    ),
+    "80h behind a sensing": ("array", lambda s: cached(s).command(0x80)),
+    "an erase behind a sensing": ("array", lambda s: cached(s).command(0x60)),
+    "a feature behind a sensing": ("array", lambda s: cached(s).command(0xEE)),
+    "a parameter page behind a program": (
+        "array",
+        lambda s: s.program(0, 0x15).command(0xEC),
+    ),
+    "30h without a read": ("confirmation", lambda s: s.command(0x30)),
+    "30h after four addresses": (
+        "confirmation",
+        lambda s: s.command(0x00).address(0, 0, 0, 0).command(0x30),
+    ),
+    "31h after three addresses": (
+        "confirmation",
+        lambda s: s.read().command(0x00).address(0, 0, 0).command(0x31),
+    ),
+    "D0h after a read": ("confirmation", lambda s: s.command(0x00).five().command(0xD0)),
+    "10h without a program": ("confirmation", lambda s: s.command(0x10)),
+    "85h without a program": ("confirmation", lambda s: s.command(0x85)),
+    "E0h after one address": (
+        "confirmation",
+        lambda s: s.read().command(0x05).address(0).command(0xE0),
+    ),
+    "a program left for a read": (
+        "broken off",
+        lambda s: s.command(0x80).five().idle(ADL).data(WRITE, 1).command(0x00),
+    ),
+    "a program left for a status": (
+        "broken off",
+        lambda s: s.command(0x80).five().idle(ADL).data(WRITE, 1).command(0x78),
+    ),
+    "an erase left for another": (
+        "broken off",
+        lambda s: s.command(0x60).address(0, 0, 0).command(0x60),
+    ),
+    "a feature without its data": ("broken off", lambda s: s.command(0xEF).address(1).command(0)),
+    "a sixth address": ("address", lambda s: s.command(0x00).five().address(0)),
+    "an address without a command": ("address", lambda s: s.address(0)),
+    "an address after READ STATUS": ("address", lambda s: s.command(0x70).address(0)),
+    "3Fh first": ("no read before", lambda s: s.command(0x3F)),
+    "31h first": ("no read before", lambda s: s.command(0x31)),
+    "31h after 3Fh": (
+        "no read before",
+        lambda s: s.read().command(0x3F).busy().command(0x00).five().command(0x31),
+    ),
+    "3Fh after a program": ("no read before", lambda s: s.read().program(0).command(0x3F)),
+    "data before the last address": (
+        "no program before",
+        lambda s: s.command(0x80).address(0, 0, 0, 0).idle(ADL).data(WRITE, 1),
+    ),
+    "data after the confirmation": (
+        "no program before",
+        lambda s: s.program(0).data(WRITE, 1),
+    ),
+    "two words of a feature": (
+        "no program before",
+        lambda s: s.command(0xEF).address(1).idle(ADL).data(WRITE, 2),
+    ),
+    "output before anything": ("nothing to output", lambda s: s.out()),
+    "output after a program": ("nothing to output", lambda s: s.program(0).out()),
+    "output between addresses": (
+        "nothing to output",
+        lambda s: s.read().command(0x05).address(0).out(),
+    ),
+    "a word too many in": (
+        "page",
+        lambda s: s.command(0x80).five(column=16).idle(ADL).data(WRITE, 67),
+    ),
+    "a word too many out": ("page", lambda s: s.read(column=8).out(68)),
+    "a word too many after a change of column": (
+        "page",
+        lambda s: s.read().command(0x05).address(0x18, 2).command(0xE0).idle(CCS).out(2),
+    ),
+    "an odd column": ("column", lambda s: s.command(0x00).five(column=4)),
+    "a column outside": ("column", lambda s: s.command(0x80).five(column=544)),
+    "a row outside": ("row", lambda s: s.command(0x00).five(row=1024)),
+    "an erase outside": ("row", lambda s: s.command(0x60).address(0, 4, 0)),
+    "the row behind the last": ("row", lambda s: s.read(row=1023).command(0x31)),
+    "a program while protected": (
+        "WP#",
+        lambda s: protected(s, lambda s: s.program(0)),
+    ),
+    "an erase while protected": (
+        "WP#",
+        lambda s: protected(s, lambda s: s.command(0x60).address(0, 0, 0).command(0xD0)),
+    ),
+    "another die in a command": ("chip enable", lambda s: swap(s, COMMAND)),
+    "another die in a data phase": (
+        "chip enable",
+        lambda s: s.read().out().data(READ, 1, die=1),
+    ),
+    "a byte that changes": ("symbol", change),
+    "a byte without a strobe": ("symbol", leave),
+    "data too fast": ("rate", lambda s: slow_bus(s)),
+    "a short command": ("tWC", lambda s: s.command(0x70, clocks=WC - 1)),
+    "a status within tWB": (
+        "tWB",
+        lambda s: s.command(0xFF).busy(wait=False).command(0x70),
+    ),
+    "a command after output": ("tRHW", lambda s: s.read().out().idle(RHW - WC).command(0x70)),
+    "a status too early": ("tWHR", lambda s: s.command(0x70).idle(WHR - 1).out()),
+    "an enhanced status too early": (
+        "tWHR",
+        lambda s: s.command(0x78).address(0, 0, 0).idle(WHR - 1).out(),
+    ),
+    "an ID too early": ("tWHR", lambda s: s.command(0x90).address(0).idle(WHR - 1).out()),
+    "a column too early": (
+        "tCCS",
+        lambda s: s.read().command(0x05).address(0, 0).command(0xE0).idle(CCS - 1).out(),
+    ),
+    "a write column too early": (
+        "tCCS",
+        lambda s: (
+            s.command(0x80)
+            .five()
+            .idle(ADL)
+            .command(0x85)
+            .address(0, 0)
+            .idle(CCS - 1)
+            .data(WRITE, 1)
+        ),
+    ),
+    "output right after R/B#": (
+        "tRR",
+        lambda s: s.command(0x00).five().command(0x30).busy(wait=False).idle(50 + RR - 1).out(),
+    ),
+    "data too early": ("tADL", lambda s: s.command(0x80).five().idle(ADL - 1).data(WRITE, 1)),
+    "a feature too early": (
+        "tADL",
+        lambda s: s.command(0xEF).address(1).idle(ADL - 1).data(WRITE, 1),
+    ),
+    "no preamble": ("preamble", lambda s: s.read().command(0x70, die=1).data(READ, 1)),
+    "pages backwards": (
+        "page order",
+        lambda s: erased(s).program(1).program(0),
+    ),
+    "a page twice": ("page order", lambda s: erased(s).program(1).program(1)),
+}
+
+
+def erased(s):
+    return s.command(0x60).address(0, 0, 0).command(0xD0).busy()
+
+
+def slow_bus(s):
+    """Half the rate: a word takes two clocks."""
+    slow = dataclasses.replace(FLASH, timing=dataclasses.replace(FLASH.timing, rate_mts=400))
+    s.monitor = ProtocolMonitor(slow, HZ)
+    s.read().out()
+
+
+def test_every_rule_has_a_violation():
+    assert {rule for rule, _ in VIOLATIONS.values()} == set(RULES)
+    assert len(RULES) == 25
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_a_violation_is_told_by_its_rule(name):
+    rule, act = VIOLATIONS[name]
+    s = Script(page_order=True)
+    act(s)
+    told = [violation.rule for violation in s.monitor.violations]
+    assert told[:1] == [rule], s.monitor.violations
+    with pytest.raises(ProtocolError, match=f"violations:\nclock .*, die .: {rule}: "):
+        s.monitor.check()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda s: s.command(0x70, clocks=WC),
+        lambda s: s.command(0x70).idle(WHR).out(),
+        lambda s: s.read().out().idle(RHW),
+        lambda s: s.command(0x80).five().idle(ADL).data(WRITE, 1),
+        lambda s: s.command(0x00).five().command(0x30).busy(wait=False).idle(50 + RR).out(),
+        lambda s: s.read(column=8).out(67),
+        lambda s: erased(s).program(1).program(2),
+        lambda s: cached(s).idle(R).command(0x00).five(2).command(0x30),
+        lambda s: s.program(0, 0x15).idle(PROG).command(0xEC),
+    ],
+)
+def test_the_same_just_legal(act):
+    s = Script(page_order=True)
+    act(s)
+    s.monitor.check()
