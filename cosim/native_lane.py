@@ -117,6 +117,8 @@ class NativeLane:
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes, np.uint8)
         self._library, channels = native_library(config if top is None else top, announce)
+        if array.faults is not None:
+            raise ValueError("the native lane has no faults: give it an array without any")
         geometry = array.geometry
         if geometry.channels != channels:
             raise ValueError(
@@ -279,6 +281,7 @@ class _NandView(ctypes.Structure):
         "data_registers",
         "factory_pages",
         "retry_levels",
+        "operations",
     )
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
         (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")

@@ -14,6 +14,7 @@ buffer             shape, type                             meaning
 ``data_registers`` [channels * dies, stride] uint8         data registers, behind them
 ``factory_pages``  [channels * dies, 2, stride] uint8      what the maker left, by `FactoryPage`
 ``retry_levels``   [channels * dies] uint8                 read-retry levels, 0..7
+``operations``     [channels * dies, 3] uint64             page reads, programs, erases of this run
 =================  ======================================  ========================================
 
 ``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted (the registers are
@@ -23,24 +24,15 @@ the pages that were written (anonymous memory without reservation). So a program
 the block.
 """
 
-import mmap
-
 import numpy as np
 from amaranth.hdl import Cat
 
 from .array_port import ArrayOp, FactoryPage
+from .energy import OPERATIONS
 from .parameter_page import unique_id
+from .storage import anonymous
 
 __all__ = ["NandArray", "ArrayServer"]
-
-_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.12 on
-
-
-def _lazy(shape, dtype):
-    """A zeroed array whose memory is taken page by page, when written."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
-    return np.frombuffer(memory, dtype=dtype).reshape(shape)
 
 
 class NandArray:
@@ -54,6 +46,8 @@ class NandArray:
         What READ PARAMETER PAGE shows (`flash_model.parameter_page.parameter_page`); without, FFh.
     serial : int, optional
         Serial number of the drive, from which the dies' unique IDs are made.
+    faults : Faults, optional
+        What goes wrong (`flash_model.faults`).
 
     Attributes
     ----------
@@ -63,20 +57,24 @@ class NandArray:
         Bytes from one page to the next in ``cells`` and ``registers``.
     """
 
-    def __init__(self, geometry, *, parameters=b"", serial=0):
+    def __init__(self, geometry, *, parameters=b"", serial=0, faults=None):
         g = geometry
         dies = g.channels * g.dies
         self.geometry = g
         self.stride = g.page_total
-        self.buffers = {
-            "cells": _lazy((dies * g.rows, self.stride), np.uint8),
-            "programmed": _lazy((dies * g.rows,), np.uint8),
-            "erase_counts": _lazy((dies * g.blocks,), np.uint32),
-            "read_counts": _lazy((dies * g.blocks,), np.uint32),
+        self.faults = faults
+        contents = {
+            "cells": ((dies * g.rows, self.stride), "u1"),
+            "programmed": ((dies * g.rows,), "u1"),
+            "erase_counts": ((dies * g.blocks,), "<u4"),
+            "read_counts": ((dies * g.blocks,), "<u4"),
+        }
+        self.buffers = anonymous(contents) | {
             "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "data_registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "factory_pages": np.full((dies, 2, self.stride), 0xFF, dtype=np.uint8),
             "retry_levels": np.zeros(dies, dtype=np.uint8),
+            "operations": np.zeros((dies, len(OPERATIONS)), dtype=np.uint64),
         }
         pages = self.buffers["factory_pages"]
         for die in range(dies):
@@ -86,6 +84,11 @@ class NandArray:
             ):
                 content = content[: self.stride]
                 pages[die, page, : len(content)] = np.frombuffer(content, np.uint8)
+        if faults is not None:
+            if faults.geometry != g:
+                raise ValueError("the faults are those of another geometry: make them with this")
+            for page, byte in faults.marks():
+                self.buffers["cells"][page, byte] = 0xFF
 
     def _die(self, channel, die):
         g = self.geometry
@@ -102,6 +105,10 @@ class NandArray:
 
     def _block(self, channel, die, row):
         return self._page(channel, die, row) // self.geometry.pages
+
+    def _count(self, operation, channel, die):
+        counts = self.buffers["operations"]
+        counts[self._die(channel, die), OPERATIONS.index(operation)] += 1
 
     def register(self, channel, die):
         """The cache register of a die (a view: writing to it is writing the register)."""
@@ -130,21 +137,45 @@ class NandArray:
         self.register(channel, die)[:] = self.data_register(channel, die)
 
     def _sense(self, channel, die, row):
-        page = self._page(channel, die, row)
-        np.invert(self.buffers["cells"][page], out=self.data_register(channel, die))
-        self.buffers["read_counts"][self._block(channel, die, row)] += 1
+        page, block, b = self._page(channel, die, row), self._block(channel, die, row), self.buffers
+        data = self.data_register(channel, die)
+        np.invert(b["cells"][page], out=data)
+        b["read_counts"][block] += 1
+        self._count("read", channel, die)
+        if self.faults is not None:
+            self.faults.sense(
+                page,
+                data,
+                programmed=bool(b["programmed"][page]),
+                erases=int(b["erase_counts"][block]),
+                reads=int(b["read_counts"][block]),
+                level=int(b["retry_levels"][self._die(channel, die)]),
+            )
 
     def program(self, channel, die, row):
         """Cache register to row; cells already 0 stay 0 until erased. Returns whether it failed."""
         page = self._page(channel, die, row)
-        self.buffers["cells"][page] |= ~self.register(channel, die)
+        self._count("program", channel, die)
+        cleared = ~self.register(channel, die)
+        left = None
+        if self.faults is not None:
+            erases = int(self.buffers["erase_counts"][self._block(channel, die, row)])
+            left = self.faults.program(page, erases)
+        if left is not None:
+            cleared &= ~np.frombuffer(left, np.uint8)
+        self.buffers["cells"][page] |= cleared
         self.buffers["programmed"][page] = 1
-        return False
+        return left is not None
 
     def erase(self, channel, die, row):
         """Erase the block that holds ``row``. Returns whether it failed."""
         block = self._block(channel, die, row)
         pages = self.geometry.pages
+        self._count("erase", channel, die)
+        if self.faults is not None:
+            if self.faults.erase_fails(block, int(self.buffers["erase_counts"][block])):
+                return True
+            self.faults.erased(block)
         first = block * pages
         for page in first + np.flatnonzero(self.buffers["programmed"][first : first + pages]):
             self.buffers["cells"][page] = 0

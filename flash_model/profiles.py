@@ -1,16 +1,17 @@
-"""Named flash profiles: geometry, timing, endurance, and where each parameter comes from."""
+"""Named flash profiles: all parameters of a part, and where each comes from."""
 
 import dataclasses
 from dataclasses import dataclass, field
 
 from .endurance import Endurance
+from .energy import Energy
 from .geometry import Geometry
 from .timing import Timing
 
 __all__ = ["Profile", "PROFILES", "profile"]
 
 
-_PARTS = (Geometry, Timing, Endurance)
+_PARTS = (Geometry, Timing, Endurance, Energy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,9 @@ class Profile:
     geometry : Geometry
     timing : Timing
     endurance : Endurance
+    energy : Energy
     sources : dict of str to str
-        For every parameter of the three: "datasheet ...", "paper ...", "standard ...",
+        For every parameter of the four: "datasheet ...", "paper ...", "standard ...",
         "simulator ..." or "assumed ...".
     """
 
@@ -33,6 +35,7 @@ class Profile:
     geometry: Geometry
     timing: Timing
     endurance: Endurance
+    energy: Energy
     sources: dict[str, str] = field(hash=False)
 
     def __post_init__(self):
@@ -45,7 +48,7 @@ class Profile:
     def table(self):
         """Rows (parameter, value, source) of everything in the profile."""
         values = {}
-        for part in (self.geometry, self.timing, self.endurance):
+        for part in (self.geometry, self.timing, self.endurance, self.energy):
             values |= dataclasses.asdict(part)
         return [(name, value, self.sources[name]) for name, value in values.items()]
 
@@ -60,6 +63,7 @@ def _profile(name, table):
         geometry=part(Geometry),
         timing=part(Timing),
         endurance=part(Endurance),
+        energy=part(Energy),
         sources=sources,
     )
 
@@ -68,6 +72,14 @@ _PAPER = "paper: InstAttention (HPCA'25), section on the evaluation platform"
 _MQSIM = "assumed: NV-DDR2 parameter set of the MQSim simulator"
 _DBSY = "assumed: tDBSY of the same set, which gives no time for cache reads and programs"
 _FEAT = "standard: ONFI, tFEAT at most 1 us"
+_CURRENT = "assumed: usual bound of a NAND data sheet for an operation of one die"
+_ELECTRICAL = {
+    "supply_v": (3.3, "assumed: usual core supply; many parts of today take 2.5 V"),
+    "i_read_ma": (25, _CURRENT),
+    "i_program_ma": (25, _CURRENT),
+    "i_erase_ma": (25, _CURRENT),
+    "io_pj_per_bit": (10, "assumed: a bus of some 5 pF at 1.2 to 1.8 V with its drivers"),
+}
 _V6 = "assumed: bound published for Samsung's 6th-generation V-NAND TLC"
 _TEST = "assumed: chosen for short unit tests"
 
@@ -101,6 +113,7 @@ PROFILES = {
                 "t_rcbsy_ns": (500, _DBSY),
                 "t_pcbsy_ns": (500, _DBSY),
                 "t_feat_ns": (1_000, _FEAT),
+                **_ELECTRICAL,
                 "bits_per_cell": (3, _V6),
                 "bad_blocks": (10, "assumed: 2 % of the blocks"),
                 "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
@@ -135,6 +148,7 @@ PROFILES = {
                 "t_rcbsy_ns": (500, _DBSY),
                 "t_pcbsy_ns": (500, _DBSY),
                 "t_feat_ns": (1_000, _FEAT),
+                **_ELECTRICAL,
                 "bits_per_cell": (3, "assumed: TLC"),
                 "bad_blocks": (40, "assumed: 2 % of the blocks"),
                 "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
@@ -168,6 +182,7 @@ PROFILES = {
                 "t_rcbsy_ns": (100, _TEST),
                 "t_pcbsy_ns": (150, _TEST),
                 "t_feat_ns": (200, _TEST),
+                **_ELECTRICAL,
                 "bits_per_cell": (1, _TEST),
                 "bad_blocks": (4, _TEST),
                 "erases": (100, _TEST),

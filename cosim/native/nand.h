@@ -19,6 +19,7 @@ struct NandView {
     uint8_t* data_registers;  // behind them
     uint8_t* factory_pages;   // two of each die
     uint8_t* retry_levels;    // of each die
+    uint64_t* operations;  // reads, programs and erases of each die
     uint64_t stride, dies, blocks, pages;
 };
 
@@ -39,6 +40,7 @@ public:
         if (op == CLEAR || op >= READ_CACHE_END) return;
 
         if (row >= blocks * pages) return fail("row", row, blocks * pages);
+        uint64_t* counts = operations + unit * 3;
         const uint64_t page = unit * blocks * pages + row;
         const uint64_t block = page / pages;
         uint8_t* cell = cells + page * stride;
@@ -48,10 +50,12 @@ public:
             for (uint64_t i = 0; i < stride; i++) behind[i] = uint8_t(~cell[i]);
             if (op == READ) memcpy(cache, behind, stride);
             read_counts[block]++;
+            counts[0]++;
             break;
         case PROGRAM:
             for (uint64_t i = 0; i < stride; i++) cell[i] |= uint8_t(~cache[i]);
             programmed[page] = 1;
+            counts[1]++;
             break;
         case ERASE:
             for (uint64_t other = block * pages; other < (block + 1) * pages; other++) {
@@ -60,6 +64,7 @@ public:
             }
             erase_counts[block]++;
             read_counts[block] = 0;
+            counts[2]++;
             break;
         }
     }

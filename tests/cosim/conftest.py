@@ -19,11 +19,12 @@ def toy_lane(toy_top):
     """Factory of native lanes around `ToyTop` with two channels of two dies."""
     lanes = []
 
-    def make(**options):
+    def make(faults=None, **options):
         config = DriveConfig.preset("tiny")
+        geometry = config.flash.geometry
         lane = NativeLane(
             config,
-            NandArray(config.flash.geometry),
+            NandArray(geometry, faults=faults and faults(geometry)),
             top=toy_top,
             **{"host_bytes": 65536, "dram_bytes": 65536} | options,
         )

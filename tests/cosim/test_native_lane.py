@@ -9,6 +9,7 @@ from cosim.environment import EnvironmentTiming
 from cosim.native_lane import HOST_BASE, TRACE_KINDS, LaneError
 from flash_model.array import NandArray
 from flash_model.array_port import ArrayOp
+from flash_model.faults import Faults
 
 
 def copy(lane, source, target, words):
@@ -174,6 +175,7 @@ def test_bad_arguments(toy_lane):
         (lambda: lane.csr_write(0, 1 << 32), "32 bits"),
         (lambda: lane.idle(-1), "0 or more"),
         (lambda: toy_lane(host_bytes=100), "multiple of 4096"),
+        (lambda: toy_lane(faults=Faults), "has no faults"),
         (lambda: EnvironmentTiming(host_read_ns=0), "above 0"),
         (lambda: EnvironmentTiming(outstanding=0), "1..256"),
     ):

@@ -13,7 +13,7 @@ from flash_model.timing import cycles
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_parameter_has_a_value_and_a_source(name):
     p = profile(name)
-    parts = (p.geometry, p.timing, p.endurance)
+    parts = (p.geometry, p.timing, p.endurance, p.energy)
     names = {f.name for part in parts for f in dataclasses.fields(part)}
     assert {row[0] for row in p.table()} == names
     for _, _, source in p.table():

@@ -85,6 +85,8 @@ class Bench:
         Clocks that the PHY takes to answer, besides the dies' one.
     reader_from : int
         Clock from which on ``r_data`` is taken.
+    faults : callable, optional
+        From the geometry to the `Faults` of the cells.
     options
         Further options of `Channel` and of the controller.
     """
@@ -101,6 +103,7 @@ class Bench:
         geometry=None,
         latency=0,
         reader_from=0,
+        faults=None,
         **options,
     ):
         base = profile("tiny")
@@ -112,7 +115,8 @@ class Bench:
             timing=dataclasses.replace(base.timing, **{"rate_mts": 560, **(timing or {})}),
         )
         self.clock_hz = clock_hz
-        self.array = NandArray(self.profile.geometry)
+        flash = self.profile.geometry
+        self.array = NandArray(flash, faults=faults and faults(flash))
         self.dut = Channel(self.profile, clock_hz, depth, latency, **options)
         self.stalls = stalls
         self.skip = skip

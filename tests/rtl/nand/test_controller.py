@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flash_model.faults import Faults
 from flash_model.onfi import JEDEC_ID
 from flash_model.timing import cycles
 from rtl.nand.controller import READ_RING
@@ -111,6 +112,29 @@ def test_status_id_reset(bench):
         (NandOp.STATUS, 1, 3, 0xE0, 0),
         (NandOp.ERASE, 1, 4, 0xE1, 1),
     ]
+
+
+def test_cells_that_fail(bench):
+    """A bad block's program, a weak block's second erase; the operations around them are fine."""
+
+    def faults(geometry):
+        return Faults(geometry, bad_blocks=[(0, 1, 1)], weak_blocks={(0, 0, 2): 1})
+
+    b = bench(dies=2, skip=True, faults=faults)
+    program = {"op": NandOp.PROGRAM, "die": 1, "words": 1}
+    erase = {"op": NandOp.ERASE, "die": 0}
+    b.run(
+        [
+            {**program, "row": 15, "tag": 0},
+            {**program, "row": 16, "tag": 1},
+            {**program, "row": 32, "tag": 2},
+            *({**erase, "row": row, "tag": 3 + n} for n, row in enumerate((32, 33, 48))),
+        ],
+        [0, 0, 0],
+    )
+    outcomes = {d.tag: (d.status, d.failed) for d in b.done}
+    assert {tag for tag, outcome in outcomes.items() if outcome == (0xE1, 1)} == {1, 4}
+    assert {tag for tag, outcome in outcomes.items() if outcome == (0xE0, 0)} == {0, 2, 3, 5}
 
 
 def test_skipping_while_the_reader_waits(bench):
