@@ -24,13 +24,15 @@ the pages that were written (anonymous memory without reservation). So a program
 the block.
 """
 
+import dataclasses
+
 import numpy as np
 from amaranth.hdl import Cat
 
 from .array_port import ArrayOp, FactoryPage
 from .energy import OPERATIONS
 from .parameter_page import unique_id
-from .storage import anonymous
+from .storage import anonymous, mapped
 
 __all__ = ["NandArray", "ArrayServer"]
 
@@ -48,6 +50,9 @@ class NandArray:
         Serial number of the drive, from which the dies' unique IDs are made.
     faults : Faults, optional
         What goes wrong (`flash_model.faults`).
+    file : path-like, optional
+        Where contents and wear lie (the first four buffers), for drives larger than memory and
+        from run to run; made if there is none. See `flash_model.storage`. Not for two at a time.
 
     Attributes
     ----------
@@ -57,7 +62,7 @@ class NandArray:
         Bytes from one page to the next in ``cells`` and ``registers``.
     """
 
-    def __init__(self, geometry, *, parameters=b"", serial=0, faults=None):
+    def __init__(self, geometry, *, parameters=b"", serial=0, faults=None, file=None):
         g = geometry
         dies = g.channels * g.dies
         self.geometry = g
@@ -69,7 +74,12 @@ class NandArray:
             "erase_counts": ((dies * g.blocks,), "<u4"),
             "read_counts": ((dies * g.blocks,), "<u4"),
         }
-        self.buffers = anonymous(contents) | {
+        self._memory = None
+        if file is None:
+            stored = anonymous(contents)
+        else:
+            stored, self._memory = mapped(file, contents, dataclasses.asdict(g))
+        self.buffers = stored | {
             "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "data_registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "factory_pages": np.full((dies, 2, self.stride), 0xFF, dtype=np.uint8),
@@ -89,6 +99,11 @@ class NandArray:
                 raise ValueError("the faults are those of another geometry: make them with this")
             for page, byte in faults.marks():
                 self.buffers["cells"][page, byte] = 0xFF
+
+    def flush(self):
+        """Write what has changed to the file, if there is one."""
+        if self._memory is not None:
+            self._memory.flush()
 
     def _die(self, channel, die):
         g = self.geometry
