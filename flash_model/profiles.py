@@ -8,7 +8,7 @@ from .energy import Energy
 from .geometry import Geometry
 from .timing import Timing
 
-__all__ = ["Profile", "PROFILES", "profile"]
+__all__ = ["COMMON", "PROFILES", "Profile", "make_profile", "profile"]
 
 
 _PARTS = (Geometry, Timing, Endurance, Energy)
@@ -28,7 +28,7 @@ class Profile:
     energy : Energy
     sources : dict of str to str
         For every parameter of the four: "datasheet ...", "paper ...", "standard ...",
-        "simulator ..." or "assumed ...".
+        "firmware ...", "simulator ..." or "assumed ...".
     """
 
     name: str
@@ -53,42 +53,62 @@ class Profile:
         return [(name, value, self.sources[name]) for name, value in values.items()]
 
 
-def _profile(name, table):
+def make_profile(name, table):
+    """A profile from a table of every parameter: name -> (value, source)."""
+
     def part(kind):
         return kind(**{f.name: table[f.name][0] for f in dataclasses.fields(kind)})
 
-    sources = {key: source for key, (_, source) in table.items()}
     return Profile(
         name=name,
         geometry=part(Geometry),
         timing=part(Timing),
         endurance=part(Endurance),
         energy=part(Energy),
-        sources=sources,
+        sources={key: source for key, (_, source) in table.items()},
     )
 
 
 _PAPER = "paper: InstAttention (HPCA'25), section on the evaluation platform"
 _MQSIM = "assumed: NV-DDR2 parameter set of the MQSim simulator"
 _DBSY = "assumed: tDBSY of the same set, which gives no time for cache reads and programs"
-_FEAT = "standard: ONFI, tFEAT at most 1 us"
 _CURRENT = "assumed: usual bound of a NAND data sheet for an operation of one die"
-_ELECTRICAL = {
+_V6 = "assumed: bound published for Samsung's 6th-generation V-NAND TLC"
+_COSMOS = "firmware: Cosmos+ OpenSSD, its Hynix MLC module"
+_MT29F128G = "datasheet: Micron MT29F128G (none is published for the module's part)"
+_ZNAND = "paper: Samsung at ISSCC 2018 (48-layer Z-NAND, 64 Gb), as the press reported it"
+_TEST = "assumed: chosen for short unit tests"
+
+COMMON = {
+    "t_wc_ns": (25, _MQSIM),
+    "t_wb_ns": (100, _MQSIM),
+    "t_rr_ns": (20, _MQSIM),
+    "t_whr_ns": (80, "assumed: ONFI SDR timing modes 1 to 5"),
+    "t_rhw_ns": (100, _MQSIM),
+    "t_adl_ns": (70, _MQSIM),
+    "t_ccs_ns": (300, _MQSIM),
+    "t_rpre_ns": (15, _MQSIM),
+    "t_dqsre_ns": (15, _MQSIM),
+    "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
+    "t_rcbsy_ns": (500, _DBSY),
+    "t_pcbsy_ns": (500, _DBSY),
+    "t_feat_ns": (1_000, "standard: ONFI, tFEAT at most 1 us"),
+    "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
     "supply_v": (3.3, "assumed: usual core supply; many parts of today take 2.5 V"),
     "i_read_ma": (25, _CURRENT),
     "i_program_ma": (25, _CURRENT),
     "i_erase_ma": (25, _CURRENT),
     "io_pj_per_bit": (10, "assumed: a bus of some 5 pF at 1.2 to 1.8 V with its drivers"),
 }
-_V6 = "assumed: bound published for Samsung's 6th-generation V-NAND TLC"
-_TEST = "assumed: chosen for short unit tests"
+"""What most profiles share: a 25 ns command cycle of NV-DDR2, ECC, currents."""
 
 PROFILES = {
     p.name: p
     for p in (
-        _profile(
+        make_profile(
             "paper",
-            {
+            COMMON
+            | {
                 "channels": (8, _PAPER),
                 "dies": (16, "assumed: the paper does not say; covers tR by page transfers"),
                 "planes": (1, "assumed: the paper does not say"),
@@ -97,33 +117,19 @@ PROFILES = {
                 "page_bytes": (4096, _PAPER),
                 "spare_bytes": (224, "datasheet: Micron MT29F16G (the paper does not say)"),
                 "rate_mts": (1400, f"{_PAPER}: 1.4 GB/s per channel"),
-                "t_wc_ns": (25, _MQSIM),
-                "t_wb_ns": (100, _MQSIM),
-                "t_rr_ns": (20, _MQSIM),
-                "t_whr_ns": (80, "assumed: ONFI SDR timing modes 1 to 5"),
-                "t_rhw_ns": (100, _MQSIM),
-                "t_adl_ns": (70, _MQSIM),
-                "t_ccs_ns": (300, _MQSIM),
-                "t_rpre_ns": (15, _MQSIM),
-                "t_dqsre_ns": (15, _MQSIM),
                 "t_r_ns": (45_000, f"{_V6} (under 45 us)"),
                 "t_prog_ns": (450_000, f"{_V6} (under 450 us)"),
                 "t_bers_ns": (3_500_000, "assumed: SimpleSSD's MLC default"),
-                "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
-                "t_rcbsy_ns": (500, _DBSY),
-                "t_pcbsy_ns": (500, _DBSY),
-                "t_feat_ns": (1_000, _FEAT),
-                **_ELECTRICAL,
                 "bits_per_cell": (3, _V6),
                 "bad_blocks": (10, "assumed: 2 % of the blocks"),
                 "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
-                "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
             },
         ),
         # One plane is used at a time: multi-plane commands are not modelled, planes is recorded.
-        _profile(
+        make_profile(
             "tlc_onfi5",
-            {
+            COMMON
+            | {
                 "channels": (8, "assumed: common for enterprise drives"),
                 "dies": (16, "assumed: fills the bus at one plane per die with margin"),
                 "planes": (4, "assumed: usual for such parts; recorded, commands use one"),
@@ -132,61 +138,89 @@ PROFILES = {
                 "page_bytes": (16384, "datasheet: Micron MT29F128G, 16384 + 1872 byte pages"),
                 "spare_bytes": (1872, "datasheet: Micron MT29F128G, 16384 + 1872 byte pages"),
                 "rate_mts": (2400, "standard: ONFI 5.0, NV-LPDDR4 up to 2400 MT/s"),
-                "t_wc_ns": (25, _MQSIM),
-                "t_wb_ns": (100, _MQSIM),
-                "t_rr_ns": (20, _MQSIM),
-                "t_whr_ns": (80, "assumed: ONFI SDR timing modes 1 to 5"),
-                "t_rhw_ns": (100, _MQSIM),
-                "t_adl_ns": (70, _MQSIM),
-                "t_ccs_ns": (300, _MQSIM),
-                "t_rpre_ns": (15, _MQSIM),
-                "t_dqsre_ns": (15, _MQSIM),
                 "t_r_ns": (50_000, "assumed: 40-60 us is plausible for such parts"),
                 "t_prog_ns": (500_000, "assumed: 400-700 us is plausible for such parts"),
                 "t_bers_ns": (4_000_000, "assumed: 3-5 ms is plausible for such parts"),
-                "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
-                "t_rcbsy_ns": (500, _DBSY),
-                "t_pcbsy_ns": (500, _DBSY),
-                "t_feat_ns": (1_000, _FEAT),
-                **_ELECTRICAL,
                 "bits_per_cell": (3, "assumed: TLC"),
                 "bad_blocks": (40, "assumed: 2 % of the blocks"),
                 "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
-                "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
             },
         ),
-        _profile(
+        make_profile(
+            "znand",
+            COMMON
+            | {
+                "channels": (8, "assumed: as profile paper"),
+                "dies": (4, "assumed: covers tR by page transfers twice over"),
+                "planes": (1, "assumed: the sources do not say"),
+                "blocks": (4096, "assumed: 64 Gb in blocks of 2 MiB"),
+                "pages": (512, "assumed: 64 Gb in blocks of 2 MiB"),
+                "page_bytes": (4096, f"{_ZNAND}: 2 or 4 KiB"),
+                "spare_bytes": (224, "assumed: as other parts with pages of 4 KiB"),
+                "rate_mts": (800, "assumed: NV-DDR3 of its time"),
+                "t_r_ns": (3_000, _ZNAND),
+                "t_prog_ns": (100_000, _ZNAND),
+                "t_bers_ns": (2_000_000, "assumed: SLC default of the FEMU emulator"),
+                "bits_per_cell": (1, _ZNAND),
+                "bad_blocks": (80, "assumed: 2 % of the blocks"),
+                "erases": (100_000, "assumed: SLC"),
+            },
+        ),
+        make_profile(
+            "mlc_cosmos",
+            COMMON
+            | {
+                "channels": (8, f"{_COSMOS}, 8 channels"),
+                "dies": (8, f"{_COSMOS}, 8 ways; one of the two LUNs of each"),
+                "planes": (2, "assumed: usual for such parts; recorded, commands use one"),
+                "blocks": (4184, f"{_COSMOS}, 4096 and 88 spare blocks of a LUN"),
+                "pages": (256, f"{_COSMOS}, blocks used as MLC"),
+                "page_bytes": (16384, _COSMOS),
+                "spare_bytes": (1664, _COSMOS),
+                "rate_mts": (200, f"{_COSMOS}, NV-DDR at 100 MHz"),
+                "t_r_ns": (115_000, f"{_MT29F128G}: at most"),
+                "t_prog_ns": (1_600_000, f"{_MT29F128G}: typical"),
+                "t_bers_ns": (3_000_000, _MT29F128G),
+                "bits_per_cell": (2, _COSMOS),
+                "bad_blocks": (88, f"{_COSMOS}: its spare blocks"),
+                "erases": (3_000, _MT29F128G),
+            },
+        ),
+        make_profile(
             "tiny",
-            {
-                "channels": (2, _TEST),
-                "dies": (2, _TEST),
-                "planes": (1, _TEST),
-                "blocks": (64, _TEST),
-                "pages": (16, _TEST),
-                "page_bytes": (512, _TEST),
-                "spare_bytes": (32, _TEST),
-                "rate_mts": (1400, f"{_TEST}; that of the profile paper"),
-                "t_wc_ns": (10, _TEST),
-                "t_wb_ns": (20, _TEST),
-                "t_rr_ns": (20, _TEST),
-                "t_whr_ns": (30, _TEST),
-                "t_rhw_ns": (30, _TEST),
-                "t_adl_ns": (30, _TEST),
-                "t_ccs_ns": (40, _TEST),
-                "t_rpre_ns": (5, _TEST),
-                "t_dqsre_ns": (5, _TEST),
-                "t_r_ns": (2_000, _TEST),
-                "t_prog_ns": (3_000, _TEST),
-                "t_bers_ns": (5_000, _TEST),
-                "t_rst_ns": (500, _TEST),
-                "t_rcbsy_ns": (100, _TEST),
-                "t_pcbsy_ns": (150, _TEST),
-                "t_feat_ns": (200, _TEST),
-                **_ELECTRICAL,
-                "bits_per_cell": (1, _TEST),
-                "bad_blocks": (4, _TEST),
-                "erases": (100, _TEST),
-                "ecc_bits": (8, _TEST),
+            COMMON
+            | {
+                name: (value, _TEST)
+                for name, value in {
+                    "channels": 2,
+                    "dies": 2,
+                    "planes": 1,
+                    "blocks": 64,
+                    "pages": 16,
+                    "page_bytes": 512,
+                    "spare_bytes": 32,
+                    "rate_mts": 1400,  # that of profile paper
+                    "t_wc_ns": 10,
+                    "t_wb_ns": 20,
+                    "t_rr_ns": 20,
+                    "t_whr_ns": 30,
+                    "t_rhw_ns": 30,
+                    "t_adl_ns": 30,
+                    "t_ccs_ns": 40,
+                    "t_rpre_ns": 5,
+                    "t_dqsre_ns": 5,
+                    "t_r_ns": 2_000,
+                    "t_prog_ns": 3_000,
+                    "t_bers_ns": 5_000,
+                    "t_rst_ns": 500,
+                    "t_rcbsy_ns": 100,
+                    "t_pcbsy_ns": 150,
+                    "t_feat_ns": 200,
+                    "bits_per_cell": 1,
+                    "bad_blocks": 4,
+                    "erases": 100,
+                    "ecc_bits": 8,
+                }.items()
             },
         ),
     )

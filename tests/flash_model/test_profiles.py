@@ -9,6 +9,8 @@ from flash_model.geometry import Geometry
 from flash_model.profiles import PROFILES, profile
 from flash_model.timing import cycles
 
+KINDS = ("paper", "datasheet", "standard", "firmware", "assumed")
+
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_parameter_has_a_value_and_a_source(name):
@@ -17,7 +19,7 @@ def test_every_parameter_has_a_value_and_a_source(name):
     names = {f.name for part in parts for f in dataclasses.fields(part)}
     assert {row[0] for row in p.table()} == names
     for _, _, source in p.table():
-        assert source.split(":")[0] in ("paper", "datasheet", "standard", "assumed")
+        assert source.split(":")[0] in KINDS
     hash(p)
 
 
@@ -29,6 +31,17 @@ def test_paper_profile_says_what_the_paper_says():
     assert (
         p.geometry.channels * p.timing.bytes_per_clock(250_000_000) * 250_000_000 == 11_200_000_000
     )
+
+
+def test_published_figures():
+    z, cosmos = profile("znand"), profile("mlc_cosmos")
+    assert (z.timing.t_r_ns, z.timing.t_prog_ns, z.endurance.bits_per_cell) == (3_000, 100_000, 1)
+    assert z.geometry.die_bytes == 64 * 2**30 // 8  # 64 Gb
+    g = cosmos.geometry
+    assert (g.channels, g.dies, g.blocks, g.pages) == (8, 8, 4096 + 88, 256)
+    assert g.page_total == 16384 + 1664
+    # a page on a 200 MT/s bus, at 200 MHz one byte a clock
+    assert cosmos.timing.data_cycles(g.page_words, 200_000_000) == 18048
 
 
 def test_unknown_profile_lists_the_names():
