@@ -101,7 +101,7 @@ def test_status_id_reset(bench):
             {"op": NandOp.STATUS, "die": 1, "tag": 3},
             {"op": NandOp.ERASE, "die": 1, "row": g.rows, "tag": 4},  # outside the die
         ],
-        broken=["row"],
+        broken={"row"},
     )
     assert b.reads[:2] == [b.words(JEDEC_ID), b.words(b"ONFI\0\0\0\0")]
     assert b.reads[2:] == [b.words(contents[0, 5])]
