@@ -8,7 +8,7 @@ once the array rests.
 """
 
 from .array_port import ArrayOp
-from .die_state import Opened
+from .die_state import Opened, Shows
 from .onfi import Command
 
 __all__ = ["program_commands"]
@@ -31,6 +31,7 @@ def program_commands(m, moment):
         m.d.comb += [
             moment.operates(ArrayOp.CLEAR),
             moment.opens(Opened.PROGRAM),
+            new.shows.eq(Shows.PAGE),
             new.caches.eq(0),
         ]
     with m.Case(Command.CHANGE_WRITE_COLUMN), m.If(moment.takes_data):

@@ -2,7 +2,8 @@
 
 Parameter page and unique ID are loaded into the cache register, with R/B# low for tR, and come out
 again and again: 256 bytes (`flash_model.parameter_page`), and 16 bytes with their complement. Of a
-cache register smaller than 256 bytes only the beginning exists.
+cache register smaller than 256 bytes only the beginning exists. After READ ID, READ MODE shows the
+cache register as a page, whatever is in it.
 
 A feature has four bytes, of which the model keeps the first: the *timing mode* (01h) is stored and
 reported, the bus has the rate of its profile whatever it says; *read retry* (89h) is a level of
@@ -48,6 +49,7 @@ def setup_address(m, moment):
         m.d.comb += [
             new.shows.eq(Mux(is_onfi, Shows.ONFI, Shows.JEDEC)),
             new.pins.eq(Pins.OUTPUT),
+            new.opened.eq(Opened.NONE),
         ]
     for opened, page, shows in (
         (Opened.PARAMETERS, FactoryPage.PARAMETERS, Shows.PARAMETERS),

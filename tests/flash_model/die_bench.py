@@ -82,10 +82,10 @@ def content(seed):
     return np.random.default_rng(seed).integers(0, 256, 544, dtype=np.uint8).tobytes()
 
 
-def run(test, dies=3, array=NandArray):
+def run(test, dies=3, array=NandArray, monitor=None, timeout=20_000):
     """Run ``test(ctx, Bus, NandArray)`` on a channel of dies of profile ``tiny``.
 
-    ``array`` makes the array behind them.
+    ``array`` makes the array behind them, ``monitor(profile)`` what observes the bus.
     """
     base = profile("tiny")
     flash = dataclasses.replace(
@@ -102,14 +102,24 @@ def run(test, dies=3, array=NandArray):
         clocks = 0
         async for _ in ctx.tick():
             clocks += 1
-            if clocks == 20_000:
+            if clocks == timeout:
                 raise TimeoutError(f"no end after {clocks} clocks")
+
+    async def watch(ctx):
+        phy, clock = dut.phy, 0
+        tick = ctx.tick().sample(phy.die, phy.cycle, phy.strobe, phy.w_data, phy.ready)
+        watcher = monitor(flash)
+        async for _, _, die, cycle, strobe, data, ready in tick:
+            watcher.observe(clock, die, cycle.value, strobe, data & 255, ready)
+            clock += 1
 
     done = []
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(ArrayServer(array, 0, dut.array).run, background=True)
     sim.add_testbench(watchdog, background=True)
+    if monitor is not None:
+        sim.add_testbench(watch, background=True)
     sim.add_testbench(bench)
     sim.run()
     assert done
