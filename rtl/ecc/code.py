@@ -1,0 +1,118 @@
+"""The codes: how many bytes a codeword protects, how many errors it corrects, what that takes.
+
+::
+
+    word 0 ............ D - 1 | D      | D + 1 ............... D + P
+    data, 64 bits each        | check  | parity, zeros behind its last bit
+    <---------- message, M = D + 1 --->|
+
+Bits go least significant first: bit ``i`` of word ``w`` is *slot* ``64 w + i`` and stands for
+``x**(64 N - 1 - slot)``, ``N = M + P`` words in all. The slots behind the last parity bit are not
+part of the code: they are written as zeros and not looked at, so that a word is all there is to a
+transfer. The check word carries the CRC-32 of the data (`rtl.ecc.crc`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from .field import field
+
+__all__ = ["WORD", "BchCode"]
+
+WORD = 64
+"""Bits of a transfer."""
+
+FIELDS = {512: 13, 1024: 14}
+"""Data bytes of a codeword -> m of the smallest field that has room for it."""
+
+MOST_ERRORS = 72
+
+
+@dataclass(frozen=True)
+class BchCode:
+    """A shortened, narrow-sense binary BCH code.
+
+    Parameters
+    ----------
+    data_bytes : int
+        User data of a codeword, 512 or 1024.
+    t : int
+        Bit errors that are always corrected, 2..72.
+    """
+
+    data_bytes: int
+    t: int
+
+    def __post_init__(self):
+        if self.data_bytes not in FIELDS:
+            raise ValueError(
+                f"data_bytes = {self.data_bytes!r} is not possible: choose 512 (GF(2^13)) or "
+                f"1024 (GF(2^14)), and split longer data"
+            )
+        if not (isinstance(self.t, int) and 2 <= self.t <= MOST_ERRORS):
+            raise ValueError(
+                f"t = {self.t!r} is not possible: choose 2..{MOST_ERRORS} bit errors, "
+                f"what the spare bytes of the page have room for"
+            )
+
+    @property
+    def m(self):
+        """Degree of the field."""
+        return FIELDS[self.data_bytes]
+
+    @property
+    def field(self):
+        return field(self.m)
+
+    @cached_property
+    def generator(self):
+        """Generator polynomial; bit ``i`` is the coefficient of ``x**i``."""
+        return self.field.generator(self.t)
+
+    @property
+    def parity_bits(self):
+        """Degree of the generator: ``m * t``, or a little less where roots are conjugates."""
+        return self.generator.bit_length() - 1
+
+    @property
+    def parity_bytes(self):
+        """Bytes of the parity words."""
+        return self.parity_words * WORD // 8
+
+    @property
+    def data_words(self):
+        return self.data_bytes * 8 // WORD
+
+    @property
+    def message_words(self):
+        """Data words and the check word."""
+        return self.data_words + 1
+
+    @property
+    def parity_words(self):
+        return -(-self.parity_bits // WORD)
+
+    @property
+    def words(self):
+        """Words of a codeword."""
+        return self.message_words + self.parity_words
+
+    @property
+    def slots(self):
+        """Bits of all words."""
+        return self.words * WORD
+
+    @property
+    def pad_bits(self):
+        """Slots behind the last parity bit."""
+        return self.parity_words * WORD - self.parity_bits
+
+    @property
+    def bits(self):
+        """Bits of the code, errors in which are corrected."""
+        return self.slots - self.pad_bits
+
+    @property
+    def spare_bytes(self):
+        """What a codeword takes besides its data: check word and parity words."""
+        return (1 + self.parity_words) * WORD // 8
