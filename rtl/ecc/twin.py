@@ -127,7 +127,7 @@ def key_equation(code, odd):
     scale = np.ones(rows, np.int32)
     errors, failed = np.zeros(rows, int), np.zeros(rows, bool)
     for step in range(t):
-        terms = min(step, t) + 1
+        terms = min(2 * step, t) + 1  # the degree is below 2 * step
         window = full[:, 2 * step + 1 - np.arange(terms)]
         delta = np.bitwise_xor.reduce(multiply(locator[:, :terms], window), axis=1)
         act = (delta != 0) & ~failed
