@@ -5,8 +5,8 @@
     step n:  Q_j alpha**(j i)  summed over j, for slots i = 0..p-1  -> zero? -> mask of p slots
              Q_j <- Q_j alpha**(j p)
 
-Slots come in the order in which they were sent. The search of a codeword ends with its last slot, or
-once all roots are found; a codeword without errors, or with too many, takes one step.
+Slots come in the order in which they were sent. The search of a codeword ends with its last slot,
+or once all roots are found; a codeword without errors, or with too many, takes one step.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -16,7 +16,7 @@ from amaranth.utils import ceil_log2
 
 from .code import WORD
 from .key_equation import locator_layout
-from .linear import apply
+from .linear import apply, count_ones
 
 __all__ = ["POSITIONS", "ChienSearch", "chien_clocks", "fix_layout"]
 
@@ -29,9 +29,9 @@ AFTER_LAST = 2
 def fix_layout(code):
     """Bits of a word to invert, or (``last``) the verdict on a codeword, or both.
 
-    Masks of a codeword come in the order of words, none for words of parity, and not more than t. If
-    ``uncorrectable``, those that have come are not to be used; ``corrected`` counts all errors, those
-    in the parity included, and is 0 of an uncorrectable codeword.
+    Masks of a codeword come in the order of words, none for words of parity, and not more than t.
+    If ``uncorrectable``, those that have come are not to be used; ``corrected`` counts all errors,
+    those in the parity included, and is 0 of an uncorrectable codeword.
     """
     return data.StructLayout(
         {
@@ -116,7 +116,7 @@ class ChienSearch(wiring.Component):
         advance = Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
-            total.eq(count + sum(mask[i] for i in range(p))),
+            total.eq(count + count_ones(mask)),
             # what is behind in the pipeline is of the same codeword unless a last step is there
             found_all.eq(
                 masked_on

@@ -30,8 +30,8 @@ search, one leaves."""
 class Decoder(wiring.Component):
     """Corrects up to t bit errors of each codeword.
 
-    A word a clock while codewords are without errors, and for as long as key equation and search keep
-    up: on average not longer than a codeword each (`rtl.ecc.rates`).
+    A word a clock while codewords are without errors, and for as long as key equation and search
+    keep up: on average not longer than a codeword each (`rtl.ecc.rates`).
 
     Parameters
     ----------

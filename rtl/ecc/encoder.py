@@ -5,8 +5,9 @@
     i   m0 m1 m2 .. -- -- n0 n1          -- : not ready, one clock for each parity word
     o    . m0 m1 m2 .. p0 p1 n0 n1       a word every clock, between codewords too
 
-The register holds the remainder of what has passed, highest degree in bit 0, as it will be sent. A
-word adds to the 64 highest degrees, and the multiples of the generator that clear them are XORed in.
+The register holds the remainder of what has passed, highest degree in bit 0, as it will be sent.
+A word adds to the 64 highest degrees, and the multiples of the generator that clear them are XORed
+in.
 """
 
 from amaranth.hdl import Module, Signal

@@ -8,8 +8,8 @@ Step r = 0 .. t-1, with L the number of errors the locator stands for so far::
                                                                            scale = delta with it
 (E. R. Berlekamp, Algebraic Coding Theory, 1968; without divisions after H. O. Burton, 1971.)
 
-Sums and updates go over ``lanes`` coefficients a clock, over those up to degree L only. So few errors
-take few clocks, whatever t is: a step without a discrepancy takes the groups of its sum, and
+Sums and updates go over ``lanes`` coefficients a clock, over those up to degree L only. So few
+errors take few clocks, whatever t is: a step without a discrepancy takes the groups of its sum, and
 another takes one clock and the groups of its update more. The next sum starts before it is known
 whether there is a discrepancy, and is thrown away if there is.
 """
@@ -79,7 +79,9 @@ class KeyEquation(wiring.Component):
     def __init__(self, code, *, lanes):
         if lanes not in LANES or lanes >= 2 * (code.t + 1):
             allowed = ", ".join(str(n) for n in LANES if n < 2 * (code.t + 1))
-            raise ValueError(f"lanes = {lanes!r} is not possible for t = {code.t}: choose {allowed}")
+            raise ValueError(
+                f"lanes = {lanes!r} is not possible for t = {code.t}: choose {allowed}"
+            )
         self._code = code
         self._lanes = lanes
         super().__init__(
@@ -128,9 +130,9 @@ class KeyEquation(wiring.Component):
             other = Mux(updating, scale, ring_part.word_select(lane, bits))
             mine = locator_part.word_select(lane, bits)
             m.d.comb += [
-                scaled.word_select(lane, bits).eq(multiply(mine, other, code.field)),
+                scaled.word_select(lane, bits).eq(multiply(m, mine, other, code.field)),
                 added.word_select(lane, bits).eq(
-                    multiply(helper_part.word_select(lane, bits), delta, code.field)
+                    multiply(m, helper_part.word_select(lane, bits), delta, code.field)
                 ),
             ]
         sum_ = Signal(bits)

@@ -1,15 +1,26 @@
 """Linear maps over GF(2) as XOR trees, and the multiplier of a field."""
 
-from amaranth.hdl import Cat, Const, Value
+from operator import add, xor
 
-__all__ = ["apply", "multiply", "xor_all"]
+from amaranth.hdl import Cat, Const, Signal, Value
+
+__all__ = ["apply", "count_ones", "multiply", "xor_all"]
 
 
 def xor_all(values):
     """XOR of values, as a balanced tree."""
+    return _tree(xor, values)
+
+
+def count_ones(bits):
+    """Number of ones of a vector, as a balanced tree of adders."""
+    return _tree(add, bits)
+
+
+def _tree(operator, values):
     values = list(values)
     while len(values) > 1:
-        pairs = [a ^ b for a, b in zip(values[::2], values[1::2])]
+        pairs = [operator(a, b) for a, b in zip(values[::2], values[1::2])]
         values = pairs + values[len(values) & ~1 :]
     return values[0]
 
@@ -33,9 +44,18 @@ def apply(bits, columns, width):
     return xor_all(terms) if terms else Const(0, width)
 
 
-def multiply(a, b, field):
-    """Product of two elements: partial products, then the reduction of their sum."""
-    m = field.m
-    partial = xor_all(Cat(Const(0, i), a & b[i].replicate(m)) for i in range(m))
-    high = [field.power(exponent) for exponent in range(m, 2 * m - 1)]
-    return partial[:m] ^ apply(partial[m:], high, m)
+def multiply(m, a, b, field):
+    """Product of two elements: partial products, then the reduction of their sum.
+
+    Factors and partial products become signals of the module ``m``: pysim evaluates an expression
+    as often as it is used.
+    """
+    bits = field.m
+    left, right, partial = Signal(bits), Signal(bits), Signal(2 * bits - 1)
+    m.d.comb += [
+        left.eq(a),
+        right.eq(b),
+        partial.eq(xor_all(Cat(Const(0, i), left & right[i].replicate(bits)) for i in range(bits))),
+    ]
+    high = [field.power(exponent) for exponent in range(bits, 2 * bits - 1)]
+    return partial[:bits] ^ apply(partial[bits:], high, bits)
