@@ -43,10 +43,11 @@ def _columns(bits):
     return columns[::-1]
 
 
-def _following(register, bits):
+def _following(m, register, bits):
     """The register after a word of 32 or more bits."""
-    bits = bits ^ register
-    return apply(bits, _columns(len(bits)), 32)
+    mixed = Signal(len(bits))
+    m.d.comb += mixed.eq(bits ^ register)
+    return apply(mixed, _columns(len(bits)), 32)
 
 
 def _check_words(words):
@@ -97,11 +98,11 @@ class CrcAppend(wiring.Component):
             ]
             with m.If(moved):
                 m.d.sync += [
-                    register.eq(_following(register, self.i.payload)),
+                    register.eq(_following(m, register, self.i.payload)),
                     word.eq(word + 1),
                 ]
         with m.Else():
-            crc = ~_following(register, self.i_meta.payload)
+            crc = ~_following(m, register, self.i_meta.payload)
             m.d.comb += [
                 out.i.valid.eq(self.i_meta.valid),
                 out.i.payload.eq(Cat(self.i_meta.payload, crc)),
@@ -154,7 +155,7 @@ class CrcCheck(wiring.Component):
             m.d.comb += [out.i.valid.eq(self.i.valid), self.i.ready.eq(out.i.ready)]
             with m.If(self.i.valid & self.i.ready):
                 m.d.sync += [
-                    register.eq(_following(register, self.i.payload)),
+                    register.eq(_following(m, register, self.i.payload)),
                     word.eq(word + 1),
                 ]
         with m.Else():
@@ -167,7 +168,7 @@ class CrcCheck(wiring.Component):
                     self.o_checks.valid.eq(1),
                     self.o_checks.payload.meta.eq(meta),
                     self.o_checks.payload.ok.eq(
-                        self.i.payload[META_BITS:] == ~_following(register, meta)
+                        self.i.payload[META_BITS:] == ~_following(m, register, meta)
                     ),
                 ]
         return m

@@ -61,8 +61,9 @@ class Encoder(wiring.Component):
         connect(m, out.o, flipped(self.o))
         remainder = Signal(code.parity_bits)
         word = Signal(range(code.words))
-        feedback = self.i.payload ^ remainder[:WORD]
+        feedback = Signal(WORD)
         moved = out.i.valid & out.i.ready
+        m.d.comb += feedback.eq(self.i.payload ^ remainder[:WORD])
         with m.If(word < code.message_words):
             m.d.comb += [
                 out.i.valid.eq(self.i.valid),

@@ -26,8 +26,6 @@ def locators(code, patterns):
     ]
 
 
-
-
 def search(code, positions, items, **pauses):
     dut = ChienSearch(code, positions=positions)
     bench = Bench(dut, timeout=80_000, **pauses)

@@ -65,7 +65,12 @@ def test_generators_have_their_roots_and_divide(data_bytes, t):
 def test_layout():
     code = BchCode(1024, 40)
     assert (code.m, code.parity_bits, code.pad_bits) == (14, 560, 16)
-    assert (code.data_words, code.message_words, code.parity_words, code.words) == (128, 129, 9, 138)
+    assert (code.data_words, code.message_words, code.parity_words, code.words) == (
+        128,
+        129,
+        9,
+        138,
+    )
     assert (code.spare_bytes, code.parity_bytes) == (80, 72)
     assert code.slots == 64 * 138 and code.bits == code.slots - 16
 

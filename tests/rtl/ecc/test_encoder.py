@@ -20,21 +20,21 @@ def encode(code, message, **pauses):
 
 
 @pytest.mark.parametrize("stall, backpressure", CROSS)
-@pytest.mark.parametrize("data_bytes, t", [(512, 2), (512, 16), (1024, 40)])
+@pytest.mark.parametrize("data_bytes, t", [(512, 2), (512, 8)])
 def test_codewords(data_bytes, t, stall, backpressure):
     code = BchCode(data_bytes, t)
-    message = messages(np.random.default_rng(t), code, 6)
+    message = messages(np.random.default_rng(t), code, 4)
     got, _ = encode(code, message, stall=stall, backpressure=backpressure)
     assert np.array_equal(got, twin.encode(code, message))
 
 
-@pytest.mark.parametrize("data_bytes, t", [(512, 8), (1024, 72)])
+@pytest.mark.parametrize("data_bytes, t", [(512, 8), (1024, 16)])
 def test_many_codewords_back_to_back(data_bytes, t):
     code = BchCode(data_bytes, t)
-    message = messages(np.random.default_rng(t), code, 60)
+    message = messages(np.random.default_rng(t), code, 20)
     message[0] = 0
     message[1] = 2**64 - 1
     got, out = encode(code, message)
     assert np.array_equal(got, twin.encode(code, message))
-    assert out.clocks[-1] - out.clocks[0] == 60 * code.words - 1
+    assert out.clocks[-1] - out.clocks[0] == 20 * code.words - 1
     assert out.clocks[0] == 1

@@ -1,0 +1,77 @@
+"""What a code needs and gives: spare bytes, failure rates, units that keep up."""
+
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+
+from flash_model.profiles import profile
+from rtl.ecc.code import BchCode
+from rtl.ecc.failure import error_counts, failure_rate
+from rtl.ecc.key_equation import key_clocks
+from rtl.ecc.placement import spare_left, strongest
+from rtl.ecc.rates import LOAD, mean_search_clocks, sizes_for
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 1000), Fraction(1, 200)])
+def test_failure_rate_in_exact_fractions(rate):
+    code = BchCode(512, 9)
+    n = code.bits
+    few = [comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(code.t + 1)]
+    assert error_counts(code, float(rate)) == pytest.approx([float(p) for p in few], rel=1e-9)
+    assert failure_rate(code, float(rate)) == pytest.approx(float(1 - sum(few)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name, data_bytes, t, left",
+    [
+        ("paper", 1024, 27, 0),
+        ("paper", 512, 9, 32),
+        ("tlc_onfi5", 1024, 59, 80),
+        ("tiny", 512, 14, 0),
+    ],
+)
+def test_strongest_code_of_a_profile(name, data_bytes, t, left):
+    geometry = profile(name).geometry
+    assert strongest(geometry, data_bytes) == BchCode(data_bytes, t)
+    assert spare_left(geometry, BchCode(data_bytes, t)) == left
+    if left == 0:
+        assert strongest(geometry, data_bytes, metadata_bytes=1).t < t
+
+
+def test_what_does_not_fit_is_refused():
+    geometry = profile("tiny").geometry
+    with pytest.raises(ValueError, match="cannot be cut into codewords of 1024"):
+        strongest(geometry, 1024)
+    with pytest.raises(ValueError, match="no code of t = 2 or more fits 32 spare bytes"):
+        strongest(geometry, 512, metadata_bytes=24)
+
+
+@pytest.mark.parametrize("data_bytes, t", [(512, 8), (512, 29), (1024, 27), (1024, 59)])
+def test_units_keep_up_at_a_bit_error_rate_of_1e_3(data_bytes, t):
+    code = BchCode(data_bytes, t)
+    sizes = sizes_for(code, 1e-3)
+    assert sizes.rate == 1
+    assert max(sizes.key_clocks, sizes.search_clocks) <= LOAD * code.words
+    assert sizes_for(code, 1e-5).positions < sizes.positions
+
+
+def test_mean_search_clocks_by_throwing_dice():
+    code, rng = BchCode(512, 16), np.random.default_rng(1)
+    counts = rng.binomial(code.bits, 1e-3, 20_000)
+    last = [rng.integers(0, code.bits, n).max() if n else -1 for n in counts]
+    clocks = [1 if slot < 0 else min(slot // 32 + 3, -(-code.bits // 32)) for slot in last]
+    assert mean_search_clocks(code, 32, 1e-3) == pytest.approx(np.mean(clocks), rel=0.02)
+
+
+def test_key_clocks_grow_with_errors_and_shrink_with_lanes():
+    code = BchCode(1024, 40)
+    clocks = [key_clocks(code, 8, errors) for errors in range(41)]
+    assert clocks == sorted(clocks) and clocks[0] == 2
+    assert key_clocks(code, 64, 40) == 2 + 3 * 40
+
+
+def test_impossible_rates_are_refused():
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        failure_rate(BchCode(512, 8), 0)
