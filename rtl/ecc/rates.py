@@ -89,9 +89,11 @@ def kept_rate(code, lanes, positions, bit_error_rate, *, codewords=CODEWORDS):
     key_times = [key_clocks(code, lanes, errors) for errors in range(code.t + 1)]
     given = solving = searching = 0  # when the unit in front of each stage is rid of its codeword
     begun, left = 0, [0] * codewords
-    for errors in rng.binomial(code.bits, bit_error_rate, FOLLOWED):
-        slots = rng.integers(0, code.bits, errors) if errors <= code.t else [code.bits - 1]
-        search = chien_clocks(code, positions, max(slots, default=None))
+    thrown = rng.binomial(code.bits, bit_error_rate, FOLLOWED)
+    lasts = (code.bits * rng.random(FOLLOWED) ** (1 / np.maximum(thrown, 1))).astype(int)
+    lasts[thrown > code.t] = code.bits - 1
+    for errors, last in zip(thrown.tolist(), lasts.tolist()):
+        search = chien_clocks(code, positions, last if errors else None)
         arrived = max(max(begun, left[-codewords]) + code.words, given)
         begun = arrived
         given = max(arrived, solving)  # the key equation takes it once the one before has left

@@ -54,7 +54,6 @@ def test_units_keep_up_at_a_bit_error_rate_of_1e_3(data_bytes, t):
     sizes = sizes_for(code, 1e-3)
     assert sizes.rate >= GOAL
     assert max(sizes.key_clocks, sizes.search_clocks) < code.words
-    assert sizes_for(code, 1e-5).positions < sizes.positions
 
 
 def test_the_rate_of_units_that_are_too_small():
@@ -63,6 +62,7 @@ def test_the_rate_of_units_that_are_too_small():
     slow = kept_rate(code, 8, 8, 1e-3)
     assert slow == pytest.approx(code.words / mean_search_clocks(code, 8, 1e-3), rel=0.02)
     assert kept_rate(code, 8, 64, 1e-9) == 1
+    assert sizes_for(code, 1e-6).positions < 64
 
 
 def test_mean_search_clocks_by_throwing_dice():

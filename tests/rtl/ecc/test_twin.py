@@ -107,7 +107,7 @@ def test_pad_bits_do_not_count():
 
 @pytest.mark.parametrize("t, share", [(2, 0.25), (3, 0.12), (4, 0.02)])
 def test_one_error_too_many_is_seen_or_caught_by_the_crc(t, share):
-    """Of t + 1 errors about one in t! looks like t others anywhere in the unshortened code."""
+    """A share of about ``(bits / 2**m)**t / t!`` of such patterns looks like t other errors."""
     code, rng = BchCode(512, t), np.random.default_rng(SEED)
     message = messages(rng, code, 3000)
     for row in message:
