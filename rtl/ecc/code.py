@@ -69,10 +69,11 @@ class BchCode:
         """Generator polynomial; bit ``i`` is the coefficient of ``x**i``."""
         return self.field.generator(self.t)
 
-    @property
+    @cached_property
     def parity_bits(self):
         """Degree of the generator: ``m * t``, or a little less where roots are conjugates."""
-        return self.generator.bit_length() - 1
+        odd = range(1, 2 * self.t, 2)
+        return len(set().union(*(self.field.conjugates(exponent) for exponent in odd)))
 
     @property
     def parity_bytes(self):

@@ -82,6 +82,7 @@ def test_every_code_fits_its_field(data_bytes):
         assert code.slots <= code.field.order
         assert 0 <= code.pad_bits < 64
         assert code.parity_bits <= code.m * t
+        assert t % 24 or code.generator.bit_length() - 1 == code.parity_bits
 
 
 def test_conjugate_roots_cost_nothing():
