@@ -79,14 +79,14 @@ def random_patterns(code, rng, count, most):
 
 
 @pytest.mark.parametrize("stall, backpressure", CROSS)
-@pytest.mark.parametrize("positions", [8, 32])
+@pytest.mark.parametrize("positions", [16])
 def test_places_of_errors(positions, stall, backpressure):
-    code = BchCode(512, 4)
-    patterns = random_patterns(code, np.random.default_rng(4), 12, 4)
+    code = BchCode(512, 3)
+    patterns = random_patterns(code, np.random.default_rng(4), 10, 3)
     check(code, positions, patterns, stall=stall, backpressure=backpressure)
 
 
-@pytest.mark.parametrize("positions", [1, 4, 64])
+@pytest.mark.parametrize("positions", [2, 64])
 def test_errors_at_the_ends_and_side_by_side(positions):
     code = BchCode(512, 3)
     patterns = [
@@ -98,7 +98,7 @@ def test_errors_at_the_ends_and_side_by_side(positions):
         [],
         [code.bits - 3, code.bits - 2, code.bits - 1],
     ]
-    check(code, positions, patterns if positions > 1 else patterns[:4])
+    check(code, positions, patterns if positions > 2 else patterns[:3])
 
 
 def test_roots_outside_of_the_code_are_uncorrectable():
@@ -122,7 +122,7 @@ def test_degree_without_roots_is_uncorrectable():
     assert fixes[-1]["uncorrectable"]
 
 
-@pytest.mark.parametrize("positions", [16, 64])
+@pytest.mark.parametrize("positions", [32])
 def test_clocks(positions):
     code = BchCode(512, 3)
     patterns = [[1], [], [3, 3000], [code.bits - 1], [], [], [5], [100, 200, 300]]

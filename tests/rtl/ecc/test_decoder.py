@@ -29,11 +29,11 @@ def decode(code, received, *, lanes, positions, **pauses):
 
 @pytest.mark.parametrize("stall, backpressure", CROSS)
 def test_up_to_t_errors_and_above(stall, backpressure):
-    code, rng = BchCode(512, 4), np.random.default_rng(11)
-    counts = [0, 4, 1, 0, 0, 6, 2, 3, 5, 0, 4, 4]
+    code, rng = BchCode(512, 3), np.random.default_rng(11)
+    counts = [0, 3, 1, 0, 5, 2, 4, 3]
     sent, received = inject(rng, code, counts)
     pauses = {"stall": stall, "backpressure": backpressure}
-    got, corrected, bad, _ = decode(code, received, lanes=2, positions=32, **pauses)
+    got, corrected, bad, _ = decode(code, received, lanes=2, positions=16, **pauses)
     judge, judge_corrected, judge_bad = twin.decode(code, received)
     assert np.array_equal(got, judge)
     assert corrected == judge_corrected.tolist() and bad == judge_bad.tolist()
@@ -70,9 +70,9 @@ def test_no_bubble_without_errors():
 
 
 def test_line_rate_with_errors_in_every_codeword():
-    code, rng = BchCode(512, 4), np.random.default_rng(4)
-    sent, received = inject(rng, code, rng.integers(1, 5, 14))
-    got, *_, (out, _) = decode(code, received, lanes=4, positions=64)
+    code, rng = BchCode(512, 2), np.random.default_rng(4)
+    sent, received = inject(rng, code, rng.integers(1, 3, 10))
+    got, *_, (out, _) = decode(code, received, lanes=2, positions=64)
     assert np.array_equal(got, sent[:, : code.message_words])
     starts = out.clocks[:: code.message_words]
     assert starts[-1] - starts[2] <= (len(starts) - 3) * code.words + code.words // 2

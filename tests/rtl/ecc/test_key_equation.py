@@ -33,10 +33,10 @@ def check(code, lanes, odd, **pauses):
 
 
 @pytest.mark.parametrize("stall, backpressure", CROSS)
-@pytest.mark.parametrize("t, lanes", [(2, 1), (5, 2), (5, 8), (8, 4)])
+@pytest.mark.parametrize("t, lanes", [(2, 1), (5, 2), (6, 4)])
 def test_locators(t, lanes, stall, backpressure):
     code, rng = BchCode(512, t), np.random.default_rng(t)
-    _, received = inject(rng, code, rng.integers(0, t + 4, 40))
+    _, received = inject(rng, code, rng.integers(0, t + 4, 20))
     odd = twin.syndromes(code, received)
     check(code, lanes, odd, stall=stall, backpressure=backpressure)
 
@@ -49,14 +49,14 @@ def test_arbitrary_syndromes():
     check(code, 4, odd)
 
 
-@pytest.mark.parametrize("t, lanes", [(40, 8)])
+@pytest.mark.parametrize("t, lanes", [(24, 8)])
 def test_long_locators(t, lanes):
     code, rng = BchCode(1024, t), np.random.default_rng(t)
     _, received = inject(rng, code, [t, 9, t + 1])
     check(code, lanes, twin.syndromes(code, received))
 
 
-@pytest.mark.parametrize("t, lanes", [(6, 1), (6, 2), (12, 4), (12, 16)])
+@pytest.mark.parametrize("t, lanes", [(6, 1), (6, 4), (9, 16)])
 def test_clocks(t, lanes):
     code, rng = BchCode(1024, t), np.random.default_rng(3)
     counts = [*range(t + 1), 0]
