@@ -25,7 +25,7 @@ from amaranth.utils import ceil_log2
 
 from .verilog_names import assemble, convert
 
-__all__ = ["Ram", "Shared", "to_verilog", "port_names"]
+__all__ = ["Ram", "Shared", "VerilogPlatform", "to_verilog", "port_names"]
 
 DEEP_ROWS = 512
 """Rows of a block RAM at its widest."""
@@ -67,8 +67,13 @@ class VerilogPlatform:
         """Have the module of a `Ram` in the result; return its name."""
         name = f"ram_{width}x{depth}"
         sizes = {"top": width - 1, "last": depth - 1, "address": ceil_log2(depth) - 1}
-        self.modules[name] = RAM_TEXT.format(name=name, width=width, depth=depth, **sizes)
+        self.need_text(name, RAM_TEXT.format(name=name, width=width, depth=depth, **sizes))
         return name
+
+    def need_text(self, name, text):
+        """Have a module written by hand in the result."""
+        if self.modules.setdefault(name, text) != text:
+            raise ValueError(f"two modules are both called {name!r}: give each its own name")
 
     def need(self, name, signature, factory, apart):
         """Have the module of a shared component in the result; return its Verilog text."""

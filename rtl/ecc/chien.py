@@ -16,7 +16,8 @@ from amaranth.utils import ceil_log2
 
 from .code import WORD
 from .key_equation import locator_layout
-from .linear import apply, count_ones
+from .linear import count_ones
+from .linear_register import LinearRegister
 
 __all__ = ["POSITIONS", "ChienSearch", "chien_clocks", "fix_layout"]
 
@@ -90,25 +91,19 @@ class ChienSearch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        code, field, p = self._code, self._code.field, self._positions
+        code, p = self._code, self._positions
         bits, t = code.m, code.t
         steps = -(-code.bits // p)
         shares = WORD // p  # steps of a word
 
-        def scaled(elements, exponent):
-            """Element j times ``alpha**(exponent * j)``."""
-            return Cat(
-                apply(elements[j], field.columns(field.power(exponent * j)), bits)
-                for j in range(t + 1)
-            )
-
+        m.submodules.terms = terms = _terms_register(code, p)
+        m.submodules.summed = summed = _sums_register(code, p)
         tag = data.StructLayout(
             {"step": range(steps), "last": 1, "errors": range(t + 1), "failed": 1}
         )
-        terms = Signal(data.ArrayLayout(bits, t + 1))
         busy, one_step = Signal(), Signal()
         issued = Signal(tag)
-        summed_on, summed_tag, summed = Signal(), Signal(tag), Signal(p * bits)
+        summed_on, summed_tag = Signal(), Signal(tag)
         masked_on, masked_tag, mask = Signal(), Signal(tag), Signal(p)
         count = Signal(range(t + 1))
         total = Signal(range(t + p + 1))
@@ -127,22 +122,25 @@ class ChienSearch(wiring.Component):
             issued.last.eq(one_step | found_all | (issued.step == steps - 1)),
             self.i.ready.eq(advance & (~busy | issued.last)),
         ]
-        columns = [
-            sum(field.power(j * i + bit) << bits * i for i in range(p))
-            for j in range(t + 1)
-            for bit in range(bits)
+        takes = Signal()
+        m.d.comb += [
+            takes.eq(self.i.valid & self.i.ready),
+            terms.en.eq(advance & (busy | takes)),
+            terms.i[0].eq(Mux(takes, 0, terms.q)),
+            terms.i[1].eq(Mux(takes, self.i.payload.locator, 0)),
+            summed.en.eq(advance & busy),
+            summed.i[0].eq(terms.q),
         ]
         with m.If(advance):
             m.d.sync += [
-                terms.eq(scaled(terms, p)),
                 issued.step.eq(issued.step + 1),
                 summed_on.eq(busy),
                 summed_tag.eq(issued),
-                summed.eq(apply(terms, columns, p * bits)),
                 masked_on.eq(summed_on),
                 masked_tag.eq(summed_tag),
-                mask.eq(Cat(~summed.word_select(i, bits).any() for i in range(p))),
             ]
+            with m.If(summed_on):
+                m.d.sync += mask.eq(Cat(~summed.q.word_select(i, bits).any() for i in range(p)))
             with m.If(summed_tag.step == steps - 1):
                 for i in range(code.bits - (steps - 1) * p, p):  # no slots of the code
                     m.d.sync += mask[i].eq(0)
@@ -151,7 +149,6 @@ class ChienSearch(wiring.Component):
             with m.If(~busy | issued.last):
                 m.d.sync += [
                     busy.eq(self.i.valid),
-                    terms.eq(scaled(self.i.payload.locator, 1 - code.slots)),
                     issued.step.eq(0),
                     issued.errors.eq(self.i.payload.errors),
                     issued.failed.eq(self.i.payload.failed),
@@ -187,3 +184,31 @@ class ChienSearch(wiring.Component):
                 with m.Elif(part == shares - 1):
                     m.d.sync += before.eq(0)
         return m
+
+
+def _terms_register(code, positions):
+    """Terms ``Q_j``: the next step's of those there are, or the first of a locator."""
+    field = code.field
+
+    def scaled(exponent):
+        """Element j times ``alpha**(exponent * j)``."""
+        return [
+            column << code.m * j
+            for j in range(code.t + 1)
+            for column in field.columns(field.power(exponent * j))
+        ]
+
+    name = f"bch_terms_{code.name}_{positions}"
+    width = code.m * (code.t + 1)
+    maps = [scaled(positions), scaled(1 - code.slots)]
+    return LinearRegister(name, width, maps, blocks=[code.m, code.m])
+
+
+def _sums_register(code, positions):
+    """Sums of the terms at each of the slots of a step."""
+    columns = [
+        sum(code.field.power(j * i + bit) << code.m * i for i in range(positions))
+        for j in range(code.t + 1)
+        for bit in range(code.m)
+    ]
+    return LinearRegister(f"bch_search_{code.name}_{positions}", code.m * positions, [columns])

@@ -2,14 +2,14 @@
 
 ::
 
-    word 0 ............ D - 1 | D      | D + 1 ............... D + P
-    data, 64 bits each        | check  | parity, zeros behind its last bit
-    <---------- message, M = D + 1 --->|
+    word 0 ............ D - 1 | D .. M - 1 | M ............... M + P - 1
+    data, 64 bits each        | check      | parity, zeros behind its last bit
+    <----------- message, M words -------->|
 
 Bits go least significant first: bit ``i`` of word ``w`` is *slot* ``64 w + i`` and stands for
 ``x**(64 N - 1 - slot)``, ``N = M + P`` words in all. The slots behind the last parity bit are not
 part of the code: they are written as zeros and not looked at, so that a word is all there is to a
-transfer. The check word carries the CRC-32 of the data (`rtl.ecc.crc`).
+transfer. The check words carry metadata and the CRC-32 of all that (`rtl.ecc.crc`).
 """
 
 from dataclasses import dataclass
@@ -38,10 +38,13 @@ class BchCode:
         User data of a codeword, 512 or 1024.
     t : int
         Bit errors that are always corrected, 2..72.
+    check_words : int
+        Check words, 1 or 2: CRC-32 and 32 or 96 bits of metadata.
     """
 
     data_bytes: int
     t: int
+    check_words: int = 1
 
     def __post_init__(self):
         if self.data_bytes not in FIELDS:
@@ -54,6 +57,16 @@ class BchCode:
                 f"t = {self.t!r} is not possible: choose 2..{MOST_ERRORS} bit errors, "
                 f"what the spare bytes of the page have room for"
             )
+        if self.check_words not in (1, 2):
+            raise ValueError(
+                f"check_words = {self.check_words!r} is not possible: choose 1 or 2, for 32 or 96 "
+                f"bits of metadata"
+            )
+
+    @property
+    def name(self):
+        """For names of modules."""
+        return f"{self.data_bytes}_{self.t}_{self.check_words}"
 
     @property
     def m(self):
@@ -86,8 +99,13 @@ class BchCode:
 
     @property
     def message_words(self):
-        """Data words and the check word."""
-        return self.data_words + 1
+        """Data words and check words."""
+        return self.data_words + self.check_words
+
+    @property
+    def meta_bits(self):
+        """Metadata of a codeword: what the CRC leaves of its check words."""
+        return WORD * self.check_words - 32
 
     @property
     def parity_words(self):
@@ -115,5 +133,5 @@ class BchCode:
 
     @property
     def spare_bytes(self):
-        """What a codeword takes besides its data: check word and parity words."""
-        return (1 + self.parity_words) * WORD // 8
+        """What a codeword takes besides its data: check words and parity words."""
+        return (self.check_words + self.parity_words) * WORD // 8

@@ -3,34 +3,34 @@
 The polynomial is that of IEEE 802.3 (04C11DB7h, bit order and inversions as there), over the data
 words and the metadata, bytes in ascending order::
 
-    check word = metadata (low 32 bits), CRC-32 of data and metadata (high 32 bits)
+    check words = metadata (low bits, 64 n - 32 of n words), CRC-32 of data and metadata (the rest)
 
 A decoder that is given more than t errors sometimes finds another codeword; one in ``2**32`` of
-those passes here. Metadata are the caller's: a row address, say, tells a page read in place of
-another.
+those passes here.
 """
 
 from functools import cache
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.streams import SkidBuffer
 
 from .code import WORD
-from .linear import apply
+from .linear_register import LinearRegister
 
-__all__ = ["META_BITS", "CrcAppend", "CrcCheck", "check_layout"]
+__all__ = ["CrcAppend", "CrcCheck", "check_layout"]
 
 POLYNOMIAL = 0xEDB88320  # of IEEE 802.3, lowest bit first
 ALL = 0xFFFFFFFF
-META_BITS = 32
+RESIDUE = 0xDEBB20E3
+"""What the register holds after data and their own CRC."""
 
 
-def check_layout():
-    """Verdict on a codeword, and the metadata of its check word."""
-    return data.StructLayout({"meta": META_BITS, "ok": 1})
+def check_layout(meta_bits):
+    """Verdict on a codeword, and the metadata of its check words."""
+    return data.StructLayout({"meta": meta_bits, "ok": 1})
 
 
 @cache
@@ -43,42 +43,43 @@ def _columns(bits):
     return columns[::-1]
 
 
-def _following(m, register, bits):
-    """The register after a word of 32 or more bits."""
-    mixed = Signal(len(bits))
-    m.d.comb += mixed.eq(bits ^ register)
-    return apply(mixed, _columns(len(bits)), 32)
+def _register():
+    """The CRC register: takes a word, or half a word, with itself XORed in; begins at all ones."""
+    return LinearRegister("crc32", 32, [_columns(WORD), _columns(32)], init=ALL)
 
 
-def _check_words(words):
-    if words < 1:
-        raise ValueError(f"{words} data words are not possible: choose 1 or more")
+def _check_sizes(words, check_words):
+    for name, value in (("data words", words), ("check words", check_words)):
+        if value < 1:
+            raise ValueError(f"{value} {name} are not possible: choose 1 or more")
 
 
 class CrcAppend(wiring.Component):
-    """Appends a check word to every ``words`` words. Latency 1, a word a clock at the output.
+    """Appends check words to every ``words`` words. Latency 1; a word a clock, and one clock more
+    for each codeword.
 
     Parameters
     ----------
     words : int
         Data words of a codeword.
+    check_words : int
 
     Members
     -------
     i : In(stream), 64 bits
-    i_meta : In(stream), 32 bits
-        Metadata of each codeword, taken with its check word.
+    i_meta : In(stream), ``64 * check_words - 32`` bits
+        Metadata of each codeword, taken with its last check word.
     o : Out(stream), 64 bits
-        ``words + 1`` of each codeword, from registers.
+        ``words + check_words`` of each codeword, from registers.
     """
 
-    def __init__(self, words):
-        _check_words(words)
-        self._words = words
+    def __init__(self, words, check_words=1):
+        _check_sizes(words, check_words)
+        self._words, self._check_words = words, check_words
         super().__init__(
             {
                 "i": In(stream.Signature(WORD)),
-                "i_meta": In(stream.Signature(META_BITS)),
+                "i_meta": In(stream.Signature(WORD * check_words - 32)),
                 "o": Out(stream.Signature(WORD)),
             }
         )
@@ -86,30 +87,48 @@ class CrcAppend(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.out = out = SkidBuffer(WORD)
+        m.submodules.register = register = _register()
         connect(m, out.o, flipped(self.o))
-        word = Signal(range(self._words + 1))
-        register = Signal(32, init=ALL)
+        meta = self.i_meta
+        last = self._words + self._check_words - 1
+        word = Signal(range(last + 2))
         moved = out.i.valid & out.i.ready
-        with m.If(word != self._words):
-            m.d.comb += [
-                out.i.valid.eq(self.i.valid),
-                out.i.payload.eq(self.i.payload),
-                self.i.ready.eq(out.i.ready),
-            ]
-            with m.If(moved):
-                m.d.sync += [
-                    register.eq(_following(m, register, self.i.payload)),
-                    word.eq(word + 1),
+        with m.Switch(word):
+            for number in range(self._check_words - 1):
+                with m.Case(self._words + number):  # a word of metadata alone
+                    m.d.comb += [
+                        out.i.valid.eq(meta.valid),
+                        out.i.payload.eq(meta.payload.word_select(number, WORD)),
+                        register.en.eq(moved),
+                        register.i[0].eq(out.i.payload ^ register.q),
+                    ]
+            with m.Case(last):  # what is left of it
+                m.d.comb += [
+                    register.en.eq(meta.valid),
+                    register.i[1].eq(meta.payload[-32:] ^ register.q),
                 ]
-        with m.Else():
-            crc = ~_following(m, register, self.i_meta.payload)
-            m.d.comb += [
-                out.i.valid.eq(self.i_meta.valid),
-                out.i.payload.eq(Cat(self.i_meta.payload, crc)),
-                self.i_meta.ready.eq(out.i.ready),
-            ]
-            with m.If(moved):
-                m.d.sync += [register.eq(ALL), word.eq(0)]
+                with m.If(meta.valid):
+                    m.d.sync += word.eq(word + 1)
+            with m.Case(last + 1):
+                m.d.comb += [
+                    out.i.valid.eq(1),
+                    out.i.payload.eq(Cat(meta.payload[-32:], ~register.q)),
+                    meta.ready.eq(out.i.ready),
+                    register.en.eq(moved),
+                    register.base.eq(ALL),
+                ]
+            with m.Default():
+                m.d.comb += [
+                    out.i.valid.eq(self.i.valid),
+                    out.i.payload.eq(self.i.payload),
+                    self.i.ready.eq(out.i.ready),
+                    register.en.eq(moved),
+                    register.i[0].eq(self.i.payload ^ register.q),
+                ]
+        with m.If(moved):
+            m.d.sync += word.eq(word + 1)
+            with m.If(word == last + 1):
+                m.d.sync += word.eq(0)
         return m
 
 
@@ -120,55 +139,72 @@ class CrcCheck(wiring.Component):
     ----------
     words : int
         Data words of a codeword.
+    check_words : int
 
     Members
     -------
     i : In(stream), 64 bits
-        ``words + 1`` of each codeword.
+        ``words + check_words`` of each codeword.
     o : Out(stream), 64 bits
         The data words, from registers.
-    o_checks : Out(stream), ``check_layout()``
-        One of each codeword, from registers, once its check word has come.
+    o_checks : Out(stream), ``check_layout(64 * check_words - 32)``
+        One of each codeword, from registers, the second clock after its last check word; if it is
+        not taken, the next codeword waits.
     """
 
-    def __init__(self, words):
-        _check_words(words)
-        self._words = words
+    def __init__(self, words, check_words=1):
+        _check_sizes(words, check_words)
+        self._words, self._check_words = words, check_words
         super().__init__(
             {
                 "i": In(stream.Signature(WORD)),
                 "o": Out(stream.Signature(WORD)),
-                "o_checks": Out(stream.Signature(check_layout())),
+                "o_checks": Out(stream.Signature(check_layout(WORD * check_words - 32))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.out = out = SkidBuffer(WORD)
+        m.submodules.register = register = _register()
         connect(m, out.o, flipped(self.o))
-        word = Signal(range(self._words + 1))
-        register = Signal(32, init=ALL)
-        m.d.comb += out.i.payload.eq(self.i.payload)
-        with m.If(self.o_checks.ready):
-            m.d.sync += self.o_checks.valid.eq(0)
-        with m.If(word != self._words):
-            m.d.comb += [out.i.valid.eq(self.i.valid), self.i.ready.eq(out.i.ready)]
-            with m.If(self.i.valid & self.i.ready):
-                m.d.sync += [
-                    register.eq(_following(m, register, self.i.payload)),
-                    word.eq(word + 1),
-                ]
+        words, check_words = self._words, self._check_words
+        word = Signal(range(words + check_words))
+        complete = Signal()  # the register has the whole codeword
+        waits = Signal()
+        first = Signal()
+        meta = Signal(WORD * check_words - 32)
+        moved = self.i.valid & self.i.ready
+        checks = self.o_checks
+        m.d.comb += [
+            first.eq(word == 0),
+            waits.eq(first & complete & checks.valid & ~checks.ready),
+            register.en.eq(moved),
+            register.i[0].eq(self.i.payload ^ Mux(first, ALL, register.q)),
+            out.i.payload.eq(self.i.payload),
+        ]
+        with m.If(word < words):
+            m.d.comb += [
+                out.i.valid.eq(self.i.valid & ~waits),
+                self.i.ready.eq(out.i.ready & ~waits),
+            ]
         with m.Else():
-            m.d.comb += self.i.ready.eq(~self.o_checks.valid | self.o_checks.ready)
-            meta = self.i.payload[:META_BITS]
-            with m.If(self.i.valid & self.i.ready):
-                m.d.sync += [
-                    register.eq(ALL),
-                    word.eq(0),
-                    self.o_checks.valid.eq(1),
-                    self.o_checks.payload.meta.eq(meta),
-                    self.o_checks.payload.ok.eq(
-                        self.i.payload[META_BITS:] == ~_following(m, register, meta)
-                    ),
-                ]
+            m.d.comb += self.i.ready.eq(1)
+        with m.If(checks.ready):
+            m.d.sync += checks.valid.eq(0)
+        with m.If(complete & (~checks.valid | checks.ready)):
+            m.d.sync += [
+                complete.eq(0),
+                checks.valid.eq(1),
+                checks.payload.ok.eq(register.q == RESIDUE),
+                checks.payload.meta.eq(meta),
+            ]
+        with m.If(moved):
+            m.d.sync += word.eq(word + 1)
+            for number in range(check_words):
+                part = meta[WORD * number : WORD * number + WORD]
+                with m.If(word == words + number):
+                    m.d.sync += part.eq(self.i.payload)
+            with m.If(word == words + check_words - 1):
+                m.d.sync += [word.eq(0), complete.eq(1)]
         return m

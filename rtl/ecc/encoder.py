@@ -17,12 +17,17 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.streams import SkidBuffer
 
 from .code import WORD
-from .linear import apply
+from .linear_register import LinearRegister
 
-__all__ = ["Encoder", "feedback_columns"]
+__all__ = ["Encoder", "remainder_register"]
 
 
-def feedback_columns(code):
+def remainder_register(code):
+    """Register of the remainder: takes a word as its input, and ``q >> 64`` as its base."""
+    return LinearRegister(f"bch_remainder_{code.name}", code.parity_bits, [_feedback_columns(code)])
+
+
+def _feedback_columns(code):
     """Remainder that each bit of a word leaves, in the order of the encoder's register."""
     degree = code.parity_bits
     low = code.generator ^ (1 << degree)
@@ -59,24 +64,21 @@ class Encoder(wiring.Component):
         code = self._code
         m.submodules.out = out = SkidBuffer(WORD)
         connect(m, out.o, flipped(self.o))
-        remainder = Signal(code.parity_bits)
+        m.submodules.remainder = remainder = remainder_register(code)
         word = Signal(range(code.words))
-        feedback = Signal(WORD)
         moved = out.i.valid & out.i.ready
-        m.d.comb += feedback.eq(self.i.payload ^ remainder[:WORD])
+        m.d.comb += [remainder.en.eq(moved), remainder.base.eq(remainder.q[WORD:])]
         with m.If(word < code.message_words):
             m.d.comb += [
                 out.i.valid.eq(self.i.valid),
                 out.i.payload.eq(self.i.payload),
                 self.i.ready.eq(out.i.ready),
+                remainder.i[0].eq(self.i.payload ^ remainder.q[:WORD]),
             ]
-            with m.If(moved):
-                cleared = apply(feedback, feedback_columns(code), code.parity_bits)
-                m.d.sync += [remainder.eq(remainder[WORD:] ^ cleared), word.eq(word + 1)]
         with m.Else():
-            m.d.comb += [out.i.valid.eq(1), out.i.payload.eq(remainder[:WORD])]
-            with m.If(moved):
-                m.d.sync += [remainder.eq(remainder[WORD:]), word.eq(word + 1)]
-                with m.If(word == code.words - 1):
-                    m.d.sync += [remainder.eq(0), word.eq(0)]
+            m.d.comb += [out.i.valid.eq(1), out.i.payload.eq(remainder.q[:WORD])]
+        with m.If(moved):
+            m.d.sync += word.eq(word + 1)
+            with m.If(word == code.words - 1):
+                m.d.sync += word.eq(0)
         return m

@@ -19,7 +19,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from .linear import apply, multiply, xor_all
+from .linear import multiply, xor_all
+from .linear_register import LinearRegister
 from .syndromes import syndromes_layout
 
 __all__ = ["LANES", "KeyEquation", "key_clocks", "locator_layout"]
@@ -97,7 +98,8 @@ class KeyEquation(wiring.Component):
         groups = -(-(t + 1) // lanes)
         wide = lanes * bits
 
-        ring = Signal(2 * t * bits)  # S_(2r+1), S_(2r), ..., around: beyond L it meets zeros
+        m.submodules.ring = ring = _ring_register(code)
+        turns = Signal()
         locator = Signal(groups * wide)
         helper = Signal(groups * wide)
         scale = Signal(bits)
@@ -122,8 +124,10 @@ class KeyEquation(wiring.Component):
         m.d.comb += [
             locator_part.eq(locator.word_select(group, wide)),
             helper_part.eq(helper.word_select(group, wide)),
-            ring_part.eq(ring[: groups * wide].word_select(group, wide)),
+            ring_part.eq(ring.q[: groups * wide].word_select(group, wide)),
         ]
+        with m.If(turns):
+            m.d.comb += [ring.en.eq(1), ring.base.eq(ring.q.rotate_left(2 * bits))]
         scaled = Signal(wide)  # in a sum: its terms
         added = Signal(wide)
         for lane in range(lanes):
@@ -150,22 +154,22 @@ class KeyEquation(wiring.Component):
         with m.FSM(name="phase"):
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [
-                    ring.eq(_ring(code, self.i.payload)),
-                    locator.eq(1),
-                    helper.eq(1 << bits),
-                    scale.eq(1),
-                    partial.eq(0),
-                    fresh.eq(0),
-                    shift.eq(0),
-                    step.eq(0),
-                    errors.eq(0),
-                    group.eq(0),
-                    failed.eq(0),
-                ]
                 with m.If(self.i.valid):
+                    m.d.sync += [
+                        locator.eq(1),
+                        helper.eq(1 << bits),
+                        scale.eq(1),
+                        partial.eq(0),
+                        fresh.eq(0),
+                        shift.eq(0),
+                        step.eq(0),
+                        errors.eq(0),
+                        group.eq(0),
+                        failed.eq(0),
+                    ]
                     m.next = "DONE"
                     with m.If(self.i.payload.as_value().any()):
+                        m.d.comb += [ring.en.eq(1), ring.i[0].eq(self.i.payload)]
                         m.next = "SUM"
             with m.State("SUM"):
                 with m.If(fresh & delta.any()):
@@ -190,8 +194,8 @@ class KeyEquation(wiring.Component):
                             partial.eq(0),
                             group.eq(0),
                             step.eq(step + 1),
-                            ring.eq(ring.rotate_left(2 * bits)),
                         ]
+                        m.d.comb += turns.eq(1)
             with m.State("UPDATE"):
                 m.d.comb += updating.eq(1)
                 m.d.sync += [
@@ -214,14 +218,19 @@ class KeyEquation(wiring.Component):
         return m
 
 
-def _ring(code, odd):
-    """All syndromes, ``S_1, S_2t, S_(2t-1), ..., S_2``; even ones are powers of odd ones."""
+def _ring_register(code):
+    """All syndromes, ``S_1, S_2t, S_(2t-1), ..., S_2`` from the odd ones, of which they are powers.
 
-    def syndrome(index):
+    Step r turns them, so that ``S_(2r+1), S_(2r), ...`` come first; beyond L they meet zeros.
+    """
+    order = [1, *range(2 * code.t, 1, -1)]
+    columns = [0] * (code.m * code.t)
+    for place, index in enumerate(order):
         squarings = 0
         while index % 2 == 0:
             index, squarings = index // 2, squarings + 1
-        columns = [code.field.power(bit << squarings) for bit in range(code.m)]
-        return apply(odd[index // 2], columns, code.m)
-
-    return Cat(syndrome(1), *(syndrome(index) for index in range(2 * code.t, 1, -1)))
+        for bit in range(code.m):
+            power = code.field.power(bit << squarings)
+            columns[index // 2 * code.m + bit] |= power << code.m * place
+    width = 2 * code.t * code.m
+    return LinearRegister(f"bch_ring_{code.name}", width, [columns], blocks=[code.m])

@@ -2,7 +2,7 @@
 
 from operator import add, xor
 
-from amaranth.hdl import Cat, Const, Signal, Value
+from amaranth.hdl import Const, Mux, Signal, Value
 
 __all__ = ["apply", "count_ones", "multiply", "xor_all"]
 
@@ -40,7 +40,7 @@ def apply(bits, columns, width):
     bits = Value.cast(bits)
     if len(bits) != len(columns):
         raise ValueError(f"{len(columns)} columns do not fit a vector of {len(bits)} bits")
-    terms = [bit.replicate(width) & Const(c, width) for bit, c in zip(bits, columns) if c]
+    terms = [Mux(bit, Const(c, width), Const(0, width)) for bit, c in zip(bits, columns) if c]
     return xor_all(terms) if terms else Const(0, width)
 
 
@@ -55,7 +55,7 @@ def multiply(m, a, b, field):
     m.d.comb += [
         left.eq(a),
         right.eq(b),
-        partial.eq(xor_all(Cat(Const(0, i), left & right[i].replicate(bits)) for i in range(bits))),
+        partial.eq(xor_all(Mux(right[i], left << i, 0) for i in range(bits))),
     ]
     high = [field.power(exponent) for exponent in range(bits, 2 * bits - 1)]
     return partial[:bits] ^ apply(partial[bits:], high, bits)

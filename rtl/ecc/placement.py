@@ -1,11 +1,19 @@
-"""Where codewords go in a page: data in the page's data bytes, check and parity words in its spare.
+"""Where codewords go in a page: one after the other, each with its check and parity words.
 
-The spare bytes are divided evenly: every codeword of a page has the same code.
+::
+
+    | data, check, parity | data, check, parity | ... | what is left of the spare bytes |
+
+So any range of codewords is one range of columns. The spare bytes are divided evenly: every
+codeword of a page has the same code.
 """
 
 from .code import MOST_ERRORS, BchCode
 
-__all__ = ["spare_left", "strongest"]
+__all__ = ["PAGE_META_BITS", "check_words", "spare_left", "strongest"]
+
+PAGE_META_BITS = 64
+"""Metadata of a page (`rtl.tables.PAGE_META`), dealt to its codewords."""
 
 
 def spare_left(geometry, code):
@@ -24,7 +32,13 @@ def spare_left(geometry, code):
     return geometry.spare_bytes - geometry.page_bytes // code.data_bytes * code.spare_bytes
 
 
-def strongest(geometry, data_bytes, *, metadata_bytes=0):
+def check_words(geometry, data_bytes):
+    """Check words of a codeword, so that a page has room for `PAGE_META_BITS` of metadata."""
+    codewords = geometry.page_bytes // data_bytes
+    return 1 if 32 * codewords >= PAGE_META_BITS else 2
+
+
+def strongest(geometry, data_bytes, *, left_bytes=0):
     """The code with the largest t whose check and parity words fit the spare bytes.
 
     Parameters
@@ -32,7 +46,7 @@ def strongest(geometry, data_bytes, *, metadata_bytes=0):
     geometry : flash_model.geometry.Geometry
     data_bytes : int
         512 or 1024.
-    metadata_bytes : int
+    left_bytes : int
         Spare bytes of a page to be left for other use.
 
     Returns
@@ -40,10 +54,10 @@ def strongest(geometry, data_bytes, *, metadata_bytes=0):
     BchCode
     """
     for t in range(MOST_ERRORS, 1, -1):
-        code = BchCode(data_bytes, t)
-        if spare_left(geometry, code) >= metadata_bytes:
+        code = BchCode(data_bytes, t, check_words(geometry, data_bytes))
+        if spare_left(geometry, code) >= left_bytes:
             return code
     raise ValueError(
-        f"no code of t = 2 or more fits {geometry.spare_bytes} spare bytes beside "
-        f"{metadata_bytes} of metadata: choose longer codewords or less metadata"
+        f"no code of t = 2 or more fits {geometry.spare_bytes} spare bytes beside {left_bytes} to "
+        "be left: choose longer codewords or leave less"
     )

@@ -16,7 +16,7 @@ from flash_model.array_port import ROW_BITS
 from hls_attention.streams import SkidBuffer
 
 from .code import WORD
-from .linear import apply
+from .linear_register import LinearRegister
 
 __all__ = ["SEED_BITS", "Scrambler", "keystream", "seed"]
 
@@ -90,18 +90,34 @@ def keystream(seeds, words):
     -------
     uint64 array [rows, words]
     """
-    seeds = np.asarray(seeds, np.uint64)
-    key = np.full(len(seeds), _warm_up(UPPER), np.uint64)
-    for bit in range(SEED_BITS):
-        key ^= (seeds >> np.uint64(bit) & np.uint64(1)) * np.uint64(_warm_up(1 << bit))
-    out = np.empty((len(seeds), words), np.uint64)
-    for word in range(words):
-        out[:, word] = key
-        following = np.zeros_like(key)
-        for bit, column in enumerate(_step_columns()):
-            following ^= (key >> np.uint64(bit) & np.uint64(1)) * np.uint64(column)
-        key = following
+    seeds = np.asarray(seeds, np.int64)
+    out = np.broadcast_to(_sequence(UPPER, words), (len(seeds), words)).copy()
+    for byte, table in enumerate(_seed_tables(words)):
+        out ^= table[seeds >> 8 * byte & 0xFF]
     return out
+
+
+@cache
+def _sequence(start, words):
+    """uint64 [words] of the sequence after the warm-up of a start."""
+    word, out = _warm_up(start), []
+    for _ in range(words):
+        out.append(word)
+        word = _image(word)
+    return np.array(out, np.uint64)
+
+
+@cache
+def _seed_tables(words):
+    """What each byte of a seed, by its value, adds to the sequence: uint64 [256, words] each."""
+    tables = []
+    for byte in range(SEED_BITS // 8):
+        table = np.zeros((256, words), np.uint64)
+        for bit in range(8):
+            chosen = np.arange(256) >> bit & 1 == 1
+            table[chosen] ^= _sequence(1 << 8 * byte + bit, words)
+        tables.append(table)
+    return tables
 
 
 class Scrambler(wiring.Component):
@@ -138,24 +154,33 @@ class Scrambler(wiring.Component):
         m = Module()
         m.submodules.out = out = SkidBuffer(WORD)
         connect(m, out.o, flipped(self.o))
+        m.submodules.key = key = LinearRegister(
+            "scrambler_key",
+            WORD,
+            [_step_columns(), [_warm_up(1 << bit) for bit in range(SEED_BITS)]],
+        )
         word = Signal(range(max(2, self._words)))
-        key = Signal(WORD)
         seeded = Signal()
         moved = Signal()
         ends = Signal()
-        start = apply(self.i_seeds.payload, [_warm_up(1 << bit) for bit in range(SEED_BITS)], WORD)
+        takes = self.i_seeds.valid & self.i_seeds.ready
         m.d.comb += [
             out.i.valid.eq(self.i.valid & seeded),
-            out.i.payload.eq(self.i.payload ^ key),
+            out.i.payload.eq(self.i.payload ^ key.q),
             self.i.ready.eq(out.i.ready & seeded),
             moved.eq(out.i.valid & out.i.ready),
             ends.eq(moved & (word == self._words - 1)),
             self.i_seeds.ready.eq(~seeded | ends),
+            key.en.eq(moved | takes),
         ]
+        with m.If(takes):
+            m.d.comb += [key.base.eq(_warm_up(UPPER)), key.i[1].eq(self.i_seeds.payload)]
+        with m.Else():
+            m.d.comb += key.i[0].eq(key.q)
         with m.If(moved):
-            m.d.sync += [key.eq(apply(key, _step_columns(), WORD)), word.eq(word + 1)]
+            m.d.sync += word.eq(word + 1)
         with m.If(ends):
             m.d.sync += [word.eq(0), seeded.eq(0)]
-        with m.If(self.i_seeds.valid & self.i_seeds.ready):
-            m.d.sync += [key.eq(start ^ _warm_up(UPPER)), seeded.eq(1)]
+        with m.If(takes):
+            m.d.sync += seeded.eq(1)
         return m

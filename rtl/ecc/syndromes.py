@@ -1,15 +1,24 @@
 """Odd syndromes of codewords, 64 bits a clock.
 
-Horner's rule with a word at a time: ``S_j <- S_j alpha**(64 j) + sum_i r_i alpha**(j (63 - i))``.
-Even syndromes are squares of others, ``S_2j = S_j**2``, and are left to who needs them.
+::
+
+    message words --> remainder (as the encoder's) --.
+    parity words -----------------------------------+--> difference words --> Horner sums
+
+The parity that was sent and that of the message differ in a polynomial with the same syndromes as
+the codeword, and it has few words. Horner's rule takes them as they come, a word at a time:
+``S_j <- S_j alpha**(64 j) + sum_i r_i alpha**(j (63 - i))``. Without errors there is no difference,
+and the sums hold. Even syndromes are squares of others, ``S_2j = S_j**2``, and are left to who
+needs them.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .code import WORD
-from .linear import apply
+from .encoder import remainder_register
+from .linear_register import LinearRegister
 
 __all__ = ["Syndromes", "syndromes_layout"]
 
@@ -22,8 +31,7 @@ def syndromes_layout(code):
 class Syndromes(wiring.Component):
     """Evaluates codewords at the roots of their code. Latency 1 from the last word, a word a clock.
 
-    The result waits in a register of its own, so ``i`` runs at full rate if it is taken before the
-    next codeword's last word.
+    ``i`` runs at full rate if a result is taken before the next codeword's parity comes.
 
     Parameters
     ----------
@@ -49,41 +57,58 @@ class Syndromes(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        code, field = self._code, self._code.field
-        width = code.m * code.t
+        code = self._code
+        m.submodules.remainder = remainder = remainder_register(code)
+        m.submodules.sums = sums = _horner_register(code)
         word = Signal(range(code.words))
-        sums = Signal(width)
+        in_parity = Signal()
         last = Signal()
-        bits = Signal(WORD)
+        moved = Signal()
+        difference = Signal(WORD)
+        wrong = Signal()  # there was a difference in an earlier word
+        padded = (1 << WORD - code.pad_bits) - 1
         m.d.comb += [
+            in_parity.eq(word >= code.message_words),
             last.eq(word == code.words - 1),
-            bits.eq(Mux(last, self.i.payload[: WORD - code.pad_bits], self.i.payload)),
-            self.i.ready.eq(~last | ~self.o.valid),
+            self.i.ready.eq(~in_parity | ~self.o.valid),
+            moved.eq(self.i.valid & self.i.ready),
+            remainder.en.eq(moved),
+            remainder.base.eq(remainder.q[WORD:]),
+            self.o.payload.eq(sums.q),
         ]
-        columns = [
-            sum(
-                field.power(odd * (WORD - 1 - i)) << code.m * n
-                for n, odd in enumerate(range(1, 2 * code.t, 2))
-            )
-            for i in range(WORD)
-        ]
-        carried = Cat(
-            apply(
-                sums.word_select(n, code.m), field.columns(field.power(WORD * (2 * n + 1))), code.m
-            )
-            for n in range(code.t)
-        )
-        total = Signal(width)
-        m.d.comb += total.eq(carried ^ apply(bits, columns, width))
+        with m.If(in_parity):
+            m.d.comb += [
+                difference.eq(
+                    (self.i.payload ^ remainder.q[:WORD]) & Mux(last, padded, (1 << WORD) - 1)
+                ),
+                sums.en.eq(moved & (wrong | difference.any() | (word == code.message_words))),
+                sums.i[0].eq(difference),
+                sums.i[1].eq(Mux(wrong, sums.q, 0)),
+            ]
+        with m.Else():
+            m.d.comb += remainder.i[0].eq(self.i.payload ^ remainder.q[:WORD])
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [sums.eq(total), word.eq(word + 1)]
+        with m.If(moved):
+            m.d.sync += [word.eq(word + 1), wrong.eq(wrong | difference.any())]
             with m.If(last):
-                m.d.sync += [
-                    sums.eq(0),
-                    word.eq(0),
-                    self.o.valid.eq(1),
-                    self.o.payload.eq(total),
-                ]
+                m.d.sync += [word.eq(0), wrong.eq(0), self.o.valid.eq(1)]
         return m
+
+
+def _horner_register(code):
+    """Register of the sums; its inputs are a word of the polynomial and the sums so far."""
+    field, odds = code.field, range(1, 2 * code.t, 2)
+    of_word = [
+        sum(field.power(odd * (WORD - 1 - i)) << code.m * n for n, odd in enumerate(odds))
+        for i in range(WORD)
+    ]
+    of_sums = [
+        column << code.m * n
+        for n, odd in enumerate(odds)
+        for column in field.columns(field.power(WORD * odd))
+    ]
+    width = code.m * code.t
+    return LinearRegister(
+        f"bch_syndromes_{code.name}", width, [of_word, of_sums], blocks=[width, code.m]
+    )

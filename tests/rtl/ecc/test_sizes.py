@@ -29,15 +29,17 @@ def test_failure_rate_in_exact_fractions(rate):
         ("paper", 1024, 27, 0),
         ("paper", 512, 9, 32),
         ("tlc_onfi5", 1024, 59, 80),
-        ("tiny", 512, 14, 0),
+        ("tiny", 512, 9, 0),
     ],
 )
 def test_strongest_code_of_a_profile(name, data_bytes, t, left):
     geometry = profile(name).geometry
-    assert strongest(geometry, data_bytes) == BchCode(data_bytes, t)
-    assert spare_left(geometry, BchCode(data_bytes, t)) == left
+    code = strongest(geometry, data_bytes)
+    assert code == BchCode(data_bytes, t, 2 if name == "tiny" else 1)
+    assert code.meta_bits * (geometry.page_bytes // data_bytes) >= 64
+    assert spare_left(geometry, code) == left
     if left == 0:
-        assert strongest(geometry, data_bytes, metadata_bytes=1).t < t
+        assert strongest(geometry, data_bytes, left_bytes=1).t < t
 
 
 def test_what_does_not_fit_is_refused():
@@ -45,7 +47,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="cannot be cut into codewords of 1024"):
         strongest(geometry, 1024)
     with pytest.raises(ValueError, match="no code of t = 2 or more fits 32 spare bytes"):
-        strongest(geometry, 512, metadata_bytes=24)
+        strongest(geometry, 512, left_bytes=24)
 
 
 @pytest.mark.parametrize("data_bytes, t", [(512, 8), (512, 29), (1024, 27), (1024, 59)])
