@@ -53,10 +53,12 @@ class ChannelDies(wiring.Component):
         Registers and cells.
     write_protect : In(1)
         WP#, 1 = low: no die programs or erases.
+    hang : In(dies)
+        A fault: time stands still for these dies, so one that is busy stays busy.
     skip : In(32)
         In this clock, all timers advance by ``skip + 1``. At most ``next_event - 1``.
     next_event : Out(32)
-        Clocks until R/B# of a die rises next; all ones if none is low. That an array comes to rest
+        Clocks until R/B# of a die rises next; all ones if none will. That an array comes to rest
         behind a ready die is no event: it shows in nothing but the status byte.
     """
 
@@ -70,6 +72,7 @@ class ChannelDies(wiring.Component):
                 "phy": In(_BusSignature(self._dies)),
                 "array": Out(ArrayPortSignature(self._dies)),
                 "write_protect": In(1),
+                "hang": In(self._dies),
                 "skip": In(32),
                 "next_event": Out(32),
             }
@@ -123,11 +126,11 @@ class ChannelDies(wiring.Component):
             with m.If(timer > self.skip):
                 m.d.sync += timer.eq(timer - self.skip[: len(timer)] - 1)
 
-        for timer, array_timer in zip(timers, arrays):
+        for hangs, timer, array_timer in zip(self.hang, timers, arrays):
             # A skip ends with the first rise of R/B# at the latest, so one of the two counts in it.
-            with m.If(timer != 0):
+            with m.If((timer != 0) & ~hangs):
                 count_down(timer)
-            with m.Elif(array_timer != 0):
+            with m.Elif((array_timer != 0) & ~hangs):
                 count_down(array_timer)
         with m.If(die.starts), m.Switch(phy.die):
             for index, (timer, array_timer) in enumerate(zip(timers, arrays)):
@@ -160,7 +163,7 @@ class ChannelDies(wiring.Component):
     def _first_event(self, m, timers):
         """Smallest running timer, by a tree; one that has ended (0) wraps around to the largest."""
         bits = len(timers[0])
-        level = [(timer - 1)[:bits] for timer in timers]
+        level = [Mux(hangs, ~0, timer - 1)[:bits] for hangs, timer in zip(self.hang, timers)]
         depth = 0
         while len(level) > 1:
             pairs = []
@@ -172,4 +175,4 @@ class ChannelDies(wiring.Component):
                 pairs.append(first)
             level = pairs + level[len(level) & ~1 :]
             depth += 1
-        return Mux(self.phy.ready.all(), Const(0xFFFF_FFFF, 32), level[0] + 1)
+        return Mux((self.phy.ready | self.hang).all(), Const(0xFFFF_FFFF, 32), level[0] + 1)
