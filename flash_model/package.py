@@ -95,6 +95,8 @@ class ChannelDies(wiring.Component):
         arrays = [
             Signal(behind_bits(timing, hz), name=f"array_{index}") for index in range(self._dies)
         ]
+        # Left of what is suspended; its verdict stays with the die's state.
+        kept = [Signal.like(timer, name=f"kept_{index}") for index, timer in enumerate(timers)]
         verdicts = Signal(self._dies)  # the array has failed
         m.d.comb += [
             phy.ready.eq(Cat(timer == 0 for timer in timers)),
@@ -104,6 +106,8 @@ class ChannelDies(wiring.Component):
             state_w.en.eq(phy.strobe),
             die.state.eq(state_r.data),
             die.ready.eq(phy.ready.bit_select(phy.die, 1)),
+            die.left.eq(Cat(*timers).word_select(phy.die, len(timers[0]))),
+            die.kept.eq(Cat(*kept).word_select(phy.die, len(timers[0]))),
             die.behind.eq(Cat(*arrays).word_select(phy.die, len(arrays[0]))),
             die.verdict.eq(verdicts.bit_select(phy.die, 1)),
             die.write_protect.eq(self.write_protect),
@@ -137,6 +141,11 @@ class ChannelDies(wiring.Component):
                 with m.Case(index):
                     m.d.sync += [timer.eq(die.busy_clocks), array_timer.eq(die.behind_clocks)]
 
+        if timing.suspend is not None:
+            with m.If(die.keeps), m.Switch(phy.die):
+                for index in range(self._dies):
+                    with m.Case(index):
+                        m.d.sync += kept[index].eq(timers[index] - 1)
         judged = Signal()
         judged_die = Signal.like(phy.die)
         m.d.sync += [judged.eq(array.op_valid), judged_die.eq(phy.die)]
