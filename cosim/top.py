@@ -33,7 +33,7 @@ class SimTop(wiring.Component):
         As in `rtl.drive.Drive`.
     array : Out(ArrayPortSignature).array(channels)
     quiet : Out(1), next_event : Out(32), skip : In(32)
-        Idle skipping: when quiet, no die timer ends for ``next_event`` clocks (all ones: none
+        Idle skipping: when quiet, no timer ends for ``next_event`` clocks (all ones: none
         runs); with ``skip`` = n the clock counts for n + 1.
     """
 
@@ -75,9 +75,13 @@ class SimTop(wiring.Component):
             connect(m, drive.phy[index], dies.phy)
             connect(m, dies.array, flipped(self.array[index]))
             m.d.comb += dies.skip.eq(self.skip)
-            nearest = Signal(32, name=f"nearest_{index}")
-            m.d.comb += nearest.eq(Mux(dies.next_event < soonest, dies.next_event, soonest))
-            soonest = nearest
+            for name, event in (
+                (f"nearest_{index}", dies.next_event),
+                (f"soonest_{index}", drive.next_event[index]),
+            ):
+                nearest = Signal(32, name=name)
+                m.d.comb += nearest.eq(Mux(event < soonest, event, soonest))
+                soonest = nearest
         m.d.comb += self.next_event.eq(soonest)
         return m
 

@@ -15,6 +15,7 @@ CHANGE READ COLUMN             05h-2 addresses-E0h; ENHANCED 06h-5 addresses-E0h
 PROGRAM PAGE                   80h-5 addresses-data-10h, with CHANGE WRITE COLUMN 85h-2 addresses
 PROGRAM PAGE CACHE             the same with 15h
 ERASE BLOCK                    60h-3 addresses-D0h
+suspend, resume                of a maker, see `flash_model.die_suspend`
 =============================  ====================================================================
 
 An address is 2 column and 3 row bytes, lowest first; columns count bytes and are taken as multiples
@@ -60,7 +61,8 @@ from .die_moment import Moment
 from .die_programs import program_commands
 from .die_reads import read_commands
 from .die_setup import resets, setup_address, setup_commands, take_feature
-from .die_state import Opened, Pins, Shows, behind_bits, die_state, timer_bits
+from .die_state import Opened, Pins, Shows, Work, behind_bits, die_state, timer_bits
+from .die_suspend import suspend_commands
 from .onfi import JEDEC_ID, ONFI_ID, BusCycle, Command
 
 __all__ = ["Die"]
@@ -82,6 +84,8 @@ class Die(wiring.Component):
         State of the selected die. All zeros after power-on.
     ready : In(1)
         R/B# of the selected die, 1 = ready.
+    left, kept : In
+        Clocks that R/B# is still low, this one included, and what is left of what is suspended.
     behind : In
         Clocks that its array still works behind the cache register, this one included.
     verdict : In(1)
@@ -98,6 +102,8 @@ class Die(wiring.Component):
         ... for so many clocks, from the next one on.
     behind_clocks : Out
         After them its array goes on for so many; 0: it is at rest then.
+    keeps : Out(1)
+        ``left`` is to be kept.
     op_valid, op, op_row : Out
         Array operation, valid for one clock.
     reg_read, reg_write : Out(1)
@@ -116,6 +122,8 @@ class Die(wiring.Component):
             {
                 "state": In(die_state()),
                 "ready": In(1),
+                "left": In(timer_bits(timing, clock_hz)),
+                "kept": In(timer_bits(timing, clock_hz)),
                 "behind": In(behind_bits(timing, clock_hz)),
                 "verdict": In(1),
                 "write_protect": In(1),
@@ -126,6 +134,7 @@ class Die(wiring.Component):
                 "starts": Out(1),
                 "busy_clocks": Out(timer_bits(timing, clock_hz)),
                 "behind_clocks": Out(behind_bits(timing, clock_hz)),
+                "keeps": Out(1),
                 "op_valid": Out(1),
                 "op": Out(ArrayOp),
                 "op_row": Out(ROW_BITS),
@@ -169,6 +178,7 @@ class Die(wiring.Component):
                 with m.If((old.pins == Pins.OUTPUT) & self.ready & register):
                     m.d.comb += [self.reg_read.eq(1), new.word.eq(old.word + 1)]
 
+        suspend_commands(m, moment, self._timing.suspend, self._clock_hz)
         self._answer(m, moment, repeats)
         return m
 
@@ -178,7 +188,8 @@ class Die(wiring.Component):
         status = Cat(
             moment.failed & moment.at_rest,
             old.failed_before & self.ready,
-            Const(0, 3),
+            old.suspended != Work.NONE,
+            Const(0, 2),
             moment.at_rest,
             self.ready,
             ~self.write_protect,

@@ -3,10 +3,12 @@
 from amaranth.hdl import Cat, Mux, Signal
 from amaranth.utils import bits_for
 
-from .die_state import Opened, busy_cycles
+from .die_state import Opened, Work, busy_cycles
 from .timing import cycles
 
 __all__ = ["Moment"]
+
+_WORKS = {"program": Work.PROGRAM, "erase": Work.ERASE}
 
 
 class Moment:
@@ -79,6 +81,7 @@ class Moment:
             self.new.no_row.eq(~row_exists),
             self.new.failed_before.eq(0),
             self.new.programs.eq(0),
+            self.new.work.eq(_WORKS.get(operation, Work.NONE)),
         ]
 
     def operates(self, op, valid=1):

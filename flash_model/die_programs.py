@@ -8,7 +8,7 @@ once the array rests.
 """
 
 from .array_port import ArrayOp
-from .die_state import Opened, Shows
+from .die_state import Opened, Shows, Work
 from .onfi import Command
 
 __all__ = ["program_commands"]
@@ -17,7 +17,8 @@ __all__ = ["program_commands"]
 def program_commands(m, moment):
     """Cases of a switch over the command byte of a die whose R/B# is high."""
     old, new, die = moment.old, moment.new, moment.die
-    may_program = moment.at_rest | old.programs
+    free = old.suspended == Work.NONE
+    may_program = (moment.at_rest | old.programs) & free
     confirms = may_program & moment.takes_data & ~die.write_protect
 
     def programs():
@@ -44,7 +45,7 @@ def program_commands(m, moment):
             programs(),
             new.programs.eq(1),
         ]
-    with m.Case(Command.ERASE), m.If(moment.at_rest):
+    with m.Case(Command.ERASE), m.If(moment.at_rest & free):
         m.d.comb += moment.opens(Opened.ERASE)
     with (
         m.Case(Command.ERASE_CONFIRM),

@@ -20,7 +20,7 @@ FAh                the same, both stay; only with this LUN's number
 from amaranth.hdl import Mux
 
 from .array_port import ArrayOp, FactoryPage
-from .die_state import RETRY_BITS, Opened, Pins, Shows
+from .die_state import RETRY_BITS, Opened, Pins, Shows, Work
 from .onfi import Command, Feature
 
 __all__ = ["resets", "setup_address", "setup_commands", "take_feature"]
@@ -100,6 +100,7 @@ def resets(m, moment, *, everything):
         new.shows.eq(Shows.PAGE),
         new.pins.eq(Pins.OUTPUT),
         new.caches.eq(0),
+        new.suspended.eq(Work.NONE),
     ]
     if everything:
         m.d.comb += [

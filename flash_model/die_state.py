@@ -11,6 +11,7 @@ __all__ = [
     "Pins",
     "RETRY_BITS",
     "Shows",
+    "Work",
     "behind_bits",
     "busy_cycles",
     "die_state",
@@ -59,6 +60,14 @@ class Pins(enum.Enum, shape=2):  # type: ignore[call-arg]
     OUTPUT = 0
     STATUS = 1
     RELEASED = 2  # another LUN was addressed: nobody drives the bus, it reads FFh
+
+
+class Work(enum.Enum, shape=2):  # type: ignore[call-arg]
+    """What can be suspended."""
+
+    NONE = 0
+    PROGRAM = 1
+    ERASE = 2
 
 
 def busy_cycles(timing, clock_hz):
@@ -110,6 +119,9 @@ def die_state():
             "failed_before": 1,  # FAILC
             "caches": 1,  # 31h and 3Fh may follow
             "programs": 1,  # the last operation was 15h
+            "work": Work,  # R/B# is low for it, or was
+            "suspended": Work,
+            "failed_kept": 1,  # its verdict
             "timing_mode": 8,  # P1 of feature 01h
             "retry": RETRY_BITS,
         }

@@ -20,6 +20,8 @@ Rules, each the name of a `Violation`:
 ``column``              a column that is no multiple of the bus's 8 bytes, or outside the page
 ``row``                 a row outside the die
 ``WP#``                 a program or erase while write protect is on
+``suspend``             a suspend or resume of nothing; a program, an erase or a read of the same
+                        block while one is suspended
 ``chip enable``         another die selected inside a symbol or between the words of a data phase
 ``symbol``              a command or address byte that changes while it is on the bus
 ``rate``                data faster than the interface
@@ -79,6 +81,7 @@ RULES = (
     "column",
     "row",
     "WP#",
+    "suspend",
     "chip enable",
     "symbol",
     "rate",
@@ -137,6 +140,9 @@ class ProtocolMonitor:
         self.rate = t.bytes_per_clock(clock_hz)
         self.geometry = profile.geometry
         self.page_order = page_order
+        s = t.suspend
+        self._suspends = {s.erase_suspend: "erase", s.program_suspend: "program"} if s else {}
+        self._resumes = {s.erase_resume: "erase", s.program_resume: "program"} if s else {}
         self.dies = [WatchedDie() for _ in range(profile.geometry.dies)]
         self.violations: list[Violation] = []
         self.commands: list[tuple[int, int, int]] = []
@@ -278,6 +284,9 @@ class ProtocolMonitor:
             rows = state.address[-3:]
             state.row = int.from_bytes(bytes(rows), "little")
             self._unless(state.row < self.geometry.rows, "row", f"{state.row}")
+            if sequence == 0x00 and state.suspended:
+                blocks = [row // self.geometry.pages for row in (state.row, state.suspended[1])]
+                self._unless(blocks[0] != blocks[1], "suspend", f"read of block {blocks[0]}")
         if sequence in (0x00, 0x05, 0x06, 0x80, 0x85):
             column = state.address[0] | state.address[1] << 8
             fits = column % 8 == 0 and column < self.geometry.page_total
@@ -305,6 +314,8 @@ class ProtocolMonitor:
         name = f"{byte:02X}h"
         self._unless(self._symbol_time() > self._last_read + t["rhw"], "tRHW", name)
         self._unless(clock > state.confirmed + t["wb"], "tWB", name)
+        if byte in self._suspends or (byte in self._resumes and state.suspended):
+            return self._suspension(state, byte, name)
         if byte not in _OPENINGS and byte not in _ENDS and byte not in _ALONE:
             return self._wrong("unknown command", name)
         if byte not in _AT_ANY_TIME:
@@ -324,8 +335,31 @@ class ProtocolMonitor:
             self._unless(not write_protect, "WP#", name)
         if byte in (0x31, 0x3F):
             self._unless(state.caches, "no read before", name)
+        if byte in (0x80, 0x60):
+            self._unless(state.suspended is None, "suspend", f"{name} while one is suspended")
+        if byte in (*_RESETS, 0xFA):
+            state.suspended = None
         self._take(state, byte, alone)
         return None
+
+    def _suspension(self, state, byte, name):
+        """A maker's command. One that comes just after its operation has ended does nothing."""
+        self._unless(not state.is_begun, "broken off", f"{name} after {state.described()}")
+        if kind := self._suspends.get(byte):
+            known = state.work is not None and state.work[0] == kind
+            self._unless(known, "suspend", f"{name}, no {kind}")
+            work = state.work
+            state.confirm(self._clock)
+            state.suspended = work
+        else:
+            self._unless(
+                state.suspended[0] == self._resumes[byte], "suspend", f"{name}, {state.suspended}"
+            )
+            self._unless(state.ready, "R/B#", name)
+            self._unless(self._clock >= state.rests(self.t), "array", name)
+            work, state.suspended = state.suspended, None
+            state.confirm(self._clock)
+            state.work = work
 
     def _take(self, state, byte, alone):
         """Change the picture of the die."""
@@ -355,9 +389,11 @@ class ProtocolMonitor:
             case 0x10 | 0x15:
                 self._order(state.row)
                 state.confirm(clock, behind="prog" if byte == 0x15 else None)
+                state.work = ("program", state.row)
             case 0xD0:
                 self._programmed[self._die, state.row // self.geometry.pages] = 0
                 state.confirm(clock)
+                state.work = ("erase", state.row)
             case _:
                 state.confirm(clock)
         return None

@@ -37,6 +37,8 @@ class WatchedDie:
         Last clock in which data input or output would be too early ...
     data_rule, output_rule : str
         ... and by which rule.
+    work, suspended : (str, int) or None
+        The program or erase last confirmed, or the one that is suspended, and its row.
     caches, cache_programs : bool
         31h and 3Fh may follow; the last operation was 15h.
     """
@@ -52,6 +54,9 @@ class WatchedDie:
         self.caches = self.cache_programs = False
         self._holds: str | None = None  # behind status or ID: "page" or "factory"
         self._before: str | None = None  # "status" or "id"
+        # What may be suspended, and what is, of which row.
+        self.work: tuple[str, int] | None = None
+        self.suspended: tuple[str, int] | None = None
         self._behind: str | None = None  # the time that the array goes on after R/B# has risen
 
     def sees(self, clock, ready):
@@ -115,7 +120,7 @@ class WatchedDie:
     def confirm(self, clock, *, holds=None, caches=False, behind=None):
         """R/B# falls for an operation; then output shows what the die ``holds``."""
         self.confirmed, self.ready = clock, False
-        self.sequence = None
+        self.sequence = self.work = None
         self.caches, self.cache_programs, self._behind = caches, behind == "prog", behind
         self.output_from = _LONG_AGO
         self._holds, self._before = holds, None

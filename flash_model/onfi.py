@@ -61,6 +61,7 @@ class Status:
 
     FAIL = 0x01  # the last operation; says nothing before ARDY
     FAILC = 0x02  # the program before the last one, when that was PROGRAM PAGE CACHE
+    SUSPENDED = 0x04  # a program or erase; a maker's bit
     ARDY = 0x20  # the array rests
     RDY = 0x40  # R/B#: the die takes commands and shows its cache register
     WRITABLE = 0x80  # WP# is high

@@ -53,10 +53,12 @@ class ChannelDies(wiring.Component):
         Registers and cells.
     write_protect : In(1)
         WP#, 1 = low: no die programs or erases.
+    hang : In(dies)
+        A fault: time stands still for these dies, so one that is busy stays busy.
     skip : In(32)
         In this clock, all timers advance by ``skip + 1``. At most ``next_event - 1``.
     next_event : Out(32)
-        Clocks until R/B# of a die rises next; all ones if none is low. That an array comes to rest
+        Clocks until R/B# of a die rises next; all ones if none will. That an array comes to rest
         behind a ready die is no event: it shows in nothing but the status byte.
     """
 
@@ -70,6 +72,7 @@ class ChannelDies(wiring.Component):
                 "phy": In(_BusSignature(self._dies)),
                 "array": Out(ArrayPortSignature(self._dies)),
                 "write_protect": In(1),
+                "hang": In(self._dies),
                 "skip": In(32),
                 "next_event": Out(32),
             }
@@ -92,6 +95,8 @@ class ChannelDies(wiring.Component):
         arrays = [
             Signal(behind_bits(timing, hz), name=f"array_{index}") for index in range(self._dies)
         ]
+        # Left of what is suspended; its verdict stays with the die's state.
+        kept = [Signal.like(timer, name=f"kept_{index}") for index, timer in enumerate(timers)]
         verdicts = Signal(self._dies)  # the array has failed
         m.d.comb += [
             phy.ready.eq(Cat(timer == 0 for timer in timers)),
@@ -101,6 +106,8 @@ class ChannelDies(wiring.Component):
             state_w.en.eq(phy.strobe),
             die.state.eq(state_r.data),
             die.ready.eq(phy.ready.bit_select(phy.die, 1)),
+            die.left.eq(Cat(*timers).word_select(phy.die, len(timers[0]))),
+            die.kept.eq(Cat(*kept).word_select(phy.die, len(timers[0]))),
             die.behind.eq(Cat(*arrays).word_select(phy.die, len(arrays[0]))),
             die.verdict.eq(verdicts.bit_select(phy.die, 1)),
             die.write_protect.eq(self.write_protect),
@@ -123,17 +130,22 @@ class ChannelDies(wiring.Component):
             with m.If(timer > self.skip):
                 m.d.sync += timer.eq(timer - self.skip[: len(timer)] - 1)
 
-        for timer, array_timer in zip(timers, arrays):
+        for hangs, timer, array_timer in zip(self.hang, timers, arrays):
             # A skip ends with the first rise of R/B# at the latest, so one of the two counts in it.
-            with m.If(timer != 0):
+            with m.If((timer != 0) & ~hangs):
                 count_down(timer)
-            with m.Elif(array_timer != 0):
+            with m.Elif((array_timer != 0) & ~hangs):
                 count_down(array_timer)
         with m.If(die.starts), m.Switch(phy.die):
             for index, (timer, array_timer) in enumerate(zip(timers, arrays)):
                 with m.Case(index):
                     m.d.sync += [timer.eq(die.busy_clocks), array_timer.eq(die.behind_clocks)]
 
+        if timing.suspend is not None:
+            with m.If(die.keeps), m.Switch(phy.die):
+                for index in range(self._dies):
+                    with m.Case(index):
+                        m.d.sync += kept[index].eq(timers[index] - 1)
         judged = Signal()
         judged_die = Signal.like(phy.die)
         m.d.sync += [judged.eq(array.op_valid), judged_die.eq(phy.die)]
@@ -160,7 +172,7 @@ class ChannelDies(wiring.Component):
     def _first_event(self, m, timers):
         """Smallest running timer, by a tree; one that has ended (0) wraps around to the largest."""
         bits = len(timers[0])
-        level = [(timer - 1)[:bits] for timer in timers]
+        level = [Mux(hangs, ~0, timer - 1)[:bits] for hangs, timer in zip(self.hang, timers)]
         depth = 0
         while len(level) > 1:
             pairs = []
@@ -172,4 +184,4 @@ class ChannelDies(wiring.Component):
                 pairs.append(first)
             level = pairs + level[len(level) & ~1 :]
             depth += 1
-        return Mux(self.phy.ready.all(), Const(0xFFFF_FFFF, 32), level[0] + 1)
+        return Mux((self.phy.ready | self.hang).all(), Const(0xFFFF_FFFF, 32), level[0] + 1)

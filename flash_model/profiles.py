@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from .endurance import Endurance
 from .energy import Energy
 from .geometry import Geometry
+from .suspend import Suspend
 from .timing import Timing
 
 __all__ = ["COMMON", "PROFILES", "Profile", "make_profile", "profile"]
@@ -92,6 +93,7 @@ COMMON = {
     "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
     "t_rcbsy_ns": (500, _DBSY),
     "t_pcbsy_ns": (500, _DBSY),
+    "suspend": (None, "assumed: no part is known to have suspend that anything here is taken of"),
     "t_feat_ns": (1_000, "standard: ONFI, tFEAT at most 1 us"),
     "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
     "supply_v": (3.3, "assumed: usual core supply; many parts of today take 2.5 V"),
@@ -161,6 +163,10 @@ PROFILES = {
                 "t_r_ns": (3_000, _ZNAND),
                 "t_prog_ns": (100_000, _ZNAND),
                 "t_bers_ns": (2_000_000, "assumed: SLC default of the FEMU emulator"),
+                "suspend": (
+                    Suspend(t_susp_ns=20_000, erase_most=32, program_most=4),
+                    "assumed: the press reported suspend and resume, but no times and no bounds",
+                ),
                 "bits_per_cell": (1, _ZNAND),
                 "bad_blocks": (80, "assumed: 2 % of the blocks"),
                 "erases": (100_000, "assumed: SLC"),

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .suspend import Suspend
+
 __all__ = ["Timing", "cycles", "BUS_BYTES_MAX"]
 
 BUS_BYTES_MAX = 8
@@ -50,6 +52,8 @@ class Timing:
         Busy time of a cache program, in which a page moves between them the other way.
     t_feat_ns : float
         Busy time of GET FEATURES and SET FEATURES.
+    suspend : Suspend, optional
+        None: programs and erases cannot be suspended.
     """
 
     rate_mts: int
@@ -69,11 +73,12 @@ class Timing:
     t_rcbsy_ns: float
     t_pcbsy_ns: float
     t_feat_ns: float
+    suspend: Suspend | None = None
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
+            if field.name != "suspend" and not value > 0:
                 raise ValueError(
                     f"{field.name} = {value!r} is not possible: choose a positive number"
                 )

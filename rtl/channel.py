@@ -54,6 +54,8 @@ class Channel(wiring.Component):
     done : Out(stream), ``done_layout()``
     phy : Out(PhySignature)
     activity, page_read, page_programmed, block_erased, word_read, quiet : Out
+    skip : In(32), next_event : Out(32)
+        As in `rtl.nand.controller.ChannelController`.
     """
 
     def __init__(self, config):
@@ -76,6 +78,8 @@ class Channel(wiring.Component):
                 "block_erased": Out(1),
                 "word_read": Out(1),
                 "quiet": Out(1),
+                "skip": In(32),
+                "next_event": Out(32),
             }
         )
 
@@ -126,5 +130,7 @@ class Channel(wiring.Component):
                 & ~(controller.done.valid & controller.done.ready)
             ),
             self.quiet.eq(controller.quiet & source.quiet & waits),
+            controller.skip.eq(self.skip),
+            self.next_event.eq(controller.next_event),
         ]
         return m

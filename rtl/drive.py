@@ -79,8 +79,9 @@ class Drive(wiring.Component):
         One clock for each completion posted.
     mailbox : Out(1)
         The firmware is wanted (a command in the mailbox, or no block group left).
-    quiet : Out(1), skip : In(32)
-        Simulation only: nothing but die timers can change the drive; clocks to pass at once.
+    quiet : Out(1), skip : In(32), next_event : Out(32).array(channels)
+        Simulation only: nothing but die timers can change the drive before the first of
+        ``next_event``; clocks to pass at once.
     """
 
     def __init__(self, config):
@@ -95,6 +96,7 @@ class Drive(wiring.Component):
                 "mailbox": Out(1),
                 "quiet": Out(1),
                 "skip": In(32),
+                "next_event": Out(32).array(config.channels),
             }
         )
 
@@ -165,6 +167,10 @@ class Drive(wiring.Component):
             connect(m, tails.o[index], channel.i_tail)
             connect(m, channel.o, engine.i_beats[index])
             connect(m, channel.phy, flipped(self.phy[index]))
+            m.d.comb += [
+                channel.skip.eq(self.skip),
+                self.next_event[index].eq(channel.next_event),
+            ]
         done = self._connect_flash(m, control, append, executor, channels)
         self._count(
             m, control, counters, executor, engine, results, tails, host, dram, channels, done

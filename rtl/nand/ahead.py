@@ -42,6 +42,8 @@ class Ahead(wiring.Component):
         A sequence was chosen: what is needed may change.
     moved, moved_die : In
         It is the data phase of the next page, of this die: all others get one closer.
+    moved_refused : In(1)
+        The page was refused: its die has nothing to do with it.
     again : In(1)
         Look at all pages again.
     dies : In(dies_layout(dies))
@@ -67,6 +69,7 @@ class Ahead(wiring.Component):
                 "chosen": In(1),
                 "moved": In(1),
                 "moved_die": In(die),
+                "moved_refused": In(1),
                 "again": In(1),
                 "dies": In(dies_layout(dies)),
                 "waiting": In(dies),
@@ -89,13 +92,15 @@ class Ahead(wiring.Component):
             return bits.bit_select(page.die, 1)
 
         in_front = Signal()
+        none = Signal()  # no die gives it
         at_column = Signal()
         looks = Signal()
         close = Signal()
         m.d.comb += [
             in_front.eq(of_die(dies.in_front)),
             at_column.eq((page.column == 0) | of_die(dies.at_column)),
-            looks.eq(self.valid & ~of_die(seen)),
+            none.eq(self.valid & (page.refused | of_die(dies.lost | dies.dead))),
+            looks.eq(self.valid & ~of_die(seen) & ~none),
             close.eq(self.ahead < URGENT),
         ]
         missing = Signal()
@@ -119,7 +124,7 @@ class Ahead(wiring.Component):
 
         passes = Signal()
         m.d.comb += [
-            passes.eq(looks & in_front & at_column & (self.ahead != LOOKAHEAD - 1)),
+            passes.eq(((looks & in_front & at_column) | none) & (self.ahead != LOOKAHEAD - 1)),
             self.quiet.eq(
                 ~passes
                 & ~self.chosen
@@ -129,12 +134,13 @@ class Ahead(wiring.Component):
             ),
         ]
         with m.If(passes & ~(self.moved & (self.ahead == 0))):
-            m.d.sync += seen.bit_select(page.die, 1).eq(1)
+            with m.If(~none):
+                m.d.sync += seen.bit_select(page.die, 1).eq(1)
             with m.If(~self.moved):
                 m.d.sync += self.ahead.eq(self.ahead + 1)
         with m.Elif(self.moved & (self.ahead != 0)):
             m.d.sync += self.ahead.eq(self.ahead - 1)
-        with m.If(self.moved):
+        with m.If(self.moved & ~self.moved_refused):
             m.d.sync += seen.bit_select(self.moved_die, 1).eq(0)
         with m.If(self.again):
             m.d.sync += [self.ahead.eq(0), seen.eq(0)]

@@ -10,16 +10,16 @@ when it holds eight bytes' worth. When a word cannot go (no room for read data, 
 strobes pause.
 """
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from flash_model.timing import cycles
 
-from .operations import WORD_BITS
+from .operations import WORD_BITS, Cause
 from .phy import Cycle
-from .steps import Sequence, StepKind, step_layout
+from .steps import MUTE, Sequence, StepKind, step_layout
 
 __all__ = ["Bus", "progress_layout"]
 
@@ -72,6 +72,10 @@ class Bus(wiring.Component):
         The sequence in progress is a STATUS. Apart from ``progress``, which depends on ``room``.
     asked, asked_last : Out(1)
         A word of read data is asked for, the last of its data phase.
+    cause : Out(Cause)
+        Of the words asked for: anything but NONE asks for a zero, and not of the PHY.
+    mute : Out(1)
+        The burst in progress is none of the PHY's.
     moving : Out(1)
         A data burst makes progress in this clock.
     stalled : Out(1)
@@ -105,6 +109,8 @@ class Bus(wiring.Component):
                 "is_status": Out(1),
                 "asked": Out(1),
                 "asked_last": Out(1),
+                "cause": Out(Cause),
+                "mute": Out(1),
                 "moving": Out(1),
                 "stalled": Out(1),
                 "soon": Out(1),
@@ -145,7 +151,9 @@ class Bus(wiring.Component):
         m.d.comb += [
             word_goes.eq(is_burst & due & ~self.stalled),
             finishing.eq(self.busy & (left <= 1) & (word_goes | ~is_burst)),
-            self.strobe.eq(Mux(is_burst, word_goes, finishing & (kind != StepKind.WAIT))),
+            self.strobe.eq(
+                Mux(is_burst, word_goes & ~self.mute, finishing & (kind != StepKind.WAIT))
+            ),
             progress.ended.eq(finishing & last),
             self.asked.eq(is_read & word_goes),
             self.asked_last.eq(left <= 1),
@@ -159,7 +167,7 @@ class Bus(wiring.Component):
 
         # Cycle has the values of StepKind, a wait is an idle bus.
         m.d.comb += [
-            self.cycle.eq(Mux(self.busy, Value.cast(kind), 0)),
+            self.cycle.eq(Mux(self.busy & ~self.mute, Value.cast(kind), 0)),
             self.word.eq(Mux(is_write, self.w_data.payload, symbol)),
             self.w_data.ready.eq(is_write & due),
             self.confirmed.eq(finishing & confirm),
@@ -172,7 +180,7 @@ class Bus(wiring.Component):
         with m.If(self.confirmed):
             m.d.sync += [blind.eq(self._t_wb), progress.settling_die.eq(self.die)]
         ends_read = Signal()
-        m.d.comb += ends_read.eq(is_read & finishing)
+        m.d.comb += ends_read.eq(is_read & finishing & ~self.mute)
         with m.If(ends_read):
             m.d.sync += turnaround.eq(self._t_rhw - 1)
 
@@ -194,6 +202,8 @@ class Bus(wiring.Component):
                 kind.eq(step.kind),
                 confirm.eq(step.confirm),
                 last.eq(step.last),
+                self.cause.eq(step.cause),
+                self.mute.eq(Cat(step.sequence == sequence for sequence in MUTE).any()),
                 symbol.eq(step.argument[:8]),
                 left.eq(step.argument),
                 paid.eq(0),

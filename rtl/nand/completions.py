@@ -1,11 +1,14 @@
-"""From status bytes to completions: whose status is read, and what it completes."""
+"""From status bytes to completions: whose status is read, and what it completes.
 
-from amaranth.hdl import Module, Signal
+What was refused, and what a dead die has left, completes without a status byte.
+"""
+
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .operations import TAG_BITS, NandOp, done_layout
+from .operations import TAG_BITS, Cause, NandOp, done_layout
 
 __all__ = ["Completions"]
 
@@ -21,8 +24,12 @@ class Completions(wiring.Component):
     -------
     begins, op, die, tag : In
         PROGRAM, ERASE, RESET or STATUS begins; a STATUS is read by that itself.
+    refuses, cause : In
+        The operation is refused. Only when ``free``.
     due : In(dies)
         Dies that have finished.
+    lost, dead : In(dies)
+        Dies that were late with what they have finished; that give no status.
     free : Out(1)
         A status can be read: none is on its way, no completion waits.
     check, check_die : Out
@@ -48,7 +55,11 @@ class Completions(wiring.Component):
                 "op": In(NandOp),
                 "die": In(die),
                 "tag": In(TAG_BITS),
+                "refuses": In(1),
+                "cause": In(Cause),
                 "due": In(dies),
+                "lost": In(dies),
+                "dead": In(dies),
                 "free": Out(1),
                 "check": Out(1),
                 "check_die": Out(die),
@@ -75,19 +86,38 @@ class Completions(wiring.Component):
         reading = Signal()  # a status is on its way,
         checking = Signal()  # which completes an operation
         check = Signal()
+        picked = Signal()  # `check_die` has finished
+        buries = Signal()  # it is dead ...
+        ends = Signal()  # ... and what it did completes
+        protected = Signal()
+        cause = Signal(Cause)
         m.d.comb += [
             begun.addr.eq(self.die),
             begun.data.op.eq(self.op),
             begun.data.tag.eq(self.tag),
             begun.en.eq(self.begins & (self.op != NandOp.STATUS)),
             ending.addr.eq(self.check_die),
-            self.free.eq(~reading & ~done.valid),
-            check.eq(self.due.any() & self.free),
-            self.quiet.eq(~self.chosen & (self.check == check)),
-            self.complete.eq(self.status_valid & checking),
-            self.complete_die.eq(done.payload.die),
+            buries.eq(picked & self.dead.bit_select(self.check_die, 1)),
+            ends.eq(buries & ~self.chosen),
+            self.check.eq(picked & ~buries),
+            self.free.eq(~reading & ~done.valid & ~buries),
+            check.eq(self.due.any() & ~reading & ~done.valid & ~ends),
+            self.quiet.eq(~self.chosen & (picked == check)),
+            self.complete.eq((self.status_valid & checking) | ends),
+            self.complete_die.eq(Mux(ends, self.check_die, done.payload.die)),
+            protected.eq(
+                ~self.status[7]
+                & ((done.payload.op == NandOp.PROGRAM) | (done.payload.op == NandOp.ERASE))
+            ),
         ]
-        m.d.sync += self.check.eq(check & ~self.chosen)
+        m.d.sync += picked.eq(check & ~self.chosen)
+        with m.If(checking):
+            with m.If(self.lost.bit_select(done.payload.die, 1)):
+                m.d.comb += cause.eq(Cause.TIMEOUT)
+            with m.Elif(protected):
+                m.d.comb += cause.eq(Cause.PROTECTED)
+            with m.Elif(self.status[0]):
+                m.d.comb += cause.eq(Cause.CELLS)
         for die in reversed(range(dies)):
             with m.If(self.due[die]):
                 m.d.sync += self.check_die.eq(die)
@@ -99,20 +129,29 @@ class Completions(wiring.Component):
                 reading.eq(0),
                 done.valid.eq(1),
                 done.payload.status.eq(self.status),
-                done.payload.failed.eq(self.status[0] & checking),
+                done.payload.cause.eq(cause),
+                done.payload.failed.eq(cause != Cause.NONE),
             ]
-        with m.If(self.checks):
+        with m.If(self.checks | ends):
             m.d.sync += [
-                reading.eq(1),
+                reading.eq(~ends),
                 checking.eq(1),
+                done.valid.eq(ends),
+                done.payload.cause.eq(Cause.DEAD),
+                done.payload.failed.eq(1),
+                done.payload.status.eq(0),
                 done.payload.op.eq(ending.data.op),
                 done.payload.die.eq(self.check_die),
                 done.payload.tag.eq(ending.data.tag),
             ]
-        with m.Elif(self.begins & (self.op == NandOp.STATUS)):
+        with m.Elif((self.begins & (self.op == NandOp.STATUS)) | self.refuses):
             m.d.sync += [
-                reading.eq(1),
+                reading.eq(~self.refuses),
                 checking.eq(0),
+                done.valid.eq(self.refuses),
+                done.payload.cause.eq(self.cause),
+                done.payload.failed.eq(1),
+                done.payload.status.eq(0),
                 done.payload.op.eq(self.op),
                 done.payload.die.eq(self.die),
                 done.payload.tag.eq(self.tag),

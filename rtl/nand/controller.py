@@ -17,10 +17,14 @@ Read data are taken by a ring with credits, so a PHY may answer any fixed number
 a waiting reader loses nothing: strobes pause.
 
 PROGRAM starts when its first word is there and then keeps the bus until its last: words to program
-must not depend on data still to be read on the same channel. READ_ID (of the ID address in
-``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the data of all READs before it have gone. STATUS
-waits until the READs of its die before it are started. RESET waits for its die like any other
-operation; it does not abort one.
+must not depend on data still to be read on the same channel. It takes its words even if it fails.
+READ_ID (of the ID address in ``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the data of all READs
+before it have gone. STATUS waits until the READs of its die before it are started. RESET waits for
+its die like any other operation; it does not abort one.
+
+A die that does not get ready in time is reset, and dead if that does not help; an operation that no
+die can do is refused. Either way it completes, with a `Cause`, and the channel goes on: a READ
+gives its words in order, zeros that bear the cause.
 """
 
 from amaranth.hdl import Module, Mux
@@ -35,6 +39,7 @@ from .scheduler import Scheduler
 from .sequencer import Sequencer
 from .steps import Sequence
 from .turns import PATIENCE
+from .watchdog import MARGIN
 
 __all__ = ["ChannelController", "READ_RING"]
 
@@ -52,6 +57,8 @@ class ChannelController(wiring.Component):
         Most page reads taken ahead of use, 1..256. Two for each die keep the bus full.
     patience : int
         Data phases a command waits for while there are data to move, see `rtl.nand.turns`.
+    margin : int
+        Times of an operation after which its die is late, see `rtl.nand.watchdog`.
 
     Members
     -------
@@ -67,16 +74,20 @@ class ChannelController(wiring.Component):
         What the channel does in this clock. A data phase that waits for its reader or its data
         counts as IDLE, or WAITING while R/B# of a die is low.
     quiet : Out(1)
-        Nothing in here changes until an input changes or a die gets ready.
+        Nothing in here changes until an input changes, a die gets ready or ``next_event`` comes.
+    skip : In(32), next_event : Out(32)
+        Simulation only: timers advance by ``skip + 1``, at most ``next_event - 1`` and only when
+        quiet; clocks until a die may be late, all ones if none can be.
     page_read, page_programmed, block_erased : Out(1)
         One clock for each page read, page programmed and block erased, as it is confirmed.
     """
 
-    def __init__(self, profile, clock_hz, depth, *, patience=PATIENCE):
+    def __init__(self, profile, clock_hz, depth, *, patience=PATIENCE, margin=MARGIN):
         self._profile = profile
         self._clock_hz = clock_hz
         self._depth = depth
         self._patience = patience
+        self._margin = margin
         dies = profile.geometry.dies
         super().__init__(
             {
@@ -87,6 +98,8 @@ class ChannelController(wiring.Component):
                 "phy": Out(PhySignature(dies)),
                 "activity": Out(Activity),
                 "quiet": Out(1),
+                "skip": In(32),
+                "next_event": Out(32),
                 "page_read": Out(1),
                 "page_programmed": Out(1),
                 "block_erased": Out(1),
@@ -97,7 +110,7 @@ class ChannelController(wiring.Component):
         m = Module()
         profile, clock_hz, phy = self._profile, self._clock_hz, self.phy
         m.submodules.scheduler = scheduler = Scheduler(
-            profile, clock_hz, self._depth, self._patience
+            profile, clock_hz, self._depth, self._patience, self._margin
         )
         m.submodules.sequencer = sequencer = Sequencer(profile, clock_hz)
         m.submodules.bus = bus = Bus(profile, clock_hz)
@@ -119,6 +132,7 @@ class ChannelController(wiring.Component):
             returns.asked.eq(bus.asked),
             returns.is_status.eq(bus.is_status),
             returns.last.eq(bus.asked_last),
+            returns.cause.eq(bus.cause),
             returns.r_valid.eq(phy.r_valid),
             returns.r_data.eq(phy.r_data),
             scheduler.ready.eq(phy.ready),
@@ -127,6 +141,8 @@ class ChannelController(wiring.Component):
             scheduler.w_valid.eq(self.w_data.valid),
             scheduler.status_valid.eq(returns.status_valid),
             scheduler.status.eq(returns.status),
+            scheduler.skip.eq(self.skip),
+            self.next_event.eq(scheduler.next_event),
         ]
         with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
             with m.Case(Sequence.READ, Sequence.READ_CACHE):
@@ -141,7 +157,7 @@ class ChannelController(wiring.Component):
     def _report(self, m, scheduler, sequencer, bus, returns):
         """Activity and quiet."""
         turning = Mux(bus.busy, ~bus.stalled, sequencer.running | scheduler.o.valid)
-        with m.If(bus.moving & ~bus.is_status):
+        with m.If(bus.moving & ~(bus.is_status | bus.mute)):
             m.d.comb += self.activity.eq(Activity.DATA)
         with m.Elif(turning):
             m.d.comb += self.activity.eq(Activity.COMMAND)

@@ -10,6 +10,9 @@ A page is *in front* when the cache register holds it for the bus, or will once 
                                   |                             v          | next read
                                   +----------- 3Fh ---------- one behind --+
 
+A die that does not get ready in time is reset (`rtl.nand.watchdog`). What it held or did is *lost*
+then: its pages are given out as zeros, its program or erase fails. Of a dead die everything is.
+
 Everything changes when a sequence is chosen, not when the bus has done it: the bus does sequences
 one after another, so whatever is chosen later finds the die as the table says. Only R/B# needs
 care: it says nothing of a sequence chosen and not yet confirmed, nor during tWB.
@@ -25,6 +28,7 @@ from flash_model.timing import cycles
 from .bus import progress_layout
 from .ready import ReadyFilter
 from .steps import Sequence
+from .watchdog import MARGIN, Watchdog
 
 __all__ = ["DieTable", "dies_layout"]
 
@@ -36,6 +40,7 @@ _OCCUPY = (
     Sequence.PROGRAM,
     Sequence.ERASE,
     Sequence.RESET,
+    Sequence.RECOVER,
 )
 """Sequences that leave a die unusable for a while."""
 
@@ -52,7 +57,9 @@ def dies_layout(dies):
             "reads": dies,  # a waiting read can be started, as a cache read if a page is held
             "idle": dies,  # usable, holds nothing, has no work and no waiting read
             "answers": dies,  # the status can be read
-            "due": dies,  # the status of a program, an erase or a reset is to be read
+            "due": dies,  # a program, an erase or a reset ends: its status is to be read, if any
+            "lost": dies,  # the pages it holds, or the program, erase or reset not yet complete
+            "dead": dies,
         }
     )
 
@@ -65,6 +72,8 @@ class DieTable(wiring.Component):
     profile : Profile
     clock_hz : int
         Core clock.
+    margin : int
+        See `rtl.nand.watchdog`.
 
     Members
     -------
@@ -78,6 +87,12 @@ class DieTable(wiring.Component):
         This sequence was chosen.
     checked, checked_die : In
         A program, an erase or a reset of this die is complete: its status was read.
+    loses : In(1)
+        The sequence chosen is the FILL of a page that was lost.
+    recover, recover_die : Out
+        This die is to be reset: it is late.
+    skip, next_event : In(32), Out(32)
+        See `rtl.nand.watchdog`.
     dies : Out(dies_layout(dies))
     pending : Out(1)
         Some die holds a page or has work not yet completed.
@@ -85,8 +100,9 @@ class DieTable(wiring.Component):
         Nothing here changes until an input does.
     """
 
-    def __init__(self, profile, clock_hz):
+    def __init__(self, profile, clock_hz, margin=MARGIN):
         dies = profile.geometry.dies
+        self._watchdog = Watchdog(profile, clock_hz, margin)
         self._t_rr = cycles(profile.timing.t_rr_ns, clock_hz)
         self._t_ccs = cycles(profile.timing.t_ccs_ns, clock_hz)
         die = max(1, ceil_log2(dies))
@@ -100,6 +116,11 @@ class DieTable(wiring.Component):
                 "die": In(die),
                 "checked": In(1),
                 "checked_die": In(die),
+                "loses": In(1),
+                "recover": Out(1),
+                "recover_die": Out(die),
+                "skip": In(32),
+                "next_event": Out(32),
                 "dies": Out(dies_layout(dies)),
                 "pending": Out(1),
                 "quiet": Out(1),
@@ -114,7 +135,10 @@ class DieTable(wiring.Component):
         cached = Signal(count)  # 31h may follow: 30h or 31h was given, and no 3Fh since
         turned = Signal(count)  # CHANGE READ COLUMN was given for the page in front
         sent = Signal(count)  # chosen, not yet confirmed on the bus
+        recovered = Signal(count)  # what was begun before was lost in a reset
+        late = Signal(count)
 
+        m.submodules.watchdog = watchdog = self._watchdog
         m.submodules.rb = rb = ReadyFilter(count, self._t_rr)
         changing = self._changing_columns(m, count)
         holds = dies.in_front | dies.behind
@@ -123,16 +147,30 @@ class DieTable(wiring.Component):
             rb.ready.eq(self.ready),
             rb.settling.eq(progress.settling),
             rb.settling_die.eq(progress.settling_die),
-            dies.usable.eq(rb.settled & ~sent & ~changing),
+            watchdog.settled.eq(rb.settled),
+            watchdog.sent.eq(sent),
+            watchdog.chosen.eq(self.chosen),
+            watchdog.choice.eq(self.choice),
+            watchdog.die.eq(self.die),
+            watchdog.skip.eq(self.skip),
+            self.next_event.eq(watchdog.next_event),
+            self.recover.eq(watchdog.recover),
+            self.recover_die.eq(watchdog.recover_die),
+            late.eq(watchdog.recover << watchdog.recover_die),
+            dies.dead.eq(watchdog.dead),
+            dies.lost.eq(recovered & (holds | working)),
+            dies.usable.eq(rb.settled & ~(sent | changing | late | watchdog.dead)),
             dies.answers.eq(~(rb.blind | sent | changing)),
             may_read.eq(~holds | (cached & ~(dies.in_front & dies.behind))),
             dies.reads.eq(self.waiting & dies.usable & ~working & may_read),
             dies.idle.eq(dies.usable & ~working & ~holds & ~self.waiting),
-            dies.due.eq(working & dies.usable),
+            dies.due.eq(working & (dies.usable | watchdog.dead)),
             # 30h alone takes the column from its address; what comes from behind starts at 0.
             dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached)),
-            self.pending.eq((holds | working).any()),
-            self.quiet.eq(rb.stable & (changing == 0)),
+            self.pending.eq(((holds & ~watchdog.dead) | working).any()),
+            self.quiet.eq(
+                rb.stable & (changing == 0) & watchdog.quiet & ~(watchdog.dead & self.waiting).any()
+            ),
         ]
 
         def put(value, *vectors):
@@ -144,7 +182,8 @@ class DieTable(wiring.Component):
             m.d.sync += working.bit_select(self.checked_die, 1).eq(0)
         with m.If(self.chosen), m.Switch(self.choice):
             with m.Case(Sequence.READ):
-                m.d.sync += [put(1, dies.in_front, cached, sent), put(0, dies.in_status)]
+                m.d.sync += [put(1, dies.in_front, cached, sent)]
+                m.d.sync += put(0, dies.in_status, recovered)
             with m.Case(Sequence.READ_CACHE):
                 m.d.sync += [put(1, dies.in_front, dies.behind, sent), put(0, dies.in_status)]
             with m.Case(Sequence.READ_CACHE_END):
@@ -154,8 +193,15 @@ class DieTable(wiring.Component):
                 m.d.sync += [put(1, turned, sent), put(0, dies.in_status)]
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
                 m.d.sync += put(0, dies.in_front, turned, dies.in_status)
+            with m.Case(Sequence.RECOVER):
+                m.d.sync += [put(1, recovered, sent), put(0, cached, turned, dies.in_status)]
+            with m.Case(Sequence.FILL), m.If(self.loses):
+                m.d.sync += [
+                    put(0, dies.in_front),
+                    dies.behind.eq(dies.behind & (dies.in_front | ~(1 << self.die))),
+                ]
             with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET):
-                m.d.sync += put(1, working, sent)
+                m.d.sync += [put(1, working, sent), put(0, recovered)]
             with m.Case(Sequence.STATUS):
                 m.d.sync += put(1, dies.in_status)
             with m.Case(Sequence.READ_ID):

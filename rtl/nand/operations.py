@@ -1,4 +1,19 @@
-"""Page operations: what the drive asks of a channel controller, and what it answers."""
+"""Page operations: what the drive asks of a channel controller, and what it answers.
+
+Where what is wrong is caught:
+
+==========================================  =======================================================
+a die, row, column or number of words that  the controller (`rtl.nand.refusals`): nothing is sent to
+does not exist                              a die, the operation fails with its cause
+a die that does not get ready               the controller (`rtl.nand.watchdog`): reset, or dead
+write protect, cells that fail              the die; the controller reads it in the status byte
+a page programmed out of order in its       nobody in the drive: a next page for each block would
+block, or not erased before                 cost a memory. The allocator gives pages in order, and
+                                            the firmware erases a group before it hands it out. In
+                                            simulation `flash_model.monitor` tells (``page order``),
+                                            and cells only clear bits, as on a part
+==========================================  =======================================================
+"""
 
 from amaranth.lib import data, enum
 from amaranth.utils import ceil_log2
@@ -7,6 +22,7 @@ from flash_model.array_port import ROW_BITS
 
 __all__ = [
     "Activity",
+    "Cause",
     "NandOp",
     "TAG_BITS",
     "WORD_BITS",
@@ -32,6 +48,20 @@ class NandOp(enum.Enum, shape=3):
     STATUS = 5  # READ STATUS, answered on done
 
 
+class Cause(enum.Enum, shape=4):
+    """Why an operation has failed. From BAD_DIE on: nothing was sent to the die."""
+
+    NONE = 0  # it has not
+    CELLS = 1  # SR0 of the die: cells could not be programmed or erased
+    PROTECTED = 2  # SR7: WP# is low, the die has ignored a program or erase
+    TIMEOUT = 3  # R/B# did not rise in time; the die was reset and is ready again
+    DEAD = 4  # R/B# did not rise after a reset either; holds until the controller is reset
+    BAD_DIE = 5  # the channel has no such die
+    BAD_ROW = 6  # the die has no such row
+    NO_WORDS = 7  # READ or PROGRAM of no words
+    BEYOND_PAGE = 8  # column + words is above the words of a page, spare included
+
+
 class Activity(enum.Enum, shape=2):
     """What a channel does in a clock; an exclusive partition of its time."""
 
@@ -44,8 +74,8 @@ class Activity(enum.Enum, shape=2):
 def operation_layout(dies):
     """One operation.
 
-    Operations of a die start in order, and read data of the channel come back in order.
-    ``column + words`` must not be above the words of a page, spare included.
+    Operations of a die start in order, and read data of the channel come back in order. One that
+    is refused (`Cause`) completes at once.
     """
     return data.StructLayout(
         {
@@ -60,8 +90,12 @@ def operation_layout(dies):
 
 
 def read_layout():
-    """One word of read data; ``last`` marks the last word of its operation."""
-    return data.StructLayout({"data": 64, "last": 1})
+    """One word of read data; ``last`` marks the last word of its operation.
+
+    A READ or READ_ID that fails gives its words all the same, in order, and zero: each bears the
+    ``cause``. A READ of no words gives one.
+    """
+    return data.StructLayout({"data": 64, "last": 1, "cause": Cause})
 
 
 def done_layout(dies):
@@ -71,7 +105,8 @@ def done_layout(dies):
             "op": NandOp,
             "die": max(1, ceil_log2(dies)),
             "tag": TAG_BITS,
-            "status": 8,  # the die's status byte
-            "failed": 1,  # SR0 after PROGRAM or ERASE
+            "status": 8,  # the die's status byte; 0 if none was read
+            "failed": 1,  # there is a cause
+            "cause": Cause,
         }
     )

@@ -24,9 +24,10 @@ __all__ = ["ReadQueues", "read_entry"]
 
 
 def read_entry(dies):
-    """A page read."""
+    """A page read; one that is refused is never started, the low bits of its row are the cause."""
     return data.StructLayout(
         {
+            "refused": 1,
             "die": max(1, ceil_log2(dies)),
             "row": ROW_BITS,
             "column": WORD_BITS,
@@ -49,6 +50,8 @@ class ReadQueues(wiring.Component):
     Members
     -------
     i : In(stream(read_entry(dies)))
+    dead : In(dies)
+        Dies whose reads will not be started any more.
     waiting : Out(dies)
         Dies with reads that were not started.
     die : In
@@ -60,7 +63,7 @@ class ReadQueues(wiring.Component):
     first : Out(read_entry(dies))
         The read whose data come first; it stays until ``move``.
     move : In(1)
-        Its data are being moved: forget it. Only after it was started.
+        Its data are being moved: forget it. Only after it was started, or never will be.
     ahead : In(range(lookahead))
         Selects the entry so many behind the first; ``look`` is that entry.
     look_valid : Out(1)
@@ -74,6 +77,7 @@ class ReadQueues(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(entry)),
+                "dead": In(dies),
                 "waiting": Out(dies),
                 "die": In(max(1, ceil_log2(dies))),
                 "next": Out(entry),
@@ -125,11 +129,13 @@ class ReadQueues(wiring.Component):
         heads = [Signal(range(depth), name=f"head_{die}") for die in range(self._dies)]
         tails = [Signal(range(depth), name=f"tail_{die}") for die in range(self._dies)]
         into = self.i.payload.die
+        joins = Signal()  # a read that arrives and is to be started
         head = Signal(range(depth))
         alone = Signal()  # `next` is the only read of its die
         behind = Signal()  # the arriving read gets behind another of its die
         both = self.start & (self.die == into)
         m.d.comb += [
+            joins.eq(taken & ~self.i.payload.refused),
             head.eq(_select(heads, self.die)),
             alone.eq(head == _select(tails, self.die)),
             by_die.addr.eq(head),
@@ -138,15 +144,17 @@ class ReadQueues(wiring.Component):
             behind.eq(self.waiting.bit_select(into, 1) & ~(both & alone)),
             link.addr.eq(_select(tails, into)),
             link.data.eq(arrival),
-            link.en.eq(taken & behind),
+            link.en.eq(joins & behind),
         ]
         for die in range(self._dies):
             with m.If(self.start & (self.die == die)):
                 m.d.sync += [heads[die].eq(follow.data), self.waiting[die].eq(~alone)]
-            with m.If(taken & (into == die)):
+            with m.If(joins & (into == die)):
                 m.d.sync += [tails[die].eq(arrival), self.waiting[die].eq(1)]
                 with m.If(~behind):
                     m.d.sync += heads[die].eq(arrival)
+            with m.If(self.dead[die]):
+                m.d.sync += self.waiting[die].eq(0)
         return m
 
     @staticmethod

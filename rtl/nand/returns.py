@@ -2,14 +2,15 @@
 
 The PHY answers each word asked for any fixed number of clocks later; the bus may be on with another
 data phase by then. So a mark goes along with each word, in a ring of its own. Page data are only
-asked for if the ring in front of the reader has a place for them.
+asked for if the ring in front of the reader has a place for them. A word with a cause is none of
+the PHY's: it is made here when its turn comes, and a zero at the end.
 """
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .operations import read_layout
+from .operations import Cause, read_layout
 from .ring import Ring
 
 __all__ = ["READ_RING", "Returns"]
@@ -25,6 +26,8 @@ class Returns(wiring.Component):
     -------
     asked, is_status, last : In(1)
         A word is asked for: the status or page data, the last of its data phase.
+    cause : In(Cause)
+        NONE: of the PHY.
     room : Out(1)
         It may be.
     r_valid, r_data : In
@@ -40,6 +43,7 @@ class Returns(wiring.Component):
     is_status: In(1)
     asked: In(1)
     last: In(1)
+    cause: In(Cause)
     room: Out(1)
     r_valid: In(1)
     r_data: In(64)
@@ -51,25 +55,31 @@ class Returns(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.marks = marks = Ring(
-            data.StructLayout({"is_status": 1, "last": 1}), depth=READ_RING
+            data.StructLayout({"is_status": 1, "last": 1, "cause": Cause}), depth=READ_RING
         )
         m.submodules.words = words = Ring(read_layout(), depth=READ_RING)
-        connect(m, words.o, flipped(self.o))
         places = Signal(range(READ_RING + 1), init=READ_RING)
         mark = marks.o.payload
         popped = self.o.valid & self.o.ready
+        made = Signal()
         m.d.comb += [
             self.room.eq(marks.i.ready & (self.is_status | (places != 0))),
             marks.i.valid.eq(self.asked),
             marks.i.payload.is_status.eq(self.is_status),
             marks.i.payload.last.eq(self.last),
-            marks.o.ready.eq(self.r_valid),
-            words.i.valid.eq(self.r_valid & ~mark.is_status),
+            marks.i.payload.cause.eq(self.cause),
+            made.eq(marks.o.valid & (mark.cause != Cause.NONE)),
+            marks.o.ready.eq(self.r_valid | made),
+            words.i.valid.eq((self.r_valid & ~mark.is_status) | made),
             words.i.payload.data.eq(self.r_data),
             words.i.payload.last.eq(mark.last),
+            words.i.payload.cause.eq(mark.cause),
             self.status_valid.eq(self.r_valid & mark.is_status),
             self.status.eq(self.r_data[:8]),
             self.quiet.eq((marks.level == 0) & ~popped),
         ]
+        connect(m, words.o, flipped(self.o))
+        with m.If(words.o.payload.cause != Cause.NONE):
+            m.d.comb += self.o.payload.data.eq(0)
         m.d.sync += places.eq(places - (self.asked & ~self.is_status) + popped)
         return m

@@ -5,7 +5,7 @@
            READ
     ops ---------> ReadQueues --- next read of a die ------ Picker ----+
      |                |                                                |
-     |                +---------- next page to be moved --- Turns -----+--> o
+  Refusals            +---------- next page to be moved --- Turns -----+--> o
      |                +---------- pages after it ---------- Ahead -----+
      +---- all others, one at a time ----------------------------------+
                                                                        |
@@ -13,12 +13,13 @@
 
                DieTable: what each die holds and can do
 
-`Turns` says whether page data or a command. Of the commands, those for pages about to be moved come
-first (CHANGE READ COLUMN has time until its page's turn then), then reads, the operation at the
-head of ``ops``, and the status of a die that has finished a program, an erase or a reset.
+`Turns` says whether page data or a command. Of the commands, resets of late dies come first, then
+those for pages about to be moved (CHANGE READ COLUMN has time until its page's turn then), reads,
+the operation at the head of ``ops``, and the status of a die that has finished a program, an erase
+or a reset.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Shape, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -26,11 +27,13 @@ from .ahead import LOOKAHEAD, Ahead
 from .bus import progress_layout
 from .completions import Completions
 from .die_table import DieTable
-from .operations import NandOp, done_layout, operation_layout
+from .operations import Cause, NandOp, done_layout, operation_layout
 from .picker import Picker
 from .read_queues import ReadQueues
+from .refusals import Refusals
 from .steps import Sequence, sequence_layout
 from .turns import PATIENCE, Turns
+from .watchdog import MARGIN
 
 __all__ = ["Scheduler"]
 
@@ -48,6 +51,8 @@ class Scheduler(wiring.Component):
         die keep every die busy.
     patience : int
         Data phases a command waits for, see `rtl.nand.turns`.
+    margin : int
+        See `rtl.nand.watchdog`.
 
     Members
     -------
@@ -68,17 +73,20 @@ class Scheduler(wiring.Component):
     done : Out(stream(done_layout(dies)))
     pending : Out(1)
         A page is wanted, or a die has work not yet completed.
+    skip, next_event : In(32), Out(32)
+        See `rtl.nand.watchdog`.
     quiet : Out(1)
-        The choice does not change by itself.
+        The choice does not change by itself before ``next_event``.
     """
 
-    def __init__(self, profile, clock_hz, depth, patience=PATIENCE):
+    def __init__(self, profile, clock_hz, depth, patience=PATIENCE, margin=MARGIN):
         if not 1 <= depth <= 256:
             raise ValueError(f"depth = {depth} is not possible: choose 1..256 page reads")
         self._profile = profile
         self._clock_hz = clock_hz
         self._depth = depth
         self._patience = patience
+        self._margin = margin
         self._dies = dies = profile.geometry.dies
         super().__init__(
             {
@@ -92,6 +100,8 @@ class Scheduler(wiring.Component):
                 "status": In(8),
                 "done": Out(stream.Signature(done_layout(dies))),
                 "pending": Out(1),
+                "skip": In(32),
+                "next_event": Out(32),
                 "quiet": Out(1),
             }
         )
@@ -99,7 +109,8 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queues = queues = ReadQueues(self._dies, self._depth, LOOKAHEAD)
-        m.submodules.die_table = table = DieTable(self._profile, self._clock_hz)
+        m.submodules.die_table = table = DieTable(self._profile, self._clock_hz, self._margin)
+        m.submodules.refusals = refusals = Refusals(self._profile.geometry)
         m.submodules.ahead = ahead = Ahead(self._dies)
         m.submodules.picker = picker = Picker(self._dies)
         m.submodules.turns = turns = Turns(self._patience)
@@ -111,8 +122,11 @@ class Scheduler(wiring.Component):
         moves = Signal()  # a data phase
         gives = Signal()  # a read
         places = Signal()  # a page about to be moved is not yet where it must be
-        can_start = Signal()  # the operation at the head, which is no READ
+        can_start = Signal()  # the operation at the head, which is no READ, by a sequence
         starts = Signal()  # the same a clock later, as all that the choice rests on
+        refused = Signal()  # the operation at the head
+        refuses = Signal()  # it completes now
+        none = Signal()  # no die gives the next page in order
         m.d.sync += starts.eq(can_start & ~chosen)
         m.d.comb += [
             chosen.eq(self.o.valid & self.o.ready),
@@ -138,20 +152,44 @@ class Scheduler(wiring.Component):
             table.die.eq(choice.die),
             table.checked.eq(completions.complete),
             table.checked_die.eq(completions.complete_die),
+            table.skip.eq(self.skip),
+            table.loses.eq(moves & ~first.refused),
+            self.next_event.eq(table.next_event),
+            refusals.op.eq(head),
+            refusals.dead.eq(dies.dead),
+            refused.eq(refusals.cause != Cause.NONE),
+            none.eq(
+                first.refused | ((dies.lost & dies.usable) | dies.dead).bit_select(first.die, 1)
+            ),
         ]
         m.d.comb += [getattr(queues.i.payload, name).eq(getattr(head, name)) for name in _READ]
+        with m.If(refused):
+            m.d.comb += [
+                queues.i.payload.refused.eq(1),
+                queues.i.payload.row[: Shape.cast(Cause).width].eq(refusals.cause),
+            ]
+            with m.If(refusals.cause == Cause.BAD_DIE):
+                m.d.comb += queues.i.payload.die.eq(0)
+            with m.If(refusals.cause == Cause.NO_WORDS):
+                m.d.comb += queues.i.payload.words[0].eq(1)
         m.d.comb += [
             queues.die.eq(picker.die),
             queues.start.eq(gives),
             queues.move.eq(moves),
             queues.ahead.eq(ahead.ahead),
+            queues.dead.eq(dies.dead),
             ahead.valid.eq(queues.look_valid),
             ahead.page.eq(queues.look),
             ahead.chosen.eq(chosen),
             ahead.moved.eq(moves),
             ahead.moved_die.eq(first.die),
-            # A cache read of a die whose page is in front puts its output at column 0.
-            ahead.again.eq(gives & dies.in_front.bit_select(picker.die, 1)),
+            ahead.moved_refused.eq(first.refused),
+            # A cache read of a die whose page is in front puts its output at column 0. After the
+            # last page that was lost, others of its die count again.
+            ahead.again.eq(
+                (gives & dies.in_front.bit_select(picker.die, 1))
+                | (moves & dies.lost.bit_select(first.die, 1))
+            ),
             ahead.dies.eq(dies),
             ahead.waiting.eq(queues.waiting),
             picker.asking.eq(dies.reads),
@@ -161,36 +199,52 @@ class Scheduler(wiring.Component):
             picker.hurried_die.eq(Mux(turns.first_read, first.die, ahead.die)),
             turns.page.eq(
                 queues.valid
-                & (dies.in_front & dies.usable).bit_select(first.die, 1)
-                & ((first.column == 0) | dies.at_column.bit_select(first.die, 1))
+                & (
+                    (
+                        (dies.in_front & dies.usable).bit_select(first.die, 1)
+                        & ((first.column == 0) | dies.at_column.bit_select(first.die, 1))
+                    )
+                    | none
+                )
             ),
             turns.reads_on.eq(dies.reads.bit_select(first.die, 1)),
-            turns.command.eq(places | picker.valid | starts | completions.check),
+            turns.command.eq(table.recover | places | picker.valid | starts | completions.check),
             turns.urgent.eq(ahead.urgent),
             turns.turned.eq(self.turned),
             turns.chosen.eq(chosen),
             completions.op.eq(head.op),
             completions.die.eq(head.die),
             completions.tag.eq(head.tag),
+            completions.refuses.eq(refuses),
+            completions.cause.eq(refusals.cause),
             completions.due.eq(dies.due),
+            completions.lost.eq(dies.lost),
+            completions.dead.eq(dies.dead),
             completions.chosen.eq(chosen),
             completions.status_valid.eq(self.status_valid),
             completions.status.eq(self.status),
         ]
 
+        at_once = completions.free & ~chosen
         idle = dies.idle.bit_select(head.die, 1)
         answers = (dies.answers & ~queues.waiting).bit_select(head.die, 1)
         with m.If(self.ops.valid), m.Switch(head.op):
             with m.Case(NandOp.READ):
                 m.d.comb += [queues.i.valid.eq(1), self.ops.ready.eq(queues.i.ready)]
             with m.Case(NandOp.PROGRAM):
-                m.d.comb += can_start.eq(idle & self.w_valid)
-            with m.Case(NandOp.ERASE, NandOp.RESET):
-                m.d.comb += can_start.eq(idle)
+                with m.If(refused & (head.words == 0)):
+                    m.d.comb += [refuses.eq(at_once), self.ops.ready.eq(at_once)]
+                with m.Else():
+                    m.d.comb += can_start.eq(self.w_valid & Mux(refused, completions.free, idle))
             with m.Case(NandOp.READ_ID):
-                m.d.comb += can_start.eq(idle & ~queues.valid)
-            with m.Case(NandOp.STATUS):
-                m.d.comb += can_start.eq(answers & completions.free)
+                m.d.comb += can_start.eq((idle | refused) & ~queues.valid)
+            with m.Case(NandOp.ERASE, NandOp.RESET, NandOp.STATUS):
+                with m.If(refused):
+                    m.d.comb += [refuses.eq(at_once), self.ops.ready.eq(at_once)]
+                with m.Elif(head.op == NandOp.STATUS):
+                    m.d.comb += can_start.eq(answers & completions.free)
+                with m.Else():
+                    m.d.comb += can_start.eq(idle)
 
         with m.If(turns.moves):
             m.d.comb += [
@@ -200,6 +254,17 @@ class Scheduler(wiring.Component):
             ]
             with m.If(dies.in_status.bit_select(first.die, 1)):
                 m.d.comb += choice.sequence.eq(Sequence.DATA_AFTER_STATUS)
+            with m.If(none):
+                m.d.comb += [choice.sequence.eq(Sequence.FILL), choice.cause.eq(Cause.TIMEOUT)]
+                with m.If(first.refused):
+                    m.d.comb += choice.cause.eq(first.row)
+                with m.Elif(dies.dead.bit_select(first.die, 1)):
+                    m.d.comb += choice.cause.eq(Cause.DEAD)
+        with m.Elif(table.recover):
+            m.d.comb += [
+                choice.sequence.eq(Sequence.RECOVER),
+                choice.die.eq(table.recover_die),
+            ]
         with m.Elif(places):
             m.d.comb += [
                 choice.sequence.eq(Sequence.READ_CACHE_END),
@@ -222,12 +287,21 @@ class Scheduler(wiring.Component):
             m.d.comb += [getattr(choice, name).eq(getattr(head, name)) for name in _READ]
             m.d.comb += [
                 self.ops.ready.eq(self.o.ready),
-                completions.begins.eq(chosen & (head.op != NandOp.READ_ID)),
+                completions.begins.eq(chosen & (head.op != NandOp.READ_ID) & ~refused),
             ]
             with m.Switch(head.op):
                 for op, sequence in _STARTS.items():
                     with m.Case(op):
                         m.d.comb += choice.sequence.eq(sequence)
+            with m.If(refusals.cause == Cause.BAD_DIE):
+                m.d.comb += choice.die.eq(0)
+            with m.If(refused & (head.op == NandOp.READ_ID)):
+                m.d.comb += [
+                    choice.sequence.eq(Sequence.FILL_ID),
+                    choice.cause.eq(refusals.cause),
+                ]
+            with m.Elif(refused):
+                m.d.comb += [choice.sequence.eq(Sequence.DRAIN), refuses.eq(chosen)]
         with m.Else():
             m.d.comb += [
                 choice.sequence.eq(Sequence.STATUS),

@@ -60,6 +60,7 @@ class Sequencer(wiring.Component):
             self.i.ready.eq(Mux(self.running, ends & ~is_burst, self.soon)),
             step.sequence.eq(current.sequence),
             step.die.eq(current.die),
+            step.cause.eq(current.cause),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += index.eq(index + 1)

@@ -6,12 +6,12 @@ from amaranth.utils import ceil_log2
 from flash_model.array_port import ROW_BITS
 from flash_model.timing import cycles
 
-from .operations import WORD_BITS
+from .operations import WORD_BITS, Cause
 
-__all__ = ["BURSTS", "Sequence", "StepKind", "sequence_layout", "sequences", "step_layout"]
+__all__ = ["BURSTS", "MUTE", "Sequence", "StepKind", "sequence_layout", "sequences", "step_layout"]
 
 
-class Sequence(enum.Enum, shape=4):
+class Sequence(enum.Enum, shape=5):
     """What is done on the bus without a break, under one chip enable (ONFI's command names)."""
 
     READ = 0  # READ PAGE, into both registers of the die
@@ -25,6 +25,10 @@ class Sequence(enum.Enum, shape=4):
     RESET = 8  # RESET
     STATUS = 9  # READ STATUS and the status byte
     READ_ID = 10  # READ ID and one word
+    RECOVER = 11  # RESET of a die that is late
+    FILL = 12  # no die: words of zeros with a cause, where read data would come
+    FILL_ID = 13  # the same for READ_ID: one word
+    DRAIN = 14  # no die: takes the words of a program that is refused
 
 
 class StepKind(enum.Enum, shape=3):
@@ -39,6 +43,9 @@ class StepKind(enum.Enum, shape=3):
 
 BURSTS = (StepKind.WRITE, StepKind.READ)
 
+MUTE = (Sequence.FILL, Sequence.FILL_ID, Sequence.DRAIN)
+"""Sequences of which the PHY sees nothing."""
+
 
 def sequence_layout(dies):
     """A sequence to be done."""
@@ -49,6 +56,7 @@ def sequence_layout(dies):
             "row": ROW_BITS,
             "column": WORD_BITS,
             "words": WORD_BITS,
+            "cause": Cause,  # of FILL and FILL_ID, else NONE
         }
     )
 
@@ -63,6 +71,7 @@ def step_layout(dies):
             "last": 1,  # of its sequence
             "sequence": Sequence,
             "die": max(1, ceil_log2(dies)),
+            "cause": Cause,
         }
     )
 
@@ -120,5 +129,9 @@ def sequences(timing, clock_hz, row, column, words):
         Sequence.ERASE: [command(0x60), *rows, command(0xD0, 1)],
         Sequence.RESET: [command(0xFF, 1)],
         Sequence.STATUS: [command(0x70), to_output, preamble, one],
+        Sequence.RECOVER: [command(0xFF, 1)],
+        Sequence.FILL: [read],
+        Sequence.FILL_ID: [one],
+        Sequence.DRAIN: [write],
         Sequence.READ_ID: [command(0x90), rows[0], to_output, preamble, one],
     }

@@ -9,12 +9,19 @@ import pytest
 
 from flash_model.monitor import RULES, ProtocolError, ProtocolMonitor
 from flash_model.profiles import profile
+from flash_model.suspend import Suspend
 
 HZ = 100_000_000
 BASE = profile("tiny")
 FLASH = dataclasses.replace(
     BASE,
-    timing=dataclasses.replace(BASE.timing, rate_mts=800, t_wc_ns=30, t_wb_ns=60),
+    timing=dataclasses.replace(
+        BASE.timing,
+        rate_mts=800,
+        t_wc_ns=30,
+        t_wb_ns=60,
+        suspend=Suspend(t_susp_ns=100, erase_most=2, program_most=2),
+    ),
 )
 # In clocks of 10 ns, from the numbers in the profile.
 WC, WB, RR, WHR, RHW, ADL, CCS, PREAMBLE, R, PROG = 3, 6, 2, 3, 3, 3, 4, 1, 200, 300
@@ -105,6 +112,11 @@ def legal():
     s.command(0x60).address(0, 0, 0).command(0xD0).busy(wait=False).idle(WB)
     s.command(0x78).address(0, 0, 0).idle(WHR).out().idle(RHW).command(0xFC).busy()
     s.command(0xFA).address(0, 0, 0).busy()
+    suspended(s).read(16).out().idle(RHW).command(0xD2).busy(wait=False).idle(WB)
+    s.command(0x61).busy(10).command(0xD2).busy()
+    s.program(16).command(0x86).busy(10).command(0xD1).busy()
+    suspended(s).command(0xFF).busy()
+    s.command(0x60).address(0, 0, 0).command(0xD0).busy()
     # Another die may be used in the middle of a sequence.
     s.command(0x00).address(0, 0, 0)
     s.command(0x70, die=1).idle(WHR + PREAMBLE).data(READ, 1, die=1).idle(RHW)
@@ -116,7 +128,7 @@ def test_a_legal_bus_has_no_violation():
     s = legal()
     assert s.monitor.violations == []
     s.monitor.check()
-    assert len(s.monitor.commands) == 38
+    assert len(s.monitor.commands) == 56
 
 
 def swap(s, cycle):
@@ -297,8 +309,40 @@ VIOLATIONS = {
         "page order",
         lambda s: erased(s).program(1).program(0),
     ),
+    "suspend of nothing": ("suspend", lambda s: s.idle(9).command(0x61)),
+    "suspend of a read": ("suspend", lambda s: s.read().command(0x61)),
+    "suspend of another": ("suspend", lambda s: erased(s).command(0x86)),
+    "resume of nothing": ("unknown command", lambda s: erased(s).command(0xD2)),
+    "resume of another": ("suspend", lambda s: suspended(s).command(0xD1)),
+    "resume too early": (
+        "R/B#",
+        lambda s: (
+            suspended(s)
+            .read(16)
+            .command(0x00)
+            .five(17)
+            .command(0x30)
+            .busy(wait=False)
+            .idle(WB)
+            .command(0xD2)
+        ),
+    ),
+    "resume over the array": (
+        "array",
+        lambda s: suspended(s).read(16).command(0x00).five(17).command(0x31).busy(10).command(0xD2),
+    ),
+    "suspend in a sequence": ("broken off", lambda s: erased(s).command(0x05).command(0x61)),
+    "program of a suspended die": ("suspend", lambda s: suspended(s).command(0x80)),
+    "erase of a suspended die": ("suspend", lambda s: suspended(s).command(0x60)),
+    "read of a suspended block": ("suspend", lambda s: suspended(s).command(0x00).five(15)),
     "a page twice": ("page order", lambda s: erased(s).program(1).program(1)),
 }
+
+
+def suspended(s):
+    """An erase of block 0 is."""
+    s.command(0x60).address(0, 0, 0).command(0xD0).busy(wait=False).idle(WB)
+    return s.command(0x61).busy(10)
 
 
 def erased(s):
@@ -314,7 +358,7 @@ def slow_bus(s):
 
 def test_every_rule_has_a_violation():
     assert {rule for rule, _ in VIOLATIONS.values()} == set(RULES)
-    assert len(RULES) == 25
+    assert len(RULES) == 26
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -17,7 +17,7 @@ from flash_model.package import ChannelDies
 from flash_model.profiles import profile
 from flash_model.timing import cycles
 from rtl.nand.controller import ChannelController
-from rtl.nand.operations import Activity, NandOp, done_layout
+from rtl.nand.operations import Activity, Cause, NandOp, done_layout
 
 NO_EVENT = 0xFFFF_FFFF
 DEFAULTS = {"die": 0, "row": 0, "column": 0, "words": 1, "tag": 0}
@@ -42,6 +42,8 @@ class Channel(wiring.Component):
                 "array": Out(ArrayPortSignature(dies)),
                 "skip": In(32),
                 "next_event": Out(32),
+                "hang": In(dies),
+                "write_protect": In(1),
             }
         )
 
@@ -65,7 +67,14 @@ class Channel(wiring.Component):
             ready, before = ready | later, later
         m.d.comb += [Cat(bus.r_valid, bus.r_data).eq(answer), bus.ready.eq(ready)]
         wiring.connect(m, wiring.flipped(self.array), self.package.array)
-        m.d.comb += [self.package.skip.eq(self.skip), self.next_event.eq(self.package.next_event)]
+        events = self.package.next_event, self.controller.next_event
+        m.d.comb += [
+            self.package.skip.eq(self.skip),
+            self.package.hang.eq(self.hang),
+            self.package.write_protect.eq(self.write_protect),
+            self.controller.skip.eq(self.skip),
+            self.next_event.eq(Mux(events[0] < events[1], *events)),
+        ]
         return m
 
 
@@ -87,6 +96,11 @@ class Bench:
         Clock from which on ``r_data`` is taken.
     faults : callable, optional
         From the geometry to the `Faults` of the cells.
+    hang : dict of int to (int, int)
+        Dies whose time stands still from a clock on, until they have got so many resets (-1: for
+        ever).
+    write_protect : bool
+        WP# is low.
     watched : dict, optional
         Changes of timing that the protocol monitor wants kept, but the controller knows nothing of.
     options
@@ -107,6 +121,8 @@ class Bench:
         reader_from=0,
         faults=None,
         watched=None,
+        hang=None,
+        write_protect=False,
         **options,
     ):
         base = profile("tiny")
@@ -126,6 +142,8 @@ class Bench:
         self.reader_from = reader_from
         self.seed = seed
         self.watched = watched or {}
+        self.hang = hang or {}
+        self.write_protect = write_protect
 
     def run(self, ops, write_words=(), timeout=60_000, broken=()):
         """Run until every operation has answered; ``ops`` are dicts of operation fields.
@@ -135,6 +153,7 @@ class Bench:
         dut = self.dut
         c = dut.controller
         self.reads, self.done = [], []  # lists of words; completions
+        self.causes = []  # of each read: those of its words
         self.op_times, self.read_times, self.done_times = [], [], []  # clock of each transfer
         self.activity = {kind: 0 for kind in Activity}
         self.pulses = {"page_read": 0, "page_programmed": 0, "block_erased": 0}
@@ -168,6 +187,9 @@ class Bench:
 
             drive_pins = on_change(c.ops.valid, c.w_data.valid, c.r_data.ready, c.done.ready)
             drive_skip = on_change(dut.skip)
+            hangs, to_hang = {}, dict(self.hang)  # die -> resets; die -> clock, resets
+            drive_hang = on_change(dut.hang)
+            ctx.set(dut.write_protect, self.write_protect)
             tick = ctx.tick().sample(
                 c.ops.ready,
                 c.w_data.ready,
@@ -181,7 +203,7 @@ class Bench:
                 Cat(c.phy.cycle, c.phy.strobe, c.phy.w_data[:8]),
                 dut.package.phy.ready,
             )
-            current = []
+            current, causes = [], set()
             op_on = word_on = False
             skip = 0
             while len(self.reads) < wanted_reads or len(self.done) < wanted_done:
@@ -194,17 +216,29 @@ class Bench:
                 r_ready = self.clock >= self.reader_from and not rests()
                 d_ready = not rests()
                 drive_pins(ctx, op_on, word_on, r_ready, d_ready)
+                for die, (begin, resets) in list(to_hang.items()):
+                    if begin <= self.clock:
+                        hangs[die] = resets
+                        del to_hang[die]
+                drive_hang(ctx, sum(1 << die for die in hangs))
                 skip = 0
                 if self.skip and ctx.get(c.quiet):
                     skip = ctx.get(dut.next_event) - 1
                     if self.clock < self.reader_from:
                         skip = min(skip, self.reader_from - self.clock - 1)
+                    if to_hang:
+                        skip = min(skip, min(to_hang.values())[0] - self.clock - 1)
                     if skip == NO_EVENT - 1:
                         skip = 0
                 drive_skip(ctx, skip)
                 _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, *rest = await tick
                 pulses, die, symbol, ready = rest
-                self.rules.observe(self.clock, die, symbol & 7, symbol >> 3 & 1, symbol >> 4, ready)
+                cycle, strobe, byte = symbol & 7, symbol >> 3 & 1, symbol >> 4
+                self.rules.observe(self.clock, die, cycle, strobe, byte, ready, self.write_protect)
+                if die in hangs and strobe and (cycle, byte) == (1, 0xFF):
+                    hangs[die] -= 1
+                    if hangs[die] == 0:
+                        del hangs[die]
                 self.activity[activity] += skip + 1
                 for name, pulse in zip(self.pulses, (1, 2, 4)):
                     self.pulses[name] += bool(pulses & pulse)
@@ -218,9 +252,11 @@ class Bench:
                 if r_valid and r_ready:
                     current.append(r & 0xFFFF_FFFF_FFFF_FFFF)
                     self.read_times.append(self.clock)
-                    if r >> 64:
+                    causes.add(Cause(r >> 65))
+                    if r >> 64 & 1:
                         self.reads.append(current)
-                        current = []
+                        self.causes.append(causes)
+                        current, causes = [], set()
                 if d_valid and d_ready:
                     self.done_times.append(self.clock)
                     self.done.append(done_layout(self.profile.geometry.dies).from_bits(d))

@@ -99,9 +99,7 @@ def test_status_id_reset(bench):
             {"op": NandOp.READ, "die": 0, "row": 5, "words": g.page_words},
             {"op": NandOp.STATUS, "die": 0, "tag": 2},  # while busy; data must come all the same
             {"op": NandOp.STATUS, "die": 1, "tag": 3},
-            {"op": NandOp.ERASE, "die": 1, "row": g.rows, "tag": 4},  # outside the die
-        ],
-        broken={"row"},
+        ]
     )
     assert b.reads[:2] == [b.words(JEDEC_ID), b.words(b"ONFI\0\0\0\0")]
     assert b.reads[2:] == [b.words(contents[0, 5])]
@@ -110,7 +108,6 @@ def test_status_id_reset(bench):
         (NandOp.RESET, 0, 1, 0xE0, 0),
         (NandOp.STATUS, 0, 2, 0x80, 0),
         (NandOp.STATUS, 1, 3, 0xE0, 0),
-        (NandOp.ERASE, 1, 4, 0xE1, 1),
     ]
 
 
