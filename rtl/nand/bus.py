@@ -93,6 +93,7 @@ class Bus(wiring.Component):
         self._t_wc = cycles(timing.t_wc_ns, clock_hz)
         self._t_rhw = cycles(timing.t_rhw_ns, clock_hz)
         self._t_wb = cycles(timing.t_wb_ns, clock_hz)
+        self._t_value = max(self._t_wc, timing.data_cycles(1, clock_hz))
         self._rate = timing.bytes_per_clock(clock_hz)
         super().__init__(
             {
@@ -165,9 +166,10 @@ class Bus(wiring.Component):
         with m.If(word_goes | (self.busy & ~is_burst)):
             m.d.sync += left.eq(left - 1)
 
-        # Cycle has the values of StepKind, a wait is an idle bus.
+        # Cycle has the values of StepKind but for a value, a wait is an idle bus.
+        shown = Mux(kind == StepKind.VALUE, StepKind.WRITE, kind)
         m.d.comb += [
-            self.cycle.eq(Mux(self.busy & ~self.mute, Value.cast(kind), 0)),
+            self.cycle.eq(Mux(self.busy & ~self.mute, Value.cast(shown), 0)),
             self.word.eq(Mux(is_write, self.w_data.payload, symbol)),
             self.w_data.ready.eq(is_write & due),
             self.confirmed.eq(finishing & confirm),
@@ -188,8 +190,8 @@ class Bus(wiring.Component):
         allowed = Signal(init=1)
         with m.If(step.kind == StepKind.COMMAND):
             m.d.comb += allowed.eq((turnaround == 0) & ~(ends_read & (self._t_rhw > 1)))
-            with m.If(step.confirm & (progress.settling | self.confirmed)):
-                m.d.comb += allowed.eq(0)
+        with m.If(step.confirm & (progress.settling | self.confirmed)):
+            m.d.comb += allowed.eq(0)
         m.d.comb += self.i.ready.eq((~self.busy | finishing) & allowed)
         with m.If(finishing):
             m.d.sync += self.busy.eq(0)
@@ -208,8 +210,11 @@ class Bus(wiring.Component):
                 left.eq(step.argument),
                 paid.eq(0),
             ]
-            with m.If((step.kind == StepKind.COMMAND) | (step.kind == StepKind.ADDRESS)):
-                m.d.sync += left.eq(self._t_wc)
+            with m.Switch(step.kind):
+                with m.Case(StepKind.COMMAND, StepKind.ADDRESS):
+                    m.d.sync += left.eq(self._t_wc)
+                with m.Case(StepKind.VALUE):
+                    m.d.sync += left.eq(self._t_value)
 
         m.d.comb += self.quiet.eq((~self.busy | self.stalled) & (turnaround == 0) & (blind == 0))
         return m

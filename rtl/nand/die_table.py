@@ -40,6 +40,7 @@ _OCCUPY = (
     Sequence.PROGRAM,
     Sequence.ERASE,
     Sequence.RESET,
+    Sequence.READ_RETRY,
     Sequence.RECOVER,
 )
 """Sequences that leave a die unusable for a while."""
@@ -200,7 +201,9 @@ class DieTable(wiring.Component):
                     put(0, dies.in_front),
                     dies.behind.eq(dies.behind & (dies.in_front | ~(1 << self.die))),
                 ]
-            with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET):
+            with m.Case(
+                Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET, Sequence.READ_RETRY
+            ):
                 m.d.sync += [put(1, working, sent), put(0, recovered)]
             with m.Case(Sequence.STATUS):
                 m.d.sync += put(1, dies.in_status)

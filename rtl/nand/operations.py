@@ -46,6 +46,7 @@ class NandOp(enum.Enum, shape=3):
     RESET = 3
     READ_ID = 4  # moves one word to r_data; row[7:0] is the ID address: 00h JEDEC, 20h ONFI
     STATUS = 5  # READ STATUS, answered on done
+    READ_RETRY = 6  # SET FEATURES of the read-retry level row[7:0], check the status
 
 
 class Cause(enum.Enum, shape=4):
@@ -99,7 +100,7 @@ def read_layout():
 
 
 def done_layout(dies):
-    """Completion of PROGRAM, ERASE, RESET and STATUS (READ, READ_ID end with their last word)."""
+    """Completion of all operations but READ and READ_ID, which end with their last word."""
     return data.StructLayout(
         {
             "op": NandOp,

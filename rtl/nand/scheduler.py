@@ -238,7 +238,7 @@ class Scheduler(wiring.Component):
                     m.d.comb += can_start.eq(self.w_valid & Mux(refused, completions.free, idle))
             with m.Case(NandOp.READ_ID):
                 m.d.comb += can_start.eq((idle | refused) & ~queues.valid)
-            with m.Case(NandOp.ERASE, NandOp.RESET, NandOp.STATUS):
+            with m.Case(NandOp.ERASE, NandOp.RESET, NandOp.STATUS, NandOp.READ_RETRY):
                 with m.If(refused):
                     m.d.comb += [refuses.eq(at_once), self.ops.ready.eq(at_once)]
                 with m.Elif(head.op == NandOp.STATUS):
@@ -318,6 +318,7 @@ _STARTS = {
     NandOp.PROGRAM: Sequence.PROGRAM,
     NandOp.ERASE: Sequence.ERASE,
     NandOp.RESET: Sequence.RESET,
+    NandOp.READ_RETRY: Sequence.READ_RETRY,
     NandOp.READ_ID: Sequence.READ_ID,
     NandOp.STATUS: Sequence.STATUS,
 }

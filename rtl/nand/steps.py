@@ -29,6 +29,7 @@ class Sequence(enum.Enum, shape=5):
     FILL = 12  # no die: words of zeros with a cause, where read data would come
     FILL_ID = 13  # the same for READ_ID: one word
     DRAIN = 14  # no die: takes the words of a program that is refused
+    READ_RETRY = 15  # SET FEATURES of the read-retry level
 
 
 class StepKind(enum.Enum, shape=3):
@@ -39,6 +40,7 @@ class StepKind(enum.Enum, shape=3):
     ADDRESS = 2  # argument: byte
     WRITE = 3  # argument: words
     READ = 4  # argument: words
+    VALUE = 5  # a data cycle for a word of its own; argument: its byte
 
 
 BURSTS = (StepKind.WRITE, StepKind.READ)
@@ -129,6 +131,12 @@ def sequences(timing, clock_hz, row, column, words):
         Sequence.ERASE: [command(0x60), *rows, command(0xD0, 1)],
         Sequence.RESET: [command(0xFF, 1)],
         Sequence.STATUS: [command(0x70), to_output, preamble, one],
+        Sequence.READ_RETRY: [
+            command(0xEF),
+            address(0x89),
+            wait(timing.t_adl_ns),
+            (StepKind.VALUE, row & 0xFF, 1),
+        ],
         Sequence.RECOVER: [command(0xFF, 1)],
         Sequence.FILL: [read],
         Sequence.FILL_ID: [one],

@@ -43,6 +43,7 @@ _PACES = {
     Sequence.READ_CACHE_END: _Pace.READ,
     Sequence.PROGRAM: _Pace.PROGRAM,
     Sequence.ERASE: _Pace.ERASE,
+    Sequence.READ_RETRY: _Pace.READ,
     Sequence.RESET: _Pace.RESET,
     Sequence.RECOVER: _Pace.RESET,
 }

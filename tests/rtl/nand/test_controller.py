@@ -197,3 +197,16 @@ def test_the_phy_may_answer_late(bench, latency, stalls):
 def test_impossible_depth_is_refused(bench, depth):
     with pytest.raises(ValueError, match=f"depth = {depth}.*1..256"):
         bench(depth=depth).run([])
+
+
+def test_read_retry_sets_the_level_of_one_die(bench):
+    b = bench(dies=3)
+    t = b.profile.timing
+    ops = [
+        {"op": NandOp.READ_RETRY, "die": die, "row": level, "tag": 5 + die}
+        for die, level in ((1, 3), (2, 7), (1, 1))
+    ]
+    b.run(ops)
+    assert b.array.buffers["retry_levels"].tolist() == [0, 1, 7]
+    assert sorted((d.tag, d.failed) for d in b.done) == [(6, 0), (6, 0), (7, 0)]
+    assert b.clock > cycles(t.t_adl_ns, b.clock_hz) + 2 * cycles(t.t_feat_ns, b.clock_hz)
