@@ -6,7 +6,12 @@ from amaranth.utils import ceil_log2
 from flash_model.array_port import ROW_BITS
 from hls_attention.beats import BEATS_BITS, JOB_BITS, TOKEN_BITS, Format, Kind
 
-__all__ = ["Source", "page_request_layout"]
+__all__ = ["Source", "page_request_layout", "page_word_layout"]
+
+
+def page_word_layout():
+    """A user word of a page; ``error``: it, or a word of its codeword before it, is wrong."""
+    return data.StructLayout({"data": 64, "error": 1})
 
 
 class Source(enum.Enum, shape=2):

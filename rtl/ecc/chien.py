@@ -74,6 +74,8 @@ class ChienSearch(wiring.Component):
     i : In(stream), ``locator_layout(code)``
     o : Out(stream), ``fix_layout(code)``
         From registers.
+    active : Out(1)
+        It works on a codeword.
     """
 
     def __init__(self, code, *, positions):
@@ -86,6 +88,7 @@ class ChienSearch(wiring.Component):
             {
                 "i": In(stream.Signature(locator_layout(code))),
                 "o": Out(stream.Signature(fix_layout(code))),
+                "active": Out(1),
             }
         )
 
@@ -111,6 +114,7 @@ class ChienSearch(wiring.Component):
         advance = Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
+            self.active.eq(advance & (busy | summed_on | masked_on)),
             total.eq(count + count_ones(mask)),
             # what is behind in the pipeline is of the same codeword unless a last step is there
             found_all.eq(

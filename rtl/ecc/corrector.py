@@ -46,6 +46,8 @@ class Corrector(wiring.Component):
         ``code.message_words`` words of each codeword.
     o_reports : Out(stream), ``report_layout(code)``
         One of each codeword, with its first word; if it is not taken, the next codeword waits.
+    active : Out(1)
+        A word is read.
     """
 
     def __init__(self, code, *, codewords):
@@ -59,6 +61,7 @@ class Corrector(wiring.Component):
                 "i_fixes": In(stream.Signature(fix_layout(code))),
                 "o": Out(stream.Signature(WORD)),
                 "o_reports": Out(stream.Signature(report_layout(code))),
+                "active": Out(1),
             }
         )
 
@@ -136,6 +139,7 @@ class Corrector(wiring.Component):
             rows.r_en.eq(go),
             ended.eq(go & (r_word == code.message_words - 1)),
             self.o.payload.eq(rows.r_data ^ inverted),
+            self.active.eq(go),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)

@@ -51,6 +51,8 @@ class Decoder(wiring.Component):
         ``code.message_words`` words of each codeword, in order.
     o_reports : Out(stream), ``report_layout(code)``
         One of each codeword, with its first word; if it is not taken, the next codeword waits.
+    active : Out(1)
+        Something moves in here.
     """
 
     def __init__(self, code, *, lanes, positions, codewords=CODEWORDS):
@@ -63,6 +65,7 @@ class Decoder(wiring.Component):
                 "i": In(stream.Signature(WORD)),
                 "o": Out(stream.Signature(WORD)),
                 "o_reports": Out(stream.Signature(report_layout(code))),
+                "active": Out(1),
             }
         )
 
@@ -79,6 +82,15 @@ class Decoder(wiring.Component):
             corrector.i.payload.eq(self.i.payload),
             corrector.i.valid.eq(self.i.valid & syndromes.i.ready),
         ]
+        m.d.comb += self.active.eq(
+            (self.i.valid & self.i.ready)
+            | (syndromes.o.valid & syndromes.o.ready)
+            | key_equation.active
+            | (key_equation.o.valid & key_equation.o.ready)
+            | search.active
+            | (search.o.valid & search.o.ready)
+            | corrector.active
+        )
         connect(m, syndromes.o, key_equation.i)
         connect(m, key_equation.o, search.i)
         connect(m, search.o, corrector.i_fixes)

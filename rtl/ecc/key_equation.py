@@ -75,6 +75,8 @@ class KeyEquation(wiring.Component):
     i : In(stream), ``syndromes_layout(code)``
     o : Out(stream), ``locator_layout(code)``
         From registers, one for each ``i``.
+    active : Out(1)
+        It works on a codeword.
     """
 
     def __init__(self, code, *, lanes):
@@ -89,6 +91,7 @@ class KeyEquation(wiring.Component):
             {
                 "i": In(stream.Signature(syndromes_layout(code))),
                 "o": Out(stream.Signature(locator_layout(code))),
+                "active": Out(1),
             }
         )
 
@@ -151,7 +154,8 @@ class KeyEquation(wiring.Component):
         wanted = Signal(range(-t, 2 * t))
         m.d.comb += wanted.eq(2 * step - 1 - errors)
 
-        with m.FSM(name="phase"):
+        with m.FSM(name="phase") as phase:
+            m.d.comb += self.active.eq(phase.ongoing("SUM") | phase.ongoing("UPDATE"))
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):

@@ -201,9 +201,7 @@ class DieTable(wiring.Component):
                     put(0, dies.in_front),
                     dies.behind.eq(dies.behind & (dies.in_front | ~(1 << self.die))),
                 ]
-            with m.Case(
-                Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET, Sequence.READ_RETRY
-            ):
+            with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET, Sequence.READ_RETRY):
                 m.d.sync += [put(1, working, sent), put(0, recovered)]
             with m.Case(Sequence.STATUS):
                 m.d.sync += put(1, dies.in_status)
