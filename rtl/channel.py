@@ -1,15 +1,15 @@
-"""One flash channel of the drive: NAND controller, page source and program queue.
+"""One flash channel of the drive: NAND controller, error correction, page source, program queue.
 
 Everything that there is once per channel, behind registered streams, so that its Verilog is written
 once and placed as often as the drive has channels::
 
-    requests ---> PageSource --reads--+                        +--> beats, readback
-    programs ------------------------>+--> ChannelController --+--> words --> PageSource
-    management ----------------------->                        +--> done
+    requests --> PageSource --> PageReader --+                        +--> words --> PageReader
+    programs -----------------> PageWriter --+--> ChannelController --+--> done
+    management ------------------------------+
 """
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.beats import beat_layout
@@ -18,22 +18,18 @@ from hls_attention.streams import Arbiter, Queue
 from .nand.controller import ChannelController
 from .nand.operations import Activity, NandOp, done_layout, operation_layout
 from .nand.phy import PhySignature
-from .page_requests import page_request_layout
+from .page_reader import RETRY_TAG, PageReader
+from .page_requests import page_request_layout, page_word_layout
 from .page_source import PageSource
+from .page_writer import PageWriter, page_layout
 
-__all__ = ["Channel", "PROGRAM_TAG", "program_address_layout"]
+__all__ = ["Channel", "PROGRAM_TAG"]
 
 PROGRAM_TAG = 2
 """Tag of page programs of the append path."""
 
 PROGRAM_QUEUE = 512
 """Words of program data queued per channel."""
-
-
-def program_address_layout(dies):
-    """Where a page program goes within its channel, and how many words it has."""
-    op = operation_layout(dies).members
-    return data.StructLayout({name: op[name] for name in ("die", "row", "words")})
 
 
 class Channel(wiring.Component):
@@ -47,13 +43,15 @@ class Channel(wiring.Component):
     -------
     i_requests : In(stream), ``page_request_layout()``
     i_tail : In(stream), 64 bits
-    i_program : In(stream), ``program_address_layout()``; i_program_data : In(stream), 64 bits
+    i_program : In(stream), `rtl.page_writer.page_layout`; i_program_data : In(stream), 64 bits
     i_management : In(stream), ``operation_layout()``
     o : Out(stream), ``beat_layout()``
-    o_readback : Out(stream), 64 bits
+    o_readback : Out(stream), ``page_word_layout()``
     done : Out(stream), ``done_layout()``
     phy : Out(PhySignature)
     activity, page_read, page_programmed, block_erased, word_read, quiet : Out
+    corrected, unrecovered, retried : Out
+        As in `rtl.page_reader.PageReader`.
     skip : In(32), next_event : Out(32)
         As in `rtl.nand.controller.ChannelController`.
     """
@@ -65,11 +63,11 @@ class Channel(wiring.Component):
             {
                 "i_requests": In(stream.Signature(page_request_layout(dies))),
                 "i_tail": In(stream.Signature(64)),
-                "i_program": In(stream.Signature(program_address_layout(dies))),
+                "i_program": In(stream.Signature(page_layout(dies))),
                 "i_program_data": In(stream.Signature(64)),
                 "i_management": In(stream.Signature(operation_layout(dies))),
                 "o": Out(stream.Signature(beat_layout())),
-                "o_readback": Out(stream.Signature(64)),
+                "o_readback": Out(stream.Signature(page_word_layout())),
                 "done": Out(stream.Signature(done_layout(dies))),
                 "phy": Out(PhySignature(dies)),
                 "activity": Out(Activity),
@@ -77,6 +75,9 @@ class Channel(wiring.Component):
                 "page_programmed": Out(1),
                 "block_erased": Out(1),
                 "word_read": Out(1),
+                "corrected": Out(range(config.code.t + 1)),
+                "unrecovered": Out(1),
+                "retried": Out(1),
                 "quiet": Out(1),
                 "skip": In(32),
                 "next_event": Out(32),
@@ -91,6 +92,16 @@ class Channel(wiring.Component):
             config.flash, config.clock_hz, config.operation_depth
         )
         m.submodules.source = source = PageSource(geometry, depth=config.operation_depth)
+        code, sizes = config.code, config.decoder_sizes
+        m.submodules.reader = reader = PageReader(
+            config.dies,
+            code,
+            lanes=sizes.lanes,
+            positions=sizes.positions,
+            codewords=geometry.page_bytes // code.data_bytes,
+            depth=config.operation_depth,
+        )
+        m.submodules.writer = writer = PageWriter(config.dies, code)
         m.submodules.ops = ops = Arbiter(operation_layout(config.dies), inputs=3)
         m.submodules.program_data = words = Queue(64, depth=PROGRAM_QUEUE)
 
@@ -98,26 +109,37 @@ class Channel(wiring.Component):
         connect(m, flipped(self.i_tail), source.i_tail)
         connect(m, source.o, flipped(self.o))
         connect(m, source.o_readback, flipped(self.o_readback))
-        connect(m, source.o_ops, ops.i[0])
+        connect(m, source.o_ops, reader.i)
+        connect(m, reader.o_ops, ops.i[0])
         connect(m, flipped(self.i_management), ops.i[1])
-        connect(m, flipped(self.i_program_data), words.i)
+        connect(m, flipped(self.i_program), writer.i)
+        connect(m, flipped(self.i_program_data), writer.i_data)
+        connect(m, writer.o_data, words.i)
         connect(m, words.o, controller.w_data)
         connect(m, ops.o, controller.ops)
-        connect(m, controller.r_data, source.i_words)
-        connect(m, controller.done, flipped(self.done))
+        connect(m, controller.r_data, reader.i_words)
+        connect(m, reader.o, source.i_words)
         connect(m, controller.phy, flipped(self.phy))
+        is_retry = controller.done.payload.tag == RETRY_TAG
+        m.d.comb += [
+            self.done.payload.eq(controller.done.payload),
+            reader.i_done.payload.eq(controller.done.payload),
+            self.done.valid.eq(controller.done.valid & ~is_retry),
+            reader.i_done.valid.eq(controller.done.valid & is_retry),
+            controller.done.ready.eq(Mux(is_retry, reader.i_done.ready, self.done.ready)),
+        ]
 
         program = ops.i[2]
         waits = Signal()
         m.d.comb += [
-            program.valid.eq(self.i_program.valid),
-            self.i_program.ready.eq(program.ready),
+            program.valid.eq(writer.o.valid),
+            writer.o.ready.eq(program.ready),
             program.payload.op.eq(NandOp.PROGRAM),
-            *[
-                program.payload[name].eq(self.i_program.payload[name])
-                for name in ("die", "row", "words")
-            ],
+            *[program.payload[name].eq(writer.o.payload[name]) for name in ("die", "row", "words")],
             program.payload.tag.eq(PROGRAM_TAG),
+            self.corrected.eq(reader.corrected),
+            self.unrecovered.eq(reader.unrecovered),
+            self.retried.eq(reader.retried),
             self.activity.eq(controller.activity),
             self.page_read.eq(controller.page_read),
             self.page_programmed.eq(controller.page_programmed),
@@ -129,7 +151,7 @@ class Channel(wiring.Component):
                 & ~(words.i.valid & words.i.ready)
                 & ~(controller.done.valid & controller.done.ready)
             ),
-            self.quiet.eq(controller.quiet & source.quiet & waits),
+            self.quiet.eq(controller.quiet & source.quiet & reader.quiet & writer.quiet & waits),
             controller.skip.eq(self.skip),
             self.next_event.eq(controller.next_event),
         ]

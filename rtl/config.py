@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from flash_model.profiles import PROFILES, Profile, profile
 
+from .ecc.placement import strongest
+from .ecc.rates import sizes_for
+
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "PRESETS"]
 
 
@@ -49,6 +52,11 @@ class DriveConfig:
         Device DRAM.
     operation_depth : int
         Page operations a channel queues ahead of use.
+    codeword_bytes : int
+        User bytes of a codeword: 1024, 512, or 0 for 1024 where a page holds one. Its code
+        corrects as many bits as the spare bytes have parity for (`rtl.ecc.placement`).
+    bit_error_rate : float
+        Raw bit error rate up to which a channel's decoder keeps the channel's rate.
     max_transfer : int
         Most bytes of one command's data, at most 2 MiB (one PRP list page).
     max_attend : int
@@ -69,6 +77,8 @@ class DriveConfig:
     max_sequences: int = 64
     dram_bytes: int = 256 << 20
     operation_depth: int = 32
+    codeword_bytes: int = 0
+    bit_error_rate: float = 1e-4
     max_transfer: int = 2 << 20
     max_attend: int = 64 << 10
     firmware_cycles: int = 500
@@ -113,6 +123,16 @@ class DriveConfig:
         check("max_tokens", 1 <= self.max_tokens <= most, f"1..{most}, or 0 for {most}")
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
+        if self.codeword_bytes == 0:
+            page = self.flash.geometry.page_bytes
+            object.__setattr__(self, "codeword_bytes", 512 if page % 1024 else 1024)
+        check("codeword_bytes", self.codeword_bytes in (512, 1024), "512 or 1024, or 0")
+        check(
+            "codeword_bytes",
+            self.flash.geometry.page_bytes % self.codeword_bytes == 0,
+            f"what divides a flash page of {self.flash.geometry.page_bytes} bytes",
+        )
+        check("bit_error_rate", 0 < self.bit_error_rate < 0.5, "a rate above 0 and below 0.5")
         check(
             "max_transfer",
             4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,
@@ -141,6 +161,17 @@ class DriveConfig:
             base,
             geometry=dataclasses.replace(base.geometry, channels=self.channels, dies=self.dies),
         )
+
+    @property
+    def code(self):
+        """The code of the flash's codewords."""
+        return strongest(self.flash.geometry, self.codeword_bytes)
+
+    @property
+    def decoder_sizes(self):
+        """Sizes of a channel's decoder (`rtl.ecc.rates.sizes_for`)."""
+        word_clocks = 8 / self.flash.timing.bytes_per_clock(self.clock_hz)
+        return sizes_for(self.code, self.bit_error_rate, word_clocks=float(word_clocks))
 
     @property
     def head_dims(self):
@@ -173,7 +204,7 @@ def _list(numbers):
 
 PRESETS = {
     "default": {},
-    "paper": {"clock_hz": 285_000_000},
+    "paper": {"clock_hz": 285_000_000, "bit_error_rate": 1e-3},
     "tiny": {
         "profile": "tiny",
         "channels": 2,

@@ -249,7 +249,7 @@ class Drive(wiring.Component):
                 channel.i_management.payload.eq(control.o_ops.payload.op),
                 *[
                     channel.i_program.payload[name].eq(program[name])
-                    for name in ("die", "row", "words")
+                    for name in ("die", "row", "words", "meta")
                 ],
                 channel.i_program_data.payload.eq(append.o_data.payload),
             ]
@@ -304,6 +304,12 @@ class Drive(wiring.Component):
             counters.add_bytes_tail.eq(tails.word << 3),
             counters.add_bytes_link_in.eq(moved(self.host.r) << 3),
             counters.add_bytes_link_out.eq(moved(self.host.w) << 3),
+            counters.add_bits_corrected.eq(ones("corrected")),
+            counters.add_codewords_corrected.eq(
+                sum(channel.corrected != 0 for channel in channels)
+            ),
+            counters.add_codewords_unrecovered.eq(ones("unrecovered")),
+            counters.add_read_retries.eq(ones("retried")),
             counters.add_commands.eq(executor.finished),
             counters.add_commands_failed.eq(executor.failed),
             counters.add_jobs.eq(results.head),

@@ -29,6 +29,7 @@ from .executor_attend import attend_states
 from .executor_read import read_states
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
+from .page_requests import page_word_layout
 from .queues import completion_layout
 from .result_writer import outcome_layout, result_request_layout
 from .tables import SEQUENCE
@@ -62,7 +63,7 @@ class Executor(wiring.Component):
         Map walker.
     o_results : Out(stream); outcome, results_busy : In; clear_outcome : Out
         Result writer.
-    i_readback : In(stream), 64 bits
+    i_readback : In(stream), ``page_word_layout()``
     host_list, host_data : Out(MemoryPortSignature)
         Reads of PRP lists; reads and writes of command data.
     dram : Out(MemoryPortSignature)
@@ -101,7 +102,7 @@ class Executor(wiring.Component):
                 "outcome": In(outcome_layout()),
                 "results_busy": In(1),
                 "clear_outcome": Out(1),
-                "i_readback": In(stream.Signature(64)),
+                "i_readback": In(stream.Signature(page_word_layout())),
                 "host_list": Out(MemoryPortSignature()),
                 "host_data": Out(MemoryPortSignature()),
                 "dram": Out(MemoryPortSignature()),

@@ -142,9 +142,11 @@ def read_states(m, x):
         with m.Elif(on_flash):
             m.d.comb += [
                 target.valid.eq(x.i_readback.valid & (piece != 0)),
-                target.payload.eq(x.i_readback.payload),
+                target.payload.eq(x.i_readback.payload.data),
                 x.i_readback.ready.eq(target.ready & (piece != 0)),
             ]
+            with m.If(target.valid & target.ready & x.i_readback.payload.error):
+                m.d.sync += x.status.eq(Status.UNRECOVERED_READ)
         with m.Else():
             m.d.comb += [
                 target.valid.eq(x.tail.o.valid & (piece != 0)),

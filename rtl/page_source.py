@@ -2,7 +2,7 @@
 
 ::
 
-    requests --+--> operations --> ChannelController --> words --+
+    requests --+--> operations --> PageReader ---------> words --+
                +--> units (in order) ---------------------------+--> beats --> engine
                                           tail words ------------+
 """
@@ -14,8 +14,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.beats import LANES_FP16, beat_layout
 from hls_attention.streams import Queue, SkidBuffer
 
-from .nand.operations import NandOp, operation_layout, read_layout
-from .page_requests import Source, page_request_layout
+from .nand.operations import NandOp, operation_layout
+from .page_requests import Source, page_request_layout, page_word_layout
 
 __all__ = ["PageSource"]
 
@@ -33,12 +33,12 @@ class PageSource(wiring.Component):
     -------
     i : In(stream), ``page_request_layout()``
     o_ops : Out(stream), ``operation_layout()``
-        Page reads for the channel controller.
-    i_words : In(stream), ``read_layout()``
+        Page reads, in user words.
+    i_words : In(stream), ``page_word_layout()``
         Their data, in order.
     i_tail : In(stream), 64 bits
     o : Out(stream), ``beat_layout()``
-    o_readback : Out(stream), 64 bits
+    o_readback : Out(stream), ``page_word_layout()``
     quiet : Out(1)
     """
 
@@ -49,10 +49,10 @@ class PageSource(wiring.Component):
             {
                 "i": In(stream.Signature(page_request_layout(geometry.dies))),
                 "o_ops": Out(stream.Signature(operation_layout(geometry.dies))),
-                "i_words": In(stream.Signature(read_layout())),
+                "i_words": In(stream.Signature(page_word_layout())),
                 "i_tail": In(stream.Signature(64)),
                 "o": Out(stream.Signature(beat_layout())),
-                "o_readback": Out(stream.Signature(64)),
+                "o_readback": Out(stream.Signature(page_word_layout())),
                 "quiet": Out(1),
             }
         )
@@ -99,7 +99,7 @@ class PageSource(wiring.Component):
             beats.i.payload.last_of_unit.eq(last_beat),
             beats.i.payload.last_of_page.eq(last_beat & last_token),
             beats.i.payload.last_of_pass.eq(last_beat & last_token & unit.last),
-            self.o_readback.payload.eq(self.i_words.payload.data),
+            self.o_readback.payload.eq(self.i_words.payload),
         ]
         with m.If(units.o.valid):
             with m.Switch(unit.source):
@@ -107,6 +107,7 @@ class PageSource(wiring.Component):
                     m.d.comb += [
                         beats.i.valid.eq(self.i_words.valid),
                         beats.i.payload.data.eq(self.i_words.payload.data),
+                        beats.i.payload.error.eq(self.i_words.payload.error),
                         self.i_words.ready.eq(beats.i.ready),
                         moved.eq(beats.i.valid & beats.i.ready),
                     ]

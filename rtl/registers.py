@@ -96,6 +96,10 @@ COUNTERS = (
     "commands_failed",
     "jobs",
     "program_failures",
+    "bits_corrected",
+    "codewords_corrected",
+    "codewords_unrecovered",
+    "read_retries",
 )
 """Drive counters, 64 bits each."""
 

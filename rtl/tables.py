@@ -26,6 +26,7 @@ __all__ = [
     "SEQUENCE",
     "HEAD",
     "MAP_ENTRY",
+    "PAGE_META",
     "PASS",
     "SequenceState",
     "HEAD_STRIDE",
@@ -59,6 +60,7 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("pass_rest", 44, 0, 16, "tokens of a pass beyond these"),
     ("pass_entries", 46, 0, 16, "PASS entries per head: ceil(max_tokens / pass_tokens)"),
     ("passes", 48, 0, 64, "DRAM address of the PASS table"),
+    ("number", 56, 0, 16, "the sequence: its place in this table"),
 ])
 
 HEAD = Layout("HEAD", 16, [
@@ -85,6 +87,15 @@ MAP_ENTRY = Layout("MAP_ENTRY", 8, [
     ("v_row", 4, 0, 24, "row address of the V page"),
     ("v_die", 7, 0, 8, "its die"),
 ])
+
+PAGE_META = Layout("PAGE_META", 8, [
+    ("group", 0, 0, 18, "token group"),
+    ("kind", 2, 2, 2, "0 K, 1 V"),
+    ("sequence", 2, 4, 10, "sequence"),
+    ("layer", 3, 6, 16, "layer"),
+    ("head", 5, 6, 16, "KV head"),
+])
+"""What a page of flash says of itself, in the check words of its codewords."""
 # fmt: on
 
 

@@ -26,7 +26,10 @@ ALLOWED = {
     "cosim": {"hls_attention", "flash_model", "rtl"},
     "host": {
         "cosim",
-        *(f"rtl.{m}" for m in ("config", "commands", "registers", "tables", "layout")),
+        *(
+            f"rtl.{m}"
+            for m in ("config", "commands", "registers", "tables", "layout", "page_codec")
+        ),
     },
 }
 """Room -> what of ours its files may import, besides the room itself."""

@@ -57,7 +57,7 @@ class RtlBackend(Backend):
         self.lane = lane
         self.firmware = Firmware(lane, config)
         self.driver = Driver(lane, self.firmware.service)
-        self._back_door = BackDoor(self.firmware, lane.array)
+        self._back_door = BackDoor(self.firmware, lane.array, config.code)
         self._capacity = Capacity(config)
         self._shapes = {}
         self._formats = {}

@@ -1,8 +1,9 @@
 """Closed forms: the least time in which a dense attention can leave the flash.
 
-Every channel's bus must carry the pages of K and V that lie on it and their command and address
-cycles; the first page is sensed before any data move. All else may overlap. Nothing here looks at
-the gateware: it is arithmetic on the flash profile and on where pages lie.
+Every channel's bus must carry the codewords of K and V that lie on it, check and parity words
+included, and their command and address cycles; the first page is sensed before any data move. All
+else may overlap. Nothing here looks at the gateware: it is arithmetic on the flash profile and on
+where pages lie.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Bound:
     data, command : int
         Data, and command and address cycles, on the fullest channel's bus.
     latency : int
-        The first page, from the end of its command to its first byte.
+        The first page, from the end of its command to its first byte; its first codeword is
+        whole before a word of it is used, which is not counted.
     peak : float
         ``user_bytes`` at the full rate of all channels: no commands, no latency.
     """
@@ -69,7 +71,7 @@ def dense_bound(config, *, kv_heads, head_dim, tokens, layer=0):
     on_flash = tokens // group * group  # the rest is in device DRAM
     cuts = {*range(0, on_flash, group), *range(0, on_flash, config.pass_tokens), on_flash}
     edges = np.array(sorted(cuts))
-    start, words = edges[:-1], np.diff(edges) * head_dim // 4
+    start, words = edges[:-1], _codeword_words(config.code, edges, group, head_dim)
     clocks = {size: timing.data_cycles(int(size), hz) for size in np.unique(words)}
     data = np.zeros(config.channels, np.int64)
     pages = np.zeros(config.channels, np.int64)
@@ -88,3 +90,10 @@ def dense_bound(config, *, kv_heads, head_dim, tokens, layer=0):
         latency=first_page_clocks(config) if on_flash else 0,
         peak=user_bytes / float(timing.bytes_per_clock(hz)) / config.channels,
     )
+
+
+def _codeword_words(code, edges, group, head_dim):
+    """Words on the bus of each stretch of tokens, none of which crosses a page."""
+    first = edges[:-1] % group * head_dim // 4  # user words of the page before it
+    last = first + np.diff(edges) * head_dim // 4 - 1
+    return (last // code.data_words - first // code.data_words + 1) * code.words

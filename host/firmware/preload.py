@@ -7,7 +7,8 @@ on, but in block groups of its own. No time passes, unless dead groups must be e
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, MAP_ENTRY, PASS, group_channel, page_die
+from rtl.page_codec import encode_pages
+from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, group_channel, page_die
 
 from ..errors import DriveError
 
@@ -21,10 +22,13 @@ class BackDoor:
     ----------
     firmware : Firmware
     array : flash_model.array.NandArray
+    code : rtl.ecc.code.BchCode
+        Of its codewords.
     """
 
-    def __init__(self, firmware, array):
+    def __init__(self, firmware, array, code):
         self._firmware = firmware
+        self._code = code
         self._device = firmware.device
         self._array = array
         geometry = array.geometry
@@ -95,18 +99,19 @@ class BackDoor:
             for kind in range(2)
         ]
         data = np.concatenate([np.stack(old), new], axis=1)
-        entries = []
-        for n, (channels, dies) in enumerate(zip(*places, strict=True)):
-            group = data[:, n * shape.group_tokens : (n + 1) * shape.group_tokens]
-            k_row, v_row = (
-                self._program(int(channel), int(die), page.tobytes())
-                for channel, die, page in zip(channels, dies, group, strict=True)
-            )
-            k_die, v_die = map(int, dies)
-            entries.append(MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die))
+        count = len(places[0])
+        rows = [
+            [self._next_row(int(channel), int(die)) for channel, die in zip(*place, strict=True)]
+            for place in zip(*places, strict=True)
+        ]
+        self._program(placement, index, head["flash_groups"], places, rows, data)
+        entries = [
+            MAP_ENTRY.pack(k_row=k_row, k_die=int(k_die), v_row=v_row, v_die=int(v_die))
+            for (k_row, v_row), (k_die, v_die) in zip(rows, places[1], strict=True)
+        ]
         at = index * shape.groups + head["flash_groups"]
         self._device.store(placement.map + MAP_ENTRY.size * at, b"".join(entries))
-        data = data[:, len(entries) * shape.group_tokens :]
+        data = data[:, count * shape.group_tokens :]
         for kind in range(2):
             self._device.store(tail + kind * size, data[kind].tobytes())
         self._follow(placement, index, head, new, format)
@@ -136,10 +141,31 @@ class BackDoor:
                 head.update(dict.fromkeys(facts, 0))
             start = end
 
-    def _program(self, channel, die, data):
-        """Writes the die's next page; returns its row."""
+    def _next_row(self, channel, die):
+        """Takes the die's next page; returns its row."""
         number, page = divmod(int(self._at[channel, die]), self._geometry.pages)
         self._at[channel, die] += 1
-        row = self._geometry.row(self._groups[number], page)
-        self._array.write_page(channel, die, row, data)
-        return row
+        return self._geometry.row(self._groups[number], page)
+
+    def _program(self, placement, index, first, places, rows, data):
+        """Writes groups of [K, V][tokens][head_dim] to their rows, as the drive encodes them."""
+        shape, count = placement.shape, len(rows)
+        if not count:
+            return
+        layer, head = divmod(index, shape.kv_heads)
+        metas = [
+            int.from_bytes(
+                PAGE_META.pack(
+                    group=first + n, kind=kind, sequence=placement.sequence, layer=layer, head=head
+                ),
+                "little",
+            )
+            for n in range(count)
+            for kind in range(2)
+        ]
+        groups = data[:, : count * shape.group_tokens].reshape(2, count, -1)
+        pages = np.ascontiguousarray(groups.transpose(1, 0, 2)).view(np.uint8)
+        rows = np.reshape(rows, -1)
+        raw = encode_pages(self._code, rows, metas, pages.reshape(2 * count, -1))
+        for channel, die, row, page in zip(*map(np.ravel, places), rows, raw, strict=True):
+            self._array.write_page(int(channel), int(die), int(row), page.tobytes())

@@ -48,6 +48,7 @@ def write_open(device, placement, format):
             pass_rest=shape.pass_tokens % shape.group_tokens,
             pass_entries=shape.passes,
             passes=placement.passes,
+            number=placement.sequence,
         ),
     )
 

@@ -7,6 +7,7 @@ codewords with random errors through the decoder's stages by their clocks, witho
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -69,7 +70,8 @@ def mean_search_clocks(code, positions, bit_error_rate):
     return mean
 
 
-def kept_rate(code, lanes, positions, bit_error_rate, *, codewords=CODEWORDS):
+@cache
+def kept_rate(code, lanes, positions, bit_error_rate, *, codewords=CODEWORDS, word_clocks=1.0):
     """Share of the line rate that a `Decoder` of these sizes keeps, input and output never waiting.
 
     Parameters
@@ -78,6 +80,8 @@ def kept_rate(code, lanes, positions, bit_error_rate, *, codewords=CODEWORDS):
     lanes, positions, codewords : int
         Of the decoder.
     bit_error_rate : float
+    word_clocks : float
+        Clocks in which a word comes, 1 or more.
 
     Returns
     -------
@@ -94,17 +98,17 @@ def kept_rate(code, lanes, positions, bit_error_rate, *, codewords=CODEWORDS):
     lasts[thrown > code.t] = code.bits - 1
     for errors, last in zip(thrown.tolist(), lasts.tolist()):
         search = chien_clocks(code, positions, last if errors else None)
-        arrived = max(max(begun, left[-codewords]) + code.words, given)
+        arrived = max(max(begun, left[-codewords]) + code.words * word_clocks, given)
         begun = arrived
         given = max(arrived, solving)  # the key equation takes it once the one before has left
         solved = given + key_times[min(errors, code.t)]
         solving = max(solved, searching)
         searching = max(solving + search, left[-2])  # its verdict needs one of the two lists
         left.append(max(searching + VERDICT, left[-1]) + code.message_words)
-    return min(1.0, FOLLOWED * code.words / begun)
+    return min(1.0, FOLLOWED * code.words * word_clocks / begun)
 
 
-def sizes_for(code, bit_error_rate):
+def sizes_for(code, bit_error_rate, *, word_clocks=1.0):
     """The smallest units that keep the line rate, but for 2 %, at a raw bit error rate.
 
     Parameters
@@ -112,6 +116,8 @@ def sizes_for(code, bit_error_rate):
     code : BchCode
     bit_error_rate : float
         Above 0 and below 1.
+    word_clocks : float
+        Clocks in which a word comes, 1 or more; faster ones count as 1.
 
     Returns
     -------
@@ -121,8 +127,9 @@ def sizes_for(code, bit_error_rate):
     all_lanes = [n for n in LANES if n < 2 * (code.t + 1)]
 
     def keeps(lanes, positions):
-        return kept_rate(code, lanes, positions, bit_error_rate) >= GOAL
+        return kept_rate(code, lanes, positions, bit_error_rate, word_clocks=word_clocks) >= GOAL
 
+    word_clocks = max(1.0, word_clocks)
     lanes = next((n for n in all_lanes if keeps(n, POSITIONS[-1])), all_lanes[-1])
     positions = next((n for n in POSITIONS if keeps(lanes, n)), POSITIONS[-1])
     return Sizes(
@@ -130,5 +137,5 @@ def sizes_for(code, bit_error_rate):
         positions,
         mean_key_clocks(code, lanes, bit_error_rate),
         mean_search_clocks(code, positions, bit_error_rate),
-        kept_rate(code, lanes, positions, bit_error_rate),
+        kept_rate(code, lanes, positions, bit_error_rate, word_clocks=word_clocks),
     )

@@ -52,7 +52,7 @@ class PageSourceContract(wiring.Component):
     i, o_ops, o
         Of the component.
     i_words, i_tail, o_readback
-        With one bit of data.
+        With one bit of data; words of pages with their error mark above it.
     choose_request, choose_word, choose_read : In(1)
         Choose what is followed.
     """
@@ -65,10 +65,10 @@ class PageSourceContract(wiring.Component):
             {
                 "i": In(component.i.signature.flip()),
                 "o_ops": Out(component.o_ops.signature),
-                "i_words": In(stream.Signature(1)),
+                "i_words": In(stream.Signature(2)),
                 "i_tail": In(stream.Signature(1)),
                 "o": Out(component.o.signature),
-                "o_readback": Out(stream.Signature(1)),
+                "o_readback": Out(stream.Signature(2)),
                 "choose_request": In(1),
                 "choose_word": In(1),
                 "choose_read": In(1),
@@ -111,13 +111,16 @@ class PageSourceContract(wiring.Component):
         wiring.connect(m, component.o, wiring.flipped(self.o))
         m.d.comb += [
             component.i_words.valid.eq(self.i_words.valid),
-            component.i_words.payload.data.eq(self.i_words.payload),
+            component.i_words.payload.data.eq(self.i_words.payload[0]),
+            component.i_words.payload.error.eq(self.i_words.payload[1]),
             self.i_words.ready.eq(component.i_words.ready),
             component.i_tail.valid.eq(self.i_tail.valid),
             component.i_tail.payload.eq(self.i_tail.payload),
             self.i_tail.ready.eq(component.i_tail.ready),
             self.o_readback.valid.eq(component.o_readback.valid),
-            self.o_readback.payload.eq(component.o_readback.payload[0]),
+            self.o_readback.payload.eq(
+                Cat(component.o_readback.payload.data[0], component.o_readback.payload.error)
+            ),
             component.o_readback.ready.eq(self.o_readback.ready),
         ]
 
@@ -171,14 +174,14 @@ class PageSourceContract(wiring.Component):
         ]
         from_page = taken(self.i_words) & ~read_back
         holds_word = self.o.payload.lanes != 0
-        m.submodules.words = words = Passage(1, capacity=BEATS)
+        m.submodules.words = words = Passage(2, capacity=BEATS)
         m.d.comb += [
             words.choose.eq(self.choose_word),
             words.enters.eq(from_page | taken(self.i_tail)),
             words.i_payload.eq(Mux(from_page, self.i_words.payload, self.i_tail.payload)),
             words.o_valid.eq(self.o.valid & holds_word),
             words.leaves.eq(taken(self.o) & holds_word),
-            words.o_payload.eq(self.o.payload.data[0]),
+            words.o_payload.eq(Cat(self.o.payload.data[0], self.o.payload.error)),
         ]
         from_tail = Signal()
         with m.If(~words.chosen):

@@ -9,7 +9,8 @@ from cosim.environment import HOST_BASE
 from cosim.reference import BF16, FP16, PARTIAL_HEADER, merge_partials, twin_partial
 from rtl.commands import CQE, JOB, JOB_STATUS, SQE, SQE_VIEWS, Opcode, Status
 from rtl.executor_read import capability_page
-from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState, group_channel
+from rtl.page_codec import decode_pages
+from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, SEQUENCE, SequenceState, group_channel
 
 COMMAND_CYCLES = 1000
 FORMATS = (FP16, BF16)
@@ -202,10 +203,15 @@ class Commands:
         group = self._load(HEAD, address)["flash_groups"]
         channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
         places = []
+        used = entry["group_tokens"] * 2 * entry["head_dim"]
         for kind in range(2):
             tail = entry["tail"] + (2 * index + kind) * self.geometry.page_bytes
-            page = self.dram[tail : tail + self.geometry.page_bytes].tobytes()
-            places.append((yield from self._program(channel, page)))
+            page = self.dram[tail : tail + used].tobytes()
+            meta = PAGE_META.pack(
+                group=group, kind=kind, sequence=entry["number"], layer=layer, head=head
+            )
+            meta = int.from_bytes(meta, "little")
+            places.append((yield from self._program(channel, page, meta)))
         (k_die, k_row), (v_die, v_row) = places
         assert group < entry["groups"]
         self._store(
@@ -255,8 +261,14 @@ class Commands:
         name = "kv"[kind]
         used = entry["group_tokens"] * 2 * entry["head_dim"]
         self.counters["bytes_flash"] += used
-        page = self.array.page(channel, spot[f"{name}_die"], spot[f"{name}_row"])
-        return page[:used].tobytes()
+        die, row = spot[f"{name}_die"], spot[f"{name}_row"]
+        page = self.array.page(channel, die, row)
+        data, (meta,), corrected = decode_pages(self.config.code, [row], page[None])
+        assert (corrected == 0).all()
+        wanted = {"group": group, "kind": kind, "layer": layer, "head": head}
+        found = PAGE_META.unpack(meta.to_bytes(8, "little"))
+        assert found == {**wanted, "sequence": entry["number"]}
+        return data[0, :used].tobytes()
 
     def _attend_command(self):
         view = SQE_VIEWS["attend"].unpack(self.sqe)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 from fake_commands import Commands
 
+from rtl.page_codec import encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
 RING = 16
@@ -27,8 +28,8 @@ class Cells:
 
     def write_page(self, channel, die, row, data):
         assert (channel, die, row) not in self.pages, "a programmed page is programmed again"
-        assert len(data) <= self.geometry.page_bytes
-        self.pages[channel, die, row] = bytes(data).ljust(self.geometry.page_bytes, b"\xff")
+        assert len(data) <= self.geometry.page_total
+        self.pages[channel, die, row] = bytes(data)
 
     def page(self, channel, die, row):
         return np.frombuffer(self.pages[channel, die, row], np.uint8)
@@ -171,9 +172,11 @@ class FakeLane(Commands):
         self.at[channel] += 1
         return die, self.ring[number] * self.geometry.pages + page
 
-    def _program(self, channel, data):
+    def _program(self, channel, data, meta):
         die, row = yield from self._allocate(channel)
-        self.array.write_page(channel, die, row, data)
+        page = np.frombuffer(data, np.uint8)[None]
+        raw = encode_pages(self.config.code, [row], [meta], page)
+        self.array.write_page(channel, die, row, raw.tobytes())
         self.channel_counters[channel]["pages_programmed"] += 1
         self.counters["pages_programmed"] += 1
         self.cycle += PROGRAM_CYCLES

@@ -43,8 +43,8 @@ def requests(rng, count):
     return items
 
 
-def beats(unit, words):
-    """The definition: one beat per word, tags from its place in the unit."""
+def beats(unit, words, errors):
+    """The definition: a beat for each word, tags from its place in the unit."""
     if unit["source"] == NULL:
         yield {"lanes": 0, "kind": unit["kind"], "job": unit["job"], "last_of_pass": 1, "error": 0}
         return
@@ -62,7 +62,7 @@ def beats(unit, words):
                 "last_of_unit": int(beat == unit["beats"] - 1),
                 "last_of_page": int(page_end),
                 "last_of_pass": int(page_end and unit["last"]),
-                "error": 0,
+                "error": errors.pop(0),
             }
 
 
@@ -77,10 +77,10 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     for unit in units:
         flash = unit["source"] in (FLASH, READBACK)
         words = [rng.getrandbits(64) for _ in range(unit["tokens"] * unit["beats"])]
+        errors = [int(flash and rng.random() < 0.1) for _ in words]
         if flash:
-            page_words.append(
-                [{"data": w, "last": n == len(words) - 1} for n, w in enumerate(words)]
-            )
+            items = [{"data": w, "error": error} for w, error in zip(words, errors)]
+            page_words.append(items)
             wanted_ops.append(
                 {
                     "op": NandOp.READ.value,
@@ -94,9 +94,9 @@ def test_beats_and_their_tags(depth, stall, backpressure):
         elif unit["source"] == TAIL:
             tail_words += words
         if unit["source"] == READBACK:
-            wanted_back += words
+            wanted_back += items
         else:
-            wanted += beats(unit, words)
+            wanted += beats(unit, words, errors)
     bench.source(dut.i, units)
     answers = bench.source(dut.i_words)
 
