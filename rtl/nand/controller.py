@@ -10,8 +10,10 @@
 
 Page reads start as their dies allow, whatever their order; their data come in the order of the
 READs. A die reads ahead: while its page waits for the bus or is moved, its array senses the next
-one (READ PAGE CACHE RANDOM). The other operations start in order, and in order with the READs of
-their die. One sequence is on the bus at a time; the next is chosen just before it ends.
+one (READ PAGE CACHE RANDOM). Of READs of one page that follow each other on their die, only the
+first senses it, if the next is there before its data have gone; the others change the column. READs
+of other dies between them fill tCCS. The other operations start in order, and in order with the
+READs of their die. One sequence is on the bus at a time; the next is chosen just before it ends.
 
 Read data are taken by a ring with credits, so a PHY may answer any fixed number of clocks later and
 a waiting reader loses nothing: strobes pause.

@@ -10,6 +10,9 @@ A page is *in front* when the cache register holds it for the bus, or will once 
                                   |                             v          | next read
                                   +----------- 3Fh ---------- one behind --+
 
+A page that further reads want stays in front after a data output; each of them needs CHANGE READ
+COLUMN, because the output stands where the one before has ended.
+
 Everything changes when a sequence is chosen, not when the bus has done it: the bus does sequences
 one after another, so whatever is chosen later finds the die as the table says. Only R/B# needs
 care: it says nothing of a sequence chosen and not yet confirmed, nor during tWB.
@@ -76,6 +79,8 @@ class DieTable(wiring.Component):
         Dies with reads that were not started.
     chosen, choice, die : In
         This sequence was chosen.
+    stays : In(1)
+        If it is a data phase: a further read wants its page.
     checked, checked_die : In
         A program, an erase or a reset of this die is complete: its status was read.
     dies : Out(dies_layout(dies))
@@ -98,6 +103,7 @@ class DieTable(wiring.Component):
                 "chosen": In(1),
                 "choice": In(Sequence),
                 "die": In(die),
+                "stays": In(1),
                 "checked": In(1),
                 "checked_die": In(die),
                 "dies": Out(dies_layout(dies)),
@@ -113,6 +119,7 @@ class DieTable(wiring.Component):
         working = Signal(count)  # program, erase or reset, status not yet read
         cached = Signal(count)  # 31h may follow: 30h or 31h was given, and no 3Fh since
         turned = Signal(count)  # CHANGE READ COLUMN was given for the page in front
+        shown = Signal(count)  # data of the page in front were moved
         sent = Signal(count)  # chosen, not yet confirmed on the bus
 
         m.submodules.rb = rb = ReadyFilter(count, self._t_rr)
@@ -130,7 +137,7 @@ class DieTable(wiring.Component):
             dies.idle.eq(dies.usable & ~working & ~holds & ~self.waiting),
             dies.due.eq(working & dies.usable),
             # 30h alone takes the column from its address; what comes from behind starts at 0.
-            dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached)),
+            dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached & ~shown)),
             self.pending.eq((holds | working).any()),
             self.quiet.eq(rb.stable & (changing == 0)),
         ]
@@ -146,14 +153,16 @@ class DieTable(wiring.Component):
             with m.Case(Sequence.READ):
                 m.d.sync += [put(1, dies.in_front, cached, sent), put(0, dies.in_status)]
             with m.Case(Sequence.READ_CACHE):
-                m.d.sync += [put(1, dies.in_front, dies.behind, sent), put(0, dies.in_status)]
+                m.d.sync += [put(1, dies.in_front, dies.behind, sent)]
+                m.d.sync += put(0, turned, dies.in_status)
             with m.Case(Sequence.READ_CACHE_END):
                 m.d.sync += [put(1, dies.in_front, sent), put(0, dies.behind, cached)]
                 m.d.sync += put(0, dies.in_status)
             with m.Case(Sequence.COLUMN):
                 m.d.sync += [put(1, turned, sent), put(0, dies.in_status)]
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
-                m.d.sync += put(0, dies.in_front, turned, dies.in_status)
+                m.d.sync += put(0, turned, dies.in_status)
+                m.d.sync += put(self.stays, dies.in_front, shown)
             with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET):
                 m.d.sync += put(1, working, sent)
             with m.Case(Sequence.STATUS):

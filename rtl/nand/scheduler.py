@@ -136,6 +136,7 @@ class Scheduler(wiring.Component):
             table.chosen.eq(chosen),
             table.choice.eq(choice.sequence),
             table.die.eq(choice.die),
+            table.stays.eq(queues.stays),
             table.checked.eq(completions.complete),
             table.checked_die.eq(completions.complete_die),
         ]
@@ -162,7 +163,7 @@ class Scheduler(wiring.Component):
             turns.page.eq(
                 queues.valid
                 & (dies.in_front & dies.usable).bit_select(first.die, 1)
-                & ((first.column == 0) | dies.at_column.bit_select(first.die, 1))
+                & (((first.column == 0) & ~first.further) | dies.at_column.bit_select(first.die, 1))
             ),
             turns.reads_on.eq(dies.reads.bit_select(first.die, 1)),
             turns.command.eq(places | picker.valid | starts | completions.check),
