@@ -14,9 +14,10 @@ from flash_model.package import ChannelDies
 from hls_attention.verilog import to_verilog
 from rtl.nand.controller import ChannelController
 
-__all__ = ["CompiledChannel"]
+__all__ = ["CompiledChannel", "FIELDS"]
 
 FIELDS = ("die", "row", "column", "words")
+"""Of a read, in the order of the harness."""
 
 
 class _Reads(wiring.Component):
@@ -31,6 +32,7 @@ class _Reads(wiring.Component):
                 "op_ready": Out(1),
                 **{f"op_{name}": In(op[name].shape()) for name in FIELDS},
                 "last": Out(1),
+                "sense": Out(1),
             }
         )
 
@@ -49,16 +51,21 @@ class _Reads(wiring.Component):
             self.op_ready.eq(c.ops.ready),
             c.r_data.ready.eq(1),
             self.last.eq(c.r_data.valid & c.r_data.payload.last),
+            self.sense.eq(c.page_read),
         ]
         return m
 
 
 @cache
-def _library(profile, clock_hz, depth, options):
+def _library(profile, clock_hz, depth, options, announce):
     controller = ChannelController(profile, clock_hz, depth, **dict(options))
     text = to_verilog(_Reads(controller, ChannelDies(profile, clock_hz)), "top")
-    harness = Path(__file__).with_name("compiled_channel.cpp")
-    return ctypes.CDLL(str(build_model(text, "top", [harness])))
+    harness = Path(__file__).with_name("channel.cpp")
+    return ctypes.CDLL(str(build_model(text, "top", [harness], announce=announce)))
+
+
+class _Progress(ctypes.Structure):
+    _fields_ = [("clock", ctypes.c_uint64), ("senses", ctypes.c_uint64)]
 
 
 class CompiledChannel:
@@ -68,23 +75,54 @@ class CompiledChannel:
     ----------
     profile : Profile
     clock_hz, depth : int
+    announce : callable
+        Called with a line of text when something has to be compiled.
     options
         Further options of the controller.
     """
 
-    def __init__(self, profile, clock_hz, depth, **options):
-        self._library = _library(profile, clock_hz, depth, tuple(options.items()))
+    def __init__(self, profile, clock_hz, depth, *, announce=print, **options):
+        self._library = _library(profile, clock_hz, depth, tuple(options.items()), announce)
+        self._progress = _Progress()
 
-    def run(self, reads, limit=1 << 27):
-        """Clocks at which the data of each of ``reads`` (die, row, column, words) have come."""
-        operations = np.array(reads, np.uint32)
-        lasts = np.zeros(len(reads), np.uint64)
+    @property
+    def cycle(self):
+        """Clocks of the run in progress, or of the last one."""
+        return self._progress.clock
+
+    @property
+    def senses(self):
+        """Array reads in them."""
+        return self._progress.senses
+
+    def timed(self, reads, limit=1 << 27):
+        """Clocks at which each of ``reads`` was taken, and at which its last word had come.
+
+        Parameters
+        ----------
+        reads : sequence of (die, row, column, words)
+            Columns and words count 8 bytes.
+        limit : int
+            Most clocks.
+
+        Returns
+        -------
+        takes, lasts : ndarray of int64
+        """
+        operations = np.array(reads, np.uint32).reshape(-1, len(FIELDS))
+        takes, lasts = (np.zeros(len(operations), np.uint64) for _ in range(2))
         done = self._library.run(
             operations.ctypes.data_as(ctypes.c_void_p),
-            len(reads),
+            len(operations),
             ctypes.c_uint64(limit),
+            takes.ctypes.data_as(ctypes.c_void_p),
             lasts.ctypes.data_as(ctypes.c_void_p),
+            ctypes.byref(self._progress),
         )
-        if done < len(reads):
-            raise TimeoutError(f"{done} of {len(reads)} reads have come within {limit} clocks")
-        return lasts.astype(int).tolist()
+        if done < len(operations):
+            raise TimeoutError(f"{done} of {len(operations)} reads have come within {limit} clocks")
+        return takes.astype(np.int64), lasts.astype(np.int64)
+
+    def run(self, reads, limit=1 << 27):
+        """Clocks at which the data of each of ``reads`` have come: a list."""
+        return self.timed(reads, limit)[1].tolist()

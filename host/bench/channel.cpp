@@ -9,12 +9,20 @@ struct Read {
     uint32_t die, row, column, words;
 };
 
-// Clocks in which the last word of each read came; returns how many came within `limit` clocks.
-extern "C" uint32_t run(const Read* reads, uint32_t count, uint64_t limit, uint64_t* lasts) {
+// Kept up to date while it runs, for whoever watches.
+struct Progress {
+    uint64_t clock, senses;
+};
+
+// Clocks in which each read was taken, and in which its last word came; returns how many came within
+// `limit` clocks.
+extern "C" uint32_t run(const Read* reads, uint32_t count, uint64_t limit, uint64_t* takes,
+                        uint64_t* lasts, volatile Progress* progress) {
     VerilatedContext context;
     auto top = std::make_unique<Vtop>(&context, "top");
     uint32_t taken = 0, done = 0;
-    for (uint64_t clock = 0; clock < limit && done < count; clock++) {
+    uint64_t clock = 0, senses = 0;
+    for (; clock < limit && done < count; clock++) {
         top->op_valid = taken < count;
         if (taken < count) {
             top->op_die = reads[taken].die;
@@ -23,12 +31,15 @@ extern "C" uint32_t run(const Read* reads, uint32_t count, uint64_t limit, uint6
             top->op_words = reads[taken].words;
         }
         top->eval();
-        taken += top->op_valid && top->op_ready;
+        if (top->op_valid && top->op_ready) takes[taken++] = clock;
         if (top->last) lasts[done++] = clock;
+        senses += top->sense;
         top->clk = 1;
         top->eval();
         top->clk = 0;
         top->eval();
+        progress->clock = clock + 1;
+        progress->senses = senses;
     }
     top->final();
     return done;
