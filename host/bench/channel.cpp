@@ -15,15 +15,15 @@ struct Progress {
 };
 
 // Clocks in which each read was taken, and in which its last word came; returns how many came within
-// `limit` clocks.
-extern "C" uint32_t run(const Read* reads, uint32_t count, uint64_t limit, uint64_t* takes,
-                        uint64_t* lasts, volatile Progress* progress) {
+// `limit` clocks. At most `in_flight` reads are taken and not yet done.
+extern "C" uint32_t run(const Read* reads, uint32_t count, uint32_t in_flight, uint64_t limit,
+                        uint64_t* takes, uint64_t* lasts, volatile Progress* progress) {
     VerilatedContext context;
     auto top = std::make_unique<Vtop>(&context, "top");
     uint32_t taken = 0, done = 0;
     uint64_t clock = 0, senses = 0;
     for (; clock < limit && done < count; clock++) {
-        top->op_valid = taken < count;
+        top->op_valid = taken < count && taken - done < in_flight;
         if (taken < count) {
             top->op_die = reads[taken].die;
             top->op_row = reads[taken].row;

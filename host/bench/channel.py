@@ -9,12 +9,15 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from cosim.native_build import kept_verilog
 from cosim.verilator import build_model
 from flash_model.package import ChannelDies
 from hls_attention.verilog import to_verilog
 from rtl.nand.controller import ChannelController
 
 __all__ = ["CompiledChannel", "FIELDS"]
+
+TOP = "channel"
 
 FIELDS = ("die", "row", "column", "words")
 """Of a read, in the order of the harness."""
@@ -58,10 +61,15 @@ class _Reads(wiring.Component):
 
 @cache
 def _library(profile, clock_hz, depth, options, announce):
-    controller = ChannelController(profile, clock_hz, depth, **dict(options))
-    text = to_verilog(_Reads(controller, ChannelDies(profile, clock_hz)), "top")
-    harness = Path(__file__).with_name("channel.cpp")
-    return ctypes.CDLL(str(build_model(text, "top", [harness], announce=announce)))
+    def generate():
+        controller = ChannelController(profile, clock_hz, depth, **dict(options))
+        return to_verilog(_Reads(controller, ChannelDies(profile, clock_hz)), TOP)
+
+    here = Path(__file__)
+    design = repr((profile.geometry, profile.timing, clock_hz, depth, options)) + here.read_text()
+    text = kept_verilog(TOP, design, generate, announce)
+    harness = here.with_name("channel.cpp")
+    return ctypes.CDLL(str(build_model(text, TOP, [harness], announce=announce)))
 
 
 class _Progress(ctypes.Structure):
@@ -95,13 +103,15 @@ class CompiledChannel:
         """Array reads in them."""
         return self._progress.senses
 
-    def timed(self, reads, limit=1 << 27):
+    def timed(self, reads, in_flight=None, limit=1 << 27):
         """Clocks at which each of ``reads`` was taken, and at which its last word had come.
 
         Parameters
         ----------
         reads : sequence of (die, row, column, words)
             Columns and words count 8 bytes.
+        in_flight : int, optional
+            Most reads taken whose last word has not come; what the controller takes, if not given.
         limit : int
             Most clocks.
 
@@ -114,6 +124,7 @@ class CompiledChannel:
         done = self._library.run(
             operations.ctypes.data_as(ctypes.c_void_p),
             len(operations),
+            in_flight or len(operations),
             ctypes.c_uint64(limit),
             takes.ctypes.data_as(ctypes.c_void_p),
             lasts.ctypes.data_as(ctypes.c_void_p),
@@ -125,4 +136,4 @@ class CompiledChannel:
 
     def run(self, reads, limit=1 << 27):
         """Clocks at which the data of each of ``reads`` have come: a list."""
-        return self.timed(reads, limit)[1].tolist()
+        return self.timed(reads, limit=limit)[1].tolist()
