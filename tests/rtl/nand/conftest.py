@@ -142,6 +142,7 @@ class Bench:
         self.rules = ProtocolMonitor(
             dataclasses.replace(self.profile, timing=watched), self.clock_hz
         )
+        self.symbols = []  # (clock, cycle, strobe, byte, R/B# of all dies) of each simulated clock
         self.clock = 0  # drive clocks passed
         self.steps = 0  # simulated clocks
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
@@ -205,6 +206,7 @@ class Bench:
                 _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, *rest = await tick
                 pulses, die, symbol, ready = rest
                 self.rules.observe(self.clock, die, symbol & 7, symbol >> 3 & 1, symbol >> 4, ready)
+                self.symbols.append((self.clock, symbol & 7, symbol >> 3 & 1, symbol >> 4, ready))
                 self.activity[activity] += skip + 1
                 for name, pulse in zip(self.pulses, (1, 2, 4)):
                     self.pulses[name] += bool(pulses & pulse)
