@@ -122,6 +122,7 @@ class FlashCase:
     def flash(self):
         """The profile, with the dies that are wanted."""
         base = flash_profile(self.profile)
+        assert self.dies is not None  # set when the case was made
         if self.dies <= base.geometry.dies:
             return base
         return replace(base, geometry=replace(base.geometry, dies=self.dies))

@@ -1,7 +1,7 @@
 """One row of ``instinfer bench flash``: a stream of reads through the compiled channel, timed."""
 
-import itertools
 import random
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,7 @@ def stream(case, pages, seed=0):
     if case.codeword_bytes is None:
         reads = [(*place, 0, geometry.page_words) for place in places]
         wanted = np.full(pages, geometry.page_bytes)
-        return Stream(reads, wanted, pages, 2 * case.dies, 2 * case.dies)
+        return Stream(reads, wanted, pages, _in_flight(case.dies), 2 * case.dies)
 
     code = strongest(geometry, case.codeword_bytes)
     number = geometry.page_bytes // case.codeword_bytes
@@ -77,12 +77,16 @@ def stream(case, pages, seed=0):
     parts = [_runs(sorted(rng.sample(range(number), share))) for _ in places]
     chosen = [
         ((*places[page], first * code.words, count * code.words), count * case.codeword_bytes)
-        for page, (first, count) in _in_turn(parts)
+        for page, (first, count) in _in_turn(parts, [die for die, _ in places])
     ]
-    # Two pages for each die, as for whole pages.
-    in_flight = min(DEPTH, 2 * case.dies * -(-len(chosen) // pages))
+    in_flight = _in_flight(case.dies, -(-len(chosen) // pages))
     wanted = np.array([size for _, size in chosen])
     return Stream([read for read, _ in chosen], wanted, pages, in_flight, in_flight)
+
+
+def _in_flight(dies, reads_of_a_page=1):
+    """Two pages for each die, one in each of its registers, and the read that is being moved."""
+    return min(DEPTH, 2 * dies * reads_of_a_page) + 1
 
 
 def _runs(codewords):
@@ -96,17 +100,23 @@ def _runs(codewords):
     return runs
 
 
-def _in_turn(parts):
-    """Pairs (page, part): those of `INTERLEAVED` pages in turn; the next page when one ends."""
-    coming = iter(enumerate(parts))
-    active = [(page, list(mine)) for page, mine in itertools.islice(coming, INTERLEAVED)]
-    while active:
-        page, mine = active.pop(0)
-        yield page, mine.pop(0)
+def _in_turn(parts, dies):
+    """Pairs (page, part): those of `INTERLEAVED` pages in turn; the next page when one ends.
+
+    It waits for an earlier page of its die: in turn with that, both would be sensed for each part.
+    """
+    coming = deque(enumerate(parts))
+    active = deque()
+    while coming or active:
+        while coming and len(active) < INTERLEAVED:
+            if dies[coming[0][0]] in {dies[page] for page, _ in active}:
+                break
+            page, mine = coming.popleft()
+            active.append((page, deque(mine)))
+        page, mine = active.popleft()
+        yield page, mine.popleft()
         if mine:
             active.append((page, mine))
-        elif following := next(coming, None):
-            active.append((following[0], list(following[1])))
 
 
 def planned_clocks(case, pages):
