@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from cosim.native_build import kept_verilog
 from cosim.verilator import build_model
+from flash_model.array_port import ArrayOp
 from flash_model.package import ChannelDies
 from hls_attention.verilog import to_verilog
 from rtl.nand.controller import ChannelController
@@ -49,12 +50,14 @@ class _Reads(wiring.Component):
             m.d.comb += getattr(c.phy, name).eq(getattr(package.phy, name))
         for name in FIELDS:
             m.d.comb += c.ops.payload[name].eq(getattr(self, f"op_{name}"))
+        array = package.array
+        is_cache_read = array.op == ArrayOp.READ_CACHE
         m.d.comb += [
             c.ops.valid.eq(self.op_valid),  # op 0 is READ
             self.op_ready.eq(c.ops.ready),
             c.r_data.ready.eq(1),
             self.last.eq(c.r_data.valid & c.r_data.payload.last),
-            self.sense.eq(c.page_read),
+            self.sense.eq(array.op_valid & ((array.op == ArrayOp.READ) | is_cache_read)),
         ]
         return m
 

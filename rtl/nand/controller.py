@@ -71,7 +71,8 @@ class ChannelController(wiring.Component):
     quiet : Out(1)
         Nothing in here changes until an input changes or a die gets ready.
     page_read, page_programmed, block_erased : Out(1)
-        One clock for each page read, page programmed and block erased, as it is confirmed.
+        One clock for each READ whose data have been moved, whether or not it sensed its page, and
+        for each page programmed and block erased, as it is confirmed.
     """
 
     def __init__(self, profile, clock_hz, depth, *, patience=PATIENCE):
@@ -130,9 +131,10 @@ class ChannelController(wiring.Component):
             scheduler.status_valid.eq(returns.status_valid),
             scheduler.status.eq(returns.status),
         ]
-        with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
-            with m.Case(Sequence.READ, Sequence.READ_CACHE):
+        with m.If(bus.progress.ended), m.Switch(bus.progress.sequence):
+            with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
                 m.d.comb += self.page_read.eq(1)
+        with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
             with m.Case(Sequence.PROGRAM):
                 m.d.comb += self.page_programmed.eq(1)
             with m.Case(Sequence.ERASE):

@@ -37,6 +37,10 @@ def confirms(b):
     return [byte for _, _, byte in b.rules.commands if byte in (READ, CACHE, END, COLUMN)]
 
 
+def senses(b):
+    return confirms(b).count(READ) + confirms(b).count(CACHE)
+
+
 @pytest.mark.parametrize("columns", [(8, 40), (0, 0, 12), (60, 3, 5, 0)])
 def test_one_page_is_sensed_once(bench, columns):
     """Whatever columns are read, back to column 0 and the same again among them."""
@@ -45,7 +49,7 @@ def test_one_page_is_sensed_once(bench, columns):
     ops = [read(0, 1, column) for column in columns]
     b.run(ops)
     expect(b, contents, ops)
-    assert b.pulses["page_read"] == 1
+    assert senses(b) == 1 and b.pulses["page_read"] == len(columns)
     assert confirms(b) == [READ] + [COLUMN] * (len(columns) - 1)
 
 
@@ -56,7 +60,7 @@ def test_the_next_page_is_sensed_meanwhile(bench):
     ops = [read(0, row, column) for row in range(3) for column in (0, 20, 0)]
     b.run(ops)
     expect(b, contents, ops)
-    assert b.pulses["page_read"] == 3
+    assert senses(b) == 3
     assert [byte for byte in confirms(b) if byte != COLUMN] == [READ, CACHE, CACHE, END]
     assert confirms(b).count(COLUMN) == 6
 
@@ -67,7 +71,7 @@ def test_another_row_between_them_is_another_sensing(bench):
     ops = [read(0, row, 4) for row in (0, 1, 0)]
     b.run(ops)
     expect(b, contents, ops)
-    assert b.pulses["page_read"] == 3
+    assert senses(b) == 3
 
 
 def test_a_page_is_sensed_again_after_a_program(bench):
@@ -77,7 +81,7 @@ def test_a_page_is_sensed_again_after_a_program(bench):
     program = {"op": NandOp.PROGRAM, "die": 0, "row": 0, "column": 0, "words": 4}
     b.run([read(0, 0, 0), program, read(0, 0, 0)], [0] * 4)
     assert b.reads == [b.words(old)[:4], [0] * 4]
-    assert b.pulses["page_read"] == 2
+    assert senses(b) == 2
 
 
 @pytest.mark.parametrize("depth", [1, 2, 16])
@@ -96,7 +100,7 @@ def test_random_parts_of_few_pages(bench, depth):
     b.run(ops)
     expect(b, contents, ops)
     reads = [op for op in ops if op["op"] == NandOp.READ]
-    assert (b.pulses["page_read"] < len(reads)) == (depth > 1)
+    assert (senses(b) < len(reads)) == (depth > 1)
 
 
 def test_other_dies_fill_tccs(bench):
@@ -112,7 +116,7 @@ def test_other_dies_fill_tccs(bench):
         for die in range(dies)
     ]
     b.run(ops)
-    assert b.pulses["page_read"] == 4 * dies
+    assert senses(b) == 4 * dies
     data = t.data_cycles(words, b.clock_hz)
     ends = b.read_times[words - 1 :: words]
     gaps = [late - early - data for early, late in itertools.pairwise(ends)]
