@@ -30,7 +30,7 @@ def save_flash(path, rows):
         axes = figure.subplots(
             2, 2, gridspec_kw={
                 "left": 0.065, "right": 0.975, "top": 0.88, "bottom": 0.07, "hspace": 0.3,
-                "wspace": 0.42,
+                "wspace": 0.46,
             },
         )  # fmt: skip
         _latencies(axes[0, 0], rows)
@@ -89,7 +89,10 @@ def _latencies(axes, rows):
     axes.set_yticks([])
     axes.set_ylim(0, 1.6)
     axes.set_ylabel("reads", color=QUIET)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", ncol=2)
+    axes.legend(
+        facecolor=PAPER, edgecolor=PAPER, framealpha=1, labelcolor=INK, fontsize=8,
+        loc="upper center", ncol=2,
+    )  # fmt: skip
 
 
 def _over_dies(axes, rows):
