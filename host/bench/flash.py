@@ -105,17 +105,20 @@ def _measured(cases, budget, seed):
     from .flash_measure import measure_flash, planned_clocks
     from .progress import LaneProgress
 
-    def pages(case):
+    def planned(case):
+        """Pages of a row, and about how many clocks they take."""
         if case.pattern == "single":
-            return ALONE
+            return ALONE, planned_clocks(case, ALONE)
         least = FEWEST * case.dies
-        return max(least, min(MOST, least * budget // planned_clocks(case, least)))
+        clocks = planned_clocks(case, least)
+        pages = max(least, min(MOST, least * budget // clocks))
+        return pages, clocks * pages // least
 
-    plan = {case: pages(case) for case in cases}
+    plan = {case: planned(case) for case in cases}
     with LaneProgress() as progress:
-        progress.begin(sum(planned_clocks(case, number) for case, number in plan.items()))
+        progress.begin(sum(clocks for _, clocks in plan.values()))
         rows = []
-        for case, number in plan.items():
+        for case, (number, _) in plan.items():
             progress.title(case.title)
             rows.append(measure_flash(case, number, progress.watch, progress.console.print, seed))
     return rows

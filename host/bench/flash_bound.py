@@ -25,6 +25,7 @@ R/B# of a cache read stays low for longer where the array is still at work.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from flash_model.timing import cycles
 
@@ -55,6 +56,14 @@ class Operation:
     then: int = 0
 
 
+_clocks = cache(cycles)  # exact arithmetic is slow, and streams are long
+
+
+@cache
+def _data_clocks(timing, words, clock_hz):
+    return timing.data_cycles(words, clock_hz)
+
+
 class ChannelClocks:
     """Closed forms for a profile and a clock.
 
@@ -69,7 +78,7 @@ class ChannelClocks:
 
     def clocks(self, name):
         """A time of the profile: ``clocks("t_wc")``."""
-        return cycles(getattr(self.timing, f"{name}_ns"), self._hz)
+        return _clocks(getattr(self.timing, f"{name}_ns"), self._hz)
 
     def command(self, number):
         """So many command and address cycles and the chip enable before them."""
@@ -77,7 +86,7 @@ class ChannelClocks:
 
     def words(self, words):
         """Words of data on the bus."""
-        return self.timing.data_cycles(words, self._hz)
+        return _data_clocks(self.timing, words, self._hz)
 
     def data(self, words):
         """A data phase: preamble and words."""

@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -19,6 +20,8 @@ DEPTH = 256
 INTERLEAVED = 4
 """Pages whose codewords are read in turn: as many as the controller looks ahead. The column of each
 is changed while the others' data move."""
+
+_strongest = cache(strongest)
 
 BINS = 40
 WORD = 8
@@ -71,7 +74,7 @@ def stream(case, pages, seed=0):
         wanted = np.full(pages, geometry.page_bytes)
         return Stream(reads, wanted, pages, _in_flight(case.dies), 2 * case.dies)
 
-    code = strongest(geometry, case.codeword_bytes)
+    code = _strongest(geometry, case.codeword_bytes)
     number = geometry.page_bytes // case.codeword_bytes
     share = 1 if case.pattern == "codeword" else number // 4
     parts = [_runs(sorted(rng.sample(range(number), share))) for _ in places]
