@@ -17,7 +17,7 @@ from .cache import content_key, made_once
 from .native_glue import GLUE_NAME, WRAPPER, glue, wrapper
 from .verilator import build_model
 
-__all__ = ["LaneStatus", "config_verilog", "native_library"]
+__all__ = ["LaneStatus", "config_verilog", "kept_verilog", "native_library"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,13 +58,31 @@ def config_verilog(config, announce=print):
     has changed."""
     from .top import TOP_NAME, top_verilog
 
+    return kept_verilog(TOP_NAME, repr(config), lambda: top_verilog(config), announce)
+
+
+def kept_verilog(name, design, generate, announce=print):
+    """Generated Verilog, from the cache if nothing it is made from has changed.
+
+    Parameters
+    ----------
+    name : str
+        Of the top module.
+    design : str
+        Says all that the Verilog depends on besides the sources of the hardware.
+    generate : callable
+        Makes the text.
+    announce : callable
+        Called with a line of text when it has to be made.
+    """
     sources = [
         path
         for name in HARDWARE
         for path in ([ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*.py")))
     ]
     key = content_key(
-        repr(config),
+        name,
+        design,
         amaranth.__version__,
         *(str(path.relative_to(ROOT)) for path in sources),
         *(path.read_bytes() for path in sources),
@@ -72,9 +90,9 @@ def config_verilog(config, announce=print):
 
     def make(folder):
         announce("generating Verilog ...")
-        (folder / f"{TOP_NAME}.v").write_text(top_verilog(config))
+        (folder / f"{name}.v").write_text(generate())
 
-    return (made_once("verilog", key, make, keep=32) / f"{TOP_NAME}.v").read_text()
+    return (made_once("verilog", key, make, keep=32) / f"{name}.v").read_text()
 
 
 def _load(top, verilog, announce):

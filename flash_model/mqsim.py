@@ -16,8 +16,8 @@ Flash_Technology             SLC, MLC or TLC
 Flash_Comm_Protocol          must be NVDDR2
 ===========================  ======================================================================
 
-The bus's other times are MQSim's own for NV-DDR2, which lie in its source and in no configuration;
-what it has no notion of is as in `flash_model.profiles.COMMON`.
+The bus's other times, tCS among them, are MQSim's own for NV-DDR2, which lie in its source and in
+no configuration; what it has no notion of is as in `flash_model.profiles.COMMON`.
 """
 
 import os
@@ -26,7 +26,10 @@ from fractions import Fraction
 
 from .profiles import COMMON, Profile, make_profile
 
-__all__ = ["read_mqsim"]
+__all__ = ["T_CS_NS", "read_mqsim"]
+
+T_CS_NS = 20
+"""MQSim's chip enable setup, paid by every command."""
 
 _LEVELS = {"SLC": ("LSB",), "MLC": ("LSB", "MSB"), "TLC": ("LSB", "CSB", "MSB")}
 _WORDS = ("Flash_Technology", "Flash_Comm_Protocol")
@@ -123,6 +126,7 @@ def read_mqsim(path, *, name="mqsim") -> Profile:
             mean("Program"),
             f"{of('Page_Program_Latency')}, mean of {technology}'s pages",
         ),
+        "t_cs_ns": (T_CS_NS, "simulator: its source, NV-DDR2"),
         "t_bers_ns": (number("Block_Erase_Latency"), of("Block_Erase_Latency")),
         "bits_per_cell": (len(_LEVELS[technology]), of("Flash_Technology")),
         "bad_blocks": (blocks // 50, "assumed: 2 % of the blocks"),

@@ -82,6 +82,7 @@ _TEST = "assumed: chosen for short unit tests"
 
 COMMON = {
     "t_wc_ns": (25, _MQSIM),
+    "t_cs_ns": (0, "assumed: chip enable falls with the first command cycle"),
     "t_wb_ns": (100, _MQSIM),
     "t_rr_ns": (20, _MQSIM),
     "t_whr_ns": (80, "assumed: ONFI SDR timing modes 1 to 5"),

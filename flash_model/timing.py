@@ -20,16 +20,17 @@ def cycles(ns, clock_hz):
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Parameter set of a NAND part, in ONFI's names. All times in nanoseconds, all positive.
-
-    Chip enable setup (tCS, tCH) is counted as part of the first command cycle.
+    """Parameter set of a NAND part, in ONFI's names. All times in nanoseconds, all positive; tCS
+    may be 0. Chip enable hold (tCH) is counted as part of the last command cycle.
 
     Parameters
     ----------
-    rate_mts : int
+    rate_mts : int or Fraction
         Transfers (of one byte: 8-bit bus) per second, in millions.
     t_wc_ns : float
         Cycle time of a command or address cycle.
+    t_cs_ns : float
+        Chip enable to the first command cycle of a sequence; 0: it is part of that cycle.
     t_wb_ns : float
         Confirm command to R/B# low; R/B# says nothing before.
     t_rr_ns : float
@@ -56,7 +57,7 @@ class Timing:
         None: programs and erases cannot be suspended.
     """
 
-    rate_mts: int
+    rate_mts: int | Fraction
     t_wc_ns: float
     t_wb_ns: float
     t_rr_ns: float
@@ -74,11 +75,14 @@ class Timing:
     t_pcbsy_ns: float
     t_feat_ns: float
     suspend: Suspend | None = None
+    t_cs_ns: float = 0
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name != "suspend" and not value > 0:
+            if field.name == "suspend" or (field.name, value) == ("t_cs_ns", 0):
+                continue
+            if not value > 0:
                 raise ValueError(
                     f"{field.name} = {value!r} is not possible: choose a positive number"
                 )

@@ -1,6 +1,7 @@
 """``instinfer bench``: what the drive does, measured against what its flash allows."""
 
 from .dense import add_dense
+from .flash import add_flash
 from .lanes import add_lanes
 
 __all__ = ["add_bench"]
@@ -11,6 +12,11 @@ def add_bench(parser):
     benchmarks = parser.add_subparsers(required=True, metavar="benchmark")
     for name, add, text in (
         ("dense", add_dense, "dense attention against the flash-bus bound, over shapes"),
+        (
+            "flash",
+            add_flash,
+            "one NAND channel against closed forms of its bus",
+        ),
         ("lanes", add_lanes, "how fast the drive is simulated, natively and under cocotb"),
     ):
         add(benchmarks.add_parser(name, help=text, description=f"{text.capitalize()}."))

@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 
 from .die_table import dies_layout
 from .operations import WORD_BITS
-from .read_queues import read_entry
+from .read_queues import queue_entry
 
 __all__ = ["Ahead", "LOOKAHEAD"]
 
@@ -37,7 +37,7 @@ class Ahead(wiring.Component):
     ahead : Out(range(LOOKAHEAD))
         Which page is looked at, counted from the next to be moved.
     valid, page : In
-        That page, ``read_entry(dies)``.
+        That page, ``queue_entry(dies)``.
     chosen : In(1)
         A sequence was chosen: what is needed may change.
     moved, moved_die : In
@@ -65,7 +65,7 @@ class Ahead(wiring.Component):
             {
                 "ahead": Out(range(LOOKAHEAD)),
                 "valid": In(1),
-                "page": In(read_entry(dies)),
+                "page": In(queue_entry(dies)),
                 "chosen": In(1),
                 "moved": In(1),
                 "moved_die": In(die),
@@ -98,7 +98,7 @@ class Ahead(wiring.Component):
         close = Signal()
         m.d.comb += [
             in_front.eq(of_die(dies.in_front)),
-            at_column.eq((page.column == 0) | of_die(dies.at_column)),
+            at_column.eq(((page.column == 0) & ~page.further) | of_die(dies.at_column)),
             none.eq(self.valid & (page.refused | of_die(dies.lost | dies.dead))),
             looks.eq(self.valid & ~of_die(seen) & ~none),
             close.eq(self.ahead < URGENT),

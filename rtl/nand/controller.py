@@ -10,8 +10,10 @@
 
 Page reads start as their dies allow, whatever their order; their data come in the order of the
 READs. A die reads ahead: while its page waits for the bus or is moved, its array senses the next
-one (READ PAGE CACHE RANDOM). The other operations start in order, and in order with the READs of
-their die. One sequence is on the bus at a time; the next is chosen just before it ends.
+one (READ PAGE CACHE RANDOM). Of READs of one page that follow each other on their die, only the
+first senses it, if the next is there before its data have gone; the others change the column. READs
+of other dies between them fill tCCS. The other operations start in order, and in order with the
+READs of their die. One sequence is on the bus at a time; the next is chosen just before it ends.
 
 Read data are taken by a ring with credits, so a PHY may answer any fixed number of clocks later and
 a waiting reader loses nothing: strobes pause.
@@ -79,7 +81,8 @@ class ChannelController(wiring.Component):
         Simulation only: timers advance by ``skip + 1``, at most ``next_event - 1`` and only when
         quiet; clocks until a die may be late, all ones if none can be.
     page_read, page_programmed, block_erased : Out(1)
-        One clock for each page read, page programmed and block erased, as it is confirmed.
+        One clock for each READ whose data have been moved, whether or not it sensed its page, and
+        for each page programmed and block erased, as it is confirmed.
     """
 
     def __init__(self, profile, clock_hz, depth, *, patience=PATIENCE, margin=MARGIN):
@@ -144,9 +147,10 @@ class ChannelController(wiring.Component):
             scheduler.skip.eq(self.skip),
             self.next_event.eq(scheduler.next_event),
         ]
-        with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
-            with m.Case(Sequence.READ, Sequence.READ_CACHE):
+        with m.If(bus.progress.ended), m.Switch(bus.progress.sequence):
+            with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
                 m.d.comb += self.page_read.eq(1)
+        with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
             with m.Case(Sequence.PROGRAM):
                 m.d.comb += self.page_programmed.eq(1)
             with m.Case(Sequence.ERASE):

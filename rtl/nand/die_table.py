@@ -10,6 +10,9 @@ A page is *in front* when the cache register holds it for the bus, or will once 
                                   |                             v          | next read
                                   +----------- 3Fh ---------- one behind --+
 
+A page that further reads want stays in front after a data output; each of them needs CHANGE READ
+COLUMN, because the output stands where the one before has ended.
+
 A die that does not get ready in time is reset (`rtl.nand.watchdog`). What it held or did is *lost*
 then: its pages are given out as zeros, its program or erase fails. Of a dead die everything is.
 
@@ -86,6 +89,8 @@ class DieTable(wiring.Component):
         Dies with reads that were not started.
     chosen, choice, die : In
         This sequence was chosen.
+    stays : In(1)
+        If it is a data phase: a further read wants its page.
     checked, checked_die : In
         A program, an erase or a reset of this die is complete: its status was read.
     loses : In(1)
@@ -115,6 +120,7 @@ class DieTable(wiring.Component):
                 "chosen": In(1),
                 "choice": In(Sequence),
                 "die": In(die),
+                "stays": In(1),
                 "checked": In(1),
                 "checked_die": In(die),
                 "loses": In(1),
@@ -135,6 +141,7 @@ class DieTable(wiring.Component):
         working = Signal(count)  # program, erase or reset, status not yet read
         cached = Signal(count)  # 31h may follow: 30h or 31h was given, and no 3Fh since
         turned = Signal(count)  # CHANGE READ COLUMN was given for the page in front
+        shown = Signal(count)  # data of the page in front were moved
         sent = Signal(count)  # chosen, not yet confirmed on the bus
         recovered = Signal(count)  # what was begun before was lost in a reset
         late = Signal(count)
@@ -167,7 +174,7 @@ class DieTable(wiring.Component):
             dies.idle.eq(dies.usable & ~working & ~holds & ~self.waiting),
             dies.due.eq(working & (dies.usable | watchdog.dead)),
             # 30h alone takes the column from its address; what comes from behind starts at 0.
-            dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached)),
+            dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached & ~shown)),
             self.pending.eq(((holds & ~watchdog.dead) | working).any()),
             self.quiet.eq(
                 rb.stable & (changing == 0) & watchdog.quiet & ~(watchdog.dead & self.waiting).any()
@@ -186,17 +193,19 @@ class DieTable(wiring.Component):
                 m.d.sync += [put(1, dies.in_front, cached, sent)]
                 m.d.sync += put(0, dies.in_status, recovered)
             with m.Case(Sequence.READ_CACHE):
-                m.d.sync += [put(1, dies.in_front, dies.behind, sent), put(0, dies.in_status)]
+                m.d.sync += [put(1, dies.in_front, dies.behind, sent)]
+                m.d.sync += put(0, turned, dies.in_status)
             with m.Case(Sequence.READ_CACHE_END):
                 m.d.sync += [put(1, dies.in_front, sent), put(0, dies.behind, cached)]
                 m.d.sync += put(0, dies.in_status)
             with m.Case(Sequence.COLUMN):
                 m.d.sync += [put(1, turned, sent), put(0, dies.in_status)]
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
-                m.d.sync += put(0, dies.in_front, turned, dies.in_status)
+                m.d.sync += put(0, turned, dies.in_status)
+                m.d.sync += put(self.stays, dies.in_front, shown)
             with m.Case(Sequence.RECOVER):
                 m.d.sync += [put(1, recovered, sent), put(0, cached, turned, dies.in_status)]
-            with m.Case(Sequence.FILL), m.If(self.loses):
+            with m.Case(Sequence.FILL), m.If(self.loses & ~self.stays):
                 m.d.sync += [
                     put(0, dies.in_front),
                     dies.behind.eq(dies.behind & (dies.in_front | ~(1 << self.die))),

@@ -40,7 +40,7 @@ WORD_BITS = 12
 class NandOp(enum.Enum, shape=3):
     """Operations of a die."""
 
-    READ = 0  # sense the row, then move `words` words from `column` on to r_data
+    READ = 0  # sense the row if need be, move `words` words from `column` on to r_data
     PROGRAM = 1  # take `words` words from w_data to `column` on, program the row, check the status
     ERASE = 2  # erase the row's block, check the status
     RESET = 3

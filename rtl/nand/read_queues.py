@@ -9,6 +9,10 @@ yet are chained through it, so that any division of the places among the dies is
                |      |      next of die 3 (entry 0 was started: its page waits to be moved)
                |      next of die 5, linked to 4
                first to be moved; ``ahead`` looks at entries behind it
+
+A read of the page that the read before it on its die is of, if that is still here, is in no chain:
+the page stays where it is until both have been moved. Entry 3 above would be such a *further* read
+if its row were that of entry 2.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -20,20 +24,27 @@ from flash_model.array_port import ROW_BITS
 
 from .operations import WORD_BITS
 
-__all__ = ["ReadQueues", "read_entry"]
+__all__ = ["ReadQueues", "queue_entry", "read_entry"]
 
 
 def read_entry(dies):
     """A page read; one that is refused is never started, the low bits of its row are the cause."""
-    return data.StructLayout(
-        {
-            "refused": 1,
-            "die": max(1, ceil_log2(dies)),
-            "row": ROW_BITS,
-            "column": WORD_BITS,
-            "words": WORD_BITS,
-        }
-    )
+    return data.StructLayout(_fields(dies))
+
+
+def _fields(dies):
+    return {
+        "refused": 1,
+        "die": max(1, ceil_log2(dies)),
+        "row": ROW_BITS,
+        "column": WORD_BITS,
+        "words": WORD_BITS,
+    }
+
+
+def queue_entry(dies):
+    """A page read, and whether the read before it has its page sensed already."""
+    return data.StructLayout({**_fields(dies), "further": 1})
 
 
 class ReadQueues(wiring.Component):
@@ -56,27 +67,29 @@ class ReadQueues(wiring.Component):
         Dies with reads that were not started.
     die : In
         Selects a waiting die; ``next`` is its next read.
-    next : Out(read_entry(dies))
+    next : Out(queue_entry(dies))
     start : In(1)
         ``next`` is started in this clock.
     valid : Out(1)
-    first : Out(read_entry(dies))
+    first : Out(queue_entry(dies))
         The read whose data come first; it stays until ``move``.
+    stays : Out(1)
+        Its page is wanted again by a further read: it must stay in front after the move.
     move : In(1)
         Its data are being moved: forget it. Only after it was started, or never will be.
     ahead : In(range(lookahead))
         Selects the entry so many behind the first; ``look`` is that entry.
     look_valid : Out(1)
-    look : Out(read_entry(dies))
+    look : Out(queue_entry(dies))
     """
 
     def __init__(self, dies, depth, lookahead):
         self._dies = dies
         self._depth = depth
-        entry = read_entry(dies)
+        entry = queue_entry(dies)
         super().__init__(
             {
-                "i": In(stream.Signature(entry)),
+                "i": In(stream.Signature(read_entry(dies))),
                 "dead": In(dies),
                 "waiting": Out(dies),
                 "die": In(max(1, ceil_log2(dies))),
@@ -84,6 +97,7 @@ class ReadQueues(wiring.Component):
                 "start": In(1),
                 "valid": Out(1),
                 "first": Out(entry),
+                "stays": Out(1),
                 "move": In(1),
                 "ahead": In(range(lookahead)),
                 "look_valid": Out(1),
@@ -95,13 +109,14 @@ class ReadQueues(wiring.Component):
         m = Module()
         depth = max(2, self._depth)
         m.submodules.entries = entries = memory.Memory(
-            shape=self.i.payload.shape(), depth=depth, init=[]
+            shape=self.first.shape(), depth=depth, init=[]
         )
         m.submodules.links = links = memory.Memory(shape=range(depth), depth=depth, init=[])
         write, link = entries.write_port(), links.write_port()
-        by_die, by_order, by_look = (entries.read_port(domain="comb") for _ in range(3))
+        by_die, by_order, by_look, by_last = (entries.read_port(domain="comb") for _ in range(4))
         follow = links.read_port(domain="comb")
 
+        further = Signal()  # the arriving read finds its page sensed, or soon to be
         level = Signal(range(self._depth + 1))
         arrival = Signal(range(depth))
         departure = Signal(range(depth))
@@ -110,7 +125,8 @@ class ReadQueues(wiring.Component):
             self.i.ready.eq(level != self._depth),
             taken.eq(self.i.valid & self.i.ready),
             write.addr.eq(arrival),
-            write.data.eq(self.i.payload),
+            *(write.data[name].eq(self.i.payload[name]) for name, _ in self.i.payload.shape()),
+            write.data.further.eq(further),
             write.en.eq(taken),
             self.valid.eq(level != 0),
             by_order.addr.eq(departure),
@@ -125,17 +141,18 @@ class ReadQueues(wiring.Component):
             m.d.sync += departure.eq(self._wrapped(depth, departure + 1))
         m.d.sync += level.eq(level + taken - self.move)
 
+        self._further_reads(m, further, taken, arrival, departure, by_last)
+
         # Chains: their ends by die, and links between them.
         heads = [Signal(range(depth), name=f"head_{die}") for die in range(self._dies)]
         tails = [Signal(range(depth), name=f"tail_{die}") for die in range(self._dies)]
         into = self.i.payload.die
-        joins = Signal()  # a read that arrives and is to be started
         head = Signal(range(depth))
         alone = Signal()  # `next` is the only read of its die
-        behind = Signal()  # the arriving read gets behind another of its die
+        joins = Signal()  # the arriving read joins its die's chain,
+        behind = Signal()  # behind another
         both = self.start & (self.die == into)
         m.d.comb += [
-            joins.eq(taken & ~self.i.payload.refused),
             head.eq(_select(heads, self.die)),
             alone.eq(head == _select(tails, self.die)),
             by_die.addr.eq(head),
@@ -144,6 +161,7 @@ class ReadQueues(wiring.Component):
             behind.eq(self.waiting.bit_select(into, 1) & ~(both & alone)),
             link.addr.eq(_select(tails, into)),
             link.data.eq(arrival),
+            joins.eq(taken & ~further & ~self.i.payload.refused),
             link.en.eq(joins & behind),
         ]
         for die in range(self._dies):
@@ -156,6 +174,40 @@ class ReadQueues(wiring.Component):
             with m.If(self.dead[die]):
                 m.d.sync += self.waiting[die].eq(0)
         return m
+
+    def _further_reads(self, m, further, taken, arrival, departure, by_last):
+        """Whether the arriving read is ``further``, and whether one follows the first."""
+        depth, into = len(arrival), self.i.payload.die
+        lasts = [Signal(depth, name=f"last_{die}") for die in range(self._dies)]
+        here = Signal(self._dies)  # the read that came last for a die is still here
+        followed = Signal(max(2, self._depth))  # by a further read, for each place
+        last = Signal(depth)
+        leaves = Signal()
+        m.d.comb += [
+            last.eq(_select(lasts, into)),
+            leaves.eq(self.move & (departure == last)),
+            by_last.addr.eq(last),
+            further.eq(
+                here.bit_select(into, 1)
+                & ~leaves
+                & ~self.i.payload.refused
+                & (by_last.data.row == self.i.payload.row)
+            ),
+            self.stays.eq(followed.bit_select(departure, 1)),
+        ]
+        for die in range(self._dies):
+            with m.If(self.move & (self.first.die == die) & (departure == lasts[die])):
+                m.d.sync += here[die].eq(0)
+        with m.If(taken & ~self.i.payload.refused):
+            m.d.sync += [
+                here.bit_select(into, 1).eq(1),
+                followed.bit_select(arrival, 1).eq(0),
+            ]
+            for die in range(self._dies):
+                with m.If(into == die):
+                    m.d.sync += lasts[die].eq(arrival)
+            with m.If(further):
+                m.d.sync += followed.bit_select(last, 1).eq(1)
 
     @staticmethod
     def _wrapped(depth, place):

@@ -150,6 +150,7 @@ class Scheduler(wiring.Component):
             table.chosen.eq(chosen),
             table.choice.eq(choice.sequence),
             table.die.eq(choice.die),
+            table.stays.eq(queues.stays),
             table.checked.eq(completions.complete),
             table.checked_die.eq(completions.complete_die),
             table.skip.eq(self.skip),
@@ -202,7 +203,10 @@ class Scheduler(wiring.Component):
                 & (
                     (
                         (dies.in_front & dies.usable).bit_select(first.die, 1)
-                        & ((first.column == 0) | dies.at_column.bit_select(first.die, 1))
+                        & (
+                            ((first.column == 0) & ~first.further)
+                            | dies.at_column.bit_select(first.die, 1)
+                        )
                     )
                     | none
                 )

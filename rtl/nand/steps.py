@@ -105,6 +105,7 @@ def sequences(timing, clock_hz, row, column, words):
             )
         return StepKind.WAIT, clocks, 0
 
+    select = [wait(timing.t_cs_ns)] if timing.t_cs_ns else []
     columns = [address((column << 3) & 0xFF), address(column >> 5)]  # they count bytes
     rows = [address((row >> shift) & 0xFF) for shift in (0, 8, 16)]
     to_output = wait(timing.t_whr_ns)
@@ -113,14 +114,15 @@ def sequences(timing, clock_hz, row, column, words):
     one = (StepKind.READ, 1, 0)
     write = (StepKind.WRITE, words, 0)
     return {
-        Sequence.READ: [command(0x00), *columns, *rows, command(0x30, 1)],
+        Sequence.READ: [*select, command(0x00), *columns, *rows, command(0x30, 1)],
         # A die ignores the column here; its output begins at column 0.
-        Sequence.READ_CACHE: [command(0x00), *columns, *rows, command(0x31, 1)],
-        Sequence.READ_CACHE_END: [command(0x3F, 1)],
-        Sequence.COLUMN: [command(0x05), *columns, command(0xE0)],
+        Sequence.READ_CACHE: [*select, command(0x00), *columns, *rows, command(0x31, 1)],
+        Sequence.READ_CACHE_END: [*select, command(0x3F, 1)],
+        Sequence.COLUMN: [*select, command(0x05), *columns, command(0xE0)],
         Sequence.DATA: [preamble, read],
-        Sequence.DATA_AFTER_STATUS: [command(0x00), to_output, preamble, read],
+        Sequence.DATA_AFTER_STATUS: [*select, command(0x00), to_output, preamble, read],
         Sequence.PROGRAM: [
+            *select,
             command(0x80),
             *columns,
             *rows,
@@ -128,18 +130,19 @@ def sequences(timing, clock_hz, row, column, words):
             write,
             command(0x10, 1),
         ],
-        Sequence.ERASE: [command(0x60), *rows, command(0xD0, 1)],
-        Sequence.RESET: [command(0xFF, 1)],
-        Sequence.STATUS: [command(0x70), to_output, preamble, one],
+        Sequence.ERASE: [*select, command(0x60), *rows, command(0xD0, 1)],
+        Sequence.RESET: [*select, command(0xFF, 1)],
+        Sequence.STATUS: [*select, command(0x70), to_output, preamble, one],
         Sequence.READ_RETRY: [
+            *select,
             command(0xEF),
             address(0x89),
             wait(timing.t_adl_ns),
             (StepKind.VALUE, row & 0xFF, 1),
         ],
-        Sequence.RECOVER: [command(0xFF, 1)],
+        Sequence.RECOVER: [*select, command(0xFF, 1)],
         Sequence.FILL: [read],
         Sequence.FILL_ID: [one],
         Sequence.DRAIN: [write],
-        Sequence.READ_ID: [command(0x90), rows[0], to_output, preamble, one],
+        Sequence.READ_ID: [*select, command(0x90), rows[0], to_output, preamble, one],
     }

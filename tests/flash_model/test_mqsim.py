@@ -63,7 +63,7 @@ def test_every_parameter_is_taken(read):
     assert (t.rate_mts, t.t_r_ns, t.t_prog_ns, t.t_bers_ns) == (333, 85000, 1375000, 3800000)
     assert (p.endurance.bits_per_cell, p.endurance.erases) == (2, 10000)
     # MQSim's NV-DDR2 set
-    assert (t.t_wc_ns, t.t_wb_ns, t.t_rr_ns, t.t_adl_ns) == (25, 100, 20, 70)
+    assert (t.t_cs_ns, t.t_wc_ns, t.t_wb_ns, t.t_rr_ns, t.t_adl_ns) == (20, 25, 100, 20, 70)
     assert (t.t_rhw_ns, t.t_ccs_ns, t.t_rpre_ns, t.t_dqsre_ns) == (100, 300, 15, 15)
     simulated = {name for name, _, source in p.table() if source.startswith("simulator: MQSim")}
     assert len(simulated) == 13

@@ -36,7 +36,6 @@ class Place:
             "last_of_unit": last_beat,
             "last_of_page": self.last,
             "last_of_pass": self.last & request.last,
-            "error": 0,
         }
 
     def next(self):

@@ -73,9 +73,7 @@ def beats_in_line(m, probe, request, words, from_tail):
     theirs = _followed_in_line(m, probe, request, queue, beats, ends, pages)
 
     holds_word = [valid & (beat.lanes != 0) for valid, beat in beats]
-    seen = [
-        (holds, Cat(beat.data[0], beat.error)) for holds, (_, beat) in zip(holds_word, beats)
-    ]
+    seen = [(holds, Cat(beat.data[0], beat.error)) for holds, (_, beat) in zip(holds_word, beats)]
     words.agrees(m, ranks(seen))
     with m.If(words.chosen):
         for n, mine in enumerate(theirs):

@@ -161,6 +161,7 @@ class Bench:
         self.rules = ProtocolMonitor(
             dataclasses.replace(self.profile, timing=watched), self.clock_hz
         )
+        self.symbols = []  # (clock, cycle, strobe, byte, R/B# of all dies) of each simulated clock
         self.clock = 0  # drive clocks passed
         self.steps = 0  # simulated clocks
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
@@ -239,6 +240,7 @@ class Bench:
                     hangs[die] -= 1
                     if hangs[die] == 0:
                         del hangs[die]
+                self.symbols.append((self.clock, cycle, strobe, byte, ready))
                 self.activity[activity] += skip + 1
                 for name, pulse in zip(self.pulses, (1, 2, 4)):
                     self.pulses[name] += bool(pulses & pulse)

@@ -10,8 +10,8 @@ import pytest
 
 from flash_model.profiles import profile
 from flash_model.timing import cycles
+from host.bench.channel import CompiledChannel
 from rtl.nand.operations import Activity, NandOp
-from tests.rtl.nand.compiled_channel import CompiledChannel
 
 DIES = 16
 GOAL = 0.974
