@@ -226,10 +226,10 @@ class Bench:
                     skip = ctx.get(dut.next_event) - 1
                     if self.clock < self.reader_from:
                         skip = min(skip, self.reader_from - self.clock - 1)
-                    if to_hang:
-                        skip = min(skip, min(to_hang.values())[0] - self.clock - 1)
                     if skip == NO_EVENT - 1:
                         skip = 0
+                    if to_hang:
+                        skip = min(skip, min(to_hang.values())[0] - self.clock - 1)
                 drive_skip(ctx, skip)
                 _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, *rest = await tick
                 pulses, die, symbol, ready = rest
