@@ -5,7 +5,7 @@ from dataclasses import dataclass
 __all__ = ["MOST", "Suspend"]
 
 MOST = 63
-"""Most interruptions that can be allowed."""
+"""Most reads that can be allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Suspend:
     t_susp_ns : float
         Busy time of a suspend command; an operation that ends sooner is not suspended.
     erase_most, program_most : int
-        Most interruptions of one operation, 0..63: suspensions, and reads inside them. What
+        Most reads for which one operation steps aside, 0..63: a bound on how late it ends. What
         cannot be suspended at all has 0.
     """
 

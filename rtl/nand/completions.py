@@ -28,7 +28,7 @@ class Completions(wiring.Component):
         The operation is refused. Only when ``free``.
     due : In(dies)
         Dies that have finished.
-    lost, dead : In(dies)
+    recovered, dead : In(dies)
         Dies that were late with what they have finished; that give no status.
     free : Out(1)
         A status can be read: none is on its way, no completion waits.
@@ -58,7 +58,7 @@ class Completions(wiring.Component):
                 "refuses": In(1),
                 "cause": In(Cause),
                 "due": In(dies),
-                "lost": In(dies),
+                "recovered": In(dies),
                 "dead": In(dies),
                 "free": Out(1),
                 "check": Out(1),
@@ -112,7 +112,7 @@ class Completions(wiring.Component):
         ]
         m.d.sync += picked.eq(check & ~self.chosen)
         with m.If(checking):
-            with m.If(self.lost.bit_select(done.payload.die, 1)):
+            with m.If(self.recovered.bit_select(done.payload.die, 1)):
                 m.d.comb += cause.eq(Cause.TIMEOUT)
             with m.Elif(protected):
                 m.d.comb += cause.eq(Cause.PROTECTED)

@@ -24,6 +24,9 @@ READ_ID (of the ID address in ``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the
 before it have gone. STATUS waits until the READs of its die before it are started. RESET waits for
 its die like any other operation; it does not abort one.
 
+A program or an erase in progress steps aside for reads of its die that come later, if the part can
+do that and they are not of its block (`rtl.nand.suspension`).
+
 A die that does not get ready in time is reset, and dead if that does not help; an operation that no
 die can do is refused. Either way it completes, with a `Cause`, and the channel goes on: a READ
 gives its words in order, zeros that bear the cause.

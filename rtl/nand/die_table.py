@@ -35,6 +35,13 @@ from .watchdog import MARGIN, Watchdog
 
 __all__ = ["DieTable", "dies_layout"]
 
+_SUSPENSION = (
+    Sequence.SUSPEND_PROGRAM,
+    Sequence.SUSPEND_ERASE,
+    Sequence.RESUME_PROGRAM,
+    Sequence.RESUME_ERASE,
+)
+
 _OCCUPY = (
     Sequence.READ,
     Sequence.READ_CACHE,
@@ -45,6 +52,7 @@ _OCCUPY = (
     Sequence.RESET,
     Sequence.READ_RETRY,
     Sequence.RECOVER,
+    *_SUSPENSION,
 )
 """Sequences that leave a die unusable for a while."""
 
@@ -62,8 +70,11 @@ def dies_layout(dies):
             "idle": dies,  # usable, holds nothing, has no work and no waiting read
             "answers": dies,  # the status can be read
             "due": dies,  # a program, an erase or a reset ends: its status is to be read, if any
-            "lost": dies,  # the pages it holds, or the program, erase or reset not yet complete
+            "recovered": dies,  # was reset as it was late: what was begun before is lost
+            "lost": dies,  # pages that it holds are
             "dead": dies,
+            "working": dies,  # a program, an erase or a reset is not complete
+            "busy": dies,  # R/B# is low
         }
     )
 
@@ -87,6 +98,8 @@ class DieTable(wiring.Component):
         What the bus has done.
     waiting : In(dies)
         Dies with reads that were not started.
+    suspended, open : In(dies)
+        Dies whose program or erase is suspended; those that may read meanwhile.
     chosen, choice, die : In
         This sequence was chosen.
     stays : In(1)
@@ -117,6 +130,8 @@ class DieTable(wiring.Component):
                 "ready": In(dies),
                 "progress": In(progress_layout(dies)),
                 "waiting": In(dies),
+                "suspended": In(dies),
+                "open": In(dies),
                 "chosen": In(1),
                 "choice": In(Sequence),
                 "die": In(die),
@@ -143,7 +158,6 @@ class DieTable(wiring.Component):
         turned = Signal(count)  # CHANGE READ COLUMN was given for the page in front
         shown = Signal(count)  # data of the page in front were moved
         sent = Signal(count)  # chosen, not yet confirmed on the bus
-        recovered = Signal(count)  # what was begun before was lost in a reset
         late = Signal(count)
 
         m.submodules.watchdog = watchdog = self._watchdog
@@ -166,13 +180,15 @@ class DieTable(wiring.Component):
             self.recover_die.eq(watchdog.recover_die),
             late.eq(watchdog.recover << watchdog.recover_die),
             dies.dead.eq(watchdog.dead),
-            dies.lost.eq(recovered & (holds | working)),
+            dies.lost.eq(dies.recovered & holds),
             dies.usable.eq(rb.settled & ~(sent | changing | late | watchdog.dead)),
             dies.answers.eq(~(rb.blind | sent | changing)),
             may_read.eq(~holds | (cached & ~(dies.in_front & dies.behind))),
-            dies.reads.eq(self.waiting & dies.usable & ~working & may_read),
+            dies.reads.eq(self.waiting & dies.usable & (~working | self.open) & may_read),
             dies.idle.eq(dies.usable & ~working & ~holds & ~self.waiting),
-            dies.due.eq(working & (dies.usable | watchdog.dead)),
+            dies.due.eq(working & ((dies.usable & ~self.suspended) | watchdog.dead)),
+            dies.working.eq(working),
+            dies.busy.eq(~(self.ready | rb.blind | sent | late | watchdog.dead)),
             # 30h alone takes the column from its address; what comes from behind starts at 0.
             dies.at_column.eq(turned | (dies.in_front & ~dies.behind & cached & ~shown)),
             self.pending.eq(((holds & ~watchdog.dead) | working).any()),
@@ -191,7 +207,7 @@ class DieTable(wiring.Component):
         with m.If(self.chosen), m.Switch(self.choice):
             with m.Case(Sequence.READ):
                 m.d.sync += [put(1, dies.in_front, cached, sent)]
-                m.d.sync += put(0, dies.in_status, recovered)
+                m.d.sync += put(0, dies.in_status, dies.recovered)
             with m.Case(Sequence.READ_CACHE):
                 m.d.sync += [put(1, dies.in_front, dies.behind, sent)]
                 m.d.sync += put(0, turned, dies.in_status)
@@ -204,14 +220,16 @@ class DieTable(wiring.Component):
                 m.d.sync += put(0, turned, dies.in_status)
                 m.d.sync += put(self.stays, dies.in_front, shown)
             with m.Case(Sequence.RECOVER):
-                m.d.sync += [put(1, recovered, sent), put(0, cached, turned, dies.in_status)]
+                m.d.sync += [put(1, dies.recovered, sent), put(0, cached, turned, dies.in_status)]
             with m.Case(Sequence.FILL), m.If(self.loses & ~self.stays):
                 m.d.sync += [
                     put(0, dies.in_front),
                     dies.behind.eq(dies.behind & (dies.in_front | ~(1 << self.die))),
                 ]
             with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RESET, Sequence.READ_RETRY):
-                m.d.sync += [put(1, working, sent), put(0, recovered)]
+                m.d.sync += [put(1, working, sent), put(0, dies.recovered)]
+            with m.Case(*_SUSPENSION):
+                m.d.sync += put(1, sent)
             with m.Case(Sequence.STATUS):
                 m.d.sync += put(1, dies.in_status)
             with m.Case(Sequence.READ_ID):

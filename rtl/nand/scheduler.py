@@ -15,8 +15,8 @@
 
 `Turns` says whether page data or a command. Of the commands, resets of late dies come first, then
 those for pages about to be moved (CHANGE READ COLUMN has time until its page's turn then), reads,
-the operation at the head of ``ops``, and the status of a die that has finished a program, an erase
-or a reset.
+dies that go on with what was suspended for reads (`rtl.nand.suspension`), the operation at the head
+of ``ops``, and the status of a die that has finished a program, an erase or a reset.
 """
 
 from amaranth.hdl import Module, Mux, Shape, Signal
@@ -32,6 +32,7 @@ from .picker import Picker
 from .read_queues import ReadQueues
 from .refusals import Refusals
 from .steps import Sequence, sequence_layout
+from .suspension import Suspension, suspension_signature
 from .turns import PATIENCE, Turns
 from .watchdog import MARGIN
 
@@ -116,6 +117,11 @@ class Scheduler(wiring.Component):
         m.submodules.turns = turns = Turns(self._patience)
         m.submodules.completions = completions = Completions(self._dies)
         connect(m, completions.done, flipped(self.done))
+        has_suspension = self._profile.timing.suspend is not None
+        if has_suspension:
+            m.submodules.suspension = suspension = Suspension(self._profile)
+        else:
+            suspension = suspension_signature(self._dies).create()  # all 0
         choice, head, first, dies = self.o.payload, self.ops.payload, queues.first, table.dies
 
         chosen = Signal()
@@ -124,6 +130,9 @@ class Scheduler(wiring.Component):
         places = Signal()  # a page about to be moved is not yet where it must be
         can_start = Signal()  # the operation at the head, which is no READ, by a sequence
         starts = Signal()  # the same a clock later, as all that the choice rests on
+        picks = Signal()  # a die for a read
+        stops = Signal()  # it has to be suspended first
+        suspends = Signal()  # and is
         refused = Signal()  # the operation at the head
         refuses = Signal()  # it completes now
         none = Signal()  # no die gives the next page in order
@@ -140,6 +149,7 @@ class Scheduler(wiring.Component):
                 & picker.quiet
                 & turns.quiet
                 & completions.quiet
+                & (suspension.quiet if has_suspension else 1)
                 & (starts == can_start)
             ),
         ]
@@ -192,10 +202,10 @@ class Scheduler(wiring.Component):
                 | (moves & dies.lost.bit_select(first.die, 1))
             ),
             ahead.dies.eq(dies),
-            ahead.waiting.eq(queues.waiting),
-            picker.asking.eq(dies.reads),
+            ahead.waiting.eq(queues.waiting & (~suspension.suspended | suspension.open)),
+            picker.asking.eq(dies.reads | suspension.interrupts),
             picker.drop.eq(chosen),
-            picker.used.eq(gives),
+            picker.used.eq(gives | suspends),
             picker.hurried.eq(turns.first_read | ahead.read),
             picker.hurried_die.eq(Mux(turns.first_read, first.die, ahead.die)),
             turns.page.eq(
@@ -212,7 +222,9 @@ class Scheduler(wiring.Component):
                 )
             ),
             turns.reads_on.eq(dies.reads.bit_select(first.die, 1)),
-            turns.command.eq(table.recover | places | picker.valid | starts | completions.check),
+            turns.command.eq(
+                table.recover | places | picks | suspension.resume | starts | completions.check
+            ),
             turns.urgent.eq(ahead.urgent),
             turns.turned.eq(self.turned),
             turns.chosen.eq(chosen),
@@ -222,13 +234,36 @@ class Scheduler(wiring.Component):
             completions.refuses.eq(refuses),
             completions.cause.eq(refusals.cause),
             completions.due.eq(dies.due),
-            completions.lost.eq(dies.lost),
+            completions.recovered.eq(dies.recovered),
             completions.dead.eq(dies.dead),
             completions.chosen.eq(chosen),
             completions.status_valid.eq(self.status_valid),
             completions.status.eq(self.status),
         ]
 
+        m.d.comb += picks.eq(picker.valid)
+        if has_suspension:
+            holds = dies.in_front | dies.behind
+            may_be_read = (dies.reads | suspension.interrupts).bit_select(picker.die, 1)
+            m.d.comb += [
+                suspension.waiting.eq(queues.waiting),
+                suspension.working.eq(dies.working),
+                suspension.busy.eq(dies.busy),
+                suspension.usable.eq(dies.usable),
+                suspension.holds.eq(holds),
+                suspension.chosen.eq(chosen),
+                suspension.choice.eq(choice.sequence),
+                suspension.die.eq(choice.die),
+                suspension.row.eq(choice.row),
+                suspension.asked.eq(picker.valid & may_be_read),
+                suspension.asked_die.eq(picker.die),
+                suspension.asked_row.eq(queues.next.row),
+                table.suspended.eq(suspension.suspended),
+                table.open.eq(suspension.open),
+                stops.eq(suspension.interrupts.bit_select(picker.die, 1)),
+                # A die that was to be suspended may have got ready since it was picked.
+                picks.eq(picker.valid & may_be_read & ~suspension.conflict),
+            ]
         at_once = completions.free & ~chosen
         idle = dies.idle.bit_select(head.die, 1)
         answers = (dies.answers & ~queues.waiting).bit_select(head.die, 1)
@@ -277,16 +312,36 @@ class Scheduler(wiring.Component):
             ]
             with m.If(ahead.set_column):
                 m.d.comb += choice.sequence.eq(Sequence.COLUMN)
-        with m.Elif(picker.valid):
+        with m.Elif(picks):
             m.d.comb += [
                 choice.sequence.eq(Sequence.READ),
                 choice.die.eq(picker.die),
                 choice.row.eq(queues.next.row),
                 choice.column.eq(queues.next.column),
-                gives.eq(chosen),
+                gives.eq(chosen & ~stops),
+                suspends.eq(chosen & stops),
             ]
-            with m.If((dies.in_front | dies.behind).bit_select(picker.die, 1)):
+            with m.If(stops):
+                m.d.comb += choice.sequence.eq(
+                    Mux(
+                        suspension.erases.bit_select(picker.die, 1),
+                        Sequence.SUSPEND_ERASE,
+                        Sequence.SUSPEND_PROGRAM,
+                    )
+                )
+            with m.Elif((dies.in_front | dies.behind).bit_select(picker.die, 1)):
                 m.d.comb += choice.sequence.eq(Sequence.READ_CACHE)
+        with m.Elif(suspension.resume):
+            m.d.comb += [
+                choice.die.eq(suspension.resume_die),
+                choice.sequence.eq(
+                    Mux(
+                        suspension.erases.bit_select(suspension.resume_die, 1),
+                        Sequence.RESUME_ERASE,
+                        Sequence.RESUME_PROGRAM,
+                    )
+                ),
+            ]
         with m.Elif(starts):
             m.d.comb += [getattr(choice, name).eq(getattr(head, name)) for name in _READ]
             m.d.comb += [

@@ -30,6 +30,10 @@ class Sequence(enum.Enum, shape=5):
     FILL_ID = 13  # the same for READ_ID: one word
     DRAIN = 14  # no die: takes the words of a program that is refused
     READ_RETRY = 15  # SET FEATURES of the read-retry level
+    SUSPEND_PROGRAM = 16  # a maker's commands, see `flash_model.suspend`
+    SUSPEND_ERASE = 17
+    RESUME_PROGRAM = 18
+    RESUME_ERASE = 19
 
 
 class StepKind(enum.Enum, shape=3):
@@ -113,7 +117,16 @@ def sequences(timing, clock_hz, row, column, words):
     read = (StepKind.READ, words, 0)
     one = (StepKind.READ, 1, 0)
     write = (StepKind.WRITE, words, 0)
+    suspends = {}
+    if (suspend := timing.suspend) is not None:
+        suspends = {
+            Sequence.SUSPEND_PROGRAM: [*select, command(suspend.program_suspend, 1)],
+            Sequence.SUSPEND_ERASE: [*select, command(suspend.erase_suspend, 1)],
+            Sequence.RESUME_PROGRAM: [*select, command(suspend.program_resume, 1)],
+            Sequence.RESUME_ERASE: [*select, command(suspend.erase_resume, 1)],
+        }
     return {
+        **suspends,
         Sequence.READ: [*select, command(0x00), *columns, *rows, command(0x30, 1)],
         # A die ignores the column here; its output begins at column 0.
         Sequence.READ_CACHE: [*select, command(0x00), *columns, *rows, command(0x31, 1)],

@@ -33,7 +33,7 @@ class _Pace(enum.Enum, shape=2):
 
     ERASE = 0
     PROGRAM = 1
-    READ = 2
+    READ = 2  # and suspend
     RESET = 3  # as long as READ
 
 
@@ -44,6 +44,10 @@ _PACES = {
     Sequence.PROGRAM: _Pace.PROGRAM,
     Sequence.ERASE: _Pace.ERASE,
     Sequence.READ_RETRY: _Pace.READ,
+    Sequence.SUSPEND_PROGRAM: _Pace.READ,
+    Sequence.SUSPEND_ERASE: _Pace.READ,
+    Sequence.RESUME_PROGRAM: _Pace.PROGRAM,
+    Sequence.RESUME_ERASE: _Pace.ERASE,
     Sequence.RESET: _Pace.RESET,
     Sequence.RECOVER: _Pace.RESET,
 }
@@ -89,7 +93,8 @@ class Watchdog(wiring.Component):
         def bits(*times_ns):
             return bits_for(margin * cycles(timing.t_wb_ns + max(times_ns), clock_hz) - 1)
 
-        read = bits(timing.t_r_ns + timing.t_rcbsy_ns, timing.t_rst_ns)
+        t_susp_ns = timing.suspend.t_susp_ns if timing.suspend else 0
+        read = bits(timing.t_r_ns + timing.t_rcbsy_ns, timing.t_rst_ns, t_susp_ns)
         self._bits = {
             _Pace.READ: read,
             _Pace.PROGRAM: max(read, bits(timing.t_prog_ns)),

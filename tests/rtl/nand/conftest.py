@@ -21,6 +21,7 @@ from rtl.nand.operations import Activity, Cause, NandOp, done_layout
 
 NO_EVENT = 0xFFFF_FFFF
 DEFAULTS = {"die": 0, "row": 0, "column": 0, "words": 1, "tag": 0}
+FIELDS = ("op", *DEFAULTS)
 PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
 
 
@@ -148,6 +149,8 @@ class Bench:
     def run(self, ops, write_words=(), timeout=60_000, broken=()):
         """Run until every operation has answered; ``ops`` are dicts of operation fields.
 
+        ``at`` is the clock from which an operation is there, 0 if not given.
+
         The protocol monitor finds the rules ``broken`` (a set), and nothing else.
         """
         dut = self.dut
@@ -208,9 +211,11 @@ class Bench:
             op_on = word_on = False
             skip = 0
             while len(self.reads) < wanted_reads or len(self.done) < wanted_done:
-                if waiting and not op_on and not rests():
+                arrives = waiting[0].get("at", 0) if waiting and not op_on else 0
+                if waiting and not op_on and arrives <= self.clock and not rests():
                     op_on = True
-                    ctx.set(c.ops.payload, {**DEFAULTS, **waiting[0]})
+                    fields = {name: waiting[0].get(name, DEFAULTS.get(name)) for name in FIELDS}
+                    ctx.set(c.ops.payload, fields)
                 if words and not word_on and not rests():
                     word_on = True
                     ctx.set(c.w_data.payload, words[0])
@@ -227,10 +232,12 @@ class Bench:
                     skip = ctx.get(dut.next_event) - 1
                     if self.clock < self.reader_from:
                         skip = min(skip, self.reader_from - self.clock - 1)
-                    if to_hang:
-                        skip = min(skip, min(to_hang.values())[0] - self.clock - 1)
                     if skip == NO_EVENT - 1:
                         skip = 0
+                    if to_hang:
+                        skip = min(skip, min(to_hang.values())[0] - self.clock - 1)
+                    if arrives > self.clock:
+                        skip = min(skip or NO_EVENT, arrives - self.clock - 1)
                 drive_skip(ctx, skip)
                 _, _, op_ready, word_ready, r_valid, r, d_valid, d, activity, *rest = await tick
                 pulses, die, symbol, ready = rest

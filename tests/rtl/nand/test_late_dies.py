@@ -58,6 +58,7 @@ def test_one_reset_helps(bench, op):
     ops = [
         {"op": op, "die": 1, "tag": 1, **WORK[op]},
         {"op": NandOp.READ, "die": 0, "row": 5, "words": 3},
+        {"op": NandOp.READ, "die": 1, "row": 9, "words": 1},
         {"op": NandOp.ERASE, "die": 1, "row": 32, "tag": 2},
         {"op": NandOp.READ, "die": 1, "row": 9, "words": 3},
     ]
@@ -76,8 +77,8 @@ def test_one_reset_helps(bench, op):
             1: (op, 0, 1, Cause.DEAD),
             2: (NandOp.ERASE, 0, 1, Cause.DEAD),
         }
-        assert b.reads == [pages[0, 5][:3], [0, 0, 0]]
-        assert b.causes == [{Cause.NONE}, {Cause.DEAD}]
+        assert b.reads == [pages[0, 5][:3], [0], [0, 0, 0]]
+        assert b.causes == [{Cause.NONE}, {Cause.DEAD}, {Cause.DEAD}]
         assert resets(b) == [1]
         return
     b = both(make, ops, words)
@@ -85,8 +86,8 @@ def test_one_reset_helps(bench, op):
         1: (op, 0xE0, 1, Cause.TIMEOUT),
         2: (NandOp.ERASE, 0xE0, 0, Cause.NONE),
     }
-    assert b.reads == [pages[0, 5][:3], pages[1, 9][:3]]
-    assert b.causes == [{Cause.NONE}] * 2
+    assert b.reads == [pages[0, 5][:3], pages[1, 9][:1], pages[1, 9][:3]]
+    assert b.causes == [{Cause.NONE}] * 3
     assert resets(b) == [1]
 
 
@@ -205,7 +206,7 @@ def test_random_operations(bench, seed):
     hung = seed % dies
     failed = 0
     for stalls, latency in ((0, 0), (0.3, 9)):
-        begin = 997 * seed % 9000
+        begin = 997 * seed % 4000
         b = bench(
             dies=dies,
             depth=3 + seed % 9,

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from flash_model.onfi import ONFI_ID
+from flash_model.onfi import ONFI_ID, Status
 from rtl.nand.operations import NandOp
 
 OPS = [NandOp.READ] * 8 + [NandOp.PROGRAM, NandOp.ERASE, NandOp.STATUS, NandOp.READ_ID]
@@ -77,7 +77,7 @@ class Model:
                 ]
         for d in bench.done:
             if d.op == NandOp.STATUS:
-                assert d.status in (0x80, 0xC0, 0xE0) and not d.failed
+                assert d.status & ~Status.SUSPENDED in (0x80, 0xC0, 0xE0) and not d.failed
             else:
                 assert (d.status, d.failed) == (0xE0, 0)
         for page, data in self.pages.items():
