@@ -7,6 +7,7 @@
     run() -> Event --------+   clocks never leave C   +-- device DRAM (numpy)
                                                      +-- NAND arrays (flash_model.array.NandArray)
 
+An array with faults carries out its page operations itself, in Python, called from C.
 Time is counted in clock cycles. Stretches in which nothing but a flash timer runs are jumped over
 (``skip_idle``); the cycle count is the same as without.
 """
@@ -72,7 +73,7 @@ class NativeLane:
     config : DriveConfig
         What the drive is built as.
     array : flash_model.array.NandArray
-        Contents of the flash; served in place.
+        Contents of the flash; served in place. Its faults, if it has any, are carried out.
     host_bytes : int
         Host memory, a multiple of 4096.
     dram_bytes : int, optional
@@ -117,8 +118,6 @@ class NativeLane:
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes, np.uint8)
         self._library, channels = native_library(config if top is None else top, announce)
-        if array.faults is not None:
-            raise ValueError("the native lane has no faults: give it an array without any")
         geometry = array.geometry
         if geometry.channels != channels:
             raise ValueError(
@@ -126,12 +125,15 @@ class NativeLane:
                 "build both from one configuration"
             )
         buffers = array.buffers
+        self._raised: list[BaseException] = []  # by the array, called from C
+        self._in_python = _page_operation(array, self._raised)
         view = _NandView(
             *(buffers[name].ctypes.data for name in _NandView.BUFFERS),
             array.stride,
             geometry.dies,
             geometry.blocks,
             geometry.pages,
+            self._in_python,
         )
         settings = _Settings(
             HOST_BASE,
@@ -251,8 +253,33 @@ class NativeLane:
         return address
 
     def _check(self):
+        if self._raised and not isinstance(self._raised[0], Exception):
+            raise self._raised.pop()  # Ctrl-C
         if text := self._library.lane_violation(self._lane):
-            raise LaneError(f"cycle {self.cycle}: {text.decode()}")
+            cause = self._raised[0] if self._raised else None
+            raise LaneError(f"cycle {self.cycle}: {text.decode()}") from cause
+
+
+_PageOperation = ctypes.CFUNCTYPE(ctypes.c_uint32, *(ctypes.c_uint32,) * 4)
+"""nand.h has the same type and says what it returns."""
+
+
+def _page_operation(array, raised):
+    """What C calls for a page operation of an array with faults; a null pointer for another.
+
+    No exception can pass through C: it is put into ``raised``.
+    """
+    if array.faults is None:
+        return _PageOperation()
+
+    def serve(channel, die, op, row):
+        try:
+            return int(array.serve(op, channel, die, row))
+        except BaseException as error:  # Ctrl-C too; `NativeLane` raises it
+            raised.append(error)
+            return 2
+
+    return _PageOperation(serve)
 
 
 class _Settings(ctypes.Structure):
@@ -286,3 +313,4 @@ class _NandView(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
         (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")
     ]
+    _fields_ += [("in_python", _PageOperation)]

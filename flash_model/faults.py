@@ -21,8 +21,10 @@ rate 1: their number is Poisson with mean b * RBER, bits that are wrong stay wro
 grows, and come right again only when it falls (a better read-retry level). Above a quarter of all
 bits the places are drawn afresh.
 
-Faults are carried out by the array in numpy, hence in pysim and cocotb. The native lane has no
-faults and refuses an array that has.
+Faults are carried out by the array in numpy, in every lane: the native lane hands the page
+operations of an array with faults over to it. What is random comes from a counter-based generator
+(Philox): the seed and what is drawn are its key, page, erases and count its counter, so that each
+draw stands alone and none has to be kept.
 """
 
 import math
@@ -30,6 +32,8 @@ import math
 import numpy as np
 
 __all__ = ["Faults"]
+
+_BITS = np.uint8(1) << np.arange(8, dtype=np.uint8)
 
 
 class Faults:
@@ -39,7 +43,8 @@ class Faults:
     ----------
     geometry : Geometry
     seed : int
-        Everything random follows from it, the addresses below and the number of the operation.
+        0..2^64 - 1. Everything random follows from it, the addresses below and the number of the
+        operation.
     bad_blocks : iterable of (int, int, int)
         Factory bad blocks: channel, die, block.
     weak_blocks : dict of (int, int, int) to int
@@ -69,8 +74,8 @@ class Faults:
         bit_flips=None,
         rate=None,
     ):
-        if seed < 0:
-            raise ValueError(f"seed = {seed} is not possible: choose 0 or more")
+        if not 0 <= seed < 1 << 64:
+            raise ValueError(f"seed = {seed} is not possible: choose 0..2^64 - 1")
         self.geometry = geometry
         self.seed = seed
         self.rate = rate
@@ -82,6 +87,9 @@ class Faults:
         self.weak_pages = self._limits("weak page", weak_pages, g.rows)
         self.grave_pages = self._limits("grave page", grave_pages, g.rows)
         self.bit_flips = self._limits("bit flips", bit_flips, g.rows, most=bits)
+        self._philox = np.random.Philox(0)
+        self._generator = np.random.Generator(self._philox)
+        self._fresh = self._philox.state  # nothing drawn yet
         self._programs: dict[int, int] = {}  # of weak pages
         self._reads: dict[int, int] = {}  # of grave pages
         self._written_s: dict[int, float] = {}  # block -> time of its last program
@@ -227,21 +235,25 @@ class Faults:
             wrong = min(8 * len(data), wrong + self._arrived(page, erases, 8 * len(data) * rate))
         if wrong:
             places = self._places(page, erases, 8 * len(data), wrong)
-            np.bitwise_xor.at(data, places >> 3, np.uint8(1) << (places & 7).astype(np.uint8))
+            np.bitwise_xor.at(data, places >> 3, _BITS[places & 7])
 
     def _arrived(self, page, erases, mean):
         """Events of a Poisson process of rate 1 until ``mean``."""
         rng = self._rng(3, page, erases, 0)
         gaps = rng.exponential(size=int(mean + 10 * math.sqrt(mean) + 32))
-        return int(np.searchsorted(np.cumsum(gaps), mean))
+        return int(gaps.cumsum().searchsorted(mean))
 
     def _places(self, page, erases, bits, count):
         """The first ``count`` of the page's sequence of different bits."""
         if count > bits // 4:
             return self._rng(4, page, erases, 1).permutation(bits)[:count]
         drawn = self._rng(4, page, erases, 0).integers(0, bits, size=2 * count + 32)
-        _, first = np.unique(drawn, return_index=True)
-        return drawn[np.sort(first)[:count]]
+        return np.array(list(dict.fromkeys(drawn.tolist()))[:count])
 
     def _rng(self, use, page, erases, count):
-        return np.random.default_rng([self.seed, use, page, erases, count])
+        """The generator at the begin of a draw's own sequence; good until the next call."""
+        # The lowest word of the counter is the place within the sequence.
+        self._fresh["state"]["counter"][1:] = page, erases, count
+        self._fresh["state"]["key"][:] = self.seed, use
+        self._philox.state = self._fresh
+        return self._generator

@@ -147,6 +147,7 @@ private:
         TAKE(dram, dram_)
 #undef TAKE
 #define SERVE(n)                                                                                     \
+    nand_.failed[n] = false;                                                                         \
     if (top_->array___05F##n##___05Fop_valid) {                                                       \
         const uint32_t die = top_->array___05F##n##___05Fop_die, op = top_->array___05F##n##___05Fop;  \
         nand_.operate(n, die, op, top_->array___05F##n##___05Fop_row);                                 \
@@ -175,7 +176,9 @@ private:
         // The memories only need driving while something is on its way, and once more to say so.
         if (busy || !driven_idle_) drive_memories(next);
         driven_idle_ = !busy;
-#define ANSWER(n) top_->array___05F##n##___05Freg_r_data = nand_.answer[n];
+#define ANSWER(n)                                                                                    \
+    top_->array___05F##n##___05Freg_r_data = nand_.answer[n];                                          \
+    top_->array___05F##n##___05Fop_failed = nand_.failed[n];
         FOR_EACH_CHANNEL(ANSWER)
 #undef ANSWER
         // An answer taken in this very clock may still wake the drive.

@@ -9,6 +9,9 @@
 
 #include "lane_glue.h"
 
+// Carries out a page operation in Python: 0 done, 1 the array has failed, 2 Python raised an error.
+using PageOperation = uint32_t (*)(uint32_t channel, uint32_t die, uint32_t op, uint32_t row);
+
 // The layout is that of `_NandView` in native_lane.py.
 struct NandView {
     uint8_t* cells;  // inverted
@@ -21,6 +24,7 @@ struct NandView {
     uint8_t* retry_levels;    // of each die
     uint64_t* operations;  // reads, programs and erases of each die
     uint64_t stride, dies, blocks, pages;
+    PageOperation in_python;  // for an array with faults, otherwise null
 };
 
 class Nand : NandView {
@@ -40,6 +44,12 @@ public:
         if (op == CLEAR || op >= READ_CACHE_END) return;
 
         if (row >= blocks * pages) return fail("row", row, blocks * pages);
+        if (in_python) {
+            const uint32_t outcome = in_python(channel, die, op, row);
+            failed[channel] = outcome == 1;
+            if (outcome > 1 && violation_.empty()) violation_ = "flash array: its Python code has failed";
+            return;
+        }
         uint64_t* counts = operations + unit * 3;
         const uint64_t page = unit * blocks * pages + row;
         const uint64_t block = page / pages;
@@ -81,6 +91,7 @@ public:
     }
 
     uint64_t answer[CHANNELS] = {};
+    bool failed[CHANNELS] = {};  // the operation of this clock
     const std::string& violation() const { return violation_; }
 
 private:

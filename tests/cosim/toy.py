@@ -13,6 +13,7 @@ offset  register
 28h     writes (bit 12) or reads the page register of channel << 4 | die << 8
 2Ch     clocks since reset, 30h the same at the last interrupt
 34h     mailbox (bit 0)
+38h     array operations that failed
 ======= ==================================================================================
 """
 
@@ -121,5 +122,8 @@ class ToyTop(wiring.Component):
                 m.d.sync += [answered.eq(1), answer_of.eq(channel)]
             with m.If(answered & (answer_of == channel)):
                 m.d.sync += Cat(registers[8], registers[9]).eq(port.reg_r_data)
+        failed = Cat(port.op_failed for port in self.array)
+        with m.If(failed.any()):
+            m.d.sync += registers[0x38 // 4].eq(registers[0x38 // 4] + 1)
         m.d.comb += self.quiet.eq(~(copying | answered | self.irq))
         return m
