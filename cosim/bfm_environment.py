@@ -153,6 +153,7 @@ class ArrayPort:
     def __init__(self, dut, name, array, channel):
         self.edge = RisingEdge(dut.clk)
         self.array, self.channel = array, channel
+        self.clock = 0
         self.port = {
             field: getattr(dut, f"{name}__{field}")
             for field in (
@@ -160,6 +161,7 @@ class ArrayPort:
                 "op",
                 "op_die",
                 "op_row",
+                "op_clocks",
                 "op_failed",
                 "reg_read",
                 "reg_write",
@@ -175,6 +177,7 @@ class ArrayPort:
     async def run(self):
         """Serve for ever; start it with ``cocotb.start_soon``."""
         p = self.port
+        self.array.settle(self.channel)
         shown = 0
         while True:
             await self.edge
@@ -182,8 +185,14 @@ class ArrayPort:
             if p["op_valid"].value:
                 op = ArrayOp(int(p["op"].value))
                 failed = self.array.serve(
-                    op, self.channel, self._get("op_die"), self._get("op_row")
+                    op,
+                    self.channel,
+                    self._get("op_die"),
+                    self._get("op_row"),
+                    clock=self.clock,
+                    clocks=self._get("op_clocks"),
                 )
+            self.clock += 1
             if failed != shown:
                 p["op_failed"].value = shown = int(failed)
             if not (p["reg_write"].value or p["reg_read"].value):

@@ -146,10 +146,39 @@ class NativeLane:
             skip_idle,
             trace,
         )
+        self._made_of = settings, view
+        self._power_on()
+
+    def _power_on(self):
+        for channel in range(self.array.geometry.channels):
+            self.array.settle(channel)
+        settings, view = map(ctypes.byref, self._made_of)
         self._lane = self._library.lane_new(
-            ctypes.byref(settings), self.host.ctypes.data, self.dram.ctypes.data, ctypes.byref(view)
+            settings, self.host.ctypes.data, self.dram.ctypes.data, view
         )
         self._status = self._library.lane_status(self._lane).contents
+
+    def power_cut(self, seed=0):
+        """The power goes now and comes back: a fresh drive, at cycle 0, on what the flash holds.
+
+        Device DRAM is zeroed, host memory stays.
+
+        Parameters
+        ----------
+        seed : int
+            What is left of programs and erases in progress follows from it.
+
+        Returns
+        -------
+        list of flash_model.power_cut.Interrupted
+            The programs and erases that were in progress.
+        """
+        interrupted = self.array.power_cut(self.cycle, seed)
+        self.close()
+        self.dram[:] = 0
+        self._raised.clear()
+        self._power_on()
+        return interrupted
 
     def close(self):
         """Free the simulated drive; its memories stay."""
@@ -260,7 +289,9 @@ class NativeLane:
             raise LaneError(f"cycle {self.cycle}: {text.decode()}") from cause
 
 
-_PageOperation = ctypes.CFUNCTYPE(ctypes.c_uint32, *(ctypes.c_uint32,) * 4)
+_PageOperation = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, *(ctypes.c_uint32,) * 4, ctypes.c_uint64, ctypes.c_uint32
+)
 """nand.h has the same type and says what it returns."""
 
 
@@ -272,9 +303,9 @@ def _page_operation(array, raised):
     if array.faults is None:
         return _PageOperation()
 
-    def serve(channel, die, op, row):
+    def serve(channel, die, op, row, clock, clocks):
         try:
-            return int(array.serve(op, channel, die, row))
+            return int(array.serve(op, channel, die, row, clock=clock, clocks=clocks))
         except BaseException as error:  # Ctrl-C too; `NativeLane` raises it
             raised.append(error)
             return 2
@@ -304,11 +335,17 @@ class _NandView(ctypes.Structure):
         "programmed",
         "erase_counts",
         "read_counts",
+        "page_programs",
+        "page_reads",
+        "written_s",
+        "now_s",
         "registers",
         "data_registers",
         "factory_pages",
         "retry_levels",
         "operations",
+        "pending",
+        "undo",
     )
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
         (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")

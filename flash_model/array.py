@@ -7,15 +7,22 @@ All state lies in plain numpy buffers, so that a server in C can work on the sam
 buffer             shape, type                             meaning
 =================  ======================================  ========================================
 ``cells``          [channels * dies * rows, stride] uint8  bytes of a page, **inverted**
-``programmed``     [channels * dies * rows] uint8          1 once programmed since last erase
+``programmed``     [channels * dies * rows] uint8          `PageState`, 0: erased
 ``erase_counts``   [channels * dies * blocks] uint32       erases of a block
 ``read_counts``    [channels * dies * blocks] uint32       page reads of a block since last erase
+``page_programs``  [channels * dies * rows] uint32         programs of a page
+``page_reads``     [channels * dies * rows] uint32         reads of a page since last erase
+``written_s``      [channels * dies * blocks] float64      time of a block's last program, seconds
+``now_s``          [1] float64                             time, which only whoever sets it moves on
 ``registers``      [channels * dies, stride] uint8         cache registers (the bus sees them)
 ``data_registers`` [channels * dies, stride] uint8         data registers, behind them
 ``factory_pages``  [channels * dies, 2, stride] uint8      what the maker left, by `FactoryPage`
 ``retry_levels``   [channels * dies] uint8                 read-retry levels, 0..7
 ``operations``     [channels * dies, 3] uint64             page reads, programs, erases of this run
+``pending, undo``  see `flash_model.power_cut`             what a power cut would end
 =================  ======================================  ========================================
+
+The buffers down to ``now_s`` outlast power, and may lie in a file.
 
 ``stride`` is page and spare bytes (a multiple of 8). Cells are stored inverted (the registers are
 not), because an erased cell reads as 1 and untouched memory is 0: a drive of any size costs only
@@ -32,6 +39,7 @@ from amaranth.hdl import Cat
 from .array_port import ArrayOp, FactoryPage
 from .energy import OPERATIONS
 from .parameter_page import unique_id
+from .power_cut import Journal, PageState
 from .storage import anonymous, mapped
 
 __all__ = ["NandArray", "ArrayServer"]
@@ -51,8 +59,8 @@ class NandArray:
     faults : Faults, optional
         What goes wrong (`flash_model.faults`).
     file : path-like, optional
-        Where contents and wear lie (the first four buffers), for drives larger than memory and
-        from run to run; made if there is none. See `flash_model.storage`. Not for two at a time.
+        Where contents, wear and age lie, for drives larger than memory and from run to run; made
+        if there is none. See `flash_model.storage`. Not for two at a time.
 
     Attributes
     ----------
@@ -73,18 +81,25 @@ class NandArray:
             "programmed": ((dies * g.rows,), "u1"),
             "erase_counts": ((dies * g.blocks,), "<u4"),
             "read_counts": ((dies * g.blocks,), "<u4"),
+            "page_programs": ((dies * g.rows,), "<u4"),
+            "page_reads": ((dies * g.rows,), "<u4"),
+            "written_s": ((dies * g.blocks,), "<f8"),
+            "now_s": ((1,), "<f8"),
         }
         self._memory = None
         if file is None:
             stored = anonymous(contents)
         else:
             stored, self._memory = mapped(file, contents, dataclasses.asdict(g))
+        self._journal = Journal(g)
+        self._moment = 0, 0  # clock and clocks of the operation being served
         self.buffers = stored | {
             "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "data_registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
             "factory_pages": np.full((dies, 2, self.stride), 0xFF, dtype=np.uint8),
             "retry_levels": np.zeros(dies, dtype=np.uint8),
             "operations": np.zeros((dies, len(OPERATIONS)), dtype=np.uint64),
+            **self._journal.buffers,
         }
         pages = self.buffers["factory_pages"]
         for die in range(dies):
@@ -99,6 +114,47 @@ class NandArray:
                 raise ValueError("the faults are those of another geometry: make them with this")
             for page, byte in faults.marks():
                 self.buffers["cells"][page, byte] = 0xFF
+
+    @property
+    def now_s(self):
+        """Time in seconds, from which the age of what is stored is taken. Set it to move on."""
+        return float(self.buffers["now_s"][0])
+
+    @now_s.setter
+    def now_s(self, seconds):
+        if not seconds >= self.now_s:
+            raise ValueError(f"now_s = {seconds!r} is not possible: it is {self.now_s} already")
+        self.buffers["now_s"][0] = seconds
+
+    def power_cut(self, clock, seed=0):
+        """The power goes: registers and retry levels are lost, operations in progress cut off.
+
+        Parameters
+        ----------
+        clock : int
+            First clock that is not there any more, counted like those of `serve`.
+        seed : int
+            What is left of operations in progress follows from it, see `flash_model.power_cut`.
+
+        Returns
+        -------
+        list of Interrupted
+            The operations that were not complete.
+        """
+        interrupted = self._journal.cut(self.buffers, clock, seed)
+        for name in ("registers", "data_registers"):
+            self.buffers[name][:] = 0xFF
+        self.buffers["retry_levels"][:] = 0
+        return interrupted
+
+    def settle(self, channel):
+        """A channel's clock starts anew: what is in progress on it counts as complete."""
+        dies = self.geometry.dies
+        self._journal.buffers["pending"][channel * dies : (channel + 1) * dies] = 0
+
+    def page_state(self, channel, die, row):
+        """`PageState` of a page: the truth, which no die tells."""
+        return PageState(self.buffers["programmed"][self._page(channel, die, row)])
 
     def flush(self):
         """Write what has changed to the file, if there is one."""
@@ -156,6 +212,7 @@ class NandArray:
         data = self.data_register(channel, die)
         np.invert(b["cells"][page], out=data)
         b["read_counts"][block] += 1
+        b["page_reads"][page] += 1
         self._count("read", channel, die)
         if self.faults is not None:
             self.faults.sense(
@@ -164,22 +221,30 @@ class NandArray:
                 programmed=bool(b["programmed"][page]),
                 erases=int(b["erase_counts"][block]),
                 reads=int(b["read_counts"][block]),
+                page_reads=int(b["page_reads"][page]) - 1,
+                kept_s=self.now_s - float(b["written_s"][block]),
                 level=int(b["retry_levels"][self._die(channel, die)]),
             )
 
     def program(self, channel, die, row):
         """Cache register to row; cells already 0 stay 0 until erased. Returns whether it failed."""
-        page = self._page(channel, die, row)
+        page, block, b = self._page(channel, die, row), self._block(channel, die, row), self.buffers
         self._count("program", channel, die)
+        cells, state = b["cells"][page], int(b["programmed"][page])
+        unit = self._die(channel, die)
+        self._journal.note(ArrayOp.PROGRAM, unit, row, *self._moment, state, cells)
         cleared = ~self.register(channel, die)
         left = None
         if self.faults is not None:
-            erases = int(self.buffers["erase_counts"][self._block(channel, die, row)])
-            left = self.faults.program(page, erases)
+            erases, programs = int(b["erase_counts"][block]), int(b["page_programs"][page])
+            left = self.faults.program(page, erases, programs)
         if left is not None:
             cleared &= ~np.frombuffer(left, np.uint8)
-        self.buffers["cells"][page] |= cleared
-        self.buffers["programmed"][page] = 1
+        cells |= cleared
+        # What a power cut has left stays so until it is erased.
+        b["programmed"][page] = max(state, PageState.PROGRAMMED)
+        b["page_programs"][page] += 1
+        b["written_s"][block] = self.now_s
         return left is not None
 
     def erase(self, channel, die, row):
@@ -190,13 +255,16 @@ class NandArray:
         if self.faults is not None:
             if self.faults.erase_fails(block, int(self.buffers["erase_counts"][block])):
                 return True
-            self.faults.erased(block)
+        unit = self._die(channel, die)
+        self._journal.note(ArrayOp.ERASE, unit, row, *self._moment, PageState.ERASED)
         first = block * pages
         for page in first + np.flatnonzero(self.buffers["programmed"][first : first + pages]):
             self.buffers["cells"][page] = 0
         self.buffers["programmed"][first : first + pages] = 0
         self.buffers["erase_counts"][block] += 1
         self.buffers["read_counts"][block] = 0
+        self.buffers["page_reads"][first : first + pages] = 0
+        self.buffers["written_s"][block] = 0
         return False
 
     def page(self, channel, die, row):
@@ -211,15 +279,27 @@ class NandArray:
         page = self._page(channel, die, row)
         self.buffers["cells"][page, : len(data)] = ~data
         self.buffers["cells"][page, len(data) :] = 0
-        self.buffers["programmed"][page] = 1
+        self.buffers["programmed"][page] = PageState.PROGRAMMED
+        self.buffers["written_s"][page // self.geometry.pages] = self.now_s
 
     def is_programmed(self, channel, die, row):
-        """Whether the page was programmed since its block was erased."""
+        """Whether the page was programmed, if only partly, since its block was erased."""
         return bool(self.buffers["programmed"][self._page(channel, die, row)])
 
-    def serve(self, op, channel, die, row):
-        """Carry out one array operation of a die; returns whether it has failed."""
+    def serve(self, op, channel, die, row, *, clock=0, clocks=0):
+        """Carry out one array operation of a die; returns whether it has failed.
+
+        Parameters
+        ----------
+        op : ArrayOp or int
+        channel, die, row : int
+        clock : int
+            The clock in which it was confirmed ...
+        clocks : int
+            ... and those after it that the die takes over it; both for `power_cut`.
+        """
         failed = False
+        self._moment = clock, clocks
         match ArrayOp(op):
             case ArrayOp.READ:
                 self.read(channel, die, row)
@@ -251,28 +331,39 @@ class ArrayServer:
         Channel of ``array`` that the port belongs to.
     port : ArrayPortSignature
         The port as the dies have it.
+
+    Attributes
+    ----------
+    clock : int
+        Clocks that have passed; the next one's number for `NandArray.power_cut`.
     """
 
     def __init__(self, array, channel, port):
         self.array = array
         self.channel = channel
         self.port = port
+        self.clock = 0
 
     async def run(self, ctx):
         """Sample the port before each clock edge, answer right after it."""
         p = self.port
+        self.array.settle(self.channel)
         tick = ctx.tick().sample(
             Cat(p.op_valid, p.reg_read, p.reg_write),
             p.op,
             p.op_die,
             p.op_row,
+            p.op_clocks,
             p.reg_die,
             p.reg_column,
             p.reg_w_data,
         )
         failed = shown = False
-        async for _, _, strobes, op, op_die, op_row, reg_die, column, w_data in tick:
-            failed = strobes & 1 and self.array.serve(op, self.channel, op_die, op_row)
+        async for _, _, strobes, op, op_die, op_row, clocks, reg_die, column, w_data in tick:
+            failed = strobes & 1 and self.array.serve(
+                op, self.channel, op_die, op_row, clock=self.clock, clocks=clocks
+            )
+            self.clock += 1
             if failed != shown:
                 ctx.set(p.op_failed, bool(failed))
                 shown = failed

@@ -44,6 +44,8 @@ class ArrayPortSignature(wiring.Signature):
     """Array port of one channel as seen by the dies.
 
     ``op_valid`` is high for one clock when an array operation is confirmed; it is always accepted.
+    The die takes ``op_clocks`` over it, from the next clock on, what goes on before it and behind
+    a ready cache register included.
     ``op_failed``, in the clock after that, tells that cells could not be programmed or erased.
     ``reg_column`` is a byte address inside the cache register (user bytes, then spare bytes), a
     multiple of 8 in this port.
@@ -57,6 +59,7 @@ class ArrayPortSignature(wiring.Signature):
                 "op": Out(ArrayOp),
                 "op_die": Out(die_bits),
                 "op_row": Out(ROW_BITS),
+                "op_clocks": Out(32),
                 "op_failed": In(1),
                 "reg_read": Out(1),
                 "reg_write": Out(1),

@@ -111,6 +111,7 @@ class ChannelDies(wiring.Component):
             array.op.eq(die.op),
             array.op_die.eq(phy.die),
             array.op_row.eq(die.op_row),
+            array.op_clocks.eq(die.busy_clocks + die.behind_clocks),
             array.reg_read.eq(die.reg_read),
             array.reg_write.eq(die.reg_write),
             array.reg_die.eq(phy.die),

@@ -150,7 +150,8 @@ private:
     nand_.failed[n] = false;                                                                         \
     if (top_->array___05F##n##___05Fop_valid) {                                                       \
         const uint32_t die = top_->array___05F##n##___05Fop_die, op = top_->array___05F##n##___05Fop;  \
-        nand_.operate(n, die, op, top_->array___05F##n##___05Fop_row);                                 \
+        nand_.operate(n, die, op, top_->array___05F##n##___05Fop_row, cycle,                           \
+                      top_->array___05F##n##___05Fop_clocks);                                          \
         if (settings_.trace) trace.operation(cycle, n, die, op);                                     \
     }                                                                                                \
     if (top_->array___05F##n##___05Freg_write) {                                                      \

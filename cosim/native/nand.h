@@ -10,7 +10,13 @@
 #include "lane_glue.h"
 
 // Carries out a page operation in Python: 0 done, 1 the array has failed, 2 Python raised an error.
-using PageOperation = uint32_t (*)(uint32_t channel, uint32_t die, uint32_t op, uint32_t row);
+using PageOperation = uint32_t (*)(uint32_t channel, uint32_t die, uint32_t op, uint32_t row,
+                                   uint64_t clock, uint32_t clocks);
+
+// A program or erase that a power cut may find in progress, see flash_model/power_cut.py.
+struct Pending {
+    uint64_t op, row, begin, end, state;
+};
 
 // The layout is that of `_NandView` in native_lane.py.
 struct NandView {
@@ -18,11 +24,17 @@ struct NandView {
     uint8_t* programmed;
     uint32_t* erase_counts;
     uint32_t* read_counts;
+    uint32_t* page_programs;
+    uint32_t* page_reads;
+    double* written_s;
+    const double* now_s;
     uint8_t* registers;       // cache registers, the bus sees them
     uint8_t* data_registers;  // behind them
     uint8_t* factory_pages;   // two of each die
     uint8_t* retry_levels;    // of each die
     uint64_t* operations;  // reads, programs and erases of each die
+    Pending* pending;      // the last two programs or erases of each die, for a power cut
+    uint8_t* undo;         // cells of their pages before them
     uint64_t stride, dies, blocks, pages;
     PageOperation in_python;  // for an array with faults, otherwise null
 };
@@ -33,7 +45,9 @@ public:
 
     explicit Nand(const NandView& view) : NandView(view) {}
 
-    void operate(uint32_t channel, uint32_t die, uint32_t op, uint32_t row) {
+    // The die takes so many `clocks` after this one over it.
+    void operate(uint32_t channel, uint32_t die, uint32_t op, uint32_t row, uint64_t clock,
+                 uint32_t clocks) {
         const uint64_t unit = locate(channel, die);
         uint8_t* cache = registers + unit * stride;
         uint8_t* behind = data_registers + unit * stride;
@@ -45,7 +59,7 @@ public:
 
         if (row >= blocks * pages) return fail("row", row, blocks * pages);
         if (in_python) {
-            const uint32_t outcome = in_python(channel, die, op, row);
+            const uint32_t outcome = in_python(channel, die, op, row, clock, clocks);
             failed[channel] = outcome == 1;
             if (outcome > 1 && violation_.empty()) violation_ = "flash array: its Python code has failed";
             return;
@@ -60,18 +74,25 @@ public:
             for (uint64_t i = 0; i < stride; i++) behind[i] = uint8_t(~cell[i]);
             if (op == READ) memcpy(cache, behind, stride);
             read_counts[block]++;
+            page_reads[page]++;
             counts[0]++;
             break;
         case PROGRAM:
+            memcpy(note(unit, op, row, clock, clocks, programmed[page]), cell, stride);
             for (uint64_t i = 0; i < stride; i++) cell[i] |= uint8_t(~cache[i]);
-            programmed[page] = 1;
+            if (programmed[page] == 0) programmed[page] = 1;
+            page_programs[page]++;
+            written_s[block] = *now_s;
             counts[1]++;
             break;
         case ERASE:
+            note(unit, op, row, clock, clocks, 0);
             for (uint64_t other = block * pages; other < (block + 1) * pages; other++) {
                 if (programmed[other]) memset(cells + other * stride, 0, stride);
                 programmed[other] = 0;
             }
+            memset(page_reads + block * pages, 0, pages * sizeof *page_reads);
+            written_s[block] = 0;
             erase_counts[block]++;
             read_counts[block] = 0;
             counts[2]++;
@@ -95,6 +116,14 @@ public:
     const std::string& violation() const { return violation_; }
 
 private:
+    // Returns where the cells before a program are kept.
+    uint8_t* note(uint64_t unit, uint32_t op, uint32_t row, uint64_t clock, uint32_t clocks,
+                  uint8_t state) {
+        Pending* last = pending + 2 * unit;
+        const int older = last[1].end < last[0].end;
+        last[older] = {op, row, clock + 1, clock + 1 + clocks, state};
+        return undo + (2 * unit + older) * stride;
+    }
     uint64_t locate(uint32_t channel, uint32_t die) {
         if (die >= dies) {
             fail("die", die, dies);

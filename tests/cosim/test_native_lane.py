@@ -130,7 +130,12 @@ def every_fault(geometry):
     )
 
 
-def drive_both(lane, array, count, seed=5):
+def check_equal(one, other):
+    for name, buffer in other.buffers.items():
+        assert np.array_equal(one.buffers[name], buffer), name
+
+
+def drive_both(lane, array, count, seed=5, most_clocks=20):
     """The same random operations on the lane and on ``array``.
 
     Returns the kinds of those traced, how many failed, and how many read something wrong.
@@ -139,6 +144,7 @@ def drive_both(lane, array, count, seed=5):
     rng = random.Random(seed)
     rows = [geometry.row(block, page) for block in (0, 3, 63) for page in (0, 1, 15)]
     lane.csr_write(0x10, 0)
+    lane.array.now_s = array.now_s = 12.5
     kinds, failures, wrong = [], 0, 0
     for _ in range(count):
         channel, die, row = rng.randrange(2), rng.randrange(2), rng.choice(rows)
@@ -149,8 +155,11 @@ def drive_both(lane, array, count, seed=5):
             case "operation":
                 op = rng.choice(list(ArrayOp)).value
                 lane.csr_write(0x10, row)
+                clocks = rng.randrange(most_clocks)
+                lane.csr_write(0x3C, clocks)
+                begun = lane.cycle + 1  # an access begins with the next clock
                 lane.csr_write(0x18, op | where)
-                failures += array.serve(op, channel, die, row)
+                failures += array.serve(op, channel, die, row, clock=begun, clocks=clocks)
                 if op == ArrayOp.READ.value:
                     wrong += not np.array_equal(register, array.page(channel, die, row))
                 kinds += [TRACED[ArrayOp(op)]] if ArrayOp(op) in TRACED else []
@@ -166,8 +175,7 @@ def drive_both(lane, array, count, seed=5):
                 lane.csr_write(0x28, where)
                 got = lane.csr_read(0x20) | lane.csr_read(0x24) << 32
                 assert got.to_bytes(8, "little") == register[column : column + 8].tobytes()
-    for name, buffer in array.buffers.items():
-        assert np.array_equal(lane.array.buffers[name], buffer), name
+    check_equal(lane.array, array)
     assert lane.csr_read(0x38) == failures
     return kinds, failures, wrong
 
@@ -190,6 +198,22 @@ def test_faults_equal_those_of_the_python_array(toy_lane, seed):
     array = NandArray(geometry, faults=every_fault(geometry))
     _, failures, wrong = drive_both(lane, array, 1200, seed)
     assert failures and wrong
+
+
+@pytest.mark.parametrize("faults", [None, every_fault])
+@pytest.mark.parametrize("seed", range(4))
+def test_power_cuts_equal_those_of_the_python_array(toy_lane, seed, faults):
+    lane = toy_lane(faults=faults)
+    geometry = lane.array.geometry
+    array = NandArray(geometry, faults=faults and faults(geometry))
+    lane.host[:8], lane.dram[:8] = 1, 1
+    for count in (500, 100):  # also on a drive that lost its power before
+        drive_both(lane, array, count, seed, most_clocks=2000)
+        found = array.power_cut(lane.cycle, seed)
+        assert lane.power_cut(seed) == found and found
+        assert lane.cycle == 0 and lane.csr_read(0x10) == 0
+        check_equal(lane.array, array)
+    assert lane.host[:8].all() and not lane.dram.any()
 
 
 def test_an_error_inside_the_array_is_told_with_its_cause(toy_lane):

@@ -14,6 +14,7 @@ offset  register
 2Ch     clocks since reset, 30h the same at the last interrupt
 34h     mailbox (bit 0)
 38h     array operations that failed
+3Ch     clocks that an array operation is said to take
 ======= ==================================================================================
 """
 
@@ -112,6 +113,7 @@ class ToyTop(wiring.Component):
                 port.op.as_value().eq(csr.w_data[:3]),
                 port.op_die.eq(csr.w_data[8:12]),
                 port.op_row.eq(registers[4]),
+                port.op_clocks.eq(registers[15]),
                 port.reg_read.eq(access & ~csr.w_data[12]),
                 port.reg_write.eq(access & csr.w_data[12]),
                 port.reg_die.eq(csr.w_data[8:12]),
