@@ -131,6 +131,7 @@ class NativeLane:
             *(buffers[name].ctypes.data for name in _NandView.BUFFERS),
             array.stride,
             geometry.dies,
+            geometry.planes,
             geometry.blocks,
             geometry.pages,
             self._in_python,
@@ -290,9 +291,10 @@ class NativeLane:
 
 
 _PageOperation = ctypes.CFUNCTYPE(
-    ctypes.c_uint32, *(ctypes.c_uint32,) * 4, ctypes.c_uint64, ctypes.c_uint32
+    ctypes.c_uint32, *(ctypes.c_uint32,) * 6, ctypes.c_uint64, ctypes.c_uint32
 )
 """nand.h has the same type and says what it returns."""
+_RAISED = 0xFFFF_FFFF
 
 
 def _page_operation(array, raised):
@@ -303,12 +305,14 @@ def _page_operation(array, raised):
     if array.faults is None:
         return _PageOperation()
 
-    def serve(channel, die, op, row, clock, clocks):
+    def serve(channel, die, op, row, plane, planes, clock, clocks):
         try:
-            return int(array.serve(op, channel, die, row, clock=clock, clocks=clocks))
+            return array.serve(
+                op, channel, die, row, plane=plane, planes=planes, clock=clock, clocks=clocks
+            )
         except BaseException as error:  # Ctrl-C too; `NativeLane` raises it
             raised.append(error)
-            return 2
+            return _RAISED
 
     return _PageOperation(serve)
 
@@ -341,6 +345,7 @@ class _NandView(ctypes.Structure):
         "now_s",
         "registers",
         "data_registers",
+        "noted",
         "factory_pages",
         "retry_levels",
         "operations",
@@ -348,6 +353,6 @@ class _NandView(ctypes.Structure):
         "undo",
     )
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
-        (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")
+        (name, ctypes.c_uint64) for name in ("stride", "dies", "planes", "blocks", "pages")
     ]
     _fields_ += [("in_python", _PageOperation)]

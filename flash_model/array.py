@@ -14,8 +14,9 @@ buffer             shape, type                             meaning
 ``page_reads``     [channels * dies * rows] uint32         reads of a page since last erase
 ``written_s``      [channels * dies * blocks] float64      time of a block's last program, seconds
 ``now_s``          [1] float64                             time, which only whoever sets it moves on
-``registers``      [channels * dies, stride] uint8         cache registers (the bus sees them)
-``data_registers`` [channels * dies, stride] uint8         data registers, behind them
+``registers``      [channels * dies, planes, stride] uint8 cache registers (the bus sees them)
+``data_registers`` [channels * dies, planes, stride] uint8 data registers, behind them
+``noted``          [channels * dies, planes] uint32        rows of multi-plane commands
 ``factory_pages``  [channels * dies, 2, stride] uint8      what the maker left, by `FactoryPage`
 ``retry_levels``   [channels * dies] uint8                 read-retry levels, 0..7
 ``operations``     [channels * dies, 3] uint64             page reads, programs, erases of this run
@@ -94,8 +95,9 @@ class NandArray:
         self._journal = Journal(g)
         self._moment = 0, 0  # clock and clocks of the operation being served
         self.buffers = stored | {
-            "registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
-            "data_registers": np.full((dies, self.stride), 0xFF, dtype=np.uint8),
+            "registers": np.full((dies, g.planes, self.stride), 0xFF, dtype=np.uint8),
+            "data_registers": np.full((dies, g.planes, self.stride), 0xFF, dtype=np.uint8),
+            "noted": np.zeros((dies, g.planes), dtype=np.uint32),
             "factory_pages": np.full((dies, 2, self.stride), 0xFF, dtype=np.uint8),
             "retry_levels": np.zeros(dies, dtype=np.uint8),
             "operations": np.zeros((dies, len(OPERATIONS)), dtype=np.uint64),
@@ -181,35 +183,35 @@ class NandArray:
         counts = self.buffers["operations"]
         counts[self._die(channel, die), OPERATIONS.index(operation)] += 1
 
-    def register(self, channel, die):
-        """The cache register of a die (a view: writing to it is writing the register)."""
-        return self.buffers["registers"][self._die(channel, die)]
+    def register(self, channel, die, plane=0):
+        """The cache register of a plane (a view: writing to it is writing the register)."""
+        return self.buffers["registers"][self._die(channel, die), plane]
 
-    def data_register(self, channel, die):
-        """The data register of a die (a view)."""
-        return self.buffers["data_registers"][self._die(channel, die)]
+    def data_register(self, channel, die, plane=0):
+        """The data register of a plane (a view)."""
+        return self.buffers["data_registers"][self._die(channel, die), plane]
 
     def clear(self, channel, die):
-        """Cache register to all FFh."""
-        self.register(channel, die)[:] = 0xFF
+        """Cache registers of all planes to all FFh."""
+        self.buffers["registers"][self._die(channel, die)] = 0xFF
 
     def read(self, channel, die, row):
-        """Row to both registers."""
+        """Row to both registers of its plane."""
         self._sense(channel, die, row)
-        self.show(channel, die)
+        self.show(channel, die, self.geometry.plane(row))
 
-    def read_cache(self, channel, die, row):
-        """Data register to cache register, then row to data register."""
-        self.show(channel, die)
+    def read_cache(self, channel, die, row, plane=None):
+        """Data register of ``plane`` (the row's) to its cache register, row to data register."""
+        self.show(channel, die, self.geometry.plane(row) if plane is None else plane)
         self._sense(channel, die, row)
 
-    def show(self, channel, die):
+    def show(self, channel, die, plane=0):
         """Data register to cache register."""
-        self.register(channel, die)[:] = self.data_register(channel, die)
+        self.register(channel, die, plane)[:] = self.data_register(channel, die, plane)
 
     def _sense(self, channel, die, row):
         page, block, b = self._page(channel, die, row), self._block(channel, die, row), self.buffers
-        data = self.data_register(channel, die)
+        data = self.data_register(channel, die, self.geometry.plane(row))
         np.invert(b["cells"][page], out=data)
         b["read_counts"][block] += 1
         b["page_reads"][page] += 1
@@ -227,13 +229,16 @@ class NandArray:
             )
 
     def program(self, channel, die, row):
-        """Cache register to row; cells already 0 stay 0 until erased. Returns whether it failed."""
+        """Cache register of its plane to row; returns whether it failed.
+
+        Cells that are 0 stay 0 until they are erased.
+        """
         page, block, b = self._page(channel, die, row), self._block(channel, die, row), self.buffers
         self._count("program", channel, die)
         cells, state = b["cells"][page], int(b["programmed"][page])
-        unit = self._die(channel, die)
-        self._journal.note(ArrayOp.PROGRAM, unit, row, *self._moment, state, cells)
-        cleared = ~self.register(channel, die)
+        unit, plane = self._die(channel, die), self.geometry.plane(row)
+        self._journal.note(ArrayOp.PROGRAM, unit, plane, row, *self._moment, state, cells)
+        cleared = ~self.register(channel, die, plane)
         left = None
         if self.faults is not None:
             erases, programs = int(b["erase_counts"][block]), int(b["page_programs"][page])
@@ -255,8 +260,8 @@ class NandArray:
         if self.faults is not None:
             if self.faults.erase_fails(block, int(self.buffers["erase_counts"][block])):
                 return True
-        unit = self._die(channel, die)
-        self._journal.note(ArrayOp.ERASE, unit, row, *self._moment, PageState.ERASED)
+        unit, plane = self._die(channel, die), self.geometry.plane(row)
+        self._journal.note(ArrayOp.ERASE, unit, plane, row, *self._moment, PageState.ERASED)
         first = block * pages
         for page in first + np.flatnonzero(self.buffers["programmed"][first : first + pages]):
             self.buffers["cells"][page] = 0
@@ -286,38 +291,50 @@ class NandArray:
         """Whether the page was programmed, if only partly, since its block was erased."""
         return bool(self.buffers["programmed"][self._page(channel, die, row)])
 
-    def serve(self, op, channel, die, row, *, clock=0, clocks=0):
-        """Carry out one array operation of a die; returns whether it has failed.
+    def serve(self, op, channel, die, row, *, plane=0, planes=0, clock=0, clocks=0):
+        """Carry out one array operation of a die; returns a mask of the planes that have failed.
 
         Parameters
         ----------
         op : ArrayOp or int
         channel, die, row : int
+        plane : int
+            Plane whose data register a READ_CACHE or READ_CACHE_END moves.
+        planes : int
+            Mask of planes whose noted rows take part in a READ, PROGRAM or ERASE.
         clock : int
             The clock in which it was confirmed ...
         clocks : int
             ... and those after it that the die takes over it; both for `power_cut`.
         """
-        failed = False
+        noted, failed = self.buffers["noted"][self._die(channel, die)], 0
+        rows = [*(int(noted[n]) for n in range(self.geometry.planes) if planes >> n & 1), row]
         self._moment = clock, clocks
         match ArrayOp(op):
             case ArrayOp.READ:
-                self.read(channel, die, row)
+                for each in rows:
+                    self.read(channel, die, each)
             case ArrayOp.PROGRAM:
-                failed = self.program(channel, die, row)
+                for each in rows:
+                    fails = bool(self.program(channel, die, each))
+                    failed |= fails << self.geometry.plane(each)
             case ArrayOp.ERASE:
-                failed = self.erase(channel, die, row)
+                for each in rows:
+                    fails = bool(self.erase(channel, die, each))
+                    failed |= fails << self.geometry.plane(each)
             case ArrayOp.CLEAR:
                 self.clear(channel, die)
             case ArrayOp.READ_CACHE:
-                self.read_cache(channel, die, row)
+                self.read_cache(channel, die, row, plane)
             case ArrayOp.READ_CACHE_END:
-                self.show(channel, die)
+                self.show(channel, die, plane)
             case ArrayOp.FACTORY_PAGE:
                 pages = self.buffers["factory_pages"][self._die(channel, die)]
                 self.register(channel, die)[:] = pages[row & 1]
             case ArrayOp.READ_RETRY:
                 self.buffers["retry_levels"][self._die(channel, die)] = row & 7
+            case ArrayOp.NOTE:
+                noted[self.geometry.plane(row)] = row
         return failed
 
 
@@ -353,22 +370,36 @@ class ArrayServer:
             p.op,
             p.op_die,
             p.op_row,
+            p.op_plane,
+            p.op_planes,
             p.op_clocks,
             p.reg_die,
+            p.reg_plane,
             p.reg_column,
             p.reg_w_data,
         )
-        failed = shown = False
-        async for _, _, strobes, op, op_die, op_row, clocks, reg_die, column, w_data in tick:
-            failed = strobes & 1 and self.array.serve(
-                op, self.channel, op_die, op_row, clock=self.clock, clocks=clocks
-            )
+        shown = 0
+        async for _, _, strobes, op, op_die, row, *rest in tick:
+            plane, planes, clocks, reg_die, reg_plane, column, w_data = rest
+            failed = 0
+            if strobes & 1:
+                failed = self.array.serve(
+                    op,
+                    self.channel,
+                    op_die,
+                    row,
+                    plane=plane,
+                    planes=planes,
+                    clock=self.clock,
+                    clocks=clocks,
+                )
             self.clock += 1
             if failed != shown:
-                ctx.set(p.op_failed, bool(failed))
+                ctx.set(p.op_failed, failed)
                 shown = failed
             if strobes & 6:
-                word = self.array.register(self.channel, reg_die)[column : column + 8]
+                register = self.array.register(self.channel, reg_die, reg_plane)
+                word = register[column : column + 8]
                 if strobes & 4:
                     word[:] = np.frombuffer(w_data.to_bytes(8, "little"), np.uint8)
                 if strobes & 2:

@@ -61,6 +61,7 @@ def setup_address(m, moment):
                 moment.begins("read"),
                 die.op_row.eq(page),
                 new.word.eq(0),
+                new.plane.eq(0),
                 new.shows.eq(shows),
                 new.pins.eq(Pins.OUTPUT),
                 new.caches.eq(0),

@@ -19,16 +19,21 @@ UNIQUE_ID_BYTES = 32
 _MANUFACTURER = b"INSTINFER"
 _REVISION_4_0 = 1 << 9
 _READ_CACHE, _PROGRAM_CACHE, _FEATURES = 1 << 1, 1 << 0, 1 << 2
-_ENHANCED_STATUS, _UNIQUE_ID, _COLUMN_ENHANCED, _RESET_LUN = 1 << 3, 1 << 5, 1 << 6, 1 << 9
+_ENHANCED_STATUS, _COPYBACK, _UNIQUE_ID = 1 << 3, 1 << 4, 1 << 5
+_COLUMN_ENHANCED, _RESET_LUN = 1 << 6, 1 << 9
 _COMMANDS = (
     _READ_CACHE
     | _PROGRAM_CACHE
     | _FEATURES
     | _ENHANCED_STATUS
+    | _COPYBACK
     | _UNIQUE_ID
     | _COLUMN_ENHANCED
     | _RESET_LUN
 )
+_PLANE_PROGRAM, _PLANE_READ = 1 << 3, 1 << 6  # features
+_ANY_BLOCKS = 1 << 1  # multi-plane attributes: no restriction of block addresses
+_SDR_MODE_0 = 1 << 0  # which every part has
 _COPIES = 3
 
 
@@ -73,6 +78,10 @@ def parameter_page(profile):
 
     page[0:4] = b"ONFI"
     put(4, _REVISION_4_0, 2)
+    if g.planes > 1:
+        put(6, _PLANE_PROGRAM | _PLANE_READ, 2)
+        put(114, _ANY_BLOCKS, 1)
+        put(152, math.ceil(t.t_r_ns / 1000), 2)  # tR of a multi-plane read
     put(8, _COMMANDS, 2)
     put(14, _COPIES, 1)
     text(32, _MANUFACTURER, 12)
@@ -92,6 +101,7 @@ def parameter_page(profile):
     put(110, 1, 1)  # programs of a page
     put(112, e.ecc_bits, 1)
     put(113, (g.planes - 1).bit_length(), 1)
+    put(129, _SDR_MODE_0, 2)
     put(133, math.ceil(t.t_prog_ns / 1000), 2)
     put(135, math.ceil(t.t_bers_ns / 1000), 2)
     put(137, math.ceil(t.t_r_ns / 1000), 2)

@@ -1,7 +1,7 @@
 """What a power cut leaves of programs and erases that are in progress.
 
 An array carries out its operations at once, when they are confirmed; the dies take their time over
-them. So the last two of each die are kept, with the clocks in which they begin and end::
+them. So the last two of each plane are kept, with the clocks in which they begin and end::
 
     confirmed         previous one ends          ends
         |---- waits ---------|====== works =======|
@@ -26,7 +26,7 @@ from .draws import Draws
 
 __all__ = ["Interrupted", "Journal", "PageState"]
 
-_OP, _ROW, _BEGIN, _END, _STATE = range(5)
+_END = 3
 
 
 class PageState(enum.IntEnum):
@@ -50,11 +50,11 @@ class Interrupted(NamedTuple):
 
 
 class Journal:
-    """The last programs and erases of each die of an array.
+    """The last two programs or erases of each plane of an array.
 
-    ``pending`` [dies, 2, 5] uint64 holds operation, row, first clock, first clock after it and the
-    page's state before; ``undo`` [dies, 2, stride] uint8 the cells of the page before a program.
-    The native lane (cosim/native/nand.h) keeps the same.
+    ``pending`` [dies, planes, 2, 5] uint64 holds operation, row, first clock, first clock after it
+    and the page's state before; ``undo`` [dies, planes, 2, stride] uint8 the cells of the page
+    before a program. The native lane (cosim/native/nand.h) keeps the same.
 
     Parameters
     ----------
@@ -65,17 +65,17 @@ class Journal:
         self.geometry = geometry
         dies = geometry.channels * geometry.dies
         self.buffers = {
-            "pending": np.zeros((dies, 2, 5), np.uint64),
-            "undo": np.zeros((dies, 2, geometry.page_total), np.uint8),
+            "pending": np.zeros((dies, geometry.planes, 2, 5), np.uint64),
+            "undo": np.zeros((dies, geometry.planes, 2, geometry.page_total), np.uint8),
         }
 
-    def note(self, op, unit, row, clock, clocks, state, cells=None):
-        """An operation of die ``unit`` confirmed in ``clock``, at work for ``clocks`` after it."""
-        pending = self.buffers["pending"][unit]
+    def note(self, op, unit, plane, row, clock, clocks, state, cells=None):
+        """An operation of a plane of die ``unit``, confirmed in ``clock``."""
+        pending = self.buffers["pending"][unit, plane]
         slot = int(pending[1, _END] < pending[0, _END])  # the older
         pending[slot] = op.value, row, clock + 1, clock + 1 + clocks, state
         if cells is not None:
-            self.buffers["undo"][unit, slot] = cells
+            self.buffers["undo"][unit, plane, slot] = cells
 
     def cut(self, contents, clock, seed):
         """The power goes before ``clock``: what was in progress stops.
@@ -93,16 +93,17 @@ class Journal:
         """
         g, draws, found = self.geometry, Draws(seed), []
         for unit in range(g.channels * g.dies):
-            entries = self.buffers["pending"][unit].tolist()
-            undo = self.buffers["undo"][unit]
+            entries = self.buffers["pending"][unit].reshape(-1, 5).tolist()
+            undo = self.buffers["undo"][unit].reshape(-1, g.page_total)
+            ends = [entry[_END] for entry in entries]
             # The last one first, as each has to find the cells as it left them.
-            for slot in sorted((0, 1), key=lambda slot: -entries[slot][_END]):
+            for slot in sorted(range(len(entries)), key=lambda slot: -ends[slot]):
                 number, row, begin, end, state = entries[slot]
                 if end <= clock:
                     continue
                 op = ArrayOp(number)
-                before = entries[1 - slot][_END]
-                begin = max(begin, before) if before < end else begin
+                # It waits for what was before it; planes that work together end together.
+                begin = max(begin, *(other for other in ends if other < end), 0)
                 share = max(0.0, (clock - begin) / (end - begin))
                 page = unit * g.rows + row
                 if op == ArrayOp.PROGRAM:

@@ -48,6 +48,8 @@ class Timing:
         Busy time of a cache read, in which a page moves between the two registers of a die.
     t_pcbsy_ns : float
         Busy time of a cache program, in which a page moves between them the other way.
+    t_dbsy_ns : float
+        Busy time between the planes of a multi-plane command.
     t_feat_ns : float
         Busy time of GET FEATURES and SET FEATURES.
     """
@@ -68,6 +70,7 @@ class Timing:
     t_rst_ns: float
     t_rcbsy_ns: float
     t_pcbsy_ns: float
+    t_dbsy_ns: float
     t_feat_ns: float
 
     def __post_init__(self):

@@ -87,14 +87,15 @@ def content(seed):
     return np.random.default_rng(seed).integers(0, 256, 544, dtype=np.uint8).tobytes()
 
 
-def run(test, dies=3, array=NandArray, monitor=None, timeout=20_000):
+def run(test, dies=3, array=NandArray, monitor=None, timeout=20_000, **geometry):
     """Run ``test(ctx, Bus, NandArray)`` on a channel of dies of profile ``tiny``.
 
-    ``array`` makes the array behind them, ``monitor(profile)`` what observes the bus.
+    ``array`` makes the array behind them, ``monitor(profile)`` what observes the bus; ``geometry``
+    is what differs from the profile's.
     """
     base = profile("tiny")
     flash = dataclasses.replace(
-        base, geometry=dataclasses.replace(base.geometry, channels=1, dies=dies)
+        base, geometry=dataclasses.replace(base.geometry, channels=1, dies=dies, **geometry)
     )
     array = array(flash.geometry, parameters=parameter_page(flash))
     dut = ChannelDies(flash, HZ)

@@ -58,8 +58,13 @@ def test_fields(name):
     for field, ns in (("prog", t.t_prog_ns), ("bers", t.t_bers_ns), ("read", t.t_r_ns)):
         assert (fields[field] - 1) * 1000 < ns <= fields[field] * 1000
     assert fields["crc"] == remainder(page[:254])
-    # program cache, read cache, features, 78h, unique ID, 06h, FAh
-    assert fields["commands"] == sum(1 << bit for bit in (0, 1, 2, 3, 5, 6, 9))
+    # program cache, read cache, features, 78h, copyback, unique ID, 06h, FAh
+    assert fields["commands"] == sum(1 << bit for bit in (0, 1, 2, 3, 4, 5, 6, 9))
+    several = g.planes > 1  # multi-plane program and erase, and read
+    assert fields["features"] == several * (1 << 3 | 1 << 6)
+    assert fields["plane_ops"] == several * 1 << 1
+    assert fields["plane_read"] == several * fields["read"]
+    assert fields["sdr"] & 1  # mode 0 is every part's
 
 
 def test_times_that_do_not_fit_are_the_largest():
