@@ -68,6 +68,7 @@ from .die_reads import read_commands, sense_commands
 from .die_setup import resets, setup_address, setup_commands, take_feature
 from .die_state import Opened, Pins, Queue, Shows, behind_bits, die_state, timer_bits
 from .onfi import JEDEC_ID, ONFI_ID, BusCycle, Command
+from .parameter_page import EXTENDED_BYTES, PARAMETER_BYTES, PARAMETER_COPIES, UNIQUE_ID_BYTES
 
 __all__ = ["Die"]
 
@@ -182,10 +183,17 @@ class Die(wiring.Component):
             self.op_planes.eq(old.queued),
         ]
         repeats = Const(0)  # the output begins again and has no end
-        for shows, words in ((Shows.PARAMETERS, 256 // 8), (Shows.UNIQUE_ID, 32 // 8)):
+        for shows, words in (
+            (Shows.PARAMETERS, PARAMETER_BYTES // 8),
+            (Shows.UNIQUE_ID, UNIQUE_ID_BYTES // 8),
+        ):
             with m.If(old.shows == shows):
                 m.d.comb += self.column.eq((old.word % words) << 3)
             repeats = repeats | (old.shows == shows)
+        copies = PARAMETER_COPIES * PARAMETER_BYTES // 8
+        with m.If((old.shows == Shows.PARAMETERS) & (old.word >= copies)):
+            extended = (old.word - copies)[: len(old.word)] % (EXTENDED_BYTES // 8)
+            m.d.comb += self.column.eq(PARAMETER_BYTES + (extended << 3))
 
         with m.If(self.strobe), m.Switch(self.cycle):
             with m.Case(BusCycle.COMMAND):
