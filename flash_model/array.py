@@ -210,7 +210,8 @@ class NandArray:
         self.register(channel, die, plane)[:] = self.data_register(channel, die, plane)
 
     def _sense(self, channel, die, row):
-        page, block, b = self._page(channel, die, row), self._block(channel, die, row), self.buffers
+        page, b = self._page(channel, die, row), self.buffers
+        block = page // self.geometry.pages
         data = self.data_register(channel, die, self.geometry.plane(row))
         np.invert(b["cells"][page], out=data)
         b["read_counts"][block] += 1
@@ -224,8 +225,8 @@ class NandArray:
                 erases=int(b["erase_counts"][block]),
                 reads=int(b["read_counts"][block]),
                 page_reads=int(b["page_reads"][page]) - 1,
-                kept_s=self.now_s - float(b["written_s"][block]),
-                level=int(b["retry_levels"][self._die(channel, die)]),
+                kept_s=float(b["now_s"][0] - b["written_s"][block]),
+                level=int(b["retry_levels"][page // self.geometry.rows]),
             )
 
     def program(self, channel, die, row):
@@ -308,7 +309,10 @@ class NandArray:
             ... and those after it that the die takes over it; both for `power_cut`.
         """
         noted, failed = self.buffers["noted"][self._die(channel, die)], 0
-        rows = [*(int(noted[n]) for n in range(self.geometry.planes) if planes >> n & 1), row]
+        rows = [row]
+        if planes:
+            joined = [n for n in range(self.geometry.planes) if planes >> n & 1]
+            rows = [*noted[joined].tolist(), row]
         self._moment = clock, clocks
         match ArrayOp(op):
             case ArrayOp.READ:

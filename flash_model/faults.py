@@ -226,5 +226,5 @@ class Faults:
         """The first ``count`` of the page's sequence of different bits."""
         if count > bits // 4:
             return self._rng(4, page, erases, 1).permutation(bits)[:count]
-        drawn = self._rng(4, page, erases, 0).integers(0, bits, size=2 * count + 32)
+        drawn = self._rng(4, page, erases, 0).integers(0, bits, size=count + count // 2 + 32)
         return np.array(list(dict.fromkeys(drawn.tolist()))[:count])
