@@ -153,6 +153,7 @@ class ArrayPort:
     def __init__(self, dut, name, array, channel):
         self.edge = RisingEdge(dut.clk)
         self.array, self.channel = array, channel
+        self.clock = 0
         self.port = {
             field: getattr(dut, f"{name}__{field}")
             for field in (
@@ -160,10 +161,14 @@ class ArrayPort:
                 "op",
                 "op_die",
                 "op_row",
+                "op_plane",
+                "op_planes",
+                "op_clocks",
                 "op_failed",
                 "reg_read",
                 "reg_write",
                 "reg_die",
+                "reg_plane",
                 "reg_column",
                 "reg_w_data",
                 "reg_r_data",
@@ -175,21 +180,33 @@ class ArrayPort:
     async def run(self):
         """Serve for ever; start it with ``cocotb.start_soon``."""
         p = self.port
+        self.array.settle(self.channel)
         shown = 0
         while True:
             await self.edge
-            failed = False
+            failed = 0
             if p["op_valid"].value:
                 op = ArrayOp(int(p["op"].value))
                 failed = self.array.serve(
-                    op, self.channel, self._get("op_die"), self._get("op_row")
+                    op,
+                    self.channel,
+                    self._get("op_die"),
+                    self._get("op_row"),
+                    plane=self._get("op_plane"),
+                    planes=self._get("op_planes"),
+                    clock=self.clock,
+                    clocks=self._get("op_clocks"),
                 )
+            self.clock += 1
             if failed != shown:
-                p["op_failed"].value = shown = int(failed)
+                p["op_failed"].value = shown = failed
             if not (p["reg_write"].value or p["reg_read"].value):
                 continue
             column = self._get("reg_column")
-            word = self.array.register(self.channel, self._get("reg_die"))[column : column + 8]
+            register = self.array.register(
+                self.channel, self._get("reg_die"), self._get("reg_plane")
+            )
+            word = register[column : column + 8]
             if p["reg_write"].value:
                 word[:] = np.frombuffer(self._get("reg_w_data").to_bytes(8, "little"), np.uint8)
             if p["reg_read"].value:

@@ -8,7 +8,16 @@ from .native_lane import NativeLane
 __all__ = ["simulated_drive"]
 
 
-def simulated_drive(config, **options):
-    """`NativeLane` of a configuration with erased flash; ``options`` are the lane's."""
-    array = NandArray(config.flash.geometry, parameters=parameter_page(config.flash))
+def simulated_drive(config, *, faults=None, **options):
+    """`NativeLane` of a configuration with erased flash.
+
+    Parameters
+    ----------
+    config : DriveConfig
+    faults : flash_model.faults.Faults, optional
+        Of ``config.flash.geometry``.
+    **options
+        The lane's own.
+    """
+    array = NandArray(config.flash.geometry, parameters=parameter_page(config.flash), faults=faults)
     return NativeLane(config, array, **options)

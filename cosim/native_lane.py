@@ -7,6 +7,7 @@
     run() -> Event --------+   clocks never leave C   +-- device DRAM (numpy)
                                                      +-- NAND arrays (flash_model.array.NandArray)
 
+An array with faults carries out its page operations itself, in Python, called from C.
 Time is counted in clock cycles. Stretches in which nothing but a flash timer runs are jumped over
 (``skip_idle``); the cycle count is the same as without.
 """
@@ -72,7 +73,7 @@ class NativeLane:
     config : DriveConfig
         What the drive is built as.
     array : flash_model.array.NandArray
-        Contents of the flash; served in place.
+        Contents of the flash; served in place. Its faults, if it has any, are carried out.
     host_bytes : int
         Host memory, a multiple of 4096.
     dram_bytes : int, optional
@@ -117,8 +118,6 @@ class NativeLane:
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes, np.uint8)
         self._library, channels = native_library(config if top is None else top, announce)
-        if array.faults is not None:
-            raise ValueError("the native lane has no faults: give it an array without any")
         geometry = array.geometry
         if geometry.channels != channels:
             raise ValueError(
@@ -126,12 +125,16 @@ class NativeLane:
                 "build both from one configuration"
             )
         buffers = array.buffers
+        self._raised: list[BaseException] = []  # by the array, called from C
+        self._in_python = _page_operation(array, self._raised)
         view = _NandView(
             *(buffers[name].ctypes.data for name in _NandView.BUFFERS),
             array.stride,
             geometry.dies,
+            geometry.planes,
             geometry.blocks,
             geometry.pages,
+            self._in_python,
         )
         settings = _Settings(
             HOST_BASE,
@@ -144,10 +147,39 @@ class NativeLane:
             skip_idle,
             trace,
         )
+        self._made_of = settings, view
+        self._power_on()
+
+    def _power_on(self):
+        for channel in range(self.array.geometry.channels):
+            self.array.settle(channel)
+        settings, view = map(ctypes.byref, self._made_of)
         self._lane = self._library.lane_new(
-            ctypes.byref(settings), self.host.ctypes.data, self.dram.ctypes.data, ctypes.byref(view)
+            settings, self.host.ctypes.data, self.dram.ctypes.data, view
         )
         self._status = self._library.lane_status(self._lane).contents
+
+    def power_cut(self, seed=0):
+        """The power goes now and comes back: a fresh drive, at cycle 0, on what the flash holds.
+
+        Device DRAM is zeroed, host memory stays.
+
+        Parameters
+        ----------
+        seed : int
+            What is left of programs and erases in progress follows from it.
+
+        Returns
+        -------
+        list of flash_model.power_cut.Interrupted
+            The programs and erases that were in progress.
+        """
+        interrupted = self.array.power_cut(self.cycle, seed)
+        self.close()
+        self.dram[:] = 0
+        self._raised.clear()
+        self._power_on()
+        return interrupted
 
     def close(self):
         """Free the simulated drive; its memories stay."""
@@ -251,8 +283,38 @@ class NativeLane:
         return address
 
     def _check(self):
+        if self._raised and not isinstance(self._raised[0], Exception):
+            raise self._raised.pop()  # Ctrl-C
         if text := self._library.lane_violation(self._lane):
-            raise LaneError(f"cycle {self.cycle}: {text.decode()}")
+            cause = self._raised[0] if self._raised else None
+            raise LaneError(f"cycle {self.cycle}: {text.decode()}") from cause
+
+
+_PageOperation = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, *(ctypes.c_uint32,) * 6, ctypes.c_uint64, ctypes.c_uint32
+)
+"""nand.h has the same type and says what it returns."""
+_RAISED = 0xFFFF_FFFF
+
+
+def _page_operation(array, raised):
+    """What C calls for a page operation of an array with faults; a null pointer for another.
+
+    No exception can pass through C: it is put into ``raised``.
+    """
+    if array.faults is None:
+        return _PageOperation()
+
+    def serve(channel, die, op, row, plane, planes, clock, clocks):
+        try:
+            return array.serve(
+                op, channel, die, row, plane=plane, planes=planes, clock=clock, clocks=clocks
+            )
+        except BaseException as error:  # Ctrl-C too; `NativeLane` raises it
+            raised.append(error)
+            return _RAISED
+
+    return _PageOperation(serve)
 
 
 class _Settings(ctypes.Structure):
@@ -277,12 +339,20 @@ class _NandView(ctypes.Structure):
         "programmed",
         "erase_counts",
         "read_counts",
+        "page_programs",
+        "page_reads",
+        "written_s",
+        "now_s",
         "registers",
         "data_registers",
+        "noted",
         "factory_pages",
         "retry_levels",
         "operations",
+        "pending",
+        "undo",
     )
     _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
-        (name, ctypes.c_uint64) for name in ("stride", "dies", "blocks", "pages")
+        (name, ctypes.c_uint64) for name in ("stride", "dies", "planes", "blocks", "pages")
     ]
+    _fields_ += [("in_python", _PageOperation)]

@@ -1,8 +1,9 @@
 """What a die says of itself, its features, and its resets.
 
 Parameter page and unique ID are loaded into the cache register, with R/B# low for tR, and come out
-again and again: 256 bytes (`flash_model.parameter_page`), and 16 bytes with their complement. Of a
-cache register smaller than 256 bytes only the beginning exists. After READ ID, READ MODE shows the
+again and again: three times 256 bytes, then the extended page of 48 bytes for ever
+(`flash_model.parameter_page`); 16 bytes with their complement. Of a cache register smaller than 304
+bytes only the beginning exists. After READ ID, READ MODE shows the
 cache register as a page, whatever is in it.
 
 A feature has four bytes, of which the model keeps the first: the *timing mode* (01h) is stored and
@@ -61,6 +62,7 @@ def setup_address(m, moment):
                 moment.begins("read"),
                 die.op_row.eq(page),
                 new.word.eq(0),
+                new.plane.eq(0),
                 new.shows.eq(shows),
                 new.pins.eq(Pins.OUTPUT),
                 new.caches.eq(0),

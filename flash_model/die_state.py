@@ -3,12 +3,13 @@
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
-from .array_port import ROW_BITS
+from .array_port import PLANE_BITS, PLANES_MAX, ROW_BITS
 from .timing import cycles
 
 __all__ = [
     "Opened",
     "Pins",
+    "Queue",
     "RETRY_BITS",
     "Shows",
     "Work",
@@ -39,6 +40,16 @@ class Opened(enum.Enum, shape=4):  # type: ignore[call-arg]
     SET_FEATURES = 11
     STATUS_ENHANCED = 12
     RESET_LUN = 13
+    COPYBACK = 14
+
+
+class Queue(enum.Enum, shape=2):  # type: ignore[call-arg]
+    """The multi-plane command that has begun."""
+
+    NONE = 0
+    READ = 1
+    PROGRAM = 2
+    ERASE = 3
 
 
 class Shows(enum.Enum, shape=3):  # type: ignore[call-arg]
@@ -60,6 +71,7 @@ class Pins(enum.Enum, shape=2):  # type: ignore[call-arg]
     OUTPUT = 0
     STATUS = 1
     RELEASED = 2  # another LUN was addressed: nobody drives the bus, it reads FFh
+    PLANE_STATUS = 3
 
 
 class Work(enum.Enum, shape=2):  # type: ignore[call-arg]
@@ -74,7 +86,8 @@ def busy_cycles(timing, clock_hz):
     """Clocks R/B# is low, by operation, without what may be left of one behind it.
 
     ``read`` (also parameter page and unique ID), ``program``, ``erase``, ``reset``, ``cache`` (31h
-    and 3Fh), ``cache_program`` (15h) and ``feature`` (GET and SET FEATURES).
+    and 3Fh), ``cache_program`` (15h), ``plane`` (32h, 11h and D1h) and ``feature`` (GET and SET
+    FEATURES).
     """
     wb = cycles(timing.t_wb_ns, clock_hz)
     return {
@@ -84,6 +97,7 @@ def busy_cycles(timing, clock_hz):
         "reset": wb + cycles(timing.t_rst_ns, clock_hz),
         "cache": wb + cycles(timing.t_rcbsy_ns, clock_hz),
         "cache_program": wb + cycles(timing.t_pcbsy_ns, clock_hz),
+        "plane": wb + cycles(timing.t_dbsy_ns, clock_hz),
         "feature": wb + cycles(timing.t_feat_ns, clock_hz),
     }
 
@@ -104,8 +118,13 @@ def timer_bits(timing, clock_hz):
     return bits_for(max(after + _longest_behind(timing, clock_hz), *busy.values()))
 
 
-def die_state():
+def die_state(timing, geometry, clock_hz):
     """What a die remembers between bus symbols (its timers and the array's verdict apart)."""
+    independent = {
+        "senses": 1,  # R/B# is low for page reads only
+        # R/B#'s timer when each plane rests, which began to read before the last one did.
+        "plane_rests": data.ArrayLayout(timer_bits(timing, clock_hz), geometry.planes),
+    }
     return data.StructLayout(
         {
             "opened": Opened,
@@ -121,8 +140,16 @@ def die_state():
             "programs": 1,  # the last operation was 15h
             "work": Work,  # R/B# is low for it, or was
             "suspended": Work,
-            "failed_kept": 1,  # its verdict
+            "failed_kept": geometry.planes,  # its verdict
             "timing_mode": 8,  # P1 of feature 01h
             "retry": RETRY_BITS,
+            "plane": PLANE_BITS,  # whose cache register the bus sees
+            "status_plane": PLANE_BITS,  # of 78h
+            "queue": Queue,
+            "queued": PLANES_MAX,  # planes whose rows are noted
+            "page": 14,  # that all of them share
+            "wrong": 1,  # a rule for planes was broken: what is confirmed fails
+            "copies": 1,  # 35h was the last operation, or its program is open
         }
+        | (independent if geometry.plane_independent else {})
     )

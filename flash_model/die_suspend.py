@@ -6,6 +6,10 @@ ends. While something is suspended the die reads and tells its status, with SR2 
 programs nor erases. The resume command makes R/B# fall for the rest. A reset abandons what is
 suspended. What was programmed or erased is in the cells from the first confirmation on: a part's
 cells are in between, so its block must not be read (`flash_model.monitor` tells).
+
+A program or erase of several planes is suspended and goes on as a whole, and each plane keeps its
+verdict. Between its planes (11h, D1h) there is nothing to suspend. A resume command forgets a
+multi-plane read or a copy that has begun.
 """
 
 from amaranth.hdl import Signal
@@ -34,22 +38,19 @@ def suspend_commands(m, moment, suspend, clock_hz):
         with m.If(commanded & (die.symbol == stops) & (old.work == work) & (die.left > t_susp)):
             m.d.comb += [
                 die.keeps.eq(1),
-                die.starts.eq(1),
-                die.busy_clocks.eq(t_susp),
-                die.behind_clocks.eq(0),
+                *moment.falls(t_susp),
                 new.suspended.eq(work),
                 new.work.eq(Work.NONE),
-                new.failed_kept.eq(die.verdict | old.no_row),
+                new.failed_kept.eq(die.verdict | old.no_row.replicate(len(die.verdict))),
                 new.no_row.eq(0),
                 new.caches.eq(0),
             ]
         with m.If(commanded & (die.symbol == goes_on) & (old.suspended == work) & moment.at_rest):
             m.d.comb += [
-                die.starts.eq(1),
-                die.busy_clocks.eq(die.kept),
-                die.behind_clocks.eq(0),
+                *moment.falls(die.kept),
+                die.verdict_then.eq(old.failed_kept),
                 new.suspended.eq(Work.NONE),
                 new.work.eq(work),
-                new.no_row.eq(old.failed_kept),
+                new.no_row.eq(0),
                 new.caches.eq(0),
             ]

@@ -5,15 +5,14 @@ factory bad     erases and programs of the block fail; its first page has 00h in
                 byte (its last user byte, if there is no spare), as the maker marks such blocks
 weak block      its erases fail once it was erased so often; contents stay
 weak page       its programs fail once it was programmed so often
-grave page      reads as noise once it was read so often
+grave page      reads as noise once it was read so often since its block's last erase
 bit flips       so many bits of the page read wrong, always the same ones until it is erased
 bit error rate  of every programmed page, by `flash_model.bit_errors`
 ==============  ===================================================================================
 
 A failure is told in the status byte (FAIL). A program that fails leaves each bit that it should
 have cleared as it was with probability 1/2. Errors of a read are in the registers only, the cells
-keep what they hold. What is counted here (programs of weak pages, reads of grave pages, times) is
-of this run; erases of blocks are the array's.
+keep what they hold. What was done to a page or block, and when, is the array's to remember.
 
 Wrong bits of a page are a fixed sequence of places, drawn anew at each erase of its block. A page
 of b bits shows those of the sequence that have come when b * RBER has passed a Poisson process of
@@ -21,15 +20,19 @@ rate 1: their number is Poisson with mean b * RBER, bits that are wrong stay wro
 grows, and come right again only when it falls (a better read-retry level). Above a quarter of all
 bits the places are drawn afresh.
 
-Faults are carried out by the array in numpy, hence in pysim and cocotb. The native lane has no
-faults and refuses an array that has.
+Faults are carried out by the array in numpy, in every lane: the native lane hands the page
+operations of an array with faults over to it.
 """
 
 import math
 
 import numpy as np
 
+from .draws import Draws
+
 __all__ = ["Faults"]
+
+_BITS = np.uint8(1) << np.arange(8, dtype=np.uint8)
 
 
 class Faults:
@@ -39,7 +42,8 @@ class Faults:
     ----------
     geometry : Geometry
     seed : int
-        Everything random follows from it, the addresses below and the number of the operation.
+        0..2^64 - 1. Everything random follows from it, the addresses below and the number of the
+        operation.
     bad_blocks : iterable of (int, int, int)
         Factory bad blocks: channel, die, block.
     weak_blocks : dict of (int, int, int) to int
@@ -50,11 +54,6 @@ class Faults:
         Channel, die, row -> wrong bits, 0 to those of the page.
     rate : BitErrorRate, optional
         Raw bit error rate of programmed pages.
-
-    Attributes
-    ----------
-    now_s : float
-        Time, in seconds; set it forward to age what is stored.
     """
 
     def __init__(
@@ -69,12 +68,10 @@ class Faults:
         bit_flips=None,
         rate=None,
     ):
-        if seed < 0:
-            raise ValueError(f"seed = {seed} is not possible: choose 0 or more")
+        self._rng = Draws(seed)
         self.geometry = geometry
         self.seed = seed
         self.rate = rate
-        self.now_s = 0.0
         g = geometry
         bits = 8 * g.page_total
         self.bad_blocks = {self._index("bad block", at, g.blocks) for at in bad_blocks}
@@ -82,9 +79,6 @@ class Faults:
         self.weak_pages = self._limits("weak page", weak_pages, g.rows)
         self.grave_pages = self._limits("grave page", grave_pages, g.rows)
         self.bit_flips = self._limits("bit flips", bit_flips, g.rows, most=bits)
-        self._programs: dict[int, int] = {}  # of weak pages
-        self._reads: dict[int, int] = {}  # of grave pages
-        self._written_s: dict[int, float] = {}  # block -> time of its last program
 
     @classmethod
     def drawn(
@@ -177,27 +171,21 @@ class Faults:
         """Whether an erase fails of a block that was erased so often."""
         return block in self.bad_blocks or erases >= self.weak_blocks.get(block, math.inf)
 
-    def program(self, page, erases):
-        """A program: None, or a mask of the bits that it leaves as they are if it fails."""
-        block = page // self.geometry.pages
-        self._written_s[block] = self.now_s
-        fails = block in self.bad_blocks
-        count = self._programs.get(page, 0)
-        if page in self.weak_pages:
-            self._programs[page] = count + 1
-            fails |= count >= self.weak_pages[page]
-        if not fails:
+    def program(self, page, erases, programs):
+        """A program: None, or a mask of the bits that it leaves as they are if it fails.
+
+        Parameters
+        ----------
+        page : int
+        erases, programs : int
+            Erases of its block, and programs of the page before this one.
+        """
+        fails = page // self.geometry.pages in self.bad_blocks
+        if not fails and programs < self.weak_pages.get(page, math.inf):
             return None
-        return self._rng(1, page, erases, count).bytes(self.geometry.page_total)
+        return self._rng(1, page, erases, programs).bytes(self.geometry.page_total)
 
-    def erased(self, block):
-        """The block was erased."""
-        pages = self.geometry.pages
-        self._written_s.pop(block, None)
-        for page in range(block * pages, (block + 1) * pages):
-            self._reads.pop(page, None)
-
-    def sense(self, page, data, *, programmed, erases, reads, level):
+    def sense(self, page, data, *, programmed, erases, reads, page_reads, kept_s, level):
         """Put a read's errors into ``data``.
 
         Parameters
@@ -209,39 +197,34 @@ class Faults:
             Since the block's last erase.
         erases, reads : int
             Erases of the block, reads of its pages since the last one.
+        page_reads : int
+            Reads of this page since then, before this one.
+        kept_s : float
+            Seconds since the block was last programmed.
         level : int
             The die's read-retry level.
         """
-        if page in self.grave_pages:
-            count = self._reads.get(page, 0)
-            self._reads[page] = count + 1
-            if count >= self.grave_pages[page]:
-                noise = self._rng(2, page, erases, count).bytes(len(data))
-                data[:] = np.frombuffer(noise, np.uint8)
-                return
+        if page_reads >= self.grave_pages.get(page, math.inf):
+            noise = self._rng(2, page, erases, page_reads).bytes(len(data))
+            data[:] = np.frombuffer(noise, np.uint8)
+            return
         wrong = self.bit_flips.get(page, 0)
         if self.rate is not None and programmed:
-            block = page // self.geometry.pages
-            kept_s = self.now_s - self._written_s.get(block, 0.0)
             rate = self.rate(erases, kept_s, reads, level)
             wrong = min(8 * len(data), wrong + self._arrived(page, erases, 8 * len(data) * rate))
         if wrong:
             places = self._places(page, erases, 8 * len(data), wrong)
-            np.bitwise_xor.at(data, places >> 3, np.uint8(1) << (places & 7).astype(np.uint8))
+            np.bitwise_xor.at(data, places >> 3, _BITS[places & 7])
 
     def _arrived(self, page, erases, mean):
         """Events of a Poisson process of rate 1 until ``mean``."""
         rng = self._rng(3, page, erases, 0)
         gaps = rng.exponential(size=int(mean + 10 * math.sqrt(mean) + 32))
-        return int(np.searchsorted(np.cumsum(gaps), mean))
+        return int(gaps.cumsum().searchsorted(mean))
 
     def _places(self, page, erases, bits, count):
         """The first ``count`` of the page's sequence of different bits."""
         if count > bits // 4:
             return self._rng(4, page, erases, 1).permutation(bits)[:count]
-        drawn = self._rng(4, page, erases, 0).integers(0, bits, size=2 * count + 32)
-        _, first = np.unique(drawn, return_index=True)
-        return drawn[np.sort(first)[:count]]
-
-    def _rng(self, use, page, erases, count):
-        return np.random.default_rng([self.seed, use, page, erases, count])
+        drawn = self._rng(4, page, erases, 0).integers(0, bits, size=count + count // 2 + 32)
+        return np.array(list(dict.fromkeys(drawn.tolist()))[:count])

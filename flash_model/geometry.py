@@ -21,7 +21,7 @@ class Geometry:
         Dies on each channel, one chip enable each, 1..64.
     planes : int
         Planes of a die. ``blocks`` counts the blocks of all planes; block ``b`` lies in plane
-        ``b % planes``. Commands address one plane at a time.
+        ``b % planes``. A command is of one plane, or of several with one page number.
     blocks : int
         Blocks of a die, a multiple of ``planes``.
     pages : int
@@ -30,6 +30,8 @@ class Geometry:
         User bytes of a page, a multiple of 8.
     spare_bytes : int
         Spare bytes behind them, a multiple of 8.
+    plane_independent : bool
+        A plane may begin to read while others do.
     """
 
     channels: int
@@ -39,6 +41,7 @@ class Geometry:
     pages: int
     page_bytes: int
     spare_bytes: int
+    plane_independent: bool = False
 
     def __post_init__(self):
         def check(name, ok, allowed):
@@ -111,6 +114,10 @@ class Geometry:
     def capacity(self):
         """User bytes of the drive."""
         return self.total_pages * self.page_bytes
+
+    def plane(self, row):
+        """Plane of a row."""
+        return row // self.pages % self.planes
 
     def row(self, block, page):
         """Row address of a page of a block."""

@@ -8,7 +8,8 @@ Rules, each the name of a `Violation`:
 
 ======================  ===========================================================================
 ``unknown command``     a command byte that ONFI or the profile's dies do not have
-``R/B#``                a command other than resets and READ STATUS, or output of data, while busy
+``R/B#``                a command other than resets and READ STATUS, or output of data, while busy;
+                        of independent planes that sense, only those that rest may be read
 ``array``               a command that needs the array, while that works behind a ready die
 ``confirmation``        a second command byte without its first, or with too few addresses
 ``broken off``          a sequence begun and not ended, by a command other than a reset or a status
@@ -27,14 +28,31 @@ Rules, each the name of a `Violation`:
 ``rate``                data faster than the interface
 ``tWC`` ``tWB`` ``tRHW`` ``tWHR`` ``tCCS`` ``tRR`` ``tADL`` ``preamble``
                         a time of the interface that was not kept
+``multi-plane``         a multi-plane command left before its last plane, or 81h outside of one
+``same plane``          a plane twice in a multi-plane command
+``page number``         rows of a multi-plane read or program with different page numbers
+``copyback``            a copy into another plane, or one confirmed with 11h or 15h
 ``page order``          (if asked for) a page programmed behind a later one of its block, or twice
 ======================  ===========================================================================
 """
 
 import math
-from typing import NamedTuple
 
-from .monitor_die import Opening, WatchedDie
+from .monitor_commands import (
+    ALONE,
+    AT_ANY_TIME,
+    COPYBACK_PROGRAM,
+    ENDS,
+    NEED_REST,
+    OPENINGS,
+    PROGRAM,
+    RESETS,
+    WHILE_SENSING,
+    WITH_ROW,
+)
+from .monitor_die import WatchedDie
+from .monitor_planes import INSIDE
+from .monitor_rules import RULES, ProtocolError, Violation
 from .timing import cycles
 
 __all__ = ["ProtocolError", "ProtocolMonitor", "RULES", "Violation"]
@@ -42,76 +60,6 @@ __all__ = ["ProtocolError", "ProtocolMonitor", "RULES", "Violation"]
 _LONG_AGO = -(1 << 40)
 _NAMES = ("wc", "wb", "rr", "whr", "rhw", "adl", "ccs", "preamble", "r", "prog")
 _IDLE, _COMMAND, _ADDRESS, _WRITE, _READ = range(5)  # values of `BusCycle`
-_RESETS = (0xFF, 0xFC)
-_AT_ANY_TIME = (0x70, 0x78, 0xFF, 0xFC, 0xFA)
-_NEED_REST = (0x30, 0x60, 0xD0, 0x90, 0xEC, 0xED, 0xEE, 0xEF)
-_PROGRAM = (0x80, 0x85, 0x10, 0x15)  # behind 15h too
-
-# What opens a sequence: how many address cycles follow, and what may end it.
-_OPENINGS = {
-    0x00: Opening(5, ends=(0x30, 0x31)),
-    0x05: Opening(2, ends=(0xE0,)),
-    0x06: Opening(5, ends=(0xE0,)),
-    0x80: Opening(5, ends=(0x10, 0x15, 0x85)),
-    0x85: Opening(2, ends=(0x10, 0x15, 0x85)),
-    0x60: Opening(3, ends=(0xD0,)),
-    0x90: Opening(1),
-    0xEC: Opening(1),
-    0xED: Opening(1),
-    0xEE: Opening(1),
-    0xEF: Opening(1),
-    0x78: Opening(3),
-    0xFA: Opening(3),
-}
-_ENDS = {end for opening in _OPENINGS.values() for end in opening.ends} - set(_OPENINGS)
-_ALONE = (0x31, 0x3F, 0x70, *_RESETS)
-
-
-RULES = (
-    "unknown command",
-    "R/B#",
-    "array",
-    "confirmation",
-    "broken off",
-    "address",
-    "no read before",
-    "no program before",
-    "nothing to output",
-    "page",
-    "column",
-    "row",
-    "WP#",
-    "suspend",
-    "chip enable",
-    "symbol",
-    "rate",
-    "tWC",
-    "tWB",
-    "tRHW",
-    "tWHR",
-    "tCCS",
-    "tRR",
-    "tADL",
-    "preamble",
-    "page order",
-)
-"""The module's table."""
-
-
-class Violation(NamedTuple):
-    """What was wrong: ``rule`` is one of `RULES`."""
-
-    clock: int
-    die: int
-    rule: str
-    text: str
-
-    def __str__(self):
-        return f"clock {self.clock}, die {self.die}: {self.rule}: {self.text}"
-
-
-class ProtocolError(AssertionError):
-    """A bus that was to be without violations had some."""
 
 
 class ProtocolMonitor:
@@ -246,7 +194,8 @@ class ProtocolMonitor:
         self._unless(not state.is_begun, "nothing to output", f"inside {state.described()}")
         if not state.shows_status:
             self._unless(state.has_output, "nothing to output", "nothing was read")
-            self._unless(state.ready, "R/B#", "data output of a busy die")
+            rests = state.planes.at_rest(state.planes.shown, begin - t["rr"])
+            self._unless(state.ready or rests, "R/B#", "data output of a busy die")
             self._unless(begin >= state.rose + t["rr"], "tRR", f"R/B# rose in clock {state.rose}")
 
     def _word(self, state, cycle, burst):
@@ -259,6 +208,7 @@ class ProtocolMonitor:
             if state.shows_page:
                 self._advance(state)
         elif state.sequence == 0xEF and state.addresses == 1:
+            state.planes.forget()
             state.confirm(self._clock)
         elif state.takes_data:
             self._advance(state)
@@ -272,7 +222,7 @@ class ProtocolMonitor:
         state.word += 1
 
     def _address(self, state, byte):
-        opening = _OPENINGS.get(state.sequence)
+        opening = OPENINGS.get(state.sequence)
         if opening is None or state.addresses == opening.addresses:
             return self._wrong("address", f"{byte:02X}h, no command waits for it")
         state.address = (*state.address, byte)
@@ -280,22 +230,23 @@ class ProtocolMonitor:
             return None
         # The last address cycle.
         sequence, t = state.sequence, self.t
-        if sequence in (0x00, 0x80, 0x60, 0x78, 0xFA, 0x06):
+        if sequence in (0x00, *WITH_ROW, 0x60, 0x78, 0xFA, 0x06):
             rows = state.address[-3:]
             state.row = int.from_bytes(bytes(rows), "little")
             self._unless(state.row < self.geometry.rows, "row", f"{state.row}")
             if sequence == 0x00 and state.suspended:
-                blocks = [row // self.geometry.pages for row in (state.row, state.suspended[1])]
-                self._unless(blocks[0] != blocks[1], "suspend", f"read of block {blocks[0]}")
-        if sequence in (0x00, 0x05, 0x06, 0x80, 0x85):
+                block = state.row // self.geometry.pages
+                blocks = [row // self.geometry.pages for row in state.suspended[1]]
+                self._unless(block not in blocks, "suspend", f"read of block {block}")
+        if sequence in (0x00, 0x05, 0x06, 0x85, *WITH_ROW):
             column = state.address[0] | state.address[1] << 8
             fits = column % 8 == 0 and column < self.geometry.page_total
             self._unless(fits, "column", f"{column}")
             state.column = column // 8
         match sequence:
-            case 0x80 | 0x85:
+            case _ if sequence == 0x85 or sequence in WITH_ROW:
                 state.word = state.column
-                late = "adl" if sequence == 0x80 else "ccs"
+                late = "ccs" if sequence == 0x85 else "adl"
                 state.data_from, state.data_rule = self._clock + t[late], f"t{late.upper()}"
             case 0xEF:
                 state.data_from, state.data_rule = self._clock + t["adl"], "tADL"
@@ -304,8 +255,10 @@ class ProtocolMonitor:
             case 0x78:
                 state.shows("status", self._clock + t["whr"])
             case 0xEC | 0xED | 0xEE:
+                state.planes.forget()
                 state.confirm(self._clock, holds="factory")
             case 0xFA:
+                state.planes.forget()
                 state.confirm(self._clock)
         return None
 
@@ -316,65 +269,101 @@ class ProtocolMonitor:
         self._unless(clock > state.confirmed + t["wb"], "tWB", name)
         if byte in self._suspends or (byte in self._resumes and state.suspended):
             return self._suspension(state, byte, name)
-        if byte not in _OPENINGS and byte not in _ENDS and byte not in _ALONE:
+        if byte not in OPENINGS and byte not in ENDS and byte not in ALONE:
             return self._wrong("unknown command", name)
-        if byte not in _AT_ANY_TIME:
-            self._unless(state.ready, "R/B#", name)
-        may_program = byte in _PROGRAM and state.cache_programs
-        if byte in _NEED_REST or byte in _PROGRAM:
+        if byte not in AT_ANY_TIME:
+            self._unless(state.ready or self._may_sense(state, byte), "R/B#", name)
+        may_program = byte in PROGRAM and state.cache_programs
+        if byte in NEED_REST or byte in PROGRAM:
             self._unless(may_program or clock >= state.rests(t), "array", name)
 
-        opening = _OPENINGS.get(state.sequence)
+        opening = OPENINGS.get(state.sequence)
         alone = byte == 0x31 and not (state.sequence == 0x00 and state.addresses)
         ends = bool(opening and state.addresses == opening.addresses and byte in opening.ends)
-        if (byte in _ENDS or byte == 0x85) and not alone and not ends:
+        copies = byte == 0x85 and not ends and state.planes.source is not None
+        if (byte in ENDS or byte == 0x85) and not alone and not ends and not copies:
             self._wrong("confirmation", f"{name} after {state.described()}")
-        elif not ends and byte not in (0x70, 0xFA, *_RESETS) and state.is_begun:
+        elif not ends and byte not in (0x70, 0xFA, *RESETS) and state.is_begun:
             self._wrong("broken off", f"{name} after {state.described()}")
-        if byte in (0x10, 0x15, 0xD0):
+        self._planes(state, byte, name)
+        if byte in (0x10, 0x11, 0x15, 0xD0, 0xD1):
             self._unless(not write_protect, "WP#", name)
         if byte in (0x31, 0x3F):
             self._unless(state.caches, "no read before", name)
-        if byte in (0x80, 0x60):
+        if byte in (0x80, 0x81, 0x60) or copies:
             self._unless(state.suspended is None, "suspend", f"{name} while one is suspended")
-        if byte in (*_RESETS, 0xFA):
+        if byte in (*RESETS, 0xFA):
             state.suspended = None
-        self._take(state, byte, alone)
+        self._take(state, COPYBACK_PROGRAM if copies else byte, alone)
         return None
 
     def _suspension(self, state, byte, name):
         """A maker's command. One that comes just after its operation has ended does nothing."""
         self._unless(not state.is_begun, "broken off", f"{name} after {state.described()}")
+        self._unless(state.planes.queue is None, "multi-plane", f"{name} inside one")
         if kind := self._suspends.get(byte):
-            known = state.work is not None and state.work[0] == kind
-            self._unless(known, "suspend", f"{name}, no {kind}")
-            work = state.work
-            state.confirm(self._clock)
-            state.suspended = work
+            stops, goes_on = state.work, None
+            self._unless(stops is not None and stops[0] == kind, "suspend", f"{name}, no {kind}")
         else:
             self._unless(
                 state.suspended[0] == self._resumes[byte], "suspend", f"{name}, {state.suspended}"
             )
             self._unless(state.ready, "R/B#", name)
             self._unless(self._clock >= state.rests(self.t), "array", name)
-            work, state.suspended = state.suspended, None
-            state.confirm(self._clock)
-            state.work = work
+            stops, goes_on = None, state.suspended
+        state.confirm(self._clock)
+        state.suspended, state.work = stops, goes_on
+        state.planes.forget()
+
+    def _may_sense(self, state, byte):
+        """A command for an independent plane that rests, while others sense."""
+        if not self.geometry.plane_independent or byte not in WHILE_SENSING:
+            return False
+        if byte != 0x30:
+            return state.planes.senses
+        plane = self.geometry.plane(state.row)
+        return not state.planes.queue and state.planes.at_rest(plane, self._clock)
+
+    def _planes(self, state, byte, name):
+        """Rules for several planes."""
+        planes, plane = state.planes, self.geometry.plane(state.row)
+        if planes.queue is not None and byte not in (*INSIDE[planes.queue], *AT_ANY_TIME):
+            self._wrong("multi-plane", f"{name} inside one")
+            planes.forget()
+        elif byte == 0x81 and planes.queue != 0x11:
+            self._wrong("multi-plane", f"{name} without 11h before")
+        if byte in (0x10, 0x11, 0x15) and planes.source is not None:
+            self._unless(byte == 0x10, "copyback", name)
+            self._unless(plane == planes.source, "copyback", f"plane {planes.source} to {plane}")
+        if byte in INSIDE or (planes.queue is not None and byte in (0x30, 0x10, 0xD0)):
+            erases = byte in (0xD0, 0xD1)
+            if rule := planes.joins(plane, state.row, self.geometry.pages, pages_agree=not erases):
+                self._wrong(rule, f"row {state.row} of plane {plane}")
 
     def _take(self, state, byte, alone):
         """Change the picture of the die."""
         clock, t = self._clock, self.t
+        planes, plane = state.planes, self.geometry.plane(state.row)
+        rows = (*planes.queued.values(), state.row)
+        alone_before = not planes.queued and (state.ready or not planes.senses)
+        if byte not in OPENINGS and byte not in (0x70, 0xE0):
+            planes.confirmed(byte, plane, clock + t["wb"] + t["r"] + 1)
         if byte == 0x70:
             return state.shows("status", clock + t["whr"])
-        if byte in _OPENINGS:
+        if byte in OPENINGS:
+            if byte in (0x80, 0x81):
+                planes.source = None
             state.opens(byte)
             if byte == 0x00:
                 state.shows("data", clock + t["whr"])
             return None
         match byte:
             case 0x30:
-                state.confirm(clock, holds="page", caches=True)
+                state.confirm(clock, holds="page", caches=alone_before)
                 state.sensed, state.word = state.row, state.column
+            case 0x35:
+                state.confirm(clock, holds="page")
+                state.word = state.column
             case 0x31:
                 state.confirm(clock, holds="page", caches=True, behind="r")
                 state.sensed, state.word = state.sensed + 1 if alone else state.row, 0
@@ -384,16 +373,20 @@ class ProtocolMonitor:
                 state.word = 0
             case 0xE0:
                 state.word = state.column
+                if state.sequence == 0x06:
+                    planes.shown = plane
                 state.shows("column", clock + t["ccs"])
                 state.sequence = None
-            case 0x10 | 0x15:
+            case 0x10 | 0x11 | 0x15:
                 self._order(state.row)
                 state.confirm(clock, behind="prog" if byte == 0x15 else None)
-                state.work = ("program", state.row)
-            case 0xD0:
+                if byte == 0x10:
+                    state.work = ("program", rows)
+            case 0xD0 | 0xD1:
                 self._programmed[self._die, state.row // self.geometry.pages] = 0
                 state.confirm(clock)
-                state.work = ("erase", state.row)
+                if byte == 0xD0:
+                    state.work = ("erase", rows)
             case _:
                 state.confirm(clock)
         return None

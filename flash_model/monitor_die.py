@@ -1,17 +1,11 @@
 """What the protocol monitor knows of one die: a picture drawn from the bus alone."""
 
-from typing import NamedTuple
+from .monitor_commands import COPYBACK_PROGRAM
+from .monitor_planes import MonitoredPlanes
 
-__all__ = ["Opening", "WatchedDie"]
+__all__ = ["WatchedDie"]
 
 _LONG_AGO = -(1 << 40)
-
-
-class Opening(NamedTuple):
-    """A command that waits for addresses: how many, and the commands that may end it."""
-
-    addresses: int
-    ends: tuple[int, ...] = ()
 
 
 class WatchedDie:
@@ -37,10 +31,12 @@ class WatchedDie:
         Last clock in which data input or output would be too early ...
     data_rule, output_rule : str
         ... and by which rule.
-    work, suspended : (str, int) or None
-        The program or erase last confirmed, or the one that is suspended, and its row.
+    work, suspended : (str, tuple of int) or None
+        The program or erase last confirmed, or the one that is suspended, and its rows.
     caches, cache_programs : bool
         31h and 3Fh may follow; the last operation was 15h.
+    planes : MonitoredPlanes
+        What it knows of planes.
     """
 
     def __init__(self):
@@ -52,11 +48,12 @@ class WatchedDie:
         self.data_from = self.output_from = _LONG_AGO
         self.data_rule, self.output_rule = "tADL", "tWHR"
         self.caches = self.cache_programs = False
+        self.planes = MonitoredPlanes()
         self._holds: str | None = None  # behind status or ID: "page" or "factory"
         self._before: str | None = None  # "status" or "id"
-        # What may be suspended, and what is, of which row.
-        self.work: tuple[str, int] | None = None
-        self.suspended: tuple[str, int] | None = None
+        # What may be suspended, and what is, of which rows.
+        self.work: tuple[str, tuple[int, ...]] | None = None
+        self.suspended: tuple[str, tuple[int, ...]] | None = None
         self._behind: str | None = None  # the time that the array goes on after R/B# has risen
 
     def sees(self, clock, ready):
@@ -77,7 +74,12 @@ class WatchedDie:
     @property
     def takes_data(self):
         """A program has its address."""
-        return (self.sequence, self.addresses) in ((0x80, 5), (0x85, 2))
+        return (self.sequence, self.addresses) in (
+            (0x80, 5),
+            (0x81, 5),
+            (0x85, 2),
+            (COPYBACK_PROGRAM, 5),
+        )
 
     @property
     def is_begun(self):
@@ -103,7 +105,7 @@ class WatchedDie:
         """The open sequence, for messages."""
         if self.sequence is None:
             return "nothing"
-        return f"{self.sequence:02X}h and {self.addresses} addresses"
+        return f"{self.sequence & 0xFF:02X}h and {self.addresses} addresses"
 
     def opens(self, byte):
         """A command that waits for addresses."""

@@ -26,17 +26,22 @@ class Command:
 
     READ = 0x00
     READ_CONFIRM = 0x30
+    READ_PLANE_CONFIRM = 0x32  # more planes follow
+    COPYBACK_READ_CONFIRM = 0x35
     READ_CACHE_CONFIRM = 0x31
     READ_CACHE_END = 0x3F
     CHANGE_READ_COLUMN = 0x05
     CHANGE_READ_COLUMN_ENHANCED = 0x06
     CHANGE_READ_COLUMN_CONFIRM = 0xE0
     PROGRAM = 0x80
-    CHANGE_WRITE_COLUMN = 0x85
+    PROGRAM_PLANE = 0x81  # of a plane after the first
+    CHANGE_WRITE_COLUMN = 0x85  # and, with five addresses, COPYBACK PROGRAM
     PROGRAM_CONFIRM = 0x10
+    PROGRAM_PLANE_CONFIRM = 0x11  # more planes follow
     PROGRAM_CACHE_CONFIRM = 0x15
     ERASE = 0x60
     ERASE_CONFIRM = 0xD0
+    ERASE_PLANE_CONFIRM = 0xD1  # more planes follow
     READ_STATUS = 0x70
     READ_STATUS_ENHANCED = 0x78
     READ_ID = 0x90

@@ -81,13 +81,14 @@ class ChannelDies(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         phy, array = self.phy, self.array
+        timing, hz = self._profile.timing, self._clock_hz
+        planes = self._profile.geometry.planes
         m.submodules.die = die = self._wrap("nand_die", self._die)
         m.submodules.states = states = memory.Memory(
-            shape=die_state(), depth=max(2, self._dies), init=[]
+            shape=die_state(timing, self._profile.geometry, hz), depth=max(2, self._dies), init=[]
         )
         state_w = states.write_port()
         state_r = states.read_port(domain="comb")
-        timing, hz = self._profile.timing, self._clock_hz
         timers = [
             Signal(timer_bits(timing, hz), name=f"timer_{index}") for index in range(self._dies)
         ]
@@ -97,7 +98,7 @@ class ChannelDies(wiring.Component):
         ]
         # Left of what is suspended; its verdict stays with the die's state.
         kept = [Signal.like(timer, name=f"kept_{index}") for index, timer in enumerate(timers)]
-        verdicts = Signal(self._dies)  # the array has failed
+        verdicts = Signal(self._dies * planes)  # the array has failed
         m.d.comb += [
             phy.ready.eq(Cat(timer == 0 for timer in timers)),
             state_r.addr.eq(phy.die),
@@ -109,7 +110,7 @@ class ChannelDies(wiring.Component):
             die.left.eq(Cat(*timers).word_select(phy.die, len(timers[0]))),
             die.kept.eq(Cat(*kept).word_select(phy.die, len(timers[0]))),
             die.behind.eq(Cat(*arrays).word_select(phy.die, len(arrays[0]))),
-            die.verdict.eq(verdicts.bit_select(phy.die, 1)),
+            die.verdict.eq(verdicts.word_select(phy.die, planes)),
             die.write_protect.eq(self.write_protect),
             die.cycle.eq(phy.cycle),
             die.strobe.eq(phy.strobe),
@@ -118,9 +119,13 @@ class ChannelDies(wiring.Component):
             array.op.eq(die.op),
             array.op_die.eq(phy.die),
             array.op_row.eq(die.op_row),
+            array.op_plane.eq(die.op_plane),
+            array.op_planes.eq(die.op_planes),
+            array.op_clocks.eq(die.busy_clocks + die.behind_clocks),
             array.reg_read.eq(die.reg_read),
             array.reg_write.eq(die.reg_write),
             array.reg_die.eq(phy.die),
+            array.reg_plane.eq(die.plane),
             array.reg_column.eq(die.column),
             array.reg_w_data.eq(phy.w_data),
         ]
@@ -149,10 +154,10 @@ class ChannelDies(wiring.Component):
         judged = Signal()
         judged_die = Signal.like(phy.die)
         m.d.sync += [judged.eq(array.op_valid), judged_die.eq(phy.die)]
-        with m.If(judged & array.op_failed):
-            m.d.sync += verdicts.bit_select(judged_die, 1).eq(1)
+        with m.If(judged & array.op_failed.any()):
+            m.d.sync += verdicts.word_select(judged_die, planes).eq(array.op_failed)
         with m.If(die.starts):
-            m.d.sync += verdicts.bit_select(phy.die, 1).eq(0)
+            m.d.sync += verdicts.word_select(phy.die, planes).eq(die.verdict_then)
 
         answered = Signal()
         answer = Signal(64)

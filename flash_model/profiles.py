@@ -81,6 +81,7 @@ _ZNAND = "paper: Samsung at ISSCC 2018 (48-layer Z-NAND, 64 Gb), as the press re
 _TEST = "assumed: chosen for short unit tests"
 
 COMMON = {
+    "plane_independent": (False, "assumed: the sources do not say"),
     "t_wc_ns": (25, _MQSIM),
     "t_cs_ns": (0, "assumed: chip enable falls with the first command cycle"),
     "t_wb_ns": (100, _MQSIM),
@@ -94,6 +95,7 @@ COMMON = {
     "t_rst_ns": (5_000, "assumed: usual bound for a reset while ready"),
     "t_rcbsy_ns": (500, _DBSY),
     "t_pcbsy_ns": (500, _DBSY),
+    "t_dbsy_ns": (500, _MQSIM),
     "suspend": (None, "assumed: no part is known to have suspend that anything here is taken of"),
     "t_feat_ns": (1_000, "standard: ONFI, tFEAT at most 1 us"),
     "ecc_bits": (72, "datasheet: 72 bits in 1 KiB, of Transcend controllers"),
@@ -128,14 +130,14 @@ PROFILES = {
                 "erases": (3_000, "assumed: TLC, 1000 to 3000 cycles"),
             },
         ),
-        # One plane is used at a time: multi-plane commands are not modelled, planes is recorded.
         make_profile(
             "tlc_onfi5",
             COMMON
             | {
                 "channels": (8, "assumed: common for enterprise drives"),
                 "dies": (16, "assumed: fills the bus at one plane per die with margin"),
-                "planes": (4, "assumed: usual for such parts; recorded, commands use one"),
+                "planes": (4, "assumed: usual for such parts"),
+                "plane_independent": (True, "assumed: usual for such parts"),
                 "blocks": (2048, "assumed: about MT29F128G (2 x 1048), a power of two"),
                 "pages": (512, "datasheet: Micron MT29F128G, 512 pages per block"),
                 "page_bytes": (16384, "datasheet: Micron MT29F128G, 16384 + 1872 byte pages"),
@@ -179,7 +181,7 @@ PROFILES = {
             | {
                 "channels": (8, f"{_COSMOS}, 8 channels"),
                 "dies": (8, f"{_COSMOS}, 8 ways; one of the two LUNs of each"),
-                "planes": (2, "assumed: usual for such parts; recorded, commands use one"),
+                "planes": (2, "assumed: usual for such parts"),
                 "blocks": (4184, f"{_COSMOS}, 4096 and 88 spare blocks of a LUN"),
                 "pages": (256, f"{_COSMOS}, blocks used as MLC"),
                 "page_bytes": (16384, _COSMOS),
@@ -202,6 +204,7 @@ PROFILES = {
                     "channels": 2,
                     "dies": 2,
                     "planes": 1,
+                    "plane_independent": False,
                     "blocks": 64,
                     "pages": 16,
                     "page_bytes": 512,
@@ -222,6 +225,7 @@ PROFILES = {
                     "t_rst_ns": 500,
                     "t_rcbsy_ns": 100,
                     "t_pcbsy_ns": 150,
+                    "t_dbsy_ns": 80,
                     "t_feat_ns": 200,
                     "bits_per_cell": 1,
                     "bad_blocks": 4,

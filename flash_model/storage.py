@@ -17,7 +17,7 @@ __all__ = ["anonymous", "mapped"]
 
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Python names it from 3.12 on
 _PAGE = 4096
-_MAGIC = b"InstInfer NAND array 1\n"
+_MAGIC = b"InstInfer NAND array 2\n"
 
 
 def _bytes(shape, dtype):

@@ -51,6 +51,8 @@ class Timing:
         Busy time of a cache read, in which a page moves between the two registers of a die.
     t_pcbsy_ns : float
         Busy time of a cache program, in which a page moves between them the other way.
+    t_dbsy_ns : float
+        Busy time between the planes of a multi-plane command.
     t_feat_ns : float
         Busy time of GET FEATURES and SET FEATURES.
     suspend : Suspend, optional
@@ -73,6 +75,7 @@ class Timing:
     t_rst_ns: float
     t_rcbsy_ns: float
     t_pcbsy_ns: float
+    t_dbsy_ns: float
     t_feat_ns: float
     suspend: Suspend | None = None
     t_cs_ns: float = 0

@@ -109,6 +109,18 @@ def _add_generate(parser):
     parser.add_argument(
         "--seed", type=int, default=0, help="default: 0; greedy decoding draws nothing"
     )
+    parser.add_argument(
+        "--bit-error-rate",
+        type=float,
+        metavar="RATE",
+        help="raw bit error rate of the drive's flash, 0 to 0.5 (backend rtl; default: none)",
+    )
+    parser.add_argument(
+        "--fault-seed",
+        type=int,
+        metavar="N",
+        help="seed of the wrong bits' places (default: 0)",
+    )
 
 
 def _generate(options):
@@ -120,10 +132,42 @@ def _generate(options):
         raise BadOption(
             f"--max-new-tokens {options.max_new_tokens} is not possible: ask for 1 or more"
         )
+    faults = _faults(options, config)
     out = out_folder(options.out)
     json_file = Path(options.json) if options.json else out / "generate.json"
     out_folder(json_file.parent)
-    return run_session(options, config, prompt, out, json_file)
+    return run_session(options, config, prompt, out, json_file, faults)
+
+
+def _faults(options, config):
+    """Faults of the flash that the options ask for, or None."""
+    from flash_model.bit_errors import BitErrorRate
+    from flash_model.faults import Faults
+
+    rate, seed = options.bit_error_rate, options.fault_seed
+    if rate is None:
+        if seed is not None:
+            raise BadOption(f"--fault-seed {seed} has no faults to draw: give --bit-error-rate too")
+        return None
+    if options.backend != "rtl":
+        raise BadOption(
+            f"--bit-error-rate is of flash cells, and backend {options.backend} has none: "
+            "use --backend rtl"
+        )
+    flash = config.flash
+    try:
+        # One rate, whatever the age of the cells.
+        errors = BitErrorRate(
+            erases=flash.endurance.erases, fresh=rate, worn=0, kept=0, disturbed=0
+        )
+    except ValueError as error:
+        raise BadOption(
+            f"--bit-error-rate {rate} is not possible: choose a rate of 0..0.5"
+        ) from error
+    try:
+        return Faults(flash.geometry, seed=seed or 0, rate=errors)
+    except ValueError as error:
+        raise BadOption(f"--fault-seed: {error}") from error
 
 
 def _prompt(options):

@@ -65,6 +65,8 @@ class KvDrive:
     backend : str
         "rtl" (the gateware, simulated), "twin" (its arithmetic in numpy, bit for bit the same
         results) or "golden" (float64 attention, rounded once).
+    faults : flash_model.faults.Faults, optional
+        What goes wrong in the flash cells of backend "rtl"; the others have none and refuse them.
     **options
         The backend's own, see `host.backends`.
 
@@ -74,9 +76,9 @@ class KvDrive:
         Flags of the last attend, step or wait.
     """
 
-    def __init__(self, config, *, backend="rtl", **options):
+    def __init__(self, config, *, backend="rtl", faults=None, **options):
         self.config = config
-        self.backend = make_backend(backend, config, **options)
+        self.backend = make_backend(backend, config, faults=faults, **options)
         self.last_flags = ResultFlag(0)
         self._sequences = {}
         self._flagged = {flag: 0 for flag in ResultFlag}

@@ -67,6 +67,10 @@ def make_record(run, loaded, config, manifest, comparison=None):
             name: sum(step.stats[name] or 0 for step in run.all_steps)
             for name in ("saturated", "nonfinite")
         },
+        "error_correction": {
+            name: _total([step.stats for step in run.all_steps], name)
+            for name in ("bits_corrected", "codewords_unrecovered", "read_retries")
+        },
         "manifest": manifest,
     }
 

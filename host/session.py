@@ -28,7 +28,7 @@ FILE_WIDTH = 120
 """Columns where there is no terminal to ask."""
 
 
-def run_session(options, config, prompt, out, json_file):
+def run_session(options, config, prompt, out, json_file, faults=None):
     """Load, generate, compare, report and save; returns the exit status.
 
     Parameters
@@ -40,6 +40,8 @@ def run_session(options, config, prompt, out, json_file):
     out : pathlib.Path
         Folder for pictures.
     json_file : pathlib.Path
+    faults : flash_model.faults.Faults, optional
+        Of the drive's flash. The backends that it is compared with have none.
     """
     torch.manual_seed(options.seed)
     console = Console(highlight=False)
@@ -50,11 +52,12 @@ def run_session(options, config, prompt, out, json_file):
     check_modules(loaded.model)
     ids = encode(loaded.tokenizer, prompt)
     check_model(loaded.model.config, config, len(ids) + options.max_new_tokens)
-    with session.drive(options.backend) as drive:
+    with session.drive(options.backend, faults) as drive:
         session.show_prompt(prompt, ids)
         run = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
     comparison = session.compare(loaded, run) if options.compare else None
     record = make_record(run, loaded, config, manifest(config, options.seed), comparison)
+    record["faults"] = faults and {"bit_error_rate": faults.rate.fresh, "seed": faults.seed}
     json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     pictures = session.draw(run, loaded, out)
     show_report(console, record, [*pictures, ("numbers", json_file)])
@@ -86,7 +89,7 @@ class _Session:
         return loaded
 
     @contextmanager
-    def drive(self, backend):
+    def drive(self, backend, faults):
         config = self.config
         geometry = config.flash.geometry
         begin = time.perf_counter()
@@ -97,8 +100,10 @@ class _Session:
         rtl = backend == "rtl"
         say = {"trace": True, "announce": lambda text: self.line("", text)} if rtl else {}
         self.line("drive", head)
+        if faults is not None:
+            self.line("", f"raw bit error rate {faults.rate.fresh:g}, seed {faults.seed}")
         with self.console.status("preparing the drive"):
-            drive = KvDrive(config, backend=backend, **say)
+            drive = KvDrive(config, backend=backend, faults=faults, **say)
         with drive:
             self.line("", (backend, "bold"), f" ready ({time.perf_counter() - begin:.1f} s)")
             yield drive

@@ -147,20 +147,28 @@ private:
         TAKE(dram, dram_)
 #undef TAKE
 #define SERVE(n)                                                                                     \
+    nand_.failed[n] = 0;                                                                             \
     if (top_->array___05F##n##___05Fop_valid) {                                                       \
         const uint32_t die = top_->array___05F##n##___05Fop_die, op = top_->array___05F##n##___05Fop;  \
-        nand_.operate(n, die, op, top_->array___05F##n##___05Fop_row);                                 \
-        if (settings_.trace) trace.operation(cycle, n, die, op);                                     \
+        const uint32_t planes = top_->array___05F##n##___05Fop_planes;                                 \
+        nand_.operate(n, die, op, top_->array___05F##n##___05Fop_row,                                  \
+                      top_->array___05F##n##___05Fop_plane, planes, cycle,                             \
+                      top_->array___05F##n##___05Fop_clocks);                                          \
+        if (settings_.trace)                                                                         \
+            for (int rows = 1 + __builtin_popcount(planes); rows > 0; rows--)                         \
+                trace.operation(cycle, n, die, op);                                                  \
     }                                                                                                \
     if (top_->array___05F##n##___05Freg_write) {                                                      \
         const uint32_t die = top_->array___05F##n##___05Freg_die;                                      \
-        nand_.write_register(n, die, top_->array___05F##n##___05Freg_column,                           \
+        nand_.write_register(n, die, top_->array___05F##n##___05Freg_plane,                            \
+                             top_->array___05F##n##___05Freg_column,                                   \
                              top_->array___05F##n##___05Freg_w_data);                                  \
         if (settings_.trace) trace.transfer(cycle, n, die, Trace::DATA_IN);                           \
     }                                                                                                \
     if (top_->array___05F##n##___05Freg_read) {                                                       \
         const uint32_t die = top_->array___05F##n##___05Freg_die;                                      \
-        nand_.answer[n] = nand_.read_register(n, die, top_->array___05F##n##___05Freg_column);         \
+        nand_.answer[n] = nand_.read_register(n, die, top_->array___05F##n##___05Freg_plane,           \
+                                              top_->array___05F##n##___05Freg_column);                 \
         moved_ = true;                                                                               \
         if (settings_.trace) trace.transfer(cycle, n, die, Trace::DATA_OUT);                          \
     }
@@ -175,7 +183,9 @@ private:
         // The memories only need driving while something is on its way, and once more to say so.
         if (busy || !driven_idle_) drive_memories(next);
         driven_idle_ = !busy;
-#define ANSWER(n) top_->array___05F##n##___05Freg_r_data = nand_.answer[n];
+#define ANSWER(n)                                                                                    \
+    top_->array___05F##n##___05Freg_r_data = nand_.answer[n];                                          \
+    top_->array___05F##n##___05Fop_failed = nand_.failed[n];
         FOR_EACH_CHANNEL(ANSWER)
 #undef ANSWER
         // An answer taken in this very clock may still wake the drive.

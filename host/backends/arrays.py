@@ -13,6 +13,7 @@ from rtl.commands import CQE, MEMORY_PAGE, SQE, ResultFlag
 from rtl.registers import COUNTERS
 
 from ..capacity import Capacity
+from ..errors import DriveValueError
 from ..packing import cut_jobs, list_bytes, pack_jobs
 from .base import Backend, Result
 
@@ -55,10 +56,15 @@ class _Layer:
 
 
 class ArrayBackend(Backend):
-    """Backend whose attention is `attend_heads` over numpy arrays. It has no clock."""
+    """Backend whose attention is `attend_heads` over numpy arrays. It has no clock and no cells."""
 
-    def __init__(self, config):
+    def __init__(self, config, *, faults=None):
         super().__init__(config)
+        if faults is not None:
+            raise DriveValueError(
+                f"faults are of flash cells, and backend {self.name!r} keeps K and V in numpy "
+                "arrays that cannot fail: use backend 'rtl', or leave them out"
+            )
         self._capacity = Capacity(config)
         self._layers = {}
         self._results = {}

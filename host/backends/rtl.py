@@ -16,7 +16,7 @@ from rtl.registers import CHANNEL_COUNTERS, COUNTERS, channel_counter_address, c
 from ..capacity import Capacity
 from ..checks import FORMATS
 from ..driver import Driver
-from ..errors import DriveError, status_error
+from ..errors import DriveError, DriveValueError, status_error
 from ..firmware import Firmware
 from ..firmware.preload import BackDoor
 from ..levelling import level
@@ -34,6 +34,8 @@ class RtlBackend(Backend):
     config : DriveConfig
     lane : Lane, optional
         The drive; the native lane is built from ``config`` if not given.
+    faults : flash_model.faults.Faults, optional
+        What goes wrong in its flash cells, for the geometry of ``config.flash``.
     **options
         Of `cosim.device.simulated_drive`: ``skip_idle``, ``trace``, ``announce`` ...
 
@@ -48,12 +50,19 @@ class RtlBackend(Backend):
 
     name = "rtl"
 
-    def __init__(self, config, *, lane=None, **options):
+    def __init__(self, config, *, lane=None, faults=None, **options):
         super().__init__(config)
+        if faults is not None and faults.geometry != config.flash.geometry:
+            raise DriveValueError(
+                f"faults are of {faults.geometry}, the drive has {config.flash.geometry}: "
+                "make them with config.flash.geometry"
+            )
+        if faults is not None and lane is not None:
+            raise DriveValueError("faults of a given lane are its array's: give them to the array")
         if lane is None:
             from cosim.device import simulated_drive
 
-            lane = simulated_drive(config, **options)
+            lane = simulated_drive(config, faults=faults, **options)
         self.lane = lane
         self.firmware = Firmware(lane, config)
         self.driver = Driver(lane, self.firmware.service)

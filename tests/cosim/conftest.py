@@ -1,5 +1,7 @@
 """Fixtures of the simulation tests: one toy design, built once and kept in the cache."""
 
+import dataclasses
+
 import pytest
 
 from cosim.native_lane import NativeLane
@@ -19,9 +21,9 @@ def toy_lane(toy_top):
     """Factory of native lanes around `ToyTop` with two channels of two dies."""
     lanes = []
 
-    def make(faults=None, **options):
+    def make(faults=None, planes=1, **options):
         config = DriveConfig.preset("tiny")
-        geometry = config.flash.geometry
+        geometry = dataclasses.replace(config.flash.geometry, planes=planes)
         lane = NativeLane(
             config,
             NandArray(geometry, faults=faults and faults(geometry)),

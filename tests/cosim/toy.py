@@ -7,12 +7,14 @@ offset  register
 08h     words (1..256): starts a copy from DRAM to host; interrupt when the response came
 0Ch     errors: read beats with error, write responses with error << 16
 10h     row, 14h word (8-byte word of the page register)
-18h     starts an array operation: op | channel << 4 | die << 8
+18h     starts an array operation: op | channel << 4 | die << 8 | planes << 16 | plane << 24
 1Ch     clocks of a timer: starts it; interrupt at its end
 20h/24h 64-bit data: written before a register write, read after a register read
-28h     writes (bit 12) or reads the page register of channel << 4 | die << 8
+28h     writes (bit 12) or reads the page register of channel << 4 | die << 8 | plane << 24
 2Ch     clocks since reset, 30h the same at the last interrupt
 34h     mailbox (bit 0)
+38h     array operations that failed
+3Ch     clocks that an array operation is said to take
 ======= ==================================================================================
 """
 
@@ -108,9 +110,13 @@ class ToyTop(wiring.Component):
             access = here & (csr.addr == 0x28)
             m.d.comb += [
                 port.op_valid.eq(here & (csr.addr == 0x18)),
-                port.op.as_value().eq(csr.w_data[:3]),
+                port.op.as_value().eq(csr.w_data[:4]),
                 port.op_die.eq(csr.w_data[8:12]),
                 port.op_row.eq(registers[4]),
+                port.op_planes.eq(csr.w_data[16:24]),
+                port.op_plane.eq(csr.w_data[24:27]),
+                port.reg_plane.eq(csr.w_data[24:27]),
+                port.op_clocks.eq(registers[15]),
                 port.reg_read.eq(access & ~csr.w_data[12]),
                 port.reg_write.eq(access & csr.w_data[12]),
                 port.reg_die.eq(csr.w_data[8:12]),
@@ -121,5 +127,8 @@ class ToyTop(wiring.Component):
                 m.d.sync += [answered.eq(1), answer_of.eq(channel)]
             with m.If(answered & (answer_of == channel)):
                 m.d.sync += Cat(registers[8], registers[9]).eq(port.reg_r_data)
+        failed = Cat(port.op_failed for port in self.array)
+        with m.If(failed.any()):
+            m.d.sync += registers[0x38 // 4].eq(registers[0x38 // 4] + 1)
         m.d.comb += self.quiet.eq(~(copying | answered | self.irq))
         return m

@@ -32,8 +32,13 @@ def sensing():
 class Bus:
     """Drives the bus one symbol per clock."""
 
-    def __init__(self, ctx, dut):
-        self.ctx, self.dut, self.phy = ctx, dut, dut.phy
+    def __init__(self, ctx, dut, server):
+        self.ctx, self.dut, self.phy, self.server = ctx, dut, dut.phy, server
+
+    @property
+    def clock(self):
+        """Number of the next clock, as the array's server counts."""
+        return self.server.clock
 
     async def symbol(self, die, cycle, word=0):
         ctx, phy = self.ctx, self.phy
@@ -82,23 +87,24 @@ def content(seed):
     return np.random.default_rng(seed).integers(0, 256, 544, dtype=np.uint8).tobytes()
 
 
-def run(test, dies=3, array=NandArray, monitor=None, timeout=20_000, timing=None):
+def run(test, dies=3, array=NandArray, monitor=None, timeout=20_000, timing=None, **geometry):
     """Run ``test(ctx, Bus, NandArray)`` on a channel of dies of profile ``tiny``.
 
-    ``timing`` has changes to it, ``array`` makes the array behind them, ``monitor(profile)`` what
-    observes the bus.
+    ``array`` makes the array behind them, ``monitor(profile)`` what observes the bus; ``geometry``
+    and the dict ``timing`` are what differs from the profile's.
     """
     base = profile("tiny")
     flash = dataclasses.replace(
         base,
-        geometry=dataclasses.replace(base.geometry, channels=1, dies=dies),
+        geometry=dataclasses.replace(base.geometry, channels=1, dies=dies, **geometry),
         timing=dataclasses.replace(base.timing, **(timing or {})),
     )
     array = array(flash.geometry, parameters=parameter_page(flash))
     dut = ChannelDies(flash, HZ)
+    server = ArrayServer(array, 0, dut.array)
 
     async def bench(ctx):
-        await test(ctx, Bus(ctx, dut), array)
+        await test(ctx, Bus(ctx, dut, server), array)
         done.append(True)
 
     async def watchdog(ctx):
@@ -119,7 +125,7 @@ def run(test, dies=3, array=NandArray, monitor=None, timeout=20_000, timing=None
     done = []
     sim = Simulator(dut)
     sim.add_clock(1e-6)
-    sim.add_testbench(ArrayServer(array, 0, dut.array).run, background=True)
+    sim.add_testbench(server.run, background=True)
     sim.add_testbench(watchdog, background=True)
     if monitor is not None:
         sim.add_testbench(watch, background=True)

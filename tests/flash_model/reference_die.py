@@ -73,7 +73,8 @@ class ReferenceDie:
         if self.shows == "feature":
             return bytes([self.features.get(self.feature, 0), *bytes(7)])
         source = self.factory.get(self.shows, self.cache)
-        at = self.column % len(source) if self.shows in self.factory else self.column
+        repeats = {"parameters": 256, "unique ID": 32}
+        at = self.column % repeats.get(self.shows, self.SIZE)
         self.column += 8
         return source[at : at + 8]
 

@@ -7,7 +7,7 @@ from flash_model.parameter_page import parameter_page
 from flash_model.profiles import profile
 from tests.flash_model.die_bench import busy, content, five, run
 
-PAGE = parameter_page(profile("tiny"))
+PAGE, EXTENDED = parameter_page(profile("tiny"))[:256], parameter_page(profile("tiny"))[256:]
 OTHER_LUN = [0, 4, 0]  # tiny has 1024 rows: row bit 10 is the first of the LUN's
 
 
@@ -33,6 +33,9 @@ def test_the_parameter_page_comes_in_copies():
         await bus.send(1, 0xEC, [0x00])
         assert await bus.until_ready(1) == busy("read")
         assert await words(bus, 1, 3 * 32) == 3 * PAGE
+        assert await words(bus, 1, 2 * 6) == 2 * EXTENDED
+        await bus.send(1, 0x05, [16, 3], 0xE0)
+        assert await words(bus, 1, 2) == EXTENDED[16:32]
         await bus.send(1, 0x05, [0x50, 0], 0xE0)  # inside a copy
         assert await words(bus, 1, 2) == PAGE[80:96]
         await bus.send(1, 0x05, [0x10, 2], 0xE0)  # inside the third copy

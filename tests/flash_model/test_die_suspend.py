@@ -133,6 +133,132 @@ def test_the_verdict_is_kept(kind):
     timed(test, array=bad)
 
 
+ROWS = (16 + 3, 48 + 3, 32 + 3)  # page 3 of blocks in planes 1, 3 and 2 of 4
+PLACES = {"erase": (0x60, 0xD1, 0xD0), "program": (0x80, 0x11, 0x10)}
+
+
+async def begin_planes(bus, kind):
+    """Of `ROWS`; R/B# is low for all of them then."""
+    opening, more, confirm = PLACES[kind]
+    for row in ROWS:
+        address = five(row)[2 if kind == "erase" else 0 :]
+        await bus.send(1, opening, address)
+        if kind == "program":
+            await bus.symbol(1, BusCycle.WRITE, row)
+        await bus.symbol(1, BusCycle.COMMAND, confirm if row == ROWS[-1] else more)
+        if row != ROWS[-1]:
+            await bus.until_ready(1)
+
+
+async def plane_status(bus, row):
+    await bus.send(1, 0x78, five(row)[2:])
+    return (await bus.read(1))[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("independent", [False, True])
+def test_several_planes_go_on_as_one(kind, independent):
+    """Each plane keeps its verdict; reads in between, of several planes too, change nothing."""
+    stop, go_on = KINDS[kind]
+
+    def weak(geometry, **options):
+        return NandArray(geometry, faults=Faults(geometry, bad_blocks=[(0, 1, 3)]), **options)
+
+    async def test(ctx, bus, array):
+        others = (OTHER, OTHER + 16)
+        pages = [content(row) for row in others]
+        for row, page in zip(others, pages, strict=True):
+            array.write_page(0, 1, row, page)
+        for row in ROWS:
+            array.write_page(0, 1, row + 1, content(row))
+        await begin_planes(bus, kind)
+        await wait(ctx, 50)
+        await bus.send(1, stop)
+        assert await bus.until_ready(1) == T_SUSP
+        assert await bus.status(1) == 0xE4
+        await bus.send(1, 0x00, five(others[0]), 0x32)
+        assert await bus.until_ready(1) == busy("plane")
+        await bus.send(1, 0x00, five(others[1]), 0x30)
+        assert await bus.until_ready(1) == busy("read")
+        for row, page in zip(others, pages, strict=True):
+            await bus.send(1, 0x06, five(row), 0xE0)
+            assert await bus.read(1) == page[:8]
+        await bus.send(1, go_on)
+        # It is no read: of independent planes, none can be sensed or read out now.
+        await bus.send(1, 0x00, five(OTHER), 0x30)
+        symbols = 7
+        assert [await plane_status(bus, row) & 0x60 for row in ROWS] == [0] * 3
+        symbols += 3 * 5
+        assert 51 + symbols + await bus.until_ready(1) == busy(kind)
+        assert await bus.status(1) == 0xE1
+        assert [await plane_status(bus, row) for row in ROWS] == [0xE0, 0xE1, 0xE0]
+        for row in (ROWS[0], ROWS[2]):
+            word = array.page(0, 1, row)[:8].tobytes()
+            assert word == (row.to_bytes(8, "little") if kind == "program" else b"\xff" * 8)
+            assert array.is_programmed(0, 1, row + 1) == (kind == "program")
+
+    timed(test, array=weak, planes=4, plane_independent=independent)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_broken_rule_for_planes_fails_after_the_suspension(kind):
+    """A plane twice: what is confirmed does nothing, takes its time, and fails in all planes."""
+    stop, go_on = KINDS[kind]
+
+    async def test(ctx, bus, array):
+        opening, more, confirm = PLACES[kind]
+        for row, last in ((16, more), (48, confirm)):  # plane 1 of 2 both times
+            await bus.send(1, opening, five(row)[2 if kind == "erase" else 0 :], last)
+            await wait(ctx, 50)
+        await bus.send(1, stop)
+        await bus.until_ready(1)
+        await bus.send(1, 0x00, five(OTHER), 0x30)
+        await bus.until_ready(1)
+        await bus.send(1, go_on)
+        assert 51 + await bus.until_ready(1) == busy(kind)
+        assert await bus.status(1) == 0xE1
+        assert [await plane_status(bus, row) for row in (0, 16)] == [0xE1, 0xE1]
+
+    timed(test, planes=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_between_planes_there_is_nothing_to_suspend(kind):
+    stop, _ = KINDS[kind]
+
+    async def test(ctx, bus, array):
+        opening, more, _ = PLACES[kind]
+        await bus.send(1, opening, five(16)[2 if kind == "erase" else 0 :], more)
+        await bus.send(1, stop)
+        assert await bus.until_ready(1) == busy("plane") - 1
+        assert await bus.status(1) == 0xE0
+
+    timed(test, planes=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_copy_into_a_suspended_die(kind):
+    """Neither before nor after the resume command; the copy is forgotten."""
+    stop, go_on = KINDS[kind]
+
+    async def test(ctx, bus, array):
+        array.write_page(0, 1, OTHER, content(5))
+        await begin(bus, kind)
+        await wait(ctx, 50)
+        await bus.send(1, stop)
+        await bus.until_ready(1)
+        await bus.send(1, 0x00, five(OTHER), 0x35)
+        assert await bus.until_ready(1) == busy("read")
+        for _ in range(2):
+            await bus.send(1, 0x85, five(OTHER + 1), 0x10)
+            assert bus.ready(1)
+            await bus.send(1, go_on)
+            await bus.until_ready(1)
+        assert not array.is_programmed(0, 1, OTHER + 1)
+
+    timed(test)
+
+
 def test_dies_without():
     async def test(ctx, bus, array):
         await begin(bus, "erase")

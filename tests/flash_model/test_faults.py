@@ -127,7 +127,7 @@ def test_wrong_bits_stay_wrong_with_time_and_come_right_with_a_retry():
     array, faults = worn({"worn": 1e-3, "kept": 4e-3, "disturbed": 0})
     sets = []
     for days in (0, 1, 30, 365):
-        faults.now_s = days * DAY
+        array.now_s = days * DAY
         sets.append([wrong_bits(array, 0, 0, row) for row in range(50)])
     for earlier, later in zip(sets, sets[1:]):
         assert all(a <= b for a, b in zip(earlier, later))
@@ -140,13 +140,13 @@ def test_wrong_bits_stay_wrong_with_time_and_come_right_with_a_retry():
 
 def test_what_is_programmed_anew_has_not_aged():
     array, faults = worn({"worn": 0, "kept": 4e-3, "disturbed": 0})
-    faults.now_s = 365 * DAY
+    array.now_s = 365 * DAY
     assert wrong_bits(array, 0, 0, 8)
     erase(array, 8)
     array.buffers["erase_counts"][2] = 1000
     program(array, 8, content(4))
     assert not wrong_bits(array, 0, 0, 8, content(4))
-    faults.now_s += 365 * DAY
+    array.now_s += 365 * DAY
     assert wrong_bits(array, 0, 0, 8, content(4))
 
 
@@ -225,7 +225,7 @@ def test_status_bytes_tell_of_faults():
         assert await outcome(1) == 0xE0
 
         array.write_page(0, 0, 20, content(1))  # of the block that was erased once
-        array.faults.now_s = 365 * DAY
+        array.now_s = 365 * DAY
         wrong = []
         for level in (0, 7):
             await bus.send(0, 0xEF, [0x89])

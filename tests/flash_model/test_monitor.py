@@ -31,8 +31,10 @@ COMMAND, ADDRESS, WRITE, READ = 1, 2, 3, 4
 class Script:
     """A bus, clock by clock, and the monitor that watches it."""
 
-    def __init__(self, **options):
-        self.monitor = ProtocolMonitor(FLASH, HZ, **options)
+    def __init__(self, planes=1, independent=False, **options):
+        geometry = dataclasses.replace(FLASH.geometry, planes=planes, plane_independent=independent)
+        flash = dataclasses.replace(FLASH, geometry=geometry)
+        self.monitor = ProtocolMonitor(flash, HZ, **options)
         self.clock = 0
         self.busy_until = [0, 0]
         self.write_protect = False
@@ -76,6 +78,12 @@ class Script:
 
     def read(self, row=0, column=0):
         return self.command(0x00).five(row, column).command(0x30).busy()
+
+    def begin_read(self, row, confirm=0x30):
+        return self.command(0x00).five(row).command(confirm)
+
+    def erase(self, row, confirm=0xD0):
+        return self.command(0x60).address(row & 255, row >> 8, 0).command(confirm).busy()
 
     def out(self, words=1):
         return self.idle(PREAMBLE).data(READ, words)
@@ -152,9 +160,138 @@ def protected(s, act):
     act(s)
 
 
+def two(s, *, independent=False):
+    """The same bus with dies of two planes: block b lies in plane b % 2, 16 rows each."""
+    s.monitor = Script(planes=2, independent=independent).monitor
+    return s
+
+
+def pages(s, opening, row, confirm):
+    """One plane of a program."""
+    s.command(opening).five(row).idle(ADL).data(WRITE, 2).command(confirm)
+    return s.busy(20)
+
+
+def copied(s, target, confirm=0x10):
+    """A copy out of plane 0."""
+    return two(s).begin_read(3, 0x35).busy().command(0x85).five(target).command(confirm)
+
+
+def two_planes(s):
+    """What dies of two planes allow."""
+    two(s).begin_read(3, 0x32).busy(20).begin_read(16 + 3).busy().out().idle(RHW)
+    s.command(0x06).five(3, 8).command(0xE0).idle(CCS).out(67).idle(RHW)
+    pages(pages(s, 0x80, 5, 0x11), 0x81, 21, 0x10)
+    pages(s, 0x80, 6, 0x11).command(0x70).idle(WHR).out().idle(RHW)
+    s.command(0x78).address(6, 0, 0).idle(WHR).out().idle(RHW)
+    pages(s, 0x80, 22, 0x10)
+    s.erase(16, 0xD1).erase(37)  # no page number is asked for
+    s.begin_read(3, 0x35).busy().out(68).idle(RHW)
+    s.command(0x85).five(32 + 9).command(0x10).busy()
+    s.begin_read(3, 0x35).busy().command(0x85).five(32 + 10, 8).idle(ADL).data(WRITE, 1)
+    s.command(0x85).address(64, 0).idle(CCS).data(WRITE, 1).command(0x10).busy()
+    s.begin_read(3, 0x32).busy(20).command(0xFF).busy()
+    return s.read(5).command(0x31).busy(10).out()
+
+
+def side_by_side(s, wait=0):
+    """Plane 1 begins to read ``wait`` clocks after R/B# has fallen for plane 0, both for tR."""
+    two(s, independent=True).begin_read(3).busy(WB + R, wait=False).idle(WB + wait)
+    s.begin_read(16 + 9).busy(WB + R, wait=False).idle(WB)
+    return s
+
+
 VIOLATIONS = {
+    "a plane of a multi-plane read too early": (
+        "R/B#",
+        lambda s: two(s).begin_read(3, 0x32).busy(20, wait=False).idle(WB).command(0x00),
+    ),
+    "a read beside another, of planes that are not independent": (
+        "R/B#",
+        lambda s: two(s).begin_read(3).busy(WB + R, wait=False).idle(WB).begin_read(16),
+    ),
+    "a read of a plane that senses": (
+        "R/B#",
+        lambda s: side_by_side(s).begin_read(5),
+    ),
+    "a program of a plane that rests while another senses": (
+        "R/B#",
+        lambda s: side_by_side(s, R).command(0x80),
+    ),
+    "output of a plane that senses": (
+        "R/B#",
+        lambda s: side_by_side(s, 50).idle(R - 60).out(),
+    ),
+    "a read beside a parameter page": (
+        "R/B#",
+        lambda s: (
+            two(s, independent=True)
+            .command(0xEC)
+            .address(0)
+            .busy(WB + R, wait=False)
+            .idle(WB)
+            .command(0x00)
+        ),
+    ),
+    "a multi-plane program behind a cache program": (
+        "array",
+        lambda s: pages(pages(two(s), 0x80, 1, 0x15), 0x80, 2, 0x11),
+    ),
+    "35h after four addresses": (
+        "confirmation",
+        lambda s: s.command(0x00).address(0, 0, 0, 0).command(0x35),
+    ),
+    "85h for a copy after 30h": ("confirmation", lambda s: s.read().command(0x85)),
+    "a second copy of one 35h": (
+        "confirmation",
+        lambda s: copied(s, 32 + 4).busy().command(0x85),
+    ),
+    "a copy left for a read": ("broken off", lambda s: copied(s, 5, 0x00)),
+    "a multi-plane read left for a program": (
+        "multi-plane",
+        lambda s: two(s).begin_read(3, 0x32).busy(20).command(0x80),
+    ),
+    "a multi-plane program left for an erase": (
+        "multi-plane",
+        lambda s: pages(two(s), 0x80, 3, 0x11).command(0x60),
+    ),
+    "a multi-plane erase left for a read": (
+        "multi-plane",
+        lambda s: two(s).erase(3, 0xD1).command(0x00),
+    ),
+    "81h outside of a multi-plane program": (
+        "multi-plane",
+        lambda s: two(s).command(0x81),
+    ),
+    "a multi-plane program that ends with 15h": (
+        "multi-plane",
+        lambda s: pages(pages(two(s), 0x80, 3, 0x11), 0x81, 16 + 3, 0x15),
+    ),
+    "a plane read twice": (
+        "same plane",
+        lambda s: two(s).begin_read(3, 0x32).busy(20).begin_read(32 + 3),
+    ),
+    "a plane programmed twice": (
+        "same plane",
+        lambda s: pages(pages(two(s), 0x80, 3, 0x11), 0x81, 32 + 3, 0x10),
+    ),
+    "a plane erased twice": ("same plane", lambda s: two(s).erase(3, 0xD1).erase(35)),
+    "a read of two page numbers": (
+        "page number",
+        lambda s: two(s).begin_read(3, 0x32).busy(20).begin_read(16 + 4),
+    ),
+    "a program of two page numbers": (
+        "page number",
+        lambda s: pages(pages(two(s), 0x80, 3, 0x11), 0x81, 16 + 2, 0x10),
+    ),
+    "a copy into another plane": ("copyback", lambda s: copied(s, 16 + 3)),
+    "a copy with 11h": ("copyback", lambda s: copied(s, 5, 0x11)),
+    "a copy with 15h": ("copyback", lambda s: copied(s, 5, 0x15)),
+    "a second plane while protected": (
+        "WP#",
+        lambda s: protected(s, lambda s: pages(two(s), 0x80, 3, 0x11)),
+    ),
     "a byte that is no command": ("unknown command", lambda s: s.command(0x42)),
-    "a multi-plane command": ("unknown command", lambda s: s.command(0x11)),
     "a read of a busy die": (
         "R/B#",
         lambda s: s.command(0xFF).busy(wait=False).idle(WB).command(0x00),
@@ -335,6 +472,20 @@ VIOLATIONS = {
     "program of a suspended die": ("suspend", lambda s: suspended(s).command(0x80)),
     "erase of a suspended die": ("suspend", lambda s: suspended(s).command(0x60)),
     "read of a suspended block": ("suspend", lambda s: suspended(s).command(0x00).five(15)),
+    "read of a block suspended with another": (
+        "suspend",
+        lambda s: two_suspended(s).command(0x00).five(15),
+    ),
+    "copyback of a suspended die": (
+        "suspend",
+        lambda s: suspended(s).begin_read(16, 0x35).busy().command(0x85),
+    ),
+    "suspend of a cache program": ("suspend", lambda s: s.program(0, 0x15).command(0x86)),
+    "suspend between planes": ("multi-plane", lambda s: two(s).erase(0, 0xD1).command(0x61)),
+    "resume between planes": (
+        "multi-plane",
+        lambda s: two_suspended(s).begin_read(32, 0x32).busy().command(0xD2),
+    ),
     "a page twice": ("page order", lambda s: erased(s).program(1).program(1)),
 }
 
@@ -342,6 +493,12 @@ VIOLATIONS = {
 def suspended(s):
     """An erase of block 0 is."""
     s.command(0x60).address(0, 0, 0).command(0xD0).busy(wait=False).idle(WB)
+    return s.command(0x61).busy(10)
+
+
+def two_suspended(s):
+    """An erase of blocks 0 and 1, of two planes, is."""
+    two(s).erase(0, 0xD1).command(0x60).address(16, 0, 0).command(0xD0).busy(wait=False).idle(WB)
     return s.command(0x61).busy(10)
 
 
@@ -358,7 +515,8 @@ def slow_bus(s):
 
 def test_every_rule_has_a_violation():
     assert {rule for rule, _ in VIOLATIONS.values()} == set(RULES)
-    assert len(RULES) == 26
+    assert len(RULES) == 30
+    assert len(VIOLATIONS) == 103
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)
@@ -384,6 +542,10 @@ def test_a_violation_is_told_by_its_rule(name):
         lambda s: erased(s).program(1).program(2),
         lambda s: cached(s).idle(R).command(0x00).five(2).command(0x30),
         lambda s: s.program(0, 0x15).idle(PROG).command(0xEC),
+        two_planes,
+        lambda s: two_suspended(s).read(32).read(48).command(0xD2).busy().program(1),
+        lambda s: side_by_side(s, R - 4 * WC).begin_read(5),
+        lambda s: side_by_side(s, 50).idle(RR).command(0x06).five(3).command(0xE0).idle(R).out(),
     ],
 )
 def test_the_same_just_legal(act):

@@ -67,7 +67,7 @@ def test_every_parameter_is_taken(read):
     assert (t.t_rhw_ns, t.t_ccs_ns, t.t_rpre_ns, t.t_dqsre_ns) == (100, 300, 15, 15)
     simulated = {name for name, _, source in p.table() if source.startswith("simulator: MQSim")}
     assert len(simulated) == 13
-    assert len(parameter_page(p)) == 256
+    assert len(parameter_page(p)) == 256 + 48
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ LAYOUT = struct.Struct(
     "I H I H I I B B B H H B H B B B B B 13x"  # memory organisation
     "B H H H H H H B B B 6x B B H H 8x H 88x H"  # electrical; vendor; CRC
 )
+EXTENDED = struct.Struct("<H 4s 10x 16s B B H H 10x")  # Linux: struct onfi_ext_param_page
 NAMES = (
     "signature revision features commands extended copies maker model jedec date "
     "page spare partial partial_spare pages blocks luns cycles bits bad endurance good "
@@ -42,7 +43,7 @@ def test_the_crc_is_a_remainder(data):
 @pytest.mark.parametrize("name", PROFILES)
 def test_fields(name):
     p = profile(name)
-    page = parameter_page(p)
+    page, extended = parameter_page(p)[:256], parameter_page(p)[256:]
     assert (LAYOUT.size, len(page)) == (256, 256)
     fields = dict(zip(NAMES, LAYOUT.unpack(page), strict=True))
     g, t = p.geometry, p.timing
@@ -58,8 +59,19 @@ def test_fields(name):
     for field, ns in (("prog", t.t_prog_ns), ("bers", t.t_bers_ns), ("read", t.t_r_ns)):
         assert (fields[field] - 1) * 1000 < ns <= fields[field] * 1000
     assert fields["crc"] == remainder(page[:254])
-    # program cache, read cache, features, 78h, unique ID, 06h, FAh
-    assert fields["commands"] == sum(1 << bit for bit in (0, 1, 2, 3, 5, 6, 9))
+    # program cache, read cache, features, 78h, copyback, unique ID, 06h, FAh
+    assert fields["commands"] == sum(1 << bit for bit in (0, 1, 2, 3, 4, 5, 6, 9))
+    several = g.planes > 1  # multi-plane program and erase, and read
+    assert fields["features"] == several * (1 << 3 | 1 << 6) | 1 << 7
+    assert fields["plane_ops"] == several * 1 << 1
+    assert fields["plane_read"] == several * fields["read"]
+    assert fields["sdr"] & 1  # mode 0 is every part's
+    assert (fields["ecc"], 16 * fields["extended"]) == (0xFF, len(extended))
+    crc, signature, sections, *ecc = EXTENDED.unpack(extended)
+    assert (crc, signature) == (remainder(extended[2:]), b"EPPS")
+    assert sections == bytes([2, 1, *bytes(14)])  # one of ECC, 16 bytes
+    e = p.endurance
+    assert ecc == [e.ecc_bits, 10, e.bad_blocks, fields["endurance"]]
 
 
 def test_times_that_do_not_fit_are_the_largest():

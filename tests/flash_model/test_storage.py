@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from flash_model.array import NandArray
+from flash_model.array_port import ArrayOp
+from flash_model.bit_errors import BitErrorRate
+from flash_model.faults import Faults
 from flash_model.geometry import Geometry
 from flash_model.profiles import profile
 
@@ -26,12 +29,58 @@ def test_contents_and_wear_are_there_again(tmp_path):
     filed.flush()
     del filed, array
     again = NandArray(SMALL, file=path)
-    for name in ("cells", "programmed", "erase_counts", "read_counts"):
+    for name in (
+        "cells",
+        "programmed",
+        "erase_counts",
+        "read_counts",
+        "page_programs",
+        "page_reads",
+    ):
         assert np.array_equal(again.buffers[name], plain.buffers[name]), name
         assert again.buffers[name].flags.writeable and again.buffers[name].any()
     for name in ("registers", "data_registers"):  # power was off
         assert (again.buffers[name] == 0xFF).all()
     assert not again.buffers["operations"].any()
+
+
+def test_faults_and_ages_go_on_where_they_were(tmp_path):
+    """A drive reopened after each few operations has the history of one that never was."""
+
+    def faults():
+        return Faults(
+            SMALL,
+            seed=2,
+            weak_blocks={(0, 0, 0): 2, (1, 2, 1): 4},
+            weak_pages={(1, die, row): 2 for die in range(3) for row in range(4)},
+            grave_pages={(0, die, row): 3 for die in range(3) for row in range(6)},
+            rate=BitErrorRate(erases=10, fresh=1e-3, worn=1e-2, kept=0.1, disturbed=0.1),
+        )
+
+    path = tmp_path / "drive"
+    rng = np.random.default_rng(3)
+    plain, filed = NandArray(SMALL, faults=faults()), NandArray(SMALL, faults=faults(), file=path)
+    failures = wrong = 0
+    for number in range(600):
+        where = int(rng.integers(2)), int(rng.integers(3)), int(rng.integers(SMALL.rows))
+        op, data = int(rng.integers(3)), rng.bytes(72)
+        told = []
+        for array in (plain, filed):
+            array.now_s = number * 20_000.0
+            if op == ArrayOp.PROGRAM.value:
+                array.register(*where[:2])[:] = np.frombuffer(data, np.uint8)
+            failed = array.serve(op, *where)
+            told.append((failed, op == 0 and array.register(*where[:2]).tobytes()))
+        assert told[0] == told[1]
+        failures += told[0][0]
+        wrong += op == 0 and told[0][1] != plain.page(*where).tobytes()
+        if number % 7 == 0:
+            filed.flush()
+            filed = NandArray(SMALL, faults=faults(), file=path)
+            assert filed.now_s == plain.now_s
+    assert failures > 10 and wrong > 10
+    with pytest.raises(ValueError, match="now_s = 1.*already"):
+        filed.now_s = 1.0
 
 
 def test_the_file_says_what_it_is(tmp_path):
@@ -40,7 +89,7 @@ def test_the_file_says_what_it_is(tmp_path):
     array.write_page(1, 2, 11, bytes(range(72)))
     array.flush()
     raw = path.read_bytes()
-    assert raw.startswith(b"InstInfer NAND array 1\n") and b'"pages": 4' in raw[:4096]
+    assert raw.startswith(b"InstInfer NAND array 2\n") and b'"pages": 4' in raw[:4096]
     last = 4096 + (2 * 3 * 12 - 1) * 72  # cells are the first section, the page is the last
     assert raw[last : last + 72] == bytes(255 - byte for byte in range(72))
 

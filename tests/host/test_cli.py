@@ -71,6 +71,32 @@ def test_the_same_run_gives_the_same_answer(folder, tmp_path, capsys):
     assert tokens[0] == tokens[1]
 
 
+def test_bit_errors_are_corrected_and_in_the_record(folder, tmp_path, capsys):
+    found = {}
+    for name, rate, seed in (("a", 1e-3, 3), ("b", 1e-3, 3), ("c", 1e-3, 4), ("none", 0, 3)):
+        status, out, _ = run(
+            capsys, "generate", "--model", folder, "--preset", "tiny", "--prompt", "the sea " * 20,
+            "--max-new-tokens", 3, "--out", tmp_path / name, "--compare",
+            "--bit-error-rate", rate, "--fault-seed", seed,
+        )  # fmt: skip
+        assert status == 0 and f"raw bit error rate {rate:g}, seed {seed}" in out
+        record = json.loads((tmp_path / name / "generate.json").read_text())
+        assert record["faults"] == {"bit_error_rate": rate, "seed": seed}
+        assert record["comparison"]["twin"]["max_logit_difference"] == 0
+        found[name] = record["error_correction"]
+        assert found[name]["codewords_unrecovered"] == 0
+    assert found["none"]["bits_corrected"] == 0 < found["a"]["bits_corrected"]
+    assert found["a"] == found["b"] != found["c"]
+
+
+def test_too_many_bit_errors_are_told(folder, tmp_path, capsys):
+    status, _, err = run(
+        capsys, "generate", "--model", folder, "--preset", "tiny", "--prompt", "the sea " * 20,
+        "--max-new-tokens", 2, "--out", tmp_path, "--bit-error-rate", 0.05,
+    )  # fmt: skip
+    assert status != 0 and "could not be corrected" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,6 +114,14 @@ def test_the_same_run_gives_the_same_answer(folder, tmp_path, capsys):
         (["--out", "/dev/null/x"], "cannot be made.*--out"),
         (["--prompt", "salty " * 60, "--max-new-tokens", "200"], "260 tokens.*256.*shorten"),
         (["--prompt", "sea", "--max-new-tokens", "5000"], "5001 tokens.*1024"),
+        (["--bit-error-rate", "1e-3"], "backend golden has none: use --backend rtl"),
+        (["--backend", "rtl", "--bit-error-rate", "0.6"], "--bit-error-rate 0.6.*0..0.5"),
+        (["--backend", "rtl", "--bit-error-rate", "nan"], "--bit-error-rate nan.*0..0.5"),
+        (["--fault-seed", "1"], "--fault-seed 1 has no faults.*--bit-error-rate"),
+        (
+            ["--backend", "rtl", "--bit-error-rate", "1e-3", "--fault-seed", "-1"],
+            "--fault-seed: seed = -1 is not possible: choose 0",
+        ),
     ],
 )
 def test_bad_input_is_one_line(folder, tmp_path, capsys, arguments, message):
