@@ -61,6 +61,8 @@ def _rows(record):
     if record["channel_busy"] is not None:
         yield "channels", _channels(record)
     yield "from flash", _share(record)
+    if record["error_correction"]["bits_corrected"] is not None:
+        yield "corrected", _corrected(record)
     if text := hint(record):
         yield "hint", Text(text, style="yellow")
     if record["comparison"]:
@@ -128,6 +130,17 @@ def _share(record):
         text.append("   pages read do NOT agree with the map", style="bold red")
     else:
         text.append("; pages read agree with the map" if agree else "; reckoned from the map")
+    return text
+
+
+def _corrected(record):
+    counts = record["error_correction"]
+    bits, retries, lost = (
+        counts[name] for name in ("bits_corrected", "read_retries", "codewords_unrecovered")
+    )
+    text = Text.assemble((f"{bits:,}", "bold"), f" bits in all; {retries:,} pages read again")
+    if lost:
+        text.append(f"; {lost:,} codewords lost", style="bold red")
     return text
 
 

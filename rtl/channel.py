@@ -144,7 +144,7 @@ class Channel(wiring.Component):
             self.page_read.eq(controller.page_read),
             self.page_programmed.eq(controller.page_programmed),
             self.block_erased.eq(controller.block_erased),
-            self.word_read.eq(controller.r_data.valid & controller.r_data.ready),
+            self.word_read.eq(reader.o.valid & reader.o.ready),
             waits.eq(
                 ~(ops.o.valid & ops.o.ready)
                 & ~(words.o.valid & words.o.ready)
