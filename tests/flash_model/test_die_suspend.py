@@ -184,12 +184,15 @@ def test_several_planes_go_on_as_one(kind, independent):
             await bus.send(1, 0x06, five(row), 0xE0)
             assert await bus.read(1) == page[:8]
         await bus.send(1, go_on)
-        # It is no read: of independent planes, none can be sensed or read out now.
-        await bus.send(1, 0x00, five(OTHER), 0x30)
-        symbols = 7
-        assert [await plane_status(bus, row) & 0x60 for row in ROWS] == [0] * 3
-        symbols += 3 * 5
-        assert 51 + symbols + await bus.until_ready(1) == busy(kind)
+        # It is no read: of independent planes, none can be sensed or read out now, not even when
+        # no more is left of it than a read would take.
+        waits = busy(kind) - 51 - busy("read") // 2
+        await wait(ctx, waits)
+        began = bus.clock
+        assert [await plane_status(bus, row) & 0x60 for row in (0, *ROWS)] == [0] * 4
+        await bus.send(1, 0x00, five(OTHER + 32), 0x30)  # of plane 0
+        probed = bus.clock - began
+        assert 51 + waits + probed + await bus.until_ready(1) == busy(kind)
         assert await bus.status(1) == 0xE1
         assert [await plane_status(bus, row) for row in ROWS] == [0xE0, 0xE1, 0xE0]
         for row in (ROWS[0], ROWS[2]):
