@@ -11,8 +11,8 @@ from host.bench.dense_cases import BASE, Case, crossed, full_sweep, quick_sweep
 from host.bench.dense_measure import PARTS
 from host.cli import main
 
-DATA, ADDRESSES = 732, 7 * 7
-"""`paper` at 250 MHz: 4096 bytes at 5.6 a clock, seven cycles of 25 ns."""
+DATA, ADDRESSES = 772, 7 * 7
+"""`paper` at 250 MHz: 4 codewords of 135 words, 4320 bytes, at 5.6 a clock; seven cycles of 25 ns."""
 
 
 def test_bound_of_whole_pages_by_hand():
@@ -29,7 +29,8 @@ def test_bound_of_a_bus_that_brings_a_beat_a_clock():
     config = Case(profile="tlc_onfi5").config
     bound = dense_bound(config, kv_heads=8, head_dim=128, tokens=1024)
     pages = 2 * 8 * 1024 // 64 // 8
-    assert bound.data == pages * 16384 // 8
+    words = 16 * (128 + 1 + -(-59 * 14 // 64))  # of codewords: data, check, parity for t = 59
+    assert bound.data == pages * words
     assert bound.command == pages * 7 * cycles(25, 300_000_000)
 
 
@@ -44,11 +45,11 @@ def test_bound_counts_the_fullest_channel_and_no_tail():
 
 
 def test_bound_reads_a_page_of_two_passes_twice():
-    """head_dim 96: 21 tokens a page, 8192 = 390 * 21 + 2."""
+    """head_dim 96: 21 tokens a page, 8192 = 390 * 21 + 2. Their parts are whole codewords."""
     config = Case(channels=1, head_dim=96).config
     bound = dense_bound(config, kv_heads=1, head_dim=96, tokens=391 * 21)
     assert bound.pages == 2 * 392
-    whole, two, rest = (-(-tokens * 96 * 2 * 10 // 56) for tokens in (21, 2, 19))
+    whole, two, rest = (-(-codewords * 135 * 8 * 10 // 56) for codewords in (4, 1, 4))
     assert bound.data == 2 * (390 * whole + two + rest)
 
 
