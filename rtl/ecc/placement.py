@@ -8,6 +8,8 @@ So any range of codewords is one range of columns. The spare bytes are divided e
 codeword of a page has the same code.
 """
 
+from functools import cache
+
 from .code import MOST_ERRORS, BchCode
 
 __all__ = ["PAGE_META_BITS", "check_words", "spare_left", "strongest"]
@@ -38,6 +40,7 @@ def check_words(geometry, data_bytes):
     return 1 if 32 * codewords >= PAGE_META_BITS else 2
 
 
+@cache
 def strongest(geometry, data_bytes, *, left_bytes=0):
     """The code with the largest t whose check and parity words fit the spare bytes.
 

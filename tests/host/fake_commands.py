@@ -9,7 +9,6 @@ from cosim.environment import HOST_BASE
 from cosim.reference import BF16, FP16, PARTIAL_HEADER, merge_partials, twin_partial
 from rtl.commands import CQE, JOB, JOB_STATUS, SQE, SQE_VIEWS, Opcode, Status
 from rtl.executor_read import capability_page
-from rtl.page_codec import decode_pages
 from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, SEQUENCE, SequenceState, group_channel
 
 COMMAND_CYCLES = 1000
@@ -262,13 +261,11 @@ class Commands:
         used = entry["group_tokens"] * 2 * entry["head_dim"]
         self.counters["bytes_flash"] += used
         die, row = spot[f"{name}_die"], spot[f"{name}_row"]
-        page = self.array.page(channel, die, row)
-        data, (meta,), corrected = decode_pages(self.config.code, [row], page[None])
-        assert (corrected == 0).all()
+        data, meta = self.array.decode(self.config.code, channel, die, row)
         wanted = {"group": group, "kind": kind, "layer": layer, "head": head}
         found = PAGE_META.unpack(meta.to_bytes(8, "little"))
         assert found == {**wanted, "sequence": entry["number"]}
-        return data[0, :used].tobytes()
+        return data[:used].tobytes()
 
     def _attend_command(self):
         view = SQE_VIEWS["attend"].unpack(self.sqe)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 from fake_commands import Commands
 
-from rtl.page_codec import encode_pages
+from rtl.page_codec import decode_pages, encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
 RING = 16
@@ -25,6 +25,7 @@ class Cells:
     def __init__(self, geometry):
         self.geometry = geometry
         self.pages = {}
+        self.decoded = {}  # as far as they were read: decoding takes time
 
     def write_page(self, channel, die, row, data):
         assert (channel, die, row) not in self.pages, "a programmed page is programmed again"
@@ -34,9 +35,19 @@ class Cells:
     def page(self, channel, die, row):
         return np.frombuffer(self.pages[channel, die, row], np.uint8)
 
+    def decode(self, code, channel, die, row):
+        """User bytes and metadata of a page."""
+        place = (channel, die, row)
+        if place not in self.decoded:
+            data, metas, corrected = decode_pages(code, [row], self.page(*place)[None])
+            assert (corrected == 0).all()
+            self.decoded[place] = data[0], metas[0]
+        return self.decoded[place]
+
     def erase(self, channel, die, row):
         for page in range(row, row + self.geometry.pages):
             self.pages.pop((channel, die, page), None)
+            self.decoded.pop((channel, die, page), None)
 
 
 class FakeLane(Commands):

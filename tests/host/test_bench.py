@@ -12,7 +12,7 @@ from host.bench.dense_measure import PARTS
 from host.cli import main
 
 DATA, ADDRESSES = 772, 7 * 7
-"""`paper` at 250 MHz: 4 codewords of 135 words, 4320 bytes, at 5.6 a clock; seven cycles of 25 ns."""
+"""`paper` at 250 MHz: 4 codewords of 135 words at 5.6 bytes a clock; seven cycles of 25 ns."""
 
 
 def test_bound_of_whole_pages_by_hand():
