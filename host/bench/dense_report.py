@@ -8,8 +8,8 @@ __all__ = ["show_dense"]
 
 NOTES = """\
 bound     data and 7 command and address cycles of each page on the fullest
-          channel, and the first page's latency; all else overlapped. Pages
-          carry no ECC yet: no spare bytes are moved.
+          channel, and the first page's latency; all else overlapped. Data
+          are whole codewords, with their check and parity words.
 of bound  the bound over the cycles from the host's doorbell to its results
 of peak   the same for user bytes at the full data rate of all channels
 x ideal   largest error of a query head (L2, against float64), over that of
