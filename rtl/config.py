@@ -214,6 +214,7 @@ PRESETS = {
         "max_sequences": 4,
         "dram_bytes": 4 << 20,
         "operation_depth": 8,
+        "bit_error_rate": 1e-6,
         "max_transfer": 64 << 10,
         "max_attend": 16 << 10,
     },
