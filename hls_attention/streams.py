@@ -8,10 +8,15 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Arbiter", "Packer", "Queue", "SkidBuffer"]
+__all__ = ["Arbiter", "Packer", "Queue", "SkidBuffer", "moves"]
 
 DEEPEST_QUEUE = 512
 """Deeper queues are `hls_attention.verilog.Ram` business: each row costs conversion time."""
+
+
+def moves(port):
+    """A transfer takes place on a stream in this clock."""
+    return port.valid & port.ready
 
 
 class SkidBuffer(wiring.Component):

@@ -4,10 +4,20 @@ import dataclasses
 import sys
 from pathlib import Path
 
-__all__ = ["BadOption", "add_drive_options", "drive_config", "out_folder", "write_figures"]
+__all__ = [
+    "BadOption",
+    "add_drive_options",
+    "add_output_options",
+    "drive_config",
+    "out_folder",
+    "write_figures",
+]
 
 SHORT = {"channels": "channels", "queries_per_kv": "max_queries_per_kv", "head_dim": "max_head_dim"}
 """Options that set a field of the configuration: option -> field."""
+
+KINDS: dict = {int: (int, "whole number"), float: (float, "number"), str: (str, "name")}
+"""Types of the configuration's fields -> how to make one of a text, what it is called."""
 
 
 class BadOption(ValueError):
@@ -31,6 +41,18 @@ def add_drive_options(parser):
     )
 
 
+def add_output_options(parser, name):
+    """Give a benchmark's parser --out and --json; ``name`` is that of its figures' file."""
+    parser.add_argument(
+        "--out", default="out", metavar="DIR", help="folder for the picture (default: out)"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help=f"write all figures (default: DIR/{name}); with -, to standard output, and no table",
+    )
+
+
 def drive_config(options):
     """The configuration that a command's options ask for."""
     from rtl.config import DriveConfig
@@ -41,15 +63,16 @@ def drive_config(options):
         name, equals, value = text.partition("=")
         if not equals:
             raise BadOption(f"--set {text}: write FIELD=VALUE, for example --set dies=32")
-        changes[name] = int(value) if value.lstrip("-").isdigit() else value
-    known = [field.name for field in dataclasses.fields(DriveConfig)]
+        changes[name] = value
+    kinds = {field.name: KINDS[field.type] for field in dataclasses.fields(DriveConfig)}
     for name, value in changes.items():
-        if name not in known:
-            raise BadOption(f"--set {name}: unknown field; choose one of {', '.join(known)}")
-        if isinstance(value, str) != (name == "profile"):
-            raise BadOption(
-                f"--set {name}={value}: give a {'name' if name == 'profile' else 'whole number'}"
-            )
+        if name not in kinds:
+            raise BadOption(f"--set {name}: unknown field; choose one of {', '.join(kinds)}")
+        kind, called = kinds[name]
+        try:
+            changes[name] = kind(value)
+        except ValueError as error:
+            raise BadOption(f"--set {name}={value}: give a {called}") from error
     try:
         return DriveConfig.preset(options.preset, **changes)
     except ValueError as error:

@@ -6,6 +6,8 @@
                                   --scan--> page program on a channel  (whole group at once)
     tail in device DRAM ------------------> page program on a channel  (group became full)
 
+The whole path is one state machine over one set of registers, hence the length of this file.
+
 The head's table entry is read first and written last, so that nothing is visible before it is
 complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group
 became full in a STEP is left with ``flush_due`` and flushed by a request of its own once its

@@ -13,7 +13,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.beats import beat_layout
-from hls_attention.streams import Arbiter, Queue
+from hls_attention.streams import Arbiter, Queue, moves
 
 from .nand.controller import ChannelController
 from .nand.operations import Activity, NandOp, done_layout, operation_layout
@@ -144,13 +144,8 @@ class Channel(wiring.Component):
             self.page_read.eq(controller.page_read),
             self.page_programmed.eq(controller.page_programmed),
             self.block_erased.eq(controller.block_erased),
-            self.word_read.eq(reader.o.valid & reader.o.ready),
-            waits.eq(
-                ~(ops.o.valid & ops.o.ready)
-                & ~(words.o.valid & words.o.ready)
-                & ~(words.i.valid & words.i.ready)
-                & ~(controller.done.valid & controller.done.ready)
-            ),
+            self.word_read.eq(moves(reader.o)),
+            waits.eq(~moves(ops.o) & ~moves(words.o) & ~moves(words.i) & ~moves(controller.done)),
             self.quiet.eq(controller.quiet & source.quiet & reader.quiet & writer.quiet & waits),
             controller.skip.eq(self.skip),
             self.next_event.eq(controller.next_event),

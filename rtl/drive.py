@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.beats import job_layout
 from hls_attention.config import EngineConfig
 from hls_attention.engine import Engine
-from hls_attention.streams import Arbiter, Queue
+from hls_attention.streams import Arbiter, Queue, moves
 from hls_attention.verilog import Shared
 
 from .allocator import Allocator
@@ -277,9 +277,6 @@ class Drive(wiring.Component):
     def _count(
         self, m, control, counters, executor, engine, results, tails, host, dram, channels, done
     ):
-        def moved(port):
-            return port.valid & port.ready
-
         def ones(name):
             return sum(getattr(channel, name) for channel in channels)
 
@@ -287,10 +284,10 @@ class Drive(wiring.Component):
             counters.skip.eq(self.skip),
             counters.engine.eq(engine.busy),
             counters.dma.eq(
-                moved(self.host.r)
-                | moved(self.host.w)
-                | moved(self.dram.r)
-                | moved(self.dram.w)
+                moves(self.host.r)
+                | moves(self.host.w)
+                | moves(self.dram.r)
+                | moves(self.dram.w)
                 | ~host.quiet
                 | ~dram.quiet
             ),
@@ -302,8 +299,8 @@ class Drive(wiring.Component):
             counters.add_blocks_erased.eq(ones("block_erased")),
             counters.add_bytes_flash.eq(ones("word_read") << 3),
             counters.add_bytes_tail.eq(tails.word << 3),
-            counters.add_bytes_link_in.eq(moved(self.host.r) << 3),
-            counters.add_bytes_link_out.eq(moved(self.host.w) << 3),
+            counters.add_bytes_link_in.eq(moves(self.host.r) << 3),
+            counters.add_bytes_link_out.eq(moves(self.host.w) << 3),
             counters.add_bits_corrected.eq(ones("corrected")),
             counters.add_codewords_corrected.eq(
                 sum(channel.corrected != 0 for channel in channels)

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 
 from .ecc import twin
+from .ecc.placement import PAGE_META_BITS, meta_parts
 from .ecc.scrambler import keystream, seed
 
 __all__ = ["decode_pages", "encode_pages"]
@@ -18,8 +19,8 @@ def encode_pages(code, rows, metas, data):
     code : rtl.ecc.code.BchCode
     rows : sequence of int [pages]
         Row addresses.
-    metas : sequence of int [pages]
-        Metadata, 64 bits each (`rtl.tables.PAGE_META`).
+    metas : sequence of bytes [pages]
+        Metadata, 8 bytes each (`rtl.tables.PAGE_META`).
     data : uint8 array [pages, bytes]
         User bytes, filled up with zeros to whole codewords.
 
@@ -51,8 +52,8 @@ def decode_pages(code, rows, raw):
     Returns
     -------
     data : uint8 array [pages, codewords * code.data_bytes]
-    metas : list of int [pages]
-        As far as the codewords hold them.
+    metas : list of bytes [pages]
+        Metadata, as far as the codewords hold them.
     corrected : int array [pages, codewords]
         Bits corrected, -1: uncorrectable, or the CRC does not fit.
     """
@@ -80,11 +81,10 @@ def _keys(code, rows, count):
 
 def _check_words(code, user, metas):
     """uint64 [pages, codewords, check words]: metadata and CRC."""
-    size = code.meta_bits // 8
-    parts = max(1, 64 // code.meta_bits)
+    size, parts = code.meta_bits // 8, meta_parts(code)
     out = bytearray()
     for codewords, meta in zip(user, metas):
-        whole = int(meta).to_bytes(max(8, size), "little")
+        whole = meta.ljust(parts * size, b"\0")
         for n, octets in enumerate(codewords):
             mine = whole[n % parts * size :][:size]
             out += mine + zlib.crc32(mine, zlib.crc32(octets)).to_bytes(4, "little")
@@ -94,7 +94,6 @@ def _check_words(code, user, metas):
 
 def _metas(code, checks, pages):
     """Metadata of each page, from its first codewords."""
-    size = code.meta_bits // 8
-    parts = max(1, 64 // code.meta_bits)
+    size, parts = code.meta_bits // 8, meta_parts(code)
     octets = checks.astype("<u8").view(np.uint8).reshape(pages, -1, 8 * code.check_words)
-    return [int.from_bytes(page[:parts, :size].tobytes(), "little") for page in octets]
+    return [page[:parts, :size].tobytes()[: PAGE_META_BITS // 8] for page in octets]

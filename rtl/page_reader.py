@@ -24,11 +24,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
 
 from flash_model.array_port import ROW_BITS
-from hls_attention.streams import Queue
+from hls_attention.streams import Queue, moves
 
 from .ecc.crc import CrcCheck
 from .ecc.decoder import CODEWORDS, Decoder
-from .ecc.scrambler import SEED_BITS, Scrambler
+from .ecc.scrambler import SEED_BITS, Scrambler, place_bits
 from .nand.operations import WORD_BITS, Cause, NandOp, done_layout, operation_layout, read_layout
 from .page_requests import page_word_layout
 from .page_trim import Trim, cut_layout
@@ -128,7 +128,7 @@ class PageReader(wiring.Component):
         codeword = Signal(counter)  # of the read at the head, which leaves the decoder next
         m.d.comb += [
             self.i.ready.eq((tail - head)[:pointer] != depth),
-            write.en.eq(self.i.valid & self.i.ready),
+            write.en.eq(moves(self.i)),
             write.addr.eq(tail),
             sending_read.addr.eq(send),
             leaving_read.addr.eq(head),
@@ -164,7 +164,7 @@ class PageReader(wiring.Component):
         with m.FSM(name="asking"):
             with m.State("RUN"):
                 m.d.comb += self.o_ops.valid.eq((send != tail) & (~again | offered))
-                with m.If(self.o_ops.valid & self.o_ops.ready):
+                with m.If(moves(self.o_ops)):
                     m.d.comb += sent.eq(rest)
                     m.d.sync += send.eq(send + 1)
                 with m.If(again & ~offered):
@@ -214,14 +214,14 @@ class PageReader(wiring.Component):
             fails.eq(report.payload.uncorrectable & ~lost.o.payload & (level != RETRY_LEVELS)),
             last.eq(codeword + 1 == leaving.codewords),
             scrambler.i_seeds.payload.eq(
-                leaving.row | (leaving.first + codeword)[: SEED_BITS - ROW_BITS] << ROW_BITS
+                place_bits(leaving.row, (leaving.first + codeword)[: SEED_BITS - ROW_BITS])
             ),
             scrambler.i.payload.eq(decoder.o.payload),
             cut.begin.eq(Mux(codeword == 0, leaving.skip, 0)),
             cut.end.eq(Mux(last, leaving.end, code.data_words)),
             cut.error.eq(report.payload.uncorrectable | lost.o.payload),
         ]
-        moved = decoder.o.valid & decoder.o.ready
+        moved = moves(decoder.o)
         m.d.comb += ends.eq(moved & (word == code.message_words - 1))
         with m.If(moved):
             m.d.sync += word.eq(Mux(ends, 0, word + 1))
@@ -259,9 +259,6 @@ class PageReader(wiring.Component):
                 with m.If(ends):
                     m.next = "LOOK"
 
-        def moves(port):
-            return port.valid & port.ready
-
         m.d.comb += [
             self.unrecovered.eq(moves(self.o) & self.o.payload.error),
             self.quiet.eq(
@@ -286,7 +283,7 @@ class PageReader(wiring.Component):
         word = Signal(range(code.words))
         missing = Signal()
         last = Signal()
-        moved = words.valid & words.ready
+        moved = moves(words)
         m.d.comb += [
             last.eq(word == code.words - 1),
             decoder.i.payload.eq(words.payload.data),

@@ -16,12 +16,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
 
 from flash_model.array_port import ROW_BITS
+from hls_attention.streams import moves
 
 from .ecc.code import WORD
 from .ecc.crc import CrcAppend
 from .ecc.encoder import Encoder
-from .ecc.placement import PAGE_META_BITS
-from .ecc.scrambler import SEED_BITS, Scrambler
+from .ecc.placement import PAGE_META_BITS, meta_parts
+from .ecc.scrambler import SEED_BITS, Scrambler, place_bits
 from .nand.operations import WORD_BITS
 
 __all__ = ["PageWriter", "page_layout", "program_address_layout"]
@@ -85,9 +86,9 @@ class PageWriter(wiring.Component):
         codeword = Signal(SEED_BITS - ROW_BITS)
         shift = exact_log2(code.data_words)
         codewords = (page.words + (code.data_words - 1))[shift:]
-        parts = max(1, PAGE_META_BITS // code.meta_bits)
+        parts = meta_parts(code)
         part = codeword[: exact_log2(parts)]
-        moved = crc.i.valid & crc.i.ready
+        moved = moves(crc.i)
         m.d.comb += [
             self.o.payload.die.eq(page.die),
             self.o.payload.row.eq(page.row),
@@ -96,7 +97,7 @@ class PageWriter(wiring.Component):
             crc.i_meta.payload.eq(
                 page.meta.word_select(part, code.meta_bits) if parts > 1 else page.meta
             ),
-            scrambler.i_seeds.payload.eq(page.row | codeword << ROW_BITS),
+            scrambler.i_seeds.payload.eq(place_bits(page.row, codeword)),
         ]
         waits = Signal()
         with m.FSM(name="state"):
@@ -138,9 +139,6 @@ class PageWriter(wiring.Component):
                     m.next = "SEED"
                     with m.If(left == 0):
                         m.next = "IDLE"
-
-        def moves(port):
-            return port.valid & port.ready
 
         m.d.comb += self.quiet.eq(waits & ~moves(crc.o) & ~moves(scrambler.o) & ~moves(self.o_data))
         return m

@@ -7,10 +7,12 @@ at the peak rate of all channels, which no drive reaches.
 
 import json
 
-from ..options import BadOption, out_folder, write_figures
+from ..options import BadOption, add_output_options, out_folder, write_figures
 from .dense_cases import AXES, crossed, full_sweep, quick_sweep
 
 __all__ = ["add_dense"]
+
+FIGURES = "bench_dense.json"
 
 CLOCKS_PER_SECOND = 500_000
 """Simulated by one channel of the narrow drive, about: until the first row is measured."""
@@ -37,15 +39,7 @@ def add_dense(parser):
         metavar="SECONDS",
         help="leave out rows whose simulation would take longer (default: 300)",
     )
-    parser.add_argument(
-        "--out", default="out", metavar="DIR", help="folder for the picture (default: out)"
-    )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write all figures (default: DIR/bench_dense.json); with -, to standard output, "
-        "and no table",
-    )
+    add_output_options(parser, FIGURES)
 
 
 def _cases(options):
@@ -79,7 +73,7 @@ def _run(options):
     out = out_folder(options.out)
     rows, skipped = _measured(cases, options.limit)
     record = {"rows": rows, "skipped": skipped, "scaling": _scaling(rows)}
-    write_figures(options.json or out / "bench_dense.json", json.dumps(record, indent=2) + "\n")
+    write_figures(options.json or out / FIGURES, json.dumps(record, indent=2) + "\n")
     if options.json == "-":
         return 0
     from rich.console import Console

@@ -1,9 +1,6 @@
 """The picture of ``instinfer bench dense``: how near to the bus bound, and where the rest goes."""
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from flash_model.profiles import PROFILES
@@ -12,10 +9,10 @@ from flash_model.timing import cycles
 from .bound import READ_CYCLES, first_page_clocks
 from .dense_cases import BASE, Case
 from .dense_measure import PARTS
+from .picture import GRID, INK, QUIET, four_panels, titled
 
 __all__ = ["save_dense"]
 
-INK, QUIET, PAPER, GRID = "#22313a", "#7a868c", "#ffffff", "#e3e7e9"
 SERIES = {"paper": "#0f5e73", "tlc_onfi5": "#c2571a", "tiny": "#7b2d8b"}
 PART_COLOURS = ("#9aa5ab", "#f2c879", "#0f5e73", "#5fa3b5", "#d9534f", "#7b2d8b")
 PAPER_SHARE = 0.68
@@ -31,34 +28,21 @@ def save_dense(path, rows):
     rows : list of dict
         See `host.bench.dense_measure.measure`; at least one.
     """
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):
-        figure = Figure(figsize=(14, 10), dpi=130, facecolor=PAPER)
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(
-            2, 2, gridspec_kw={
-                "left": 0.065, "right": 0.975, "top": 0.875, "bottom": 0.105, "hspace": 0.28,
-                "wspace": 0.24,
-            },
-        )  # fmt: skip
+    with four_panels(
+        path,
+        "Dense attention in the drive against what its flash buses allow",
+        subtitle=f"unless said otherwise {BASE.channels} channels, head_dim {BASE.head_dim}, "
+        f"{BASE.queries_per_kv} query heads to each of {BASE.kv_heads} KV heads; cycles from the "
+        "host's doorbell to its results",
+        top=0.875,
+        bottom=0.105,
+        hspace=0.28,
+        wspace=0.24,
+    ) as axes:
         _by_tokens(axes[0, 0], rows)
         _roofline(axes[0, 1], rows)
         _where(axes[1, 0], rows)
         _shapes(axes[1, 1], rows)
-        for panel in axes.flat:
-            panel.tick_params(colors=QUIET, labelcolor=INK, length=0)
-            for side in panel.spines.values():
-                side.set_color(GRID)
-        figure.text(
-            0.065, 0.955, "Dense attention in the drive against what its flash buses allow",
-            fontsize=16, weight="bold", color=INK,
-        )  # fmt: skip
-        figure.text(
-            0.065, 0.93, f"unless said otherwise {BASE.channels} channels, head_dim "
-            f"{BASE.head_dim}, {BASE.queries_per_kv} query heads to each of {BASE.kv_heads} KV "
-            "heads; cycles from the host's doorbell to its results",
-            fontsize=10, color=QUIET,
-        )  # fmt: skip
-        figure.savefig(path)
 
 
 def _like_base(row, *free):
@@ -74,12 +58,6 @@ def _profiles(rows, *free):
     return found
 
 
-def _title(axes, text):
-    axes.set_title(text, loc="left", color=INK, fontsize=10.5, weight="bold", pad=10)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
 def _tokens_axis(axes, rows):
     tokens = sorted({row["tokens"] for row in rows})
     axes.set_xscale("log", base=2)
@@ -89,7 +67,7 @@ def _tokens_axis(axes, rows):
 
 
 def _by_tokens(axes, rows):
-    _title(axes, "by tokens: of the bus bound, and of the channels' peak rate")
+    titled(axes, "by tokens: of the bus bound, and of the channels' peak rate")
     series = _profiles(rows, "tokens")
     for profile, mine in series.items():
         tokens = [row["tokens"] for row in mine]
@@ -114,7 +92,7 @@ def _by_tokens(axes, rows):
 
 
 def _roofline(axes, rows):
-    _title(axes, "roofline of a channel: bytes of K and V a clock that reach the engine")
+    titled(axes, "roofline of a channel: bytes of K and V a clock that reach the engine")
     for profile in dict.fromkeys(row["profile"] for row in rows):
         mine = [row for row in rows if row["profile"] == profile]
         config = Case(profile=profile).config
@@ -156,7 +134,7 @@ def _roofline(axes, rows):
 
 
 def _where(axes, rows):
-    _title(axes, "where the time goes, at the channel that is last")
+    titled(axes, "where the time goes, at the channel that is last")
     bars = [row for mine in _profiles(rows, "tokens").values() for row in mine]
     bottom = np.zeros(len(bars))
     for (name, label), colour in zip(PARTS.items(), PART_COLOURS, strict=True):
@@ -176,7 +154,7 @@ def _where(axes, rows):
 
 
 def _shapes(axes, rows):
-    _title(axes, "by shape: of the bus bound")
+    titled(axes, "by shape: of the bus bound")
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.grid(axis="y", visible=False)
     points = []

@@ -6,10 +6,12 @@ Controller and dies are compiled as they are; contents of pages play no part. Th
 
 import json
 
-from ..options import BadOption, out_folder, write_figures
+from ..options import BadOption, add_output_options, out_folder, write_figures
 from .flash_cases import AXES, CODEWORDS, PATTERNS, crossed, flash_profile, full_sweep, quick_sweep
 
 __all__ = ["add_flash"]
+
+FIGURES = "bench_flash.json"
 
 MOST_DIES = 64
 """Of a channel, see `flash_model.geometry`."""
@@ -46,15 +48,7 @@ def add_flash(parser):
     parser.add_argument(
         "--seed", type=int, default=0, help="of dies, rows and codewords drawn (default: 0)"
     )
-    parser.add_argument(
-        "--out", default="out", metavar="DIR", help="folder for the picture (default: out)"
-    )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write all figures (default: DIR/bench_flash.json); with -, to standard output, "
-        "and no table",
-    )
+    add_output_options(parser, FIGURES)
 
 
 def _cases(options):
@@ -86,7 +80,7 @@ def _run(options):
     out = out_folder(options.out)
     rows = _measured(cases, BUDGET["quick" if options.quick else "full"], options.seed)
     record = {"rows": rows, "seed": options.seed}
-    write_figures(options.json or out / "bench_flash.json", json.dumps(record, indent=2) + "\n")
+    write_figures(options.json or out / FIGURES, json.dumps(record, indent=2) + "\n")
     if options.json == "-":
         return 0
     from rich.console import Console

@@ -1,12 +1,9 @@
 """The picture of ``instinfer bench flash``: latencies, bus over dies, what a rate brings."""
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .dense_picture import GRID, INK, PAPER, QUIET
+from .picture import GRID, INK, PAPER, QUIET, four_panels, titled
 
 __all__ = ["save_flash"]
 
@@ -24,34 +21,18 @@ def save_flash(path, rows):
     rows : list of dict
         See `host.bench.flash_measure.measure_flash`; at least one.
     """
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):
-        figure = Figure(figsize=(14, 10), dpi=130, facecolor=PAPER)
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(
-            2, 2, gridspec_kw={
-                "left": 0.065, "right": 0.975, "top": 0.88, "bottom": 0.07, "hspace": 0.3,
-                "wspace": 0.46,
-            },
-        )  # fmt: skip
+    with four_panels(
+        path,
+        "One NAND channel against what its bus and its dies allow",
+        top=0.88,
+        bottom=0.07,
+        hspace=0.3,
+        wspace=0.46,
+    ) as axes:
         _latencies(axes[0, 0], rows)
         _over_dies(axes[0, 1], rows)
         _over_rates(axes[1, 0], rows)
         _patterns(axes[1, 1], rows)
-        for panel in axes.flat:
-            panel.tick_params(colors=QUIET, labelcolor=INK, length=0)
-            for side in panel.spines.values():
-                side.set_color(GRID)
-        figure.text(
-            0.065, 0.95, "One NAND channel against what its bus and its dies allow",
-            fontsize=16, weight="bold", color=INK,
-        )  # fmt: skip
-        figure.savefig(path)
-
-
-def _title(axes, text):
-    axes.set_title(text, loc="left", color=INK, fontsize=10.5, weight="bold", pad=10)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def _name(row, *without):
@@ -76,7 +57,7 @@ def _spread(rows):
 
 
 def _latencies(axes, rows):
-    _title(axes, "latency of reads, taken to last word; lines: p50, dotted: p99")
+    titled(axes, "latency of reads, taken to last word; lines: p50, dotted: p99")
     for row, colour in zip(_spread(rows), COLOURS, strict=False):
         found = row["latencies"]
         reads = np.array(found["reads"]) / max(found["reads"])  # of its fullest bin
@@ -96,7 +77,7 @@ def _latencies(axes, rows):
 
 
 def _over_dies(axes, rows):
-    _title(axes, "of the bus bound, over dies; dotted: what arrays allow")
+    titled(axes, "of the bus bound, over dies; dotted: what arrays allow")
     series = {}
     for row in rows:
         if row["pattern"] != "single":
@@ -123,7 +104,7 @@ def _over_dies(axes, rows):
 
 
 def _over_rates(axes, rows):
-    _title(axes, "user bytes of the bus's peak, over its data rate")
+    titled(axes, "user bytes of the bus's peak, over its data rate")
     most = {}
     for row in rows:
         most[row["profile"]] = max(row["dies"], most.get(row["profile"], 0))
@@ -149,7 +130,7 @@ def _over_rates(axes, rows):
 
 
 def _patterns(axes, rows):
-    _title(axes, "of the bus bound, all rows")
+    titled(axes, "of the bus bound, all rows")
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.grid(axis="y", visible=False)
     shown = [row for row in rows if row["pattern"] != "single"] or rows

@@ -154,11 +154,8 @@ class BackDoor:
             return
         layer, head = divmod(index, shape.kv_heads)
         metas = [
-            int.from_bytes(
-                PAGE_META.pack(
-                    group=first + n, kind=kind, sequence=placement.sequence, layer=layer, head=head
-                ),
-                "little",
+            PAGE_META.pack(
+                group=first + n, kind=kind, sequence=placement.sequence, layer=layer, head=head
             )
             for n in range(count)
             for kind in range(2)

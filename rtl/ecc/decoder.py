@@ -14,6 +14,8 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hls_attention.streams import moves
+
 from .chien import ChienSearch
 from .code import WORD
 from .corrector import Corrector, report_layout
@@ -83,12 +85,12 @@ class Decoder(wiring.Component):
             corrector.i.valid.eq(self.i.valid & syndromes.i.ready),
         ]
         m.d.comb += self.active.eq(
-            (self.i.valid & self.i.ready)
-            | (syndromes.o.valid & syndromes.o.ready)
+            moves(self.i)
+            | moves(syndromes.o)
             | key_equation.active
-            | (key_equation.o.valid & key_equation.o.ready)
+            | moves(key_equation.o)
             | search.active
-            | (search.o.valid & search.o.ready)
+            | moves(search.o)
             | corrector.active
         )
         connect(m, syndromes.o, key_equation.i)

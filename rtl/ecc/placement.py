@@ -12,7 +12,7 @@ from functools import cache
 
 from .code import MOST_ERRORS, BchCode
 
-__all__ = ["PAGE_META_BITS", "check_words", "spare_left", "strongest"]
+__all__ = ["PAGE_META_BITS", "check_words", "meta_parts", "spare_left", "strongest"]
 
 PAGE_META_BITS = 64
 """Metadata of a page (`rtl.tables.PAGE_META`), dealt to its codewords."""
@@ -38,6 +38,11 @@ def check_words(geometry, data_bytes):
     """Check words of a codeword, so that a page has room for `PAGE_META_BITS` of metadata."""
     codewords = geometry.page_bytes // data_bytes
     return 1 if 32 * codewords >= PAGE_META_BITS else 2
+
+
+def meta_parts(code):
+    """Codewords that a page's metadata are dealt to, before they begin again."""
+    return max(1, PAGE_META_BITS // code.meta_bits)
 
 
 @cache

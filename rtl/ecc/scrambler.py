@@ -18,7 +18,7 @@ from hls_attention.streams import SkidBuffer
 from .code import WORD
 from .linear_register import LinearRegister
 
-__all__ = ["SEED_BITS", "Scrambler", "keystream", "seed"]
+__all__ = ["SEED_BITS", "Scrambler", "keystream", "place_bits", "seed"]
 
 TAPS = (0, 1, 3, 4)
 """Bit n + 64 of the sequence is the XOR of bits n + tap."""
@@ -47,7 +47,12 @@ def seed(row, codeword):
             f"row {row}, codeword {codeword} has no seed: choose rows below 2**{ROW_BITS} and "
             f"codewords below 2**{SEED_BITS - ROW_BITS}"
         )
-    return codeword << ROW_BITS | row
+    return place_bits(row, codeword)
+
+
+def place_bits(row, codeword):
+    """The same of integers or values that are in range."""
+    return row | codeword << ROW_BITS
 
 
 def _following(word):

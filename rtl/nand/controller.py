@@ -36,6 +36,8 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hls_attention.streams import moves
+
 from .bus import Bus
 from .operations import Activity, done_layout, operation_layout, read_layout
 from .phy import PhySignature
@@ -172,9 +174,6 @@ class ChannelController(wiring.Component):
             m.d.comb += self.activity.eq(Activity.WAITING)
         with m.Elif(scheduler.pending & (~scheduler.quiet | bus.progress.settling)):
             m.d.comb += self.activity.eq(Activity.COMMAND)
-
-        def moves(port):
-            return port.valid & port.ready
 
         m.d.comb += self.quiet.eq(
             bus.quiet

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from amaranth.sim import Simulator
 
-from flash_model.array import ArrayServer, NandArray
+from flash_model.array import NandArray
+from flash_model.array_server import ArrayServer
 from flash_model.die_state import busy_cycles
 from flash_model.onfi import BusCycle
 from flash_model.package import ChannelDies

@@ -209,7 +209,6 @@ class Commands:
             meta = PAGE_META.pack(
                 group=group, kind=kind, sequence=entry["number"], layer=layer, head=head
             )
-            meta = int.from_bytes(meta, "little")
             places.append((yield from self._program(channel, page, meta)))
         (k_die, k_row), (v_die, v_row) = places
         assert group < entry["groups"]
@@ -263,7 +262,7 @@ class Commands:
         die, row = spot[f"{name}_die"], spot[f"{name}_row"]
         data, meta = self.array.decode(self.config.code, channel, die, row)
         wanted = {"group": group, "kind": kind, "layer": layer, "head": head}
-        found = PAGE_META.unpack(meta.to_bytes(8, "little"))
+        found = PAGE_META.unpack(meta)
         assert found == {**wanted, "sequence": entry["number"]}
         return data[:used].tobytes()
 

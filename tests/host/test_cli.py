@@ -110,6 +110,8 @@ def test_too_many_bit_errors_are_told(folder, tmp_path, capsys):
         (["--set", "dies"], "FIELD=VALUE"),
         (["--set", "colour=3"], "colour: unknown field.*pass_tokens"),
         (["--set", "dies=many"], "dies=many: give a whole number"),
+        (["--set", "bit_error_rate=much"], "bit_error_rate=much: give a number"),
+        (["--set", "bit_error_rate=0.7"], "bit_error_rate = 0.7 is not possible"),
         (["--set", "profile=none"], "'none'.*paper"),
         (["--out", "/dev/null/x"], "cannot be made.*--out"),
         (["--prompt", "salty " * 60, "--max-new-tokens", "200"], "260 tokens.*256.*shorten"),

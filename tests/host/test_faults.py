@@ -103,10 +103,7 @@ def place_of(config, array, **wanted):
     for channel, die, row in pages_of(array):
         raw = array.page(channel, die, row)[: 8 * config.code.words]
         [meta] = decode_pages(config.code, [row], raw[None])[1]
-        # A page of one codeword holds so much of them.
-        known = PAGE_META.unpack(
-            (meta % 2**config.code.meta_bits).to_bytes(PAGE_META.size, "little")
-        )
+        known = PAGE_META.unpack(meta)
         if all(known[name] == value for name, value in wanted.items()):
             return channel, die, row
     raise AssertionError(f"no page of {wanted}")

@@ -21,7 +21,7 @@ def encoded(config, row, sequence, data, **place):
     """A page as the drive programs it."""
     meta = PAGE_META.pack(sequence=sequence, layer=0, head=0, **place)
     user = np.frombuffer(data, np.uint8)[None]
-    return encode_pages(config.code, [row], [int.from_bytes(meta, "little")], user)[0]
+    return encode_pages(config.code, [row], [meta], user)[0]
 
 
 def decoded(config, row, page):

@@ -29,7 +29,7 @@ class Dies:
     def fill(self, die, row):
         data = np.frombuffer(self.rng.randbytes(CODEWORDS * self.code.data_bytes), np.uint8)
         self.data[die, row] = data.view("<u8").tolist()
-        self.raw[die, row] = encode_pages(self.code, [row], [7], data[None])[0].view("<u8")
+        self.raw[die, row] = encode_pages(self.code, [row], [bytes(8)], data[None])[0].view("<u8")
         return self.data[die, row]
 
     def operate(self, op):

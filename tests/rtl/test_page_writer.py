@@ -43,7 +43,9 @@ def test_pages_are_those_of_the_codec(code, stall, backpressure):
     wanted = []
     for request, octets in zip(requests, data):
         user = np.frombuffer(octets, np.uint8)[None]
-        wanted += words(encode_pages(code, [request["row"]], [request["meta"]], user))
+        wanted += words(
+            encode_pages(code, [request["row"]], [request["meta"].to_bytes(8, "little")], user)
+        )
     dut = PageWriter(4, code)
     bench = Bench(dut, timeout=20_000, quiet=True, stall=stall, backpressure=backpressure)
     bench.source(dut.i, requests)
@@ -66,7 +68,7 @@ def test_codec_by_the_book(code):
     """Scrambled data, metadata and zlib's CRC; the twin's parity, and its verdicts."""
     rng = np.random.default_rng(5)
     data = rng.integers(0, 256, (3, 4 * code.data_bytes), np.uint8)
-    rows, metas = [0, 77, 2**24 - 1], [0, 2**64 - 1, 0x0123456789ABCDEF]
+    rows, metas = [0, 77, 2**24 - 1], [bytes(8), b"\xff" * 8, bytes(range(1, 9))]
     raw = encode_pages(code, rows, metas, data)
     got, got_metas, corrected = decode_pages(code, rows, raw)
     assert (got == data).all() and got_metas == metas and (corrected == 0).all()
@@ -87,5 +89,5 @@ def test_codec_by_the_book(code):
 
 def test_a_page_read_from_another_row_does_not_pass():
     code, data = BchCode(512, 3), np.zeros((1, 1024), np.uint8)
-    raw = encode_pages(code, [5], [1], data)
+    raw = encode_pages(code, [5], [bytes(8)], data)
     assert (decode_pages(code, [6], raw)[2] == -1).all()

@@ -10,8 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from flash_model.array import ArrayServer, NandArray
+from flash_model.array import NandArray
 from flash_model.array_port import ArrayPortSignature
+from flash_model.array_server import ArrayServer
 from flash_model.monitor import ProtocolMonitor
 from flash_model.package import ChannelDies
 from flash_model.profiles import profile
