@@ -11,12 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, HEAD_STRIDE, MAP_ENTRY, PASS, SEQUENCE
+from rtl.tables import HEAD, HEAD_STRIDE, MAP_ENTRY, PASS, SEQUENCE, program_slots, slot_bytes
 
 from .errors import DriveError
 from .regions import Regions
 
-__all__ = ["Capacity", "Placement", "SequenceShape"]
+__all__ = ["Capacity", "Placement", "SequenceShape", "spare_groups"]
+
+SPARE_SHARE = 0.02
+"""Of all groups, those kept for spares; parts are delivered with up to so many bad blocks."""
+
+
+def spare_groups(geometry):
+    """The last groups of a drive, whose blocks are spares and hold the bad-block table."""
+    return max(2, int(geometry.blocks * SPARE_SHARE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +131,11 @@ class Capacity:
     Parameters
     ----------
     config : DriveConfig
+
+    Attributes
+    ----------
+    program_buffer, scratch : int
+        Device-DRAM addresses of the program slots, and of room for a page with its spare bytes.
     """
 
     SEQUENCE_TABLE = 0
@@ -131,9 +144,12 @@ class Capacity:
     def __init__(self, config):
         self._config = config
         geometry = config.flash.geometry
-        table = SEQUENCE.size * config.max_sequences
-        self._dram = Regions(self.SEQUENCE_TABLE + table, config.dram_bytes - table)
-        self._channel_pages = geometry.dies * geometry.blocks * geometry.pages
+        self.program_buffer = self.SEQUENCE_TABLE + SEQUENCE.size * config.max_sequences
+        self.scratch = self.program_buffer + program_slots(geometry) * slot_bytes(geometry)
+        free = self.scratch + geometry.page_total
+        self._dram = Regions(free, config.dram_bytes - free)
+        groups = geometry.blocks - spare_groups(geometry)
+        self._channel_pages = geometry.dies * groups * geometry.pages
         self._reserved = np.zeros(config.channels, dtype=np.int64)
         self._next = 0
         self.placements = {}

@@ -12,16 +12,27 @@ however they came to be written::
               die  0  1  2  3
 
 A channel takes all pages of a group before it goes on to the next.
+
+A block that has gone bad is stood in for: the firmware names a die and a block whose pages are
+dealt instead. That holds until the last page of the block has been dealt, so what the firmware says
+of a group it says before it pushes it, or while no page is being dealt.
 """
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
 
-__all__ = ["MAX_SKEW", "RING_GROUPS", "Allocator", "page_layout", "wish_layout"]
+__all__ = [
+    "MAX_SKEW",
+    "RING_GROUPS",
+    "Allocator",
+    "page_layout",
+    "substitute_layout",
+    "wish_layout",
+]
 
 RING_GROUPS = 16
 """Block groups the ring holds."""
@@ -45,8 +56,25 @@ def page_layout(geometry):
     return data.StructLayout({"die": max(1, ceil_log2(geometry.dies)), "row": ROW_BITS})
 
 
+def substitute_layout(geometry):
+    """The block that serves for one that is bad, and of which group, channel and die that one is.
+
+    ``place`` counts the groups pushed, modulo `RING_GROUPS`.
+    """
+    die = max(1, ceil_log2(geometry.dies))
+    return data.StructLayout(
+        {
+            "place": ceil_log2(RING_GROUPS),
+            "channel": max(1, ceil_log2(geometry.channels)),
+            "die": die,
+            "serves_die": die,
+            "serves_block": 16,
+        }
+    )
+
+
 class Allocator(wiring.Component):
-    """Deals out pages, one request at a time. Latency 3.
+    """Deals out pages, one request at a time. Latency 4.
 
     Parameters
     ----------
@@ -58,6 +86,8 @@ class Allocator(wiring.Component):
         Adds a block group; ignored when ``free`` is 0.
     free : Out(5)
         Block groups that may still be pushed.
+    substitute : In(1), substitution : In(``substitute_layout()``)
+        Another block serves for one of a group.
     i : In(stream), ``wish_layout()``
     o : Out(stream), ``page_layout()``
     starved : Out(1)
@@ -72,6 +102,8 @@ class Allocator(wiring.Component):
                 "push": In(1),
                 "push_group": In(16),
                 "free": Out(5),
+                "substitute": In(1),
+                "substitution": In(substitute_layout(geometry)),
                 "i": In(stream.Signature(wish_layout(geometry))),
                 "o": Out(stream.Signature(page_layout(geometry))),
                 "starved": Out(1),
@@ -106,6 +138,33 @@ class Allocator(wiring.Component):
 
         wish = Signal(wish_layout(geometry))
         mine = Signal(place)
+        group = Signal(16)
+        page = Signal(range(geometry.pages))
+        ends = Signal()  # of its block
+        substitution = self.substitution
+        named = data.StructLayout({"die": len(substitution.die), "block": 16, "valid": 1})
+        index_bits = len(substitution.place) + len(substitution.channel) + len(substitution.die)
+        m.submodules.substitutes = substitutes = memory.Memory(
+            shape=named, depth=1 << index_bits, init=[]
+        )
+        write, read = substitutes.write_port(), substitutes.read_port()
+        asked_die = Signal(len(substitution.die))
+        chosen = Signal(len(substitution.die))
+        asked = Cat(asked_die, wish.channel, mine.at[:4])
+        m.d.comb += [
+            read.addr.eq(asked),
+            read.en.eq(1),
+            write.addr.eq(asked),
+            write.data.eq(0),
+        ]
+        with m.If(self.substitute):
+            m.d.comb += [
+                write.en.eq(1),
+                write.addr.eq(Cat(substitution.die, substitution.channel, substitution.place)),
+                write.data.valid.eq(1),
+                write.data.die.eq(substitution.serves_die),
+                write.data.block.eq(substitution.serves_block),
+            ]
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += [self.i.ready.eq(1), self.quiet.eq(~self.i.valid)]
@@ -122,16 +181,29 @@ class Allocator(wiring.Component):
                 group_open = pushed != mine.at
                 m.d.comb += [self.starved.eq(~group_open), self.quiet.eq(~group_open)]
                 die, skew = self._choose(m, wish, mine)
+                m.d.comb += asked_die.eq(die)
                 m.d.sync += [
-                    self.o.payload.die.eq(die),
-                    self.o.payload.row.eq(ring[mine.at[:4]] * geometry.pages + mine.base + skew),
+                    chosen.eq(die),
+                    group.eq(ring[mine.at[:4]]),
+                    page.eq(mine.base + skew),
+                    ends.eq(mine.base + skew == geometry.pages - 1),
                 ]
                 with m.If(group_open):
+                    m.next = "SUBSTITUTE"
+            with m.State("SUBSTITUTE"):
+                bad = read.data.valid
+                m.d.sync += [
+                    self.o.payload.die.eq(Mux(bad, read.data.die, chosen)),
+                    self.o.payload.row.eq(Mux(bad, read.data.block, group) * geometry.pages + page),
+                ]
+                m.d.comb += asked_die.eq(chosen)
+                with m.If(~self.substitute):  # the memory has one write port
+                    m.d.comb += write.en.eq(ends)
                     m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += [self.o.valid.eq(1), self.quiet.eq(~self.o.ready)]
                 with m.If(self.o.ready):
-                    after = self._take(m, mine, place)
+                    after = self._take(m, mine, chosen, place)
                     with m.Switch(wish.channel):
                         for channel, stored in enumerate(places):
                             with m.Case(channel):
@@ -160,15 +232,15 @@ class Allocator(wiring.Component):
                         m.d.comb += [die.eq(index), skew.eq(mine.skew[index])]
         return die, skew
 
-    def _take(self, m, mine, place):
-        """What the channel's place becomes once the page at ``o`` is taken."""
+    def _take(self, m, mine, die, place):
+        """What the channel's place becomes once a page of ``die`` is taken."""
         geometry = self._geometry
         dies = geometry.dies
         taken = Signal(place)
         after = Signal(place)
         m.d.comb += taken.eq(mine)
         for index in range(dies):
-            with m.If(self.o.payload.die == index):
+            with m.If(die == index):
                 m.d.comb += taken.skew[index].eq(mine.skew[index] + 1)
         m.d.comb += after.eq(taken)
         with m.If(Cat(taken.skew[index] != 0 for index in range(dies)).all()):

@@ -6,13 +6,19 @@
                                   --scan--> page program on a channel  (whole group at once)
     tail in device DRAM ------------------> page program on a channel  (group became full)
 
-The whole path is one state machine over one set of registers, hence the length of this file.
+A page goes to its channel and to a program slot in device DRAM at the same time, so that it is not
+lost if the program fails (`rtl.program_slots`).
+
+The whole path is one state machine over one set of registers; those of its states that bring a page
+onto flash are in `rtl.append_page`.
 
 The head's table entry is read first and written last, so that nothing is visible before it is
 complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group
 became full in a STEP is left with ``flush_due`` and flushed by a request of its own once its
 attention has been answered.
 """
+
+from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -23,10 +29,17 @@ from flash_model.array_port import ROW_BITS
 from hls_attention.beats import EXPONENT_BITS, Format
 
 from .allocator import page_layout, wish_layout
+from .append_page import page_states
 from .append_records import append_layout, block_exponent, head_info_layout, program_layout
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
-from .tables import HEAD, HEAD_STRIDE, PASS, SEQUENCE, page_die
+from .tables import (
+    HEAD,
+    HEAD_STRIDE,
+    PASS,
+    SEQUENCE,
+    program_slots,
+)
 
 __all__ = ["AppendPath"]
 
@@ -48,6 +61,10 @@ class AppendPath(wiring.Component):
     i_words : In(stream), 64 bits
         K then V of the request's tokens.
     o : Out(stream), ``head_info_layout()``
+    ask_slot : Out(1); slot : In(stream)
+        The program slots.
+    buffer : In(48)
+        DRAM address of slot 0.
     o_wish : Out(stream), ``wish_layout()``; page : In(stream), ``page_layout()``
         The allocator.
     o_program : Out(stream), ``program_layout()``; o_data : Out(stream), 64 bits
@@ -65,6 +82,9 @@ class AppendPath(wiring.Component):
                 "i": In(stream.Signature(append_layout())),
                 "i_words": In(stream.Signature(64)),
                 "o": Out(stream.Signature(head_info_layout())),
+                "ask_slot": Out(1),
+                "slot": In(stream.Signature(ceil_log2(program_slots(geometry)))),
+                "buffer": In(ADDRESS_BITS),
                 "o_wish": Out(stream.Signature(wish_layout(geometry))),
                 "page": In(stream.Signature(page_layout(geometry))),
                 "o_program": Out(stream.Signature(program_layout(geometry))),
@@ -74,6 +94,11 @@ class AppendPath(wiring.Component):
                 "quiet": Out(1),
             }
         )
+
+    @property
+    def geometry(self):
+        """Of the drive's flash."""
+        return self._geometry
 
     def elaborate(self, platform):
         m = Module()
@@ -101,6 +126,7 @@ class AppendPath(wiring.Component):
         due = Signal()
         dealt_row = Signal(ROW_BITS)
         dealt_die = Signal(8)
+        slot = Signal(len(self.slot.payload))
         words = Signal(12)
 
         take = Signal(16)
@@ -123,6 +149,7 @@ class AppendPath(wiring.Component):
             self.o_program.payload.die.eq(dealt_die),
             self.o_program.payload.row.eq(dealt_row),
             self.o_program.payload.words.eq(group_words),
+            self.o_program.payload.slot.eq(slot),
             self.o_program.payload.meta.group.eq(group),
             self.o_program.payload.meta.kind.eq(kind),
             self.o_program.payload.meta.sequence.eq(sequence.number),
@@ -242,86 +269,29 @@ class AppendPath(wiring.Component):
                         m.next = "ALLOCATE"
                     with m.Else():
                         m.next = "CHUNK_DONE"
-            with m.State("ALLOCATE"):
-                die = page_die(
-                    group >> channel_shift,
-                    index,
-                    request.head,
-                    kind,
-                    sequence.kv_heads,
-                    self._geometry.dies,
-                )
-                m.d.sync += self.o_wish.payload.die.eq(die)
-                m.next = "WISH"
-            with m.State("WISH"):
-                m.d.comb += self.o_wish.valid.eq(1)
-                with m.If(self.o_wish.ready):
-                    m.next = "PAGE"
-            with m.State("PAGE"):
-                m.d.comb += [self.page.ready.eq(1), waits.eq(~self.page.valid)]
-                with m.If(self.page.valid):
-                    m.d.sync += [
-                        dealt_die.eq(self.page.payload.die),
-                        dealt_row.eq(self.page.payload.row),
-                    ]
-                    m.next = "PROGRAM"
-            with m.State("PROGRAM"):
-                m.d.comb += [self.o_program.valid.eq(1), waits.eq(~self.o_program.ready)]
-                with m.If(self.o_program.ready):
-                    m.d.sync += words.eq(group_words)
-                    with m.If(flushing | request.flush):
-                        m.next = "ASK_TAIL"
-                    with m.Else():
-                        m.next = "TO_FLASH"
-            with m.State("ASK_TAIL"):
-                m.d.comb += [
-                    reader.i.valid.eq(1),
-                    reader.i.payload.address.eq(tail_page),
-                    reader.i.payload.words.eq(group_words),
-                ]
-                with m.If(reader.i.ready):
-                    m.next = "TO_FLASH"
-            with m.State("TO_FLASH"):
-                moved = Signal()
-                with m.If(flushing | request.flush):
-                    m.d.comb += [
-                        self.o_data.valid.eq(reader.o.valid),
-                        self.o_data.payload.eq(reader.o.payload.data),
-                        reader.o.ready.eq(self.o_data.ready),
-                    ]
-                with m.Else():
-                    m.d.comb += [
-                        self.o_data.valid.eq(self.i_words.valid),
-                        self.o_data.payload.eq(self.i_words.payload),
-                        self.i_words.ready.eq(self.o_data.ready),
-                        scanned.eq(moved),
-                    ]
-                m.d.comb += [
-                    moved.eq(self.o_data.valid & self.o_data.ready),
-                    waits.eq(self.o_data.valid & ~self.o_data.ready),
-                ]
-                with m.If(moved):
-                    m.d.sync += words.eq(words - 1)
-                    with m.If(words == 1):
-                        m.next = "MAP"
-            with m.State("MAP"):
-                m.d.comb += [
-                    writer.i.valid.eq(1),
-                    writer.i.payload.words.eq(1),
-                    writer.i.payload.address.eq(map_address + (group << 3)),
-                    writer.i.payload.strobe.eq(Mux(kind, 0xF0, 0x0F)),
-                ]
-                with m.If(writer.i.ready):
-                    m.next = "MAP_WORD"
-            with m.State("MAP_WORD"):
-                entry = Cat(dealt_row, dealt_die)
-                m.d.comb += [
-                    writer.i_data.valid.eq(1),
-                    writer.i_data.payload.eq(Cat(entry, entry)),
-                    writer.done.ready.eq(1),
-                ]
-                with m.If(writer.done.valid):
-                    m.next = "CHUNK_DONE"
+            page_states(
+                m,
+                self,
+                SimpleNamespace(
+                    reader=reader,
+                    writer=writer,
+                    request=request,
+                    kind=kind,
+                    group=group,
+                    index=index,
+                    flushing=flushing,
+                    group_words=group_words,
+                    tail_page=tail_page,
+                    map_address=map_address,
+                    dealt_row=dealt_row,
+                    dealt_die=dealt_die,
+                    slot=slot,
+                    words=words,
+                    scanned=scanned,
+                    waits=waits,
+                ),
+                group >> channel_shift,
+            )
             with m.State("WRITE_HEAD"):
                 m.d.comb += [
                     writer.i.valid.eq(1),

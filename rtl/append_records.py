@@ -8,7 +8,7 @@ from flash_model.array_port import ROW_BITS
 from hls_attention.formats import BF16, FP16
 
 from .memory_port import ADDRESS_BITS
-from .tables import HEAD, PAGE_META
+from .tables import HEAD, PAGE_META, program_slots
 
 __all__ = ["append_layout", "block_exponent", "head_info_layout", "program_layout"]
 
@@ -49,6 +49,7 @@ def program_layout(geometry):
             "die": max(1, ceil_log2(geometry.dies)),
             "row": ROW_BITS,
             "words": 12,
+            "slot": ceil_log2(program_slots(geometry)),
             "meta": PAGE_META.struct,
         }
     )

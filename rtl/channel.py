@@ -5,7 +5,8 @@ once and placed as often as the drive has channels::
 
     requests --> PageSource --> PageReader --+                        +--> words --> PageReader
     programs -----------------> PageWriter --+--> ChannelController --+--> done
-    management ------------------------------+
+    management ------------------------------+        |
+                                                      +--> words --> management
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -15,18 +16,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.beats import beat_layout
 from hls_attention.streams import Arbiter, Queue, moves
 
+from .flash_port import MANAGEMENT_TAG
 from .nand.controller import ChannelController
-from .nand.operations import Activity, NandOp, done_layout, operation_layout
+from .nand.operations import Activity, NandOp, done_layout, operation_layout, read_layout
 from .nand.phy import PhySignature
-from .page_reader import RETRY_TAG, PageReader
+from .page_reader import RETRY_TAG, PageReader, again_layout
 from .page_requests import page_request_layout, page_word_layout
 from .page_source import PageSource
 from .page_writer import PageWriter, page_layout
 
-__all__ = ["Channel", "PROGRAM_TAG"]
-
-PROGRAM_TAG = 2
-"""Tag of page programs of the append path."""
+__all__ = ["Channel"]
 
 PROGRAM_QUEUE = 512
 """Words of program data queued per channel."""
@@ -45,6 +44,10 @@ class Channel(wiring.Component):
     i_tail : In(stream), 64 bits
     i_program : In(stream), `rtl.page_writer.page_layout`; i_program_data : In(stream), 64 bits
     i_management : In(stream), ``operation_layout()``
+    i_management_words : In(stream), 64 bits; o_management : Out(stream), ``read_layout()``
+        Words of its PROGRAMs and READs, as they lie on flash. No word of a PROGRAM comes while
+        those of another are on their way.
+    o_again : Out(stream), `rtl.page_reader.again_layout`
     o : Out(stream), ``beat_layout()``
     o_readback : Out(stream), ``page_word_layout()``
     done : Out(stream), ``done_layout()``
@@ -66,6 +69,9 @@ class Channel(wiring.Component):
                 "i_program": In(stream.Signature(page_layout(dies))),
                 "i_program_data": In(stream.Signature(64)),
                 "i_management": In(stream.Signature(operation_layout(dies))),
+                "i_management_words": In(stream.Signature(64)),
+                "o_management": Out(stream.Signature(read_layout())),
+                "o_again": Out(stream.Signature(again_layout(dies))),
                 "o": Out(stream.Signature(beat_layout())),
                 "o_readback": Out(stream.Signature(page_word_layout())),
                 "done": Out(stream.Signature(done_layout(dies))),
@@ -114,10 +120,13 @@ class Channel(wiring.Component):
         connect(m, flipped(self.i_management), ops.i[1])
         connect(m, flipped(self.i_program), writer.i)
         connect(m, flipped(self.i_program_data), writer.i_data)
-        connect(m, writer.o_data, words.i)
+        connect(m, reader.o_again, flipped(self.o_again))
         connect(m, words.o, controller.w_data)
-        connect(m, ops.o, controller.ops)
-        connect(m, controller.r_data, reader.i_words)
+        owners = self._share_reads(m, ops, controller, reader)
+        with m.If(self.i_management_words.valid):
+            connect_words(m, self.i_management_words, words.i)
+        with m.Else():
+            connect_words(m, writer.o_data, words.i)
         connect(m, reader.o, source.i_words)
         connect(m, controller.phy, flipped(self.phy))
         is_retry = controller.done.payload.tag == RETRY_TAG
@@ -135,8 +144,10 @@ class Channel(wiring.Component):
             program.valid.eq(writer.o.valid),
             writer.o.ready.eq(program.ready),
             program.payload.op.eq(NandOp.PROGRAM),
-            *[program.payload[name].eq(writer.o.payload[name]) for name in ("die", "row", "words")],
-            program.payload.tag.eq(PROGRAM_TAG),
+            *[
+                program.payload[name].eq(writer.o.payload[name])
+                for name in ("die", "row", "words", "tag")
+            ],
             self.corrected.eq(reader.corrected),
             self.unrecovered.eq(reader.unrecovered),
             self.retried.eq(reader.retried),
@@ -145,9 +156,47 @@ class Channel(wiring.Component):
             self.page_programmed.eq(controller.page_programmed),
             self.block_erased.eq(controller.block_erased),
             self.word_read.eq(moves(reader.o)),
-            waits.eq(~moves(ops.o) & ~moves(words.o) & ~moves(words.i) & ~moves(controller.done)),
+            waits.eq(
+                ~moves(ops.o)
+                & ~moves(owners.o)
+                & ~moves(words.o)
+                & ~moves(words.i)
+                & ~moves(controller.done)
+                & ~moves(self.o_management)
+                & ~moves(self.o_again)
+            ),
             self.quiet.eq(controller.quiet & source.quiet & reader.quiet & writer.quiet & waits),
             controller.skip.eq(self.skip),
             self.next_event.eq(controller.next_event),
         ]
         return m
+
+    def _share_reads(self, m, ops, controller, reader):
+        """Words of READs, which come in order, to whom the READ is of. Returns the owners."""
+        m.submodules.owners = owners = Queue(1, depth=2 * self._config.operation_depth)
+        is_read = ops.o.payload.op == NandOp.READ
+        word = controller.r_data
+        mine = self.o_management
+        m.d.comb += [
+            controller.ops.payload.eq(ops.o.payload),
+            controller.ops.valid.eq(ops.o.valid & (owners.i.ready | ~is_read)),
+            ops.o.ready.eq(controller.ops.ready & (owners.i.ready | ~is_read)),
+            owners.i.valid.eq(ops.o.valid & is_read & controller.ops.ready),
+            owners.i.payload.eq(ops.o.payload.tag == MANAGEMENT_TAG),
+            reader.i_words.payload.eq(word.payload),
+            mine.payload.eq(word.payload),
+            reader.i_words.valid.eq(word.valid & owners.o.valid & ~owners.o.payload),
+            mine.valid.eq(word.valid & owners.o.valid & owners.o.payload),
+            word.ready.eq(owners.o.valid & Mux(owners.o.payload, mine.ready, reader.i_words.ready)),
+            owners.o.ready.eq(moves(word) & word.payload.last),
+        ]
+        return owners
+
+
+def connect_words(m, source, target):
+    """Connects two streams of words, under the condition at hand."""
+    m.d.comb += [
+        target.valid.eq(source.valid),
+        target.payload.eq(source.payload),
+        source.ready.eq(target.ready),
+    ]

@@ -1,18 +1,16 @@
-"""The control bus: registers of `rtl.registers`, doorbells, mailbox and management operations."""
+"""The control bus: registers of `rtl.registers`, doorbells and mailbox."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
+from .allocator import substitute_layout
+from .flash_port import flash_request_layout
+from .health import event_layout
 from .memory_port import ADDRESS_BITS
-from .nand.operations import NandOp, done_layout, operation_layout
-from .registers import DRIVE_ID, REGISTERS, FlashStatus
+from .registers import DRIVE_ID, REGISTERS
 
-__all__ = ["Control", "ControlBusSignature", "MANAGEMENT_TAG"]
-
-MANAGEMENT_TAG = 1
-"""Tag of NAND operations started through FLASH_OP."""
+__all__ = ["Control", "ControlBusSignature"]
 
 
 class ControlBusSignature(wiring.Signature):
@@ -48,7 +46,14 @@ class Control(wiring.Component):
     doorbells (Out): sq_tail, sq_tail_write, cq_head, cq_head_write
     mailbox, mailbox_sqe, starved (In); mailbox_done, mailbox_status, mailbox_result (Out)
     group_push, group (Out); group_free (In)
-    o_ops : Out(stream), {channel, operation}; i_done : In(stream), ``done_layout()``
+    substitute, substitution (Out)
+        Of the allocator.
+    flash_start, flash_request (Out); flash_status (In)
+        Management operations (`rtl.flash_port`).
+    program_buffer, program_hold, program_release, program_released (Out); program_used (In)
+        Program slots.
+    event (In); event_taken (Out)
+        As in `rtl.health`.
     counter_address, counter_read (Out); counter_value (In)
     executing : In(1)
     quiet : Out(1)
@@ -56,7 +61,6 @@ class Control(wiring.Component):
 
     def __init__(self, geometry):
         self._geometry = geometry
-        dies = geometry.dies
         super().__init__(
             {
                 "csr": Out(ControlBusSignature()),
@@ -81,17 +85,18 @@ class Control(wiring.Component):
                 "group_push": Out(1),
                 "group": Out(16),
                 "group_free": In(5),
-                "o_ops": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "channel": max(1, ceil_log2(geometry.channels)),
-                                "op": operation_layout(dies),
-                            }
-                        )
-                    )
-                ),
-                "i_done": In(stream.Signature(done_layout(dies))),
+                "substitute": Out(1),
+                "substitution": Out(substitute_layout(geometry)),
+                "flash_start": Out(1),
+                "flash_request": Out(flash_request_layout()),
+                "flash_status": In(32),
+                "program_buffer": Out(ADDRESS_BITS),
+                "program_hold": Out(1),
+                "program_used": In(8),
+                "program_release": Out(1),
+                "program_released": Out(8),
+                "event": In(event_layout()),
+                "event_taken": Out(1),
                 "counter_address": Out(13),
                 "counter_read": Out(1),
                 "counter_value": In(32),
@@ -103,13 +108,11 @@ class Control(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         csr = self.csr
-        written = {}
         values = {}
 
         def strobe(name):
             hit = Signal(name=f"write_{name.lower()}")
             m.d.comb += hit.eq(csr.w_en & (csr.addr == REGISTERS[name].address))
-            written[name] = hit
             return hit
 
         registers = {}
@@ -128,6 +131,10 @@ class Control(wiring.Component):
             "MAILBOX_RESULT",
             "SEQUENCE_TABLE",
             "FLASH_ROW",
+            "FLASH_WORDS",
+            "FLASH_ADDRESS",
+            "PROGRAM_BUFFER",
+            "PROGRAM_HOLD",
         ):
             registers[name] = values[name] = Signal(32, name=name.lower())
             with m.If(strobe(name)):
@@ -158,10 +165,36 @@ class Control(wiring.Component):
         ]
         m.d.sync += self.window_end.eq(pair("WINDOW_BASE") + pair("WINDOW_BYTES"))
 
-        self._management(m, values, strobe("FLASH_OP"), registers["FLASH_ROW"])
+        asked, row = self.flash_request, registers["FLASH_ROW"]
+        word = csr.w_data
+        m.d.comb += [
+            self.flash_start.eq(strobe("FLASH_OP")),
+            asked.op.eq(word[:8]),
+            asked.channel.eq(word[8:16]),
+            asked.die.eq(row[24:]),
+            asked.row.eq(row[:24]),
+            asked.column.eq(registers["FLASH_WORDS"][:12]),
+            asked.words.eq(registers["FLASH_WORDS"][16:28]),
+            asked.address.eq(registers["FLASH_ADDRESS"]),
+            self.program_buffer.eq(registers["PROGRAM_BUFFER"]),
+            self.program_hold.eq(registers["PROGRAM_HOLD"][0]),
+            self.program_release.eq(strobe("PROGRAM_RELEASE")),
+            self.program_released.eq(word),
+            self.substitute.eq(strobe("GROUP_SUBSTITUTE")),
+            self.substitution.place.eq(word),
+            self.substitution.channel.eq(word[8:16]),
+            self.substitution.die.eq(word[16:24]),
+            self.substitution.serves_die.eq(row[24:]),
+            self.substitution.serves_block.eq(row),
+            self.event_taken.eq(strobe("EVENT_TAKEN")),
+        ]
+        values["FLASH_STATUS"] = self.flash_status
+        values["PROGRAM_USED"] = self.program_used
+        values["EVENT"] = self.event.as_value()[:32]
+        values["EVENT_ROW"] = self.event.as_value()[32:]
         values["ID"] = DRIVE_ID
         values["STATUS"] = Cat(self.enable, self.mailbox, self.executing)
-        values["MAILBOX_STATUS"] = Cat(self.mailbox, self.starved)
+        values["MAILBOX_STATUS"] = Cat(self.mailbox, self.starved, self.event.valid)
         values["GROUP_FREE"] = self.group_free
 
         m.d.comb += self.quiet.eq(~csr.w_en & ~csr.r_en)
@@ -178,46 +211,3 @@ class Control(wiring.Component):
                         with m.Case(REGISTERS["MAILBOX_SQE"].address + 4 * word):
                             m.d.sync += csr.r_data.eq(self.mailbox_sqe.word_select(word, 32))
         return m
-
-    def _management(self, m, values, start, row):
-        """One NAND operation at a time for the firmware; reads belong to the read path."""
-        busy = Signal(name="flash_busy")
-        failed = Signal(name="flash_failed")
-        last_status = Signal(8, name="flash_last_status")
-        asked = Signal(name="flash_asked")
-        op = self.o_ops.payload.op
-        code = self.csr.w_data[:8]
-        m.d.comb += [self.o_ops.valid.eq(asked), self.i_done.ready.eq(1)]
-        with m.If(start & ~busy):
-            allowed = (
-                (code == NandOp.ERASE.value)
-                | (code == NandOp.RESET.value)
-                | (code == NandOp.STATUS.value)
-            )
-            in_range = (self.csr.w_data[8:16] < self._geometry.channels) & (
-                row[24:32] < self._geometry.dies
-            )
-            with m.If(allowed & in_range):
-                m.d.sync += [
-                    busy.eq(1),
-                    asked.eq(1),
-                    failed.eq(0),
-                    self.o_ops.payload.channel.eq(self.csr.w_data[8:16]),
-                    op.op.eq(code),
-                    op.die.eq(row[24:32]),
-                    op.row.eq(row[:24]),
-                    op.words.eq(0),
-                    op.tag.eq(MANAGEMENT_TAG),
-                ]
-            with m.Else():
-                m.d.sync += failed.eq(1)
-        with m.If(self.o_ops.valid & self.o_ops.ready):
-            m.d.sync += asked.eq(0)
-        with m.If(self.i_done.valid & (self.i_done.payload.tag == MANAGEMENT_TAG)):
-            m.d.sync += [
-                busy.eq(0),
-                failed.eq(self.i_done.payload.failed),
-                last_status.eq(self.i_done.payload.status),
-            ]
-        assert (FlashStatus.BUSY, FlashStatus.FAILED) == (1, 2)
-        values["FLASH_STATUS"] = Cat(busy, failed, Signal(6, name="flash_reserved"), last_status)

@@ -12,7 +12,7 @@
                          ResultWriter            +------ programs ---- AppendPath
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -24,14 +24,17 @@ from hls_attention.verilog import Shared
 
 from .allocator import Allocator
 from .append_path import AppendPath
-from .channel import PROGRAM_TAG, Channel
+from .channel import Channel
 from .control import Control, ControlBusSignature
 from .counters import Counters
 from .executor import Executor
+from .flash_port import FlashPort
+from .health import Health
 from .memory import PortArbiter
 from .memory_port import MemoryPortSignature
 from .nand.operations import done_layout
 from .nand.phy import PhySignature
+from .program_slots import PROGRAM_TAG, ProgramSlots
 from .queues import CommandQueue
 from .result_writer import ResultWriter
 from .sequence_reader import SequenceReader
@@ -78,7 +81,7 @@ class Drive(wiring.Component):
     irq : Out(1)
         One clock for each completion posted.
     mailbox : Out(1)
-        The firmware is wanted (a command in the mailbox, or no block group left).
+        The firmware is wanted: a command in the mailbox, no block group left, or an event.
     quiet : Out(1), skip : In(32), next_event : Out(32).array(channels)
         Simulation only: nothing but die timers can change the drive before the first of
         ``next_event``; clocks to pass at once.
@@ -109,6 +112,9 @@ class Drive(wiring.Component):
         m.submodules.executor = executor = Executor(config)
         m.submodules.sequences = sequences = SequenceReader(config.max_sequences)
         m.submodules.allocator = allocator = Allocator(geometry)
+        m.submodules.slots = slots = ProgramSlots(geometry)
+        m.submodules.flash_port = flash_port = FlashPort(geometry)
+        m.submodules.health = health = Health(geometry)
         m.submodules.append = append = AppendPath(geometry, config.pass_tokens)
         m.submodules.walker = walker = Walker(geometry)
         m.submodules.tails = tails = TailReader(config.channels)
@@ -118,7 +124,7 @@ class Drive(wiring.Component):
         m.submodules.queries = queries = Queue(64, depth=QUERY_WORDS_AHEAD)
         m.submodules.counters = counters = Counters(config.channels)
         m.submodules.host_ports = host = PortArbiter(readers=3, writers=3)
-        m.submodules.dram_ports = dram = PortArbiter(readers=5, writers=1)
+        m.submodules.dram_ports = dram = PortArbiter(readers=6, writers=2)
         channels = []
         for index in range(config.channels):
             channel = Shared("flash_channel", lambda: Channel(config), apart=True)
@@ -155,10 +161,18 @@ class Drive(wiring.Component):
             self._share(m, port, host.readers[index], ("ar", "r"))
         for index, port in enumerate((queue.write, results.write, executor.host_data)):
             self._share(m, port, host.writers[index], ("aw", "w", "b"))
-        readers = (walker.read, tails.read, sequences.read, append.read, executor.dram)
+        readers = (
+            walker.read,
+            tails.read,
+            sequences.read,
+            append.read,
+            executor.dram,
+            flash_port.read,
+        )
         for index, port in enumerate(readers):
             self._share(m, port, dram.readers[index], ("ar", "r"))
-        self._share(m, append.write, dram.writers[0], ("aw", "w", "b"))
+        for index, port in enumerate((append.write, flash_port.write)):
+            self._share(m, port, dram.writers[index], ("aw", "w", "b"))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
 
@@ -167,11 +181,13 @@ class Drive(wiring.Component):
             connect(m, tails.o[index], channel.i_tail)
             connect(m, channel.o, engine.i_beats[index])
             connect(m, channel.phy, flipped(self.phy[index]))
+            connect(m, channel.o_again, health.i_again[index])
             m.d.comb += [
                 channel.skip.eq(self.skip),
                 self.next_event[index].eq(channel.next_event),
             ]
-        done = self._connect_flash(m, control, append, executor, channels)
+        done = self._connect_flash(m, append, executor, slots, flash_port, channels)
+        self._connect_management(m, control, allocator, append, slots, flash_port, health)
         self._count(
             m, control, counters, executor, engine, results, tails, host, dram, channels, done
         )
@@ -182,6 +198,9 @@ class Drive(wiring.Component):
                 queue,
                 executor,
                 allocator,
+                slots,
+                flash_port,
+                health,
                 append,
                 walker,
                 tails,
@@ -193,7 +212,7 @@ class Drive(wiring.Component):
                 *channels,
             ],
         )
-        m.d.comb += self.mailbox.eq(executor.mailbox | allocator.starved)
+        m.d.comb += self.mailbox.eq(executor.mailbox | allocator.starved | health.event.valid)
         return m
 
     def _share(self, m, port, shared, names):
@@ -230,33 +249,56 @@ class Drive(wiring.Component):
             self.irq.eq(queue.irq),
         ]
 
-    def _connect_flash(self, m, control, append, executor, channels):
-        """Programs, management operations and readback to and from their channels."""
-        allocator = m.submodules.allocator
+    def _connect_management(self, m, control, allocator, append, slots, flash_port, health):
+        """The firmware's registers and what they are of."""
+        connect(m, slots.failed, health.i_failed)
         m.d.comb += [
             control.starved.eq(allocator.starved),
+            control.group_free.eq(allocator.free),
             allocator.push.eq(control.group_push),
             allocator.push_group.eq(control.group),
-            control.group_free.eq(allocator.free),
+            allocator.substitute.eq(control.substitute),
+            allocator.substitution.eq(control.substitution),
+            append.buffer.eq(control.program_buffer),
+            slots.hold.eq(control.program_hold),
+            slots.release.eq(control.program_release),
+            slots.released.eq(control.program_released),
+            control.program_used.eq(slots.used),
+            flash_port.start.eq(control.flash_start),
+            flash_port.request.eq(control.flash_request),
+            control.flash_status.eq(flash_port.status),
+            control.event.eq(health.event),
+            health.taken.eq(control.event_taken),
         ]
+
+    def _connect_flash(self, m, append, executor, slots, flash_port, channels):
+        """Programs, management operations and readback to and from their channels."""
+        connect(m, slots.o, append.slot)
+        m.d.comb += slots.ask.eq(append.ask_slot)
         done = Arbiter(done_layout(self._config.dies), inputs=len(channels))
         m.submodules.done = done
-        target = control.o_ops.payload.channel
         program = append.o_program.payload
         for index, channel in enumerate(channels):
             connect(m, channel.done, done.i[index])
             m.d.comb += [
-                channel.i_management.payload.eq(control.o_ops.payload.op),
+                channel.i_management.payload.eq(flash_port.o_ops.payload),
+                channel.i_management_words.payload.eq(flash_port.o_words.payload),
                 *[
                     channel.i_program.payload[name].eq(program[name])
                     for name in ("die", "row", "words", "meta")
                 ],
+                channel.i_program.payload.tag.eq(PROGRAM_TAG | program.slot),
                 channel.i_program_data.payload.eq(append.o_data.payload),
             ]
-            with m.If(target == index):
+            with m.If(flash_port.channel == index):
                 m.d.comb += [
-                    channel.i_management.valid.eq(control.o_ops.valid),
-                    control.o_ops.ready.eq(channel.i_management.ready),
+                    channel.i_management.valid.eq(flash_port.o_ops.valid),
+                    flash_port.o_ops.ready.eq(channel.i_management.ready),
+                    channel.i_management_words.valid.eq(flash_port.o_words.valid),
+                    flash_port.o_words.ready.eq(channel.i_management_words.ready),
+                    flash_port.i_words.valid.eq(channel.o_management.valid),
+                    flash_port.i_words.payload.eq(channel.o_management.payload),
+                    channel.o_management.ready.eq(flash_port.i_words.ready),
                 ]
             with m.If(program.channel == index):
                 m.d.comb += [
@@ -271,7 +313,15 @@ class Drive(wiring.Component):
                     executor.i_readback.payload.eq(channel.o_readback.payload),
                 ]
             m.d.comb += channel.o_readback.ready.eq(executor.i_readback.ready)
-        connect(m, done.o, control.i_done)
+        is_program = done.o.payload.tag[7]
+        assert PROGRAM_TAG == 1 << 7
+        m.d.comb += [
+            slots.i_done.payload.eq(done.o.payload),
+            flash_port.i_done.payload.eq(done.o.payload),
+            slots.i_done.valid.eq(done.o.valid & is_program),
+            flash_port.i_done.valid.eq(done.o.valid & ~is_program),
+            done.o.ready.eq(Mux(is_program, slots.i_done.ready, flash_port.i_done.ready)),
+        ]
         return done
 
     def _count(
@@ -311,10 +361,7 @@ class Drive(wiring.Component):
             counters.add_commands_failed.eq(executor.failed),
             counters.add_jobs.eq(results.head),
             counters.add_program_failures.eq(
-                done.o.valid
-                & done.o.ready
-                & (done.o.payload.tag == PROGRAM_TAG)
-                & done.o.payload.failed
+                done.o.valid & done.o.ready & done.o.payload.tag[7] & done.o.payload.failed
             ),
         ]
         for index, channel in enumerate(channels):

@@ -33,13 +33,25 @@ from .nand.operations import WORD_BITS, Cause, NandOp, done_layout, operation_la
 from .page_requests import page_word_layout
 from .page_trim import Trim, cut_layout
 
-__all__ = ["PageReader", "RETRY_LEVELS", "RETRY_TAG"]
+__all__ = ["PageReader", "RETRY_LEVELS", "RETRY_TAG", "again_layout"]
 
 RETRY_LEVELS = 7
 """Read-retry levels besides that of a first read."""
 
 RETRY_TAG = 3
 """Tag of READ_RETRY."""
+
+
+def again_layout(dies):
+    """A page that had to be read again: at which level last, and whether a codeword was lost."""
+    return data.StructLayout(
+        {
+            "die": max(1, ceil_log2(dies)),
+            "row": ROW_BITS,
+            "level": range(RETRY_LEVELS + 1),
+            "lost": 1,
+        }
+    )
 
 
 class PageReader(wiring.Component):
@@ -66,6 +78,8 @@ class PageReader(wiring.Component):
         Completions of READ_RETRY.
     i_words : In(stream), ``read_layout()``
     o : Out(stream), ``page_word_layout()``
+    o_again : Out(stream), ``again_layout()``
+        A page that was read again is delivered. While one waits, others are not told of.
     corrected : Out
         Bits corrected in a codeword, in the clock in which its verdict is taken.
     unrecovered, retried : Out(1)
@@ -85,6 +99,7 @@ class PageReader(wiring.Component):
                 "i_done": In(stream.Signature(done_layout(dies))),
                 "i_words": In(stream.Signature(read_layout())),
                 "o": Out(stream.Signature(page_word_layout())),
+                "o_again": Out(stream.Signature(again_layout(dies))),
                 "corrected": Out(range(code.t + 1)),
                 "unrecovered": Out(1),
                 "retried": Out(1),
@@ -150,6 +165,8 @@ class PageReader(wiring.Component):
         from_codeword = Mux(level == 0, 0, codeword)
         rest = Signal(counter)
         retried_die = Signal.like(leaving.die)
+        told = self.o_again.payload
+        lost_one = Signal()  # a codeword of the read at the head was given up
         offered = Signal()  # a read that was not taken yet
         m.d.sync += offered.eq(self.o_ops.valid & ~self.o_ops.ready)
         m.d.comb += [
@@ -201,7 +218,17 @@ class PageReader(wiring.Component):
                     m.next = "DRAIN"
                 with m.Elif(delivered):
                     m.d.sync += level.eq(0)
+                    with m.If(~self.o_again.valid):
+                        m.d.sync += [
+                            self.o_again.valid.eq(1),
+                            told.die.eq(leaving.die),
+                            told.row.eq(leaving.row),
+                            told.level.eq(level),
+                            told.lost.eq(lost_one),
+                        ]
                     m.next = "LEVEL"
+        with m.If(moves(self.o_again)):
+            m.d.sync += self.o_again.valid.eq(0)
 
         word = Signal(range(code.message_words))
         report = decoder.o_reports
@@ -241,6 +268,7 @@ class PageReader(wiring.Component):
                             scrambler.i_seeds.valid.eq(1),
                             self.corrected.eq(report.payload.corrected),
                         ]
+                        m.d.sync += lost_one.eq(cut.error | (lost_one & (codeword != 0)))
                         m.next = "PASS"
             with m.State("PASS"):
                 m.d.comb += [

@@ -23,14 +23,21 @@ from .ecc.crc import CrcAppend
 from .ecc.encoder import Encoder
 from .ecc.placement import PAGE_META_BITS, meta_parts
 from .ecc.scrambler import SEED_BITS, Scrambler, place_bits
-from .nand.operations import WORD_BITS
+from .nand.operations import TAG_BITS, WORD_BITS
 
 __all__ = ["PageWriter", "page_layout", "program_address_layout"]
 
 
 def program_address_layout(dies):
-    """Where a page program goes within its channel, and how many words it has."""
-    return data.StructLayout({"die": max(1, ceil_log2(dies)), "row": ROW_BITS, "words": WORD_BITS})
+    """Where a page program goes within its channel, how many words it has, and its tag."""
+    return data.StructLayout(
+        {
+            "die": max(1, ceil_log2(dies)),
+            "row": ROW_BITS,
+            "words": WORD_BITS,
+            "tag": TAG_BITS,
+        }
+    )
 
 
 def page_layout(dies):
@@ -92,6 +99,7 @@ class PageWriter(wiring.Component):
         m.d.comb += [
             self.o.payload.die.eq(page.die),
             self.o.payload.row.eq(page.row),
+            self.o.payload.tag.eq(page.tag),
             self.o.payload.words.eq(codewords * code.words),
             crc.i.payload.eq(Mux(left == 0, 0, self.i_data.payload)),
             crc.i_meta.payload.eq(

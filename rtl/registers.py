@@ -16,6 +16,7 @@ __all__ = [
     "BREAKDOWN",
     "counter_address",
     "channel_counter_address",
+    "FlashEvent",
     "FlashStatus",
 ]
 
@@ -53,7 +54,8 @@ REGISTERS = {
     "CQ_HEAD": Register(0x1004, "wo", "doorbell: new completion queue head"),
     "MAILBOX_STATUS": Register(0x2000, "ro",
                                "bit 0: a command waits for the firmware, "
-                               "bit 1: the append path waits for a block group"),
+                               "bit 1: the append path waits for a block group, "
+                               "bit 2: an event waits"),
     "MAILBOX_RESULT": Register(0x2004, "rw", "DW0 of the completion to come"),
     "MAILBOX_DONE": Register(0x2008, "wo",
                              "bits 10:0 status: completes the command in the mailbox"),
@@ -63,11 +65,30 @@ REGISTERS = {
                            "hands an erased block group (block number, the same on all dies) "
                            "to the append path"),
     "GROUP_FREE": Register(0x2014, "ro", "block groups that may still be pushed"),
-    "FLASH_ROW": Register(0x2018, "rw", "row address for FLASH_OP: bits 31:24 die, 23:0 row"),
+    "FLASH_ROW": Register(0x2018, "rw", "of FLASH_OP: bits 31:24 die, 23:0 row address"),
     "FLASH_OP": Register(0x201C, "wo",
                          "bits 7:0 NandOp, 15:8 channel: starts a management operation"),
-    "FLASH_STATUS": Register(0x2020, "ro", "see FlashStatus; bits 15:8 the die's last status byte"),
+    "FLASH_STATUS": Register(0x2020, "ro", "see FlashStatus; bits 15:8 the die's status byte"),
+    "FLASH_WORDS": Register(0x2024, "rw",
+                            "of a READ or PROGRAM by FLASH_OP: bits 11:0 first word of the page, "
+                            "spare words included, 27:16 number of words"),
+    "FLASH_ADDRESS": Register(0x2028, "rw",
+                              "device-DRAM address of these words, 8-byte aligned"),
+    "PROGRAM_BUFFER": Register(0x202C, "rw",
+                               "device-DRAM address of the program slots, 8-byte aligned"),
+    "PROGRAM_HOLD": Register(0x2030, "rw", "bit 0: no program slot is handed out"),
+    "PROGRAM_USED": Register(0x2034, "ro",
+                             "program slots handed out and not taken back: programs under way "
+                             "and failed"),
+    "PROGRAM_RELEASE": Register(0x2038, "wo", "takes back the slot of a failed program"),
+    "GROUP_SUBSTITUTE": Register(0x203C, "wo",
+                                 "bits 3:0 how manieth group pushed, modulo 16, 15:8 channel, "
+                                 "23:16 die: instead of its block there the block in bits 15:0 of "
+                                 "FLASH_ROW serves, on the die in bits 31:24"),
     "MAILBOX_SQE": Register(0x2040, "ro", "16 registers: the command in the mailbox"),
+    "EVENT": Register(0x2080, "ro", "see FlashEvent"),
+    "EVENT_ROW": Register(0x2084, "ro", "of a page read again: bits 31:24 die, 23:0 row address"),
+    "EVENT_TAKEN": Register(0x2088, "wo", "makes room for the next event"),
 }
 # fmt: on
 
@@ -77,6 +98,16 @@ class FlashStatus:
 
     BUSY = 1  # the operation has not completed
     FAILED = 2  # the last one failed
+    CAUSE_SHIFT = 16  # bits 19:16: why, `rtl.nand.operations.Cause`
+
+
+class FlashEvent:
+    """Bits of EVENT. Bits 7:0: slot of a failed program, or channel of a page read again."""
+
+    VALID = 1 << 31
+    AGAIN = 1 << 30  # 0: a program failed, 1: a page was read again
+    LOST = 1 << 11  # of a page read again: a codeword was given up
+    LEVEL_SHIFT = 8  # bits 10:8: the last read-retry level
 
 
 BREAKDOWN = ("data", "command", "engine", "arrays", "dma", "idle")

@@ -28,10 +28,14 @@ __all__ = [
     "MAP_ENTRY",
     "PAGE_META",
     "PASS",
+    "SLOT_HEADER",
+    "PageKind",
     "SequenceState",
     "HEAD_STRIDE",
     "group_channel",
     "page_die",
+    "program_slots",
+    "slot_bytes",
 ]
 
 
@@ -41,6 +45,14 @@ class SequenceState:
     FREE = 0
     OPEN = 1
     CLOSED = 2
+
+
+class PageKind:
+    """Values of ``PAGE_META.kind``."""
+
+    K = 0
+    V = 1
+    BAD_BLOCKS = 2
 
 
 # fmt: off
@@ -90,12 +102,20 @@ MAP_ENTRY = Layout("MAP_ENTRY", 8, [
 
 PAGE_META = Layout("PAGE_META", 8, [
     ("group", 0, 0, 18, "token group"),
-    ("kind", 2, 2, 2, "0 K, 1 V"),
+    ("kind", 2, 2, 2, "PageKind"),
     ("sequence", 2, 4, 10, "sequence"),
     ("layer", 3, 6, 16, "layer"),
     ("head", 5, 6, 16, "KV head"),
 ])
 """What a page of flash says of itself, in the check words of its codewords."""
+
+SLOT_HEADER = Layout("SLOT_HEADER", 16, [
+    ("row", 0, 0, 24, "row address that the page was given"),
+    ("die", 3, 0, 8, "its die"),
+    ("channel", 4, 0, 8, "its channel"),
+    ("meta", 8, 0, 64, "its PAGE_META"),
+])
+"""The head of a program slot (`rtl.program_slots`); the page's user bytes follow."""
 # fmt: on
 
 
@@ -137,3 +157,13 @@ def page_die(number, index, head, kind, kv_heads, dies):
     turn = 2 * (index + kind) - ((kind ^ 1) & not_first) - (kind & last)
     around = 2 * (index - head) >> bits
     return (turn + around + apart & 0xFFFF) % dies
+
+
+def program_slots(geometry):
+    """Program slots of a drive: two for each die, 128 at most, a power of two."""
+    return min(128, 1 << (2 * geometry.channels * geometry.dies - 1).bit_length())
+
+
+def slot_bytes(geometry):
+    """Bytes from one program slot to the next."""
+    return SLOT_HEADER.size + geometry.page_bytes

@@ -18,6 +18,7 @@ from ..checks import FORMATS
 from ..driver import Driver
 from ..errors import DriveError, DriveValueError, status_error
 from ..firmware import Firmware
+from ..firmware.bad_blocks import deliver
 from ..firmware.preload import BackDoor
 from ..levelling import level
 from ..packing import cut_jobs, pack_append, pack_jobs, result_bytes, unpack_partials
@@ -36,6 +37,9 @@ class RtlBackend(Backend):
         The drive; the native lane is built from ``config`` if not given.
     faults : flash_model.faults.Faults, optional
         What goes wrong in its flash cells, for the geometry of ``config.flash``.
+    factory_new : bool
+        The drive has no bad-block table yet: its firmware looks for the makers' marks in every
+        block, which takes its time. Otherwise it was formatted before it was delivered.
     **options
         Of `cosim.device.simulated_drive`: ``skip_idle``, ``trace``, ``announce`` ...
 
@@ -50,7 +54,7 @@ class RtlBackend(Backend):
 
     name = "rtl"
 
-    def __init__(self, config, *, lane=None, faults=None, **options):
+    def __init__(self, config, *, lane=None, faults=None, factory_new=False, **options):
         super().__init__(config)
         if faults is not None and faults.geometry != config.flash.geometry:
             raise DriveValueError(
@@ -63,6 +67,8 @@ class RtlBackend(Backend):
             from cosim.device import simulated_drive
 
             lane = simulated_drive(config, faults=faults, **options)
+            if not factory_new:
+                deliver(config, lane.array)
         self.lane = lane
         self.firmware = Firmware(lane, config)
         self.driver = Driver(lane, self.firmware.service)

@@ -4,10 +4,13 @@ import numpy as np
 
 from rtl.registers import REGISTERS, FlashStatus
 
-__all__ = ["ERASE", "RESET", "Device"]
+__all__ = ["ERASE", "PROGRAM", "READ", "READ_RETRY", "RESET", "Device"]
 
-ERASE, RESET = 2, 3
+READ, PROGRAM, ERASE, RESET, READ_RETRY = 0, 1, 2, 3, 6
 """Codes of FLASH_OP (`rtl.nand.operations.NandOp`)."""
+
+PAUSE = 64
+"""Clocks between two looks at a read or program."""
 
 _DIE_SHIFT = 24  # of FLASH_ROW
 
@@ -19,11 +22,14 @@ class Device:
     ----------
     lane : Lane
     config : DriveConfig
+    scratch : int
+        DRAM address of room for a page with its spare bytes.
     """
 
-    def __init__(self, lane, config):
+    def __init__(self, lane, config, scratch):
         self._lane = lane
         self._config = config
+        self._scratch = scratch
 
     def charge(self):
         """Lets the time of one firmware call pass."""
@@ -59,3 +65,35 @@ class Device:
         while (status := self.read("FLASH_STATUS")) & FlashStatus.BUSY:
             self._lane.idle(pause)
         return not status & FlashStatus.FAILED
+
+    def erase(self, channel, die, row, pause):
+        """Erases the block of a row; whether it succeeded."""
+        return self.flash(ERASE, channel, die, row, pause=pause)
+
+    def read_page(self, channel, die, row, column, words, level=0):
+        """Words of a page as they lie on flash: uint8 array, or None if the die does not answer.
+
+        ``level`` is the read-retry level.
+        """
+        if level:
+            self.flash(READ_RETRY, channel, die, level, pause=PAUSE)
+        self.write("FLASH_ADDRESS", self._scratch)
+        self.write("FLASH_WORDS", words << 16 | column)
+        done = self.flash(READ, channel, die, row, pause=PAUSE)
+        if level:
+            self.flash(READ_RETRY, channel, die, 0, pause=PAUSE)
+        return np.frombuffer(self.load(self._scratch, 8 * words), np.uint8) if done else None
+
+    def program_page(self, channel, die, row, raw):
+        """Programs bytes as they are to lie on flash; whether it succeeded.
+
+        No program of the append path may be under way (PROGRAM_HOLD).
+        """
+        self.store(self._scratch, raw)
+        self.write("FLASH_ADDRESS", self._scratch)
+        self.write("FLASH_WORDS", len(raw) // 8 << 16)
+        return self.flash(PROGRAM, channel, die, row, pause=PAUSE)
+
+    def pause(self):
+        """Lets a little time pass."""
+        self._lane.idle(PAUSE)

@@ -1,8 +1,8 @@
 """The firmware: policy of the drive, in Python, seeing only what an embedded core would see.
 
 It brings up flash and tables, answers OPEN and CLOSE from the mailbox, keeps the append path
-supplied with erased block groups, and erases groups whose pages are all dead. Every call costs
-``config.firmware_cycles``.
+supplied with erased block groups, erases groups whose pages are all dead, and has other blocks
+stand in for bad ones (`repair`). Every call costs ``config.firmware_cycles``.
 """
 
 import numpy as np
@@ -14,8 +14,9 @@ from ..capacity import Capacity
 from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
-from .device import ERASE, RESET, Device
+from .device import RESET, Device
 from .groups import BlockGroups
+from .repair import Repair
 
 __all__ = ["Firmware"]
 
@@ -37,20 +38,22 @@ class Firmware:
     ----------
     capacity : Capacity
     groups : BlockGroups
+    repair : Repair
     """
 
     def __init__(self, lane, config):
         self._config = config
-        self.device = Device(lane, config)
         self.capacity = Capacity(config)
-        self.groups = BlockGroups(config.flash.geometry)
+        self.device = Device(lane, config, self.capacity.scratch)
         timing, clock = config.flash.timing, config.clock_hz
-        self._erase_pause = 1 + int(timing.t_bers_ns * clock / 16e9)  # a sixteenth of tBERS
+        erase_pause = 1 + int(timing.t_bers_ns * clock / 16e9)  # a sixteenth of tBERS
+        self.repair = Repair(self.device, config, self.capacity, erase_pause)
+        self.groups = self.repair.groups = BlockGroups(config.flash.geometry, self.repair.blocks)
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
         self._ring = 0  # groups that the append path holds at most
 
     def start(self):
-        """Resets the dies, empties the sequence table and supplies the append path."""
+        """Resets the dies, finds bad blocks, empties the sequence table, hands out groups."""
         geometry = self._config.flash.geometry
         for die in range(geometry.dies):
             for channel in range(geometry.channels):
@@ -61,6 +64,8 @@ class Firmware:
                     )
         self.device.clear(Capacity.SEQUENCE_TABLE, SEQUENCE.size * self._config.max_sequences)
         self.device.write("SEQUENCE_TABLE", Capacity.SEQUENCE_TABLE)
+        self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)
+        self.repair.start()
         self._ring = self.device.read("GROUP_FREE")
         self._supply()
 
@@ -72,6 +77,11 @@ class Firmware:
             self._feed()
         if wants & _WAITS:
             self._execute()
+        self.repair.service(self._feed_starved)
+
+    def _feed_starved(self):
+        if self.device.read("MAILBOX_STATUS") & _STARVED:
+            self._feed()
 
     def _execute(self):
         raw = b"".join(self.device.read("MAILBOX_SQE", n).to_bytes(4, "little") for n in range(16))
@@ -114,8 +124,7 @@ class Firmware:
                 and tables.read_state(self.device, sequence) == SequenceState.CLOSED
             )
             raise DriveError(Status.CLOSED_SEQUENCE if closed else Status.UNKNOWN_SEQUENCE)
-        channel, _, row = tables.read_map(self.device, placement)
-        self.groups.bury(channel, row)
+        self.groups.bury(*tables.read_map(self.device, placement))
         tables.write_closed(self.device, sequence)
         self.capacity.release(sequence)
 
@@ -139,8 +148,7 @@ class Firmware:
         """Pages per channel that the append path wrote and that open sequences hold."""
         live = np.zeros(self._config.channels, np.int64)
         for placement in self.capacity.placements.values():
-            channel, _, row = tables.read_map(self.device, placement)
-            live += self.groups.by_append_path(channel, row)
+            live += self.groups.by_append_path(*tables.read_map(self.device, placement))
         return live
 
     def provide(self, groups=0, placed=0):
@@ -155,19 +163,10 @@ class Firmware:
     def reclaim(self, count=1):
         """Erases up to ``count`` dead block groups; returns how many became usable."""
         usable = 0
-        geometry = self._config.flash.geometry
         for group in self.groups.reclaimable:
             if usable == count:
                 break
-            if all(
-                [
-                    self.device.flash(
-                        ERASE, channel, die, group * geometry.pages, pause=self._erase_pause
-                    )
-                    for die in range(geometry.dies)
-                    for channel in range(geometry.channels)
-                ]
-            ):
+            if self.repair.erase(group):
                 self.groups.recycled(group)
                 usable += 1
             else:
@@ -198,5 +197,6 @@ class Firmware:
         if group is None and self.reclaim():
             group = self.groups.push()
         if group is not None:
+            self.repair.push(group, self.groups.pushed - 1)
             self.device.write("GROUP_PUSH", group)
         return group is not None

@@ -5,13 +5,16 @@ A *block group* is one block number on every die of every channel. Its life::
     erased --push--> filled by the append path --+--all pages written and dead--> erased again
           +--take--> filled by preload ----------+
 
-A group is erased as a whole and pages are never moved. So what open sequences still may write is
-kept available in whole groups: see `shortage`.
+A group is erased as a whole, and its pages are moved only to blocks that stand in for bad ones of
+it (`blocks`). So what open sequences still may write is kept available in whole groups: see
+`shortage`.
 """
 
 from collections import deque
 
 import numpy as np
+
+from ..capacity import spare_groups
 
 __all__ = ["BlockGroups"]
 
@@ -22,6 +25,8 @@ class BlockGroups:
     Parameters
     ----------
     geometry : flash_model.geometry.Geometry
+    blocks : host.firmware.blocks.Blocks
+        Which blocks they are made of.
 
     Attributes
     ----------
@@ -29,10 +34,11 @@ class BlockGroups:
         Groups handed to the append path so far.
     """
 
-    def __init__(self, geometry):
+    def __init__(self, geometry, blocks):
         self._geometry = geometry
+        self._blocks = blocks
         self._channel_pages = geometry.dies * geometry.pages
-        self._erased = deque(range(geometry.blocks))
+        self._erased = deque(range(geometry.blocks - spare_groups(geometry)))
         self._dead = np.zeros((geometry.blocks, geometry.channels), np.int64)
         self._used = set()  # pushed or taken, and not erased since
         self._back_door = set()  # those of them that were taken
@@ -69,15 +75,28 @@ class BlockGroups:
         self._used.add(group)
         return group
 
-    def by_append_path(self, channel, row):
+    def uses(self, group):
+        """Whether a group is erased, being filled, or holds pages."""
+        return group in self._erased or group in self._used
+
+    def give_up(self):
+        """An erased group that is not used any more: the last one, or None."""
+        return self._erased.pop() if self._erased else None
+
+    def drop(self, group):
+        """An erased group that cannot be made whole is not used any more."""
+        if group in self._erased:
+            self._erased.remove(group)
+
+    def by_append_path(self, channel, die, row):
         """Pages per channel, of those given, that the append path wrote."""
-        own = ~np.isin(row // self._geometry.pages, list(self._back_door))
+        own = ~np.isin(self._blocks.groups(channel, die, row), list(self._back_door))
         return np.bincount(channel[own], minlength=self._geometry.channels)
 
-    def bury(self, channel, row):
-        """Notes dead pages: arrays of channel and row."""
-        self._spent = self._spent + self.by_append_path(channel, row)
-        np.add.at(self._dead, (row // self._geometry.pages, channel), 1)
+    def bury(self, channel, die, row):
+        """Notes dead pages: arrays of channel, die and row."""
+        self._spent = self._spent + self.by_append_path(channel, die, row)
+        np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), 1)
 
     def recycled(self, group):
         """A reclaimable group was erased."""
@@ -85,7 +104,7 @@ class BlockGroups:
         self._erased.append(group)
 
     def retired(self, group):
-        """A reclaimable group could not be erased: it is never used again."""
+        """A group cannot be made whole: it is never used again."""
         self._used.discard(group)
         self._back_door.discard(group)
         self._dead[group] = 0

@@ -101,13 +101,13 @@ class BackDoor:
         data = np.concatenate([np.stack(old), new], axis=1)
         count = len(places[0])
         rows = [
-            [self._next_row(int(channel), int(die)) for channel, die in zip(*place, strict=True)]
+            [self._next_page(int(channel), int(die)) for channel, die in zip(*place, strict=True)]
             for place in zip(*places, strict=True)
-        ]
-        self._program(placement, index, head["flash_groups"], places, rows, data)
+        ]  # (die, row) of K and V of each group
+        self._program(placement, index, head["flash_groups"], places[0], rows, data)
         entries = [
-            MAP_ENTRY.pack(k_row=k_row, k_die=int(k_die), v_row=v_row, v_die=int(v_die))
-            for (k_row, v_row), (k_die, v_die) in zip(rows, places[1], strict=True)
+            MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die)
+            for (k_die, k_row), (v_die, v_row) in rows
         ]
         at = index * shape.groups + head["flash_groups"]
         self._device.store(placement.map + MAP_ENTRY.size * at, b"".join(entries))
@@ -141,15 +141,16 @@ class BackDoor:
                 head.update(dict.fromkeys(facts, 0))
             start = end
 
-    def _next_row(self, channel, die):
-        """Takes the die's next page; returns its row."""
+    def _next_page(self, channel, die):
+        """Takes the die's next page: ``(die, row)`` of the block that serves."""
         number, page = divmod(int(self._at[channel, die]), self._geometry.pages)
         self._at[channel, die] += 1
-        return self._geometry.row(self._groups[number], page)
+        at, block = self._firmware.repair.blocks.place(channel, die, self._groups[number])
+        return at, self._geometry.row(block, page)
 
-    def _program(self, placement, index, first, places, rows, data):
-        """Writes groups of [K, V][tokens][head_dim] to their rows, as the drive encodes them."""
-        shape, count = placement.shape, len(rows)
+    def _program(self, placement, index, first, channels, pages, data):
+        """Writes groups of [K, V][tokens][head_dim] to their pages, as the drive encodes them."""
+        shape, count = placement.shape, len(pages)
         if not count:
             return
         layer, head = divmod(index, shape.kv_heads)
@@ -161,8 +162,8 @@ class BackDoor:
             for kind in range(2)
         ]
         groups = data[:, : count * shape.group_tokens].reshape(2, count, -1)
-        pages = np.ascontiguousarray(groups.transpose(1, 0, 2)).view(np.uint8)
-        rows = np.reshape(rows, -1)
-        raw = encode_pages(self._code, rows, metas, pages.reshape(2 * count, -1))
-        for channel, die, row, page in zip(*map(np.ravel, places), rows, raw, strict=True):
+        user = np.ascontiguousarray(groups.transpose(1, 0, 2)).view(np.uint8)
+        dies, rows = np.reshape(pages, (-1, 2)).T
+        raw = encode_pages(self._code, rows, metas, user.reshape(2 * count, -1))
+        for channel, die, row, page in zip(np.ravel(channels), dies, rows, raw, strict=True):
             self._array.write_page(int(channel), int(die), int(row), page.tobytes())

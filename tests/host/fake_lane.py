@@ -66,6 +66,8 @@ class FakeLane(Commands):
         self.ring = []
         self.at = [0] * config.channels
         self.reset = set()
+        self.marks = set()  # (channel, die, block) that their makers found bad
+        self.substitutes = {}
         self.busy = 0
         self.waiting = self.starved = False
         self.flushes = []
@@ -108,6 +110,8 @@ class FakeLane(Commands):
             case "FLASH_STATUS":
                 self.busy = max(0, self.busy - 1)
                 return int(self.busy > 0)
+            case "EVENT" | "PROGRAM_USED":  # programs never fail here
+                return 0
             case name:
                 return self.registers[name]
 
@@ -119,6 +123,12 @@ class FakeLane(Commands):
             case "CONTROL" if value:
                 self.head = self.cq_tail = self.registers["SQ_TAIL"] = self.registers["CQ_HEAD"] = 0
                 self.phase = 1
+            case "GROUP_SUBSTITUTE":
+                number = len(self.ring)
+                assert value & 15 == number % RING, "a group that is being pushed"
+                row = self.registers["FLASH_ROW"]
+                at = number, value >> 8 & 0xFF, value >> 16
+                self.substitutes[at] = row >> 24, row & 0xFFFF
             case "GROUP_PUSH":
                 assert self._free(), "a group was pushed into a full ring"
                 assert value not in self.ring[min(self.at) // self._channel_pages() :]
@@ -165,10 +175,25 @@ class FakeLane(Commands):
     def _flash(self, channel, operation, row):
         die, row = row >> 24, row & 0xFFFFFF
         assert die < self.geometry.dies and channel < self.geometry.channels
-        if operation == 3:
+        column, words = self.registers["FLASH_WORDS"] & 0xFFF, self.registers["FLASH_WORDS"] >> 16
+        at, size = self.registers["FLASH_ADDRESS"], 8 * words
+        if operation == 0:
+            page = np.full(self.geometry.page_total, 0xFF, np.uint8)
+            block, number = divmod(row, self.geometry.pages)
+            if (channel, die, block) in self.marks and number == 0:
+                page[self.geometry.page_bytes] = 0
+            if (channel, die, row) in self.array.pages:
+                content = self.array.page(channel, die, row)
+                page[: len(content)] = content
+            self.dram[at : at + size] = page[8 * column :][:size]
+        elif operation == 1:
+            assert (channel, die, row // self.geometry.pages) not in self.marks
+            self.array.write_page(channel, die, row, self.dram[at : at + size].tobytes())
+        elif operation == 3:
             self.reset.add((channel, die))
         else:
             assert operation == 2 and row % self.geometry.pages == 0
+            assert (channel, die, row // self.geometry.pages) not in self.marks
             self.array.erase(channel, die, row)
             self.counters["blocks_erased"] += 1
         self.busy = ERASE_LOOKS
@@ -181,7 +206,8 @@ class FakeLane(Commands):
             yield
         page, die = divmod(page, self.geometry.dies)
         self.at[channel] += 1
-        return die, self.ring[number] * self.geometry.pages + page
+        die, block = self.substitutes.get((number, channel, die), (die, self.ring[number]))
+        return die, block * self.geometry.pages + page
 
     def _program(self, channel, data, meta):
         die, row = yield from self._allocate(channel)

@@ -9,7 +9,10 @@ from conftest import make_drive
 from fake_lane import FakeLane
 
 from host import DriveConfig, DriveError, KvDrive, Status
-from host.capacity import Capacity, SequenceShape
+from host.capacity import Capacity, SequenceShape, spare_groups
+from host.firmware.bad_blocks import BadBlockTable
+from host.firmware.blocks import Blocks
+from host.firmware.device import Device
 from host.firmware.groups import BlockGroups
 from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die
 
@@ -60,10 +63,13 @@ class Checker:
         for layer in range(len(self.kept[number])):
             self.append(number, layer, tokens, **how)
 
+    def forget(self, number):
+        del self.kept[number]
+        return number
+
     def close(self, number):
         self.check(number)
-        self.drive.close(number)
-        del self.kept[number]
+        self.drive.close(self.forget(number))
 
     def check(self, *numbers):
         for number in numbers or self.kept:
@@ -144,12 +150,12 @@ def test_numbers_are_dealt_round_robin(config):
 def test_the_whole_drive_can_be_filled_and_used_again(checker, config, lane):
     """Reservations are exact: what is admitted fits, and the last page is usable."""
     geometry = config.flash.geometry
-    pages = geometry.dies * geometry.blocks * geometry.pages  # 2048 a channel
+    pages = geometry.dies * (geometry.blocks - spare_groups(geometry)) * geometry.pages  # 1984
     for _ in range(2):
-        # 4 sequences of 2 layers x 4 heads x 64 groups x 2 pages over 2 channels: 512 pages each
-        numbers = [checker.open(2, 4, 256) for _ in range(4)]
+        # 4 sequences of 2 layers x 4 heads x 62 groups x 2 pages over 2 channels: 496 pages each
+        numbers = [checker.open(2, 4, 248) for _ in range(4)]
         assert checker.drive.backend.firmware.shortage() <= 0
-        for tokens in (100, 156):
+        for tokens in (100, 148):
             for number in numbers:
                 checker.fill(number, tokens)
         assert all(counter["pages_programmed"] % pages == 0 for counter in lane.channel_counters)
@@ -268,7 +274,8 @@ def test_preload_goes_beside_the_append_path(checker, lane):
         checker.fill(a, 1)
     checker.check()
     hardware = {(c, d, r) for c, d, r in lane.array.pages if r // 16 in lane.ring}
-    preloaded = set(lane.array.pages) - hardware
+    table = {place for place in lane.array.pages if place[2] // 16 == 63}  # of bad blocks
+    preloaded = set(lane.array.pages) - hardware - table
     assert hardware and preloaded
     assert Counter(page[:2] for page in preloaded) == wanted
     per_die = Counter(page[:2] for page in hardware)  # there, dies are used in turn
@@ -285,35 +292,114 @@ def test_preloaded_groups_are_reclaimed(checker, lane):
     assert lane.counters["blocks_erased"] > 0
 
 
-def test_block_that_cannot_be_erased_is_retired(checker, lane):
-    device = checker.drive.backend.firmware.device
-    real, failed = device.flash, []
+@pytest.mark.parametrize("broken", [{5}, {5, 62}, {5, 6, 62, 61}])
+def test_blocks_that_cannot_be_erased_are_replaced(checker, lane, broken):
+    """Each is asked once; block 62 of a die is its spare, then groups are given up."""
+    firmware = checker.drive.backend.firmware
+    real, failed = firmware.device.flash, Counter()
 
     def flash(operation, channel, die, row=0, *, pause):
-        if operation == 2 and row // 16 == 5:
-            failed.append(row)
+        if operation == 2 and row // 16 in broken:
+            failed[channel, die, row // 16] += 1
             return False
         return real(operation, channel, die, row, pause=pause)
 
-    device.flash = flash
-    for _ in range(20):
+    firmware.device.flash = flash
+    for _ in range(10):  # 8 groups each
         number = checker.open(2, 2, 256)
         checker.fill(number, 256)
-        checker.close(number)
-    assert failed and lane.ring.count(5) == 1 and lane.ring.count(6) > 1
+        checker.drive.close(checker.forget(number))
+    assert set(failed.values()) == {1} and set(failed) == firmware.repair.blocks.bad
+    assert {(c, d, 5) for c in range(2) for d in range(2)} <= set(failed)
+    assert lane.ring.count(62) == lane.ring.count(63) == 0
+    checker.fill(checker.open(2, 2, 256), 200)
+    checker.check()
+    table = BadBlockTable(firmware.device, checker.drive.config, 1)
+    assert table.load() == firmware.repair.blocks.bad
+
+
+def test_marked_blocks_are_found_once_and_never_used(config):
+    lane = FakeLane(config)
+    marks = lane.marks = {(0, 0, 0), (0, 1, 5), (1, 0, 5), (1, 1, 62), (1, 0, 63), (0, 1, 6)}
+    for start in range(2):
+        with KvDrive(config, backend="rtl", lane=lane) as drive:
+            repair = drive.backend.firmware.repair
+            assert repair.blocks.bad == marks
+            if not start:
+                checker = Checker(drive, np.random.default_rng(1))
+                for turn in range(11):  # 6 groups each
+                    number = checker.open(2, 2, 256)
+                    checker.fill(number, 200, fill=("append", "preload")[turn % 2])
+                    if turn in (0, 1, 10):
+                        checker.check(number)
+                    drive.close(checker.forget(number))
+                assert not marks & {(c, d, row // 16) for c, d, row in lane.array.pages}
+                assert lane.counters["blocks_erased"] > 0
+        lane = after_power_loss(config, lane)
+
+
+def after_power_loss(config, lane):
+    """A fresh drive on the same flash, whose makers' marks were written over."""
+    fresh = FakeLane(config)
+    fresh.array = lane.array
+    return fresh
+
+
+@pytest.mark.parametrize("dies, channels", [(1, 1), (2, 1), (2, 2)])
+def test_the_table_survives_an_interruption_at_any_page(config, dies, channels):
+    """Versions of 0 to 90 blocks; the last page to be written is not, or holds nonsense."""
+    config = DriveConfig.preset("tiny", **SMALL, dies=dies, channels=channels)
+    rng = np.random.default_rng(dies)
+    lane = FakeLane(config)
+    device = Device(lane, config, 0)
+    table, bad = BadBlockTable(device, config, 1), set()
+    assert table.load() is None
+    real = device.program_page
+    for version in range(60):
+        before = set(bad)
+        bad |= {
+            (int(rng.integers(channels)), int(rng.integers(dies)), int(rng.integers(60)))
+            for _ in range(4)
+        }
+        pages = 2 * len(table.pages(config, version, bad, 0))
+        stop, spoils = int(rng.integers(pages + 3)), bool(rng.integers(2))
+        done = Counter()
+
+        def program(channel, die, row, raw, stop=stop, spoils=spoils, done=done):
+            done["pages"] += 1
+            if done["pages"] <= stop:
+                return real(channel, die, row, raw)
+            if done["pages"] == stop + 1 and spoils:
+                real(channel, die, row, rng.integers(0, 256, len(raw), dtype=np.uint8))
+            raise InterruptedError
+
+        device.program_page = program
+        try:
+            table.save(bad)
+        except InterruptedError:
+            assert stop < pages
+        table = BadBlockTable(device, config, 1)  # power is back
+        found = table.load()
+        if 2 * stop >= pages:
+            assert found == bad
+        elif version:
+            assert found in (before, bad)
+        bad = found or set()
+    assert len(bad) > 20
 
 
 def test_groups_by_hand():
     geometry = DriveConfig.preset("tiny").flash.geometry  # 32 pages per channel and group
-    groups = BlockGroups(geometry)
+    groups = BlockGroups(geometry, Blocks(geometry))
     first = groups.push()
-    assert (first, groups.pushed, groups.erased) == (0, 1, 63)
+    assert (first, groups.pushed, groups.erased) == (0, 1, 61)
     channel, row = np.repeat([0, 1], 32), np.tile(np.repeat(np.arange(16), 2), 2)
-    groups.bury(channel[:-1], row[:-1])
+    die = np.tile([0, 1], 32)
+    groups.bury(channel[:-1], die[:-1], row[:-1])
     assert groups.reclaimable == []
-    groups.bury(channel[-1:], row[-1:])
+    groups.bury(channel[-1:], die[-1:], row[-1:])
     assert groups.reclaimable == [0]
     none = np.zeros(2, int)
-    assert groups.shortage(none, none + 32) == 2 - 1 - 63
+    assert groups.shortage(none, none + 32) == 2 - 1 - 61
     groups.recycled(0)
-    assert groups.erased == 64 and groups.shortage(none, none + 32 * 65) == 66 - 1 - 64
+    assert groups.erased == 62 and groups.shortage(none, none + 32 * 65) == 66 - 1 - 62

@@ -81,7 +81,7 @@ def test_pages_are_the_models(shape, wishes, stall, backpressure):
             ctx.set(dut.i.valid, 0)
             wanted = None
             while wanted is None:
-                for _ in range(4):
+                for _ in range(5):
                     yield
                 assert ctx.get(dut.free) == model.free
                 before = ctx.get(dut.starved)
@@ -133,3 +133,57 @@ def test_the_slowest_channel_holds_the_ring():
     bench.script(script)
     bench.run()
     assert groups == [100 + n // 4 for n in range(64)]
+
+
+@pytest.mark.parametrize("dies", [1, 3])
+def test_a_block_that_stands_in(dies):
+    """It serves for its channel, die and group alone, up to the last page of that block."""
+    g = geometry(channels=2, dies=dies, pages=3)
+    rng = random.Random(dies)
+    dut = Allocator(g)
+    bench = Bench(dut)
+    serves = {}  # (channel, die, how manieth group) -> (die, block)
+    got, pushed = [], [0]
+
+    def push(ctx, group):
+        for channel in range(g.channels):
+            for die in range(dies):
+                if rng.random() < 0.4:
+                    serves[channel, die, pushed[0]] = at = rng.randrange(dies), rng.randrange(512)
+                    ctx.set(dut.substitution, {"place": pushed[0] % RING_GROUPS, "channel": channel,
+                                               "die": die, "serves_die": at[0],
+                                               "serves_block": at[1]})  # fmt: skip
+                    ctx.set(dut.substitute, 1)
+                    yield
+                    ctx.set(dut.substitute, 0)
+        ctx.set(dut.push, 1)
+        ctx.set(dut.push_group, group)
+        pushed[0] += 1
+        yield
+        ctx.set(dut.push, 0)
+
+    def script(ctx):
+        for n in range(40 * dies * 3):  # 20 groups of each channel: the ring comes round
+            while ctx.get(dut.free) > RING_GROUPS - 3:
+                yield from push(ctx, 100 + pushed[0])
+            ctx.set(dut.i.payload, {"channel": n % 2, "die": rng.randrange(dies)})
+            ctx.set(dut.i.valid, 1)
+            yield
+            ctx.set(dut.i.valid, 0)
+            while not ctx.get(dut.o.valid):
+                yield
+            page = ctx.get(dut.o.payload)
+            got.append((n % 2, page.die, *divmod(page.row, g.pages)))
+            ctx.set(dut.o.ready, 1)
+            yield
+            ctx.set(dut.o.ready, 0)
+
+    bench.script(script)
+    bench.run()
+    for channel in range(2):
+        mine = [page[1:] for page in got if page[0] == channel]
+        for group in range(len(mine) // (3 * dies)):
+            pages = mine[group * 3 * dies : (group + 1) * 3 * dies]
+            blocks = [serves.get((channel, d, group), (d, 100 + group)) for d in range(dies)]
+            assert sorted(pages) == sorted((*at, page) for at in blocks for page in range(3))
+    assert len(serves) > 10

@@ -8,10 +8,20 @@ import pytest
 
 from flash_model.profiles import profile
 from rtl.append_path import AppendPath
-from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, group_channel
+from rtl.tables import (
+    HEAD,
+    MAP_ENTRY,
+    PAGE_META,
+    PASS,
+    SEQUENCE,
+    SLOT_HEADER,
+    group_channel,
+    program_slots,
+    slot_bytes,
+)
 from tests.rtl.streams_bench import CROSS, Bench
 
-HEADS, MAP, PASSES, TAIL = 0x1000, 0x2000, 0x3000, 0x8000
+HEADS, MAP, PASSES, TAIL, BUFFER = 0x1000, 0x2000, 0x3000, 0x8000, 0xC000
 KV_HEADS, LAYERS, GROUPS = 3, 2, 8
 PASS_TOKENS = 8
 PASS_ENTRIES = 5
@@ -173,7 +183,8 @@ def build(seq, geo, **changes):
 
 
 def allocator(bench, dut, geo, available=lambda: True):
-    """Answers each wish with the channel's next row on the die wanted."""
+    """Answers each wish with the channel's next row on the die wanted; slots come in turn."""
+    bench.source(dut.slot, [n % program_slots(geo) for n in range(200)])
     dealt = [0] * geo.channels
 
     class Driver:
@@ -255,6 +266,7 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
     def settings(ctx):
         ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
         ctx.set(dut.layer, layer)
+        ctx.set(dut.buffer, BUFFER)
         yield
 
     bench.script(settings)
@@ -281,6 +293,23 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
         page = np.array(data.items[n * page_words : (n + 1) * page_words], "<u8").tobytes()
         got.append((program["channel"], program["die"], program["row"], page))
     assert got == model.programs
+    in_slots = dict(zip((program["slot"] for program in programs.items), programs.items))
+    for slot, program in in_slots.items():  # the last program of each slot
+        at = BUFFER + slot * slot_bytes(geo)
+        raw = dram.bytes[at : at + slot_bytes(geo)]
+        place = {name: program[name] for name in ("row", "die", "channel", "meta")}
+        assert SLOT_HEADER.unpack(raw) == place
+        page = got[max(n for n, p in enumerate(programs.items) if p is program)][3]
+        assert bytes(raw[SLOT_HEADER.size :][: len(page)]) == page
+        meta = PAGE_META.unpack(int(program["meta"]).to_bytes(8, "little"))
+        assert (
+            MAP_ENTRY.unpack(
+                dram.bytes[
+                    MAP + 8 * ((layer * KV_HEADS + meta["head"]) * GROUPS + meta["group"]) :
+                ][:8]
+            )["kv"[meta["kind"]] + "_row"]
+            == program["row"]
+        )
     for index, head in model.heads.items():
         same(
             HEAD.unpack(dram.bytes[HEADS + 16 * index : HEADS + 16 * index + 16]),

@@ -1,13 +1,10 @@
-"""The control bus: every register of the table, doorbells, mailbox, management operations."""
+"""The control bus: every register of the table, doorbells, mailbox, what the firmware does."""
 
 import random
 
-import pytest
-
 from flash_model.profiles import profile
-from rtl.control import MANAGEMENT_TAG, Control
-from rtl.nand.operations import NandOp
-from rtl.registers import DRIVE_ID, REGISTERS, FlashStatus
+from rtl.control import Control
+from rtl.registers import DRIVE_ID, REGISTERS, FlashEvent
 from tests.rtl.streams_bench import Bench
 
 GEOMETRY = profile("tiny").geometry
@@ -126,72 +123,84 @@ def test_mailbox():
     run(script)[1].run()
 
 
-@pytest.mark.parametrize("backpressure", [0.0, 0.7])
-@pytest.mark.parametrize("op", [NandOp.ERASE, NandOp.RESET, NandOp.STATUS])
-@pytest.mark.parametrize("failed", [0, 1])
-def test_management_operations(op, failed, backpressure):
+def test_management_operations():
     def script(ctx, dut, bench):
-        yield from write(ctx, dut, address("FLASH_ROW"), 1 << 24 | 0x123456)
-        yield from write(ctx, dut, address("FLASH_OP"), op.value | 1 << 8)
-        assert (yield from read(ctx, dut, address("FLASH_STATUS"))) & FlashStatus.BUSY
-        yield from write(ctx, dut, address("FLASH_OP"), NandOp.RESET.value)  # busy: ignored
-        while not bench.ops.items:
-            yield
-        bench.done.items.append({"tag": MANAGEMENT_TAG + 1, "failed": 1, "status": 0xFF})
-        for _ in range(20):
-            yield
-        assert (yield from read(ctx, dut, address("FLASH_STATUS"))) & FlashStatus.BUSY
-        bench.done.items.append({"tag": MANAGEMENT_TAG, "failed": failed, "status": 0xE0 | failed})
-        for _ in range(5):
-            yield
-        status = yield from read(ctx, dut, address("FLASH_STATUS"))
-        assert status == (FlashStatus.FAILED if failed else 0) | (0xE0 | failed) << 8
+        for name, value in (
+            ("FLASH_ROW", 1 << 24 | 0x123456),
+            ("FLASH_WORDS", 0xABC << 16 | 0x345),
+            ("FLASH_ADDRESS", 0x89ABCDE8),
+        ):
+            yield from write(ctx, dut, address(name), value)
+        assert not ctx.get(dut.flash_start)
+        ctx.set(dut.csr.addr, address("FLASH_OP"))
+        ctx.set(dut.csr.w_data, 5 << 8 | 2)
+        ctx.set(dut.csr.w_en, 1)
+        assert ctx.get(dut.flash_start)
+        request = ctx.get(dut.flash_request)
+        wanted = {"op": 2, "channel": 5, "die": 1, "row": 0x123456, "column": 0x345,
+                  "words": 0xABC, "address": 0x89ABCDE8}  # fmt: skip
+        assert {name: getattr(request, name) for name in wanted} == wanted
+        yield
+        ctx.set(dut.csr.w_en, 0)
+        assert not ctx.get(dut.flash_start)
+        ctx.set(dut.flash_status, 0x3E003)
+        assert (yield from read(ctx, dut, address("FLASH_STATUS"))) == 0x3E003
 
-    dut, bench = run(script, backpressure=backpressure)
-    bench.ops = bench.sink(dut.o_ops)
-    bench.done = bench.source(dut.i_done)
-    bench.run()
-    (got,) = bench.ops.items
-    assert got == {
-        "channel": 1,
-        "op": {
-            "op": op.value,
-            "die": 1,
-            "row": 0x123456,
-            "column": 0,
-            "words": 0,
-            "tag": MANAGEMENT_TAG,
-        },
-    }
+    run(script)[1].run()
 
 
-@pytest.mark.parametrize(
-    "code, channel, die",
-    [
-        (NandOp.READ.value, 0, 0),
-        (NandOp.PROGRAM.value, 0, 0),
-        (NandOp.READ_ID.value, 0, 0),
-        (7, 0, 0),
-        (NandOp.ERASE.value | 0x40, 0, 0),
-        (NandOp.ERASE.value, GEOMETRY.channels, 0),
-        (NandOp.ERASE.value, 255, 0),
-        (NandOp.ERASE.value, 0, GEOMETRY.dies),
-        (NandOp.ERASE.value, 0, 255),
-    ],
-)
-def test_what_no_operation_is_fails_at_once(code, channel, die):
+def test_program_slots_and_substitutes():
     def script(ctx, dut, bench):
-        yield from write(ctx, dut, address("FLASH_ROW"), die << 24)
-        yield from write(ctx, dut, address("FLASH_OP"), code | channel << 8)
-        status = yield from read(ctx, dut, address("FLASH_STATUS"))
-        assert status & 3 == FlashStatus.FAILED
-        for _ in range(5):
-            yield
+        ctx.set(dut.program_used, 77)
+        assert (yield from read(ctx, dut, address("PROGRAM_USED"))) == 77
+        yield from write(ctx, dut, address("PROGRAM_BUFFER"), 0x4440)
+        yield from write(ctx, dut, address("PROGRAM_HOLD"), 1)
+        assert ctx.get(dut.program_buffer) == 0x4440 and ctx.get(dut.program_hold)
+        ctx.set(dut.csr.addr, address("PROGRAM_RELEASE"))
+        ctx.set(dut.csr.w_data, 99)
+        ctx.set(dut.csr.w_en, 1)
+        assert ctx.get(dut.program_release) and ctx.get(dut.program_released) == 99
+        yield
+        yield from write(ctx, dut, address("FLASH_ROW"), 1 << 24 | 61)
+        ctx.set(dut.csr.addr, address("GROUP_SUBSTITUTE"))
+        ctx.set(dut.csr.w_data, 1 << 16 | 1 << 8 | 13)
+        ctx.set(dut.csr.w_en, 1)
+        got = ctx.get(dut.substitution)
+        assert ctx.get(dut.substitute) and not ctx.get(dut.program_release)
+        assert (got.place, got.channel, got.die) == (13, 1, 1)
+        assert (got.serves_die, got.serves_block) == (1, 61)
+        yield
 
-    dut, bench = run(script)
-    ops = bench.sink(dut.o_ops)
-    bench.run()
-    assert not ops.items
+    run(script)[1].run()
+
+
+def test_events():
+    def script(ctx, dut, bench):
+        for valid, again in ((0, 0), (1, 0), (1, 1)):
+            ctx.set(
+                dut.event,
+                {
+                    "valid": valid,
+                    "again": again,
+                    "number": 7,
+                    "level": 5,
+                    "lost": 1,
+                    "row": 0x123456,
+                    "die": 3,
+                },  # fmt: skip
+            )
+            wanted = 7 | 5 << FlashEvent.LEVEL_SHIFT | FlashEvent.LOST
+            wanted |= valid * FlashEvent.VALID | again * FlashEvent.AGAIN
+            assert (yield from read(ctx, dut, address("EVENT"))) == wanted
+            assert (yield from read(ctx, dut, address("EVENT_ROW"))) == 3 << 24 | 0x123456
+            assert (yield from read(ctx, dut, address("MAILBOX_STATUS"))) == valid << 2
+        ctx.set(dut.csr.addr, address("EVENT_TAKEN"))
+        assert not ctx.get(dut.event_taken)
+        ctx.set(dut.csr.w_en, 1)
+        assert ctx.get(dut.event_taken)
+        yield
+
+    run(script)[1].run()
 
 
 def test_counters_are_reached_through_their_port():

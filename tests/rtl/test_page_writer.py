@@ -25,6 +25,7 @@ def pages(rng, count, codewords):
                 "die": rng.randrange(4),
                 "row": rng.getrandbits(24),
                 "words": words,
+                "tag": rng.getrandbits(8),
                 "meta": rng.getrandbits(64),
             }
         )
@@ -57,6 +58,7 @@ def test_pages_are_those_of_the_codec(code, stall, backpressure):
         {
             "die": request["die"],
             "row": request["row"],
+            "tag": request["tag"],
             "words": -(-request["words"] // 64) * code.words,
         }
         for request in requests

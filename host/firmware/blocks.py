@@ -1,0 +1,92 @@
+"""Which block serves where: bad blocks, spare blocks, and what stands in for what.
+
+A block group is one block number on every die; a block of it that is bad has another one serve in
+its place, if need be on another die of its channel. Spares are the blocks of the last groups, which
+hold no data, and of any group that has to be given up for them.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+
+from ..capacity import spare_groups
+
+__all__ = ["Blocks"]
+
+
+class Blocks:
+    """Books of all blocks of a drive.
+
+    Parameters
+    ----------
+    geometry : flash_model.geometry.Geometry
+    reserved : iterable of (int, int, int)
+        Blocks (channel, die, block) that are no spares.
+
+    Attributes
+    ----------
+    bad : set of (int, int, int)
+    """
+
+    def __init__(self, geometry, reserved=()):
+        g = self._geometry = geometry
+        self.bad = set()
+        self._reserved = set(reserved)
+        shape = (g.channels, g.dies, g.blocks)
+        self._group = np.broadcast_to(np.arange(g.blocks), shape).copy()  # that a block serves in,
+        self._die = np.broadcast_to(np.arange(g.dies)[:, None], shape).copy()  # and for which die
+        self._serves = {}  # (channel, die, group) -> (die, block), where it is not the block itself
+        self._of_group = defaultdict(set)  # group -> its keys there
+        self._spares = defaultdict(list)  # (channel, die) -> blocks
+        for group in range(g.blocks - 1, g.blocks - 1 - spare_groups(g), -1):
+            self.give_up(group)
+
+    def give_up(self, group):
+        """The good blocks of a group become spares."""
+        for channel in range(self._geometry.channels):
+            for die in range(self._geometry.dies):
+                at, block = self.place(channel, die, group)
+                if not {(channel, at, block)} & (self.bad | self._reserved):
+                    self._spares[channel, at].append(block)
+        for key in self._of_group.pop(group, ()):
+            del self._serves[key]
+
+    def mark(self, channel, die, block):
+        """A block is bad; one that is a spare is none any more."""
+        self.bad.add((channel, die, block))
+        if block in self._spares[channel, die]:
+            self._spares[channel, die].remove(block)
+
+    def place(self, channel, die, group):
+        """``(die, block)`` that serves for a die of a group."""
+        return self._serves.get((channel, die, group), (die, group))
+
+    def stand_ins(self, group):
+        """``(channel, die, (die, block))`` wherever another block serves in a group."""
+        return [
+            (channel, die, self._serves[channel, die, group])
+            for channel, die, _ in sorted(self._of_group.get(group, ()))
+        ]
+
+    def serves(self, channel, die, block):
+        """``(die, group)`` that a block serves for, or did before it was bad."""
+        return int(self._die[channel, die, block]), int(self._group[channel, die, block])
+
+    def groups(self, channel, die, row):
+        """Groups of rows; arrays."""
+        return self._group[channel, die, row // self._geometry.pages]
+
+    def spare(self, channel, die):
+        """Takes a spare of a channel, on this die if there is one: ``(die, block)``, or None."""
+        dies = sorted(range(self._geometry.dies), key=lambda at: (at != die, at))
+        for at in dies:
+            if self._spares[channel, at]:
+                return at, self._spares[channel, at].pop(0)
+        return None
+
+    def stand_in(self, channel, die, group, spare):
+        """From now on a spare serves for a die of a group."""
+        self._serves[channel, die, group] = spare
+        self._of_group[group].add((channel, die, group))
+        self._group[channel, *spare] = group
+        self._die[channel, *spare] = die

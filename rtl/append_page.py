@@ -1,0 +1,163 @@
+"""The append path's states for one page: from a slot and a place to its entry in the map.
+
+::
+
+    slot --> place --> program begins --> header, words --> slot in device DRAM
+                                                 '--------> channel          --> map entry
+
+The words come from the host or, of a group that became full, from the tail.
+"""
+
+from amaranth.hdl import Cat, Mux, Signal
+
+from hls_attention.streams import moves
+
+from .tables import SLOT_HEADER, page_die, slot_bytes
+
+__all__ = ["page_states"]
+
+
+def page_states(m, path, x, number):
+    """Adds the states; entered at ALLOCATE, left at CHUNK_DONE.
+
+    Parameters
+    ----------
+    m : Module
+        In the path's state machine.
+    path : AppendPath
+    x : namespace
+        The path's registers and movers that a page needs.
+    number : Value
+        The how manieth group of its head on its channel the page belongs to.
+    """
+    geometry = path.geometry
+    header = Signal(SLOT_HEADER.struct, name="slot_header")
+    m.d.comb += [
+        header.row.eq(x.dealt_row),
+        header.die.eq(x.dealt_die),
+        header.channel.eq(path.o_program.payload.channel),
+        header.meta.eq(path.o_program.payload.meta),
+    ]
+    with m.State("ALLOCATE"):
+        die = page_die(
+            number,
+            x.index,
+            x.request.head,
+            x.kind,
+            path.sequence.kv_heads,
+            geometry.dies,
+        )
+        m.d.sync += path.o_wish.payload.die.eq(die)
+        m.next = "SLOT"
+    with m.State("SLOT"):
+        m.d.comb += [
+            path.ask_slot.eq(1),
+            path.slot.ready.eq(1),
+            x.waits.eq(~path.slot.valid),
+        ]
+        with m.If(path.slot.valid):
+            m.d.sync += x.slot.eq(path.slot.payload)
+            m.next = "WISH"
+    with m.State("WISH"):
+        m.d.comb += path.o_wish.valid.eq(1)
+        with m.If(path.o_wish.ready):
+            m.next = "PAGE"
+    with m.State("PAGE"):
+        m.d.comb += [path.page.ready.eq(1), x.waits.eq(~path.page.valid)]
+        with m.If(path.page.valid):
+            m.d.sync += [
+                x.dealt_die.eq(path.page.payload.die),
+                x.dealt_row.eq(path.page.payload.row),
+            ]
+            m.next = "PROGRAM"
+    with m.State("PROGRAM"):
+        m.d.comb += [path.o_program.valid.eq(1), x.waits.eq(~path.o_program.ready)]
+        with m.If(path.o_program.ready):
+            m.d.sync += x.words.eq(0)
+            m.next = "ASK_SLOT"
+    with m.State("ASK_SLOT"):
+        m.d.comb += [
+            x.writer.i.valid.eq(1),
+            x.writer.i.payload.address.eq(path.buffer + x.slot * slot_bytes(geometry)),
+            x.writer.i.payload.words.eq(x.group_words + SLOT_HEADER.words),
+            x.writer.i.payload.strobe.eq(0xFF),
+        ]
+        with m.If(x.writer.i.ready):
+            m.next = "SLOT_HEADER"
+    with m.State("SLOT_HEADER"):
+        m.d.comb += [
+            x.writer.i_data.valid.eq(1),
+            x.writer.i_data.payload.eq(
+                Mux(x.words == 0, header.as_value()[:64], header.as_value()[64:])
+            ),
+        ]
+        with m.If(x.writer.i_data.ready):
+            m.d.sync += x.words.eq(x.words + 1)
+            with m.If(x.words == SLOT_HEADER.words - 1):
+                m.d.sync += x.words.eq(x.group_words)
+                with m.If(x.flushing | x.request.flush):
+                    m.next = "ASK_TAIL"
+                with m.Else():
+                    m.next = "TO_FLASH"
+    with m.State("ASK_TAIL"):
+        m.d.comb += [
+            x.reader.i.valid.eq(1),
+            x.reader.i.payload.address.eq(x.tail_page),
+            x.reader.i.payload.words.eq(x.group_words),
+        ]
+        with m.If(x.reader.i.ready):
+            m.next = "TO_FLASH"
+    with m.State("TO_FLASH"):
+        moved = Signal()
+        word, valid = path.o_data.payload, Signal(name="to_flash_valid")
+        went, kept = Signal(name="word_went"), Signal(name="word_kept")
+        m.d.comb += [
+            path.o_data.valid.eq(valid & ~went),
+            x.writer.i_data.valid.eq(valid & ~kept),
+            x.writer.i_data.payload.eq(word),
+            moved.eq(valid & (went | path.o_data.ready) & (kept | x.writer.i_data.ready)),
+            x.waits.eq(valid & ~went & kept & ~path.o_data.ready),
+        ]
+        m.d.sync += [
+            went.eq(~moved & (went | moves(path.o_data))),
+            kept.eq(~moved & (kept | moves(x.writer.i_data))),
+        ]
+        with m.If(x.flushing | x.request.flush):
+            m.d.comb += [
+                valid.eq(x.reader.o.valid),
+                word.eq(x.reader.o.payload.data),
+                x.reader.o.ready.eq(moved),
+            ]
+        with m.Else():
+            m.d.comb += [
+                valid.eq(path.i_words.valid),
+                word.eq(path.i_words.payload),
+                path.i_words.ready.eq(moved),
+                x.scanned.eq(moved),
+            ]
+        with m.If(moved):
+            m.d.sync += x.words.eq(x.words - 1)
+            with m.If(x.words == 1):
+                m.next = "IN_SLOT"
+    with m.State("IN_SLOT"):
+        m.d.comb += x.writer.done.ready.eq(1)
+        with m.If(x.writer.done.valid):
+            m.next = "MAP"
+    with m.State("MAP"):
+        m.d.comb += [
+            x.writer.i.valid.eq(1),
+            x.writer.i.payload.words.eq(1),
+            x.writer.i.payload.address.eq(x.map_address + (x.group << 3)),
+            x.writer.i.payload.strobe.eq(Mux(x.kind, 0xF0, 0x0F)),
+        ]
+        with m.If(x.writer.i.ready):
+            m.next = "MAP_WORD"
+    with m.State("MAP_WORD"):
+        entry = Cat(x.dealt_row, x.dealt_die)
+        m.d.comb += [
+            x.writer.i_data.valid.eq(1),
+            x.writer.i_data.payload.eq(Cat(entry, entry)),
+            x.writer.done.ready.eq(1),
+        ]
+        with m.If(x.writer.done.valid):
+            m.next = "CHUNK_DONE"
