@@ -1,5 +1,8 @@
 """The rtl backend: the drive's gateware in simulation, behind its driver and firmware."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 
 from rtl.commands import (
@@ -76,6 +79,7 @@ class RtlBackend(Backend):
         self._capacity = Capacity(config)
         self._shapes = {}
         self._formats = {}
+        self._held = Counter()  # tokens of (sequence, layer), those of commands under way included
         self.driver.start()
         self.firmware.start()
         self.capabilities = self._read_capabilities()
@@ -94,6 +98,7 @@ class RtlBackend(Backend):
         if (status := self.driver.wait(command)["status"]) != Status.SUCCESS:
             raise DriveError(status, self._capacity.demand(shape, status))
         number = command.completion["result"]
+        self._held = Counter({at: n for at, n in self._held.items() if at[0] != number})
         self._shapes[number] = shape
         self._formats[number] = format
         return number
@@ -119,14 +124,19 @@ class RtlBackend(Backend):
         for command in commands:
             if command.completion["status"] != Status.SUCCESS:
                 raise status_error(command.completion, "APPEND")
+        self._held[sequence, layer] += len(k)
 
     def preload(self, sequence, layer, k, v):
         self.driver.quiesce()
         self._back_door.write(sequence, layer, k, v, self._formats[sequence])
+        self._held[sequence, layer] += len(k)
 
     def submit(self, jobs, scale, partial):
         _, mant, exp = scale
         parts = []
+        moved = self._pages_moved
+        if jobs[0].k is not None:
+            self._held.update((job.sequence, job.layer) for job in jobs)
         shapes = [self._shapes[job.sequence] for job in jobs]
         kv_heads = [shape.kv_heads for shape in shapes]
         passes = [
@@ -146,10 +156,37 @@ class RtlBackend(Backend):
                 scale_exp=exp & 63,
             )
             parts.append((command, jobs[cut], offsets))
-        return partial, parts
+        return scale, partial, parts, moved
+
+    @property
+    def _pages_moved(self):
+        return self.firmware.repair.counts["pages_moved"]
 
     def wait(self, ticket):
-        partial, parts = ticket
+        scale, partial, parts, moved = ticket
+        result = self._collect(partial, parts)
+        jobs = [job for _, batch, _ in parts for job in batch]
+        again = [
+            number
+            for number, error in result.errors.items()
+            if error.status == Status.UNRECOVERED_READ
+            and self._held[jobs[number].sequence, jobs[number].layer] == jobs[number].tokens
+        ]
+        if not again or moved == self._pages_moved:
+            return result
+        # A program failed, and its page was read before it was moved: now it can be read.
+        retried = self.wait(
+            self.submit([replace(jobs[n], k=None, v=None) for n in again], scale, partial)
+        )
+        for at, number in enumerate(again):
+            result.outputs[number] = retried.outputs[at]
+            result.errors.pop(number)
+            if error := retried.errors.get(at):
+                result.errors[number] = DriveError(error.status, "ATTEND", job=number)
+        return Result(result.outputs, result.flags | retried.flags, result.errors)
+
+    def _collect(self, partial, parts):
+        """`Result` of the commands of a ticket."""
         outputs, flags, errors = [], ResultFlag(0), {}
         for command, _, _ in parts:
             self.driver.wait(command)
@@ -178,7 +215,7 @@ class RtlBackend(Backend):
         return unpack_partials(raw, shape.kv_heads, found["passes"], shape.head_dim)
 
     def read(self, sequence, layer, start, stop, held):
-        shape = self._shapes[sequence]
+        shape, moved = self._shapes[sequence], self._pages_moved
         group, dtype = shape.group_tokens, self._formats[sequence].dtype
         out = np.empty((2, stop - start, shape.kv_heads, shape.head_dim), dtype)
         for number in range(start // group, -(-stop // group)):
@@ -201,6 +238,8 @@ class RtlBackend(Backend):
             outside = slice(max(begin - start, 0), min(begin + tokens, stop) - start)
             for (kind, head), command in commands.items():
                 if self.driver.wait(command)["status"] != Status.SUCCESS:
+                    if moved != self._pages_moved:  # its page perhaps, see `wait`
+                        return self.read(sequence, layer, start, stop, held)
                     raise status_error(command.completion, "READ_KV")
                 page = np.frombuffer(command.received, dtype).reshape(tokens, shape.head_dim)
                 out[kind, outside, head] = page[inside]

@@ -76,7 +76,7 @@ class BadBlockTable:
         self._device, self._config, self._pause = device, config, pause
         self._geometry = config.flash.geometry
         self.copies = self.candidates(self._geometry)
-        self._next = [None, None]  # (place, page) of the next version of each copy
+        self._next: list = [None, None]  # (place, page) of the next version of each copy
         self._version = 0
         self._held = [0, 0]  # newest whole version of each copy
 
@@ -143,7 +143,8 @@ class BadBlockTable:
 
     def _versions(self, place):
         """Newest whole version of a block, 0 if it has none: ``(version, bad, next page)``."""
-        g, page, newest = self._geometry, 0, (0, None)
+        g, page = self._geometry, 0
+        newest: tuple[int, set | None] = (0, None)
         while page < g.pages:
             content = self._page(place, page)
             if content is None:

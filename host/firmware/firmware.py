@@ -15,7 +15,6 @@ from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
 from .device import RESET, Device
-from .groups import BlockGroups
 from .repair import Repair
 
 __all__ = ["Firmware"]
@@ -48,7 +47,7 @@ class Firmware:
         timing, clock = config.flash.timing, config.clock_hz
         erase_pause = 1 + int(timing.t_bers_ns * clock / 16e9)  # a sixteenth of tBERS
         self.repair = Repair(self.device, config, self.capacity, erase_pause)
-        self.groups = self.repair.groups = BlockGroups(config.flash.geometry, self.repair.blocks)
+        self.groups = self.repair.groups
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
         self._ring = 0  # groups that the append path holds at most
 

@@ -18,6 +18,7 @@ from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, slot_bytes
 from ..errors import DriveError
 from .bad_blocks import BadBlockTable, erased
 from .blocks import Blocks
+from .groups import BlockGroups
 
 __all__ = ["AGAIN_LIMIT", "Repair"]
 
@@ -42,6 +43,7 @@ class Repair:
     Attributes
     ----------
     blocks : host.firmware.blocks.Blocks
+    groups : host.firmware.groups.BlockGroups
     counts : Counter
         ``pages_moved``, ``pages_lost``, ``blocks_retired``.
     """
@@ -53,7 +55,7 @@ class Repair:
         self._table = BadBlockTable(device, config, pause)
         tables = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, tables)
-        self.groups = None  # set by the firmware: the books that groups are given up in
+        self.groups = BlockGroups(self._geometry, self.blocks)
         self._again = Counter()
         self._failed, self._tired = [], set()  # slots; blocks that were read again too often
         self._changed = False  # the table on flash is behind
@@ -126,7 +128,7 @@ class Repair:
             user = np.frombuffer(content, np.uint8)[SLOT_HEADER.size :]
             rescued.setdefault(place, {})[page] = meta, user
         for place in sorted(self._tired | set(rescued)):
-            self._move(*place, rescued.get(place, {}))
+            self._move(place, rescued.get(place, {}))
         for slot in self._failed:
             device.write("PROGRAM_RELEASE", slot)
         self._failed, self._tired = [], set()
@@ -147,9 +149,10 @@ class Repair:
                 self._failed.append(number)
             self._device.write("EVENT_TAKEN", 0)
 
-    def _move(self, channel, at, block, rescued):
+    def _move(self, place, rescued):
         """Retires a block and has another one stand in, with what the block holds."""
-        self._retire(channel, at, block)
+        channel, at, block = place
+        self._retire(*place)
         die, group = self.blocks.serves(channel, at, block)
         pages = self._contents(channel, at, block, rescued)
         new = self._stand_in(channel, die, group, pages)
