@@ -255,6 +255,7 @@ class KvDrive:
             "saturated": self._flagged[ResultFlag.SATURATED],
             "nonfinite": self._flagged[ResultFlag.NONFINITE],
             "simulated_clocks": simulated,
+            **self.backend.repairs(),
         }
         return statistics(self.backend.name, self.config.clock_hz, counters, channels, own)
 

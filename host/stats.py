@@ -5,7 +5,8 @@ from rtl.registers import BREAKDOWN, CHANNEL_COUNTERS, COUNTERS
 __all__ = ["difference", "statistics"]
 
 _SHARES = ("data", "command", "waiting", "idle")
-_OWN = ("saturated", "nonfinite", "simulated_clocks")
+_REPAIRS = ("blocks_bad", "pages_moved", "pages_lost")
+_OWN = ("saturated", "nonfinite", "simulated_clocks", *_REPAIRS)
 
 
 def statistics(backend, clock_hz, counters, channels, own):
@@ -21,7 +22,9 @@ def statistics(backend, clock_hz, counters, channels, own):
         `rtl.registers.CHANNEL_COUNTERS` of each channel.
     own : dict
         ``saturated`` and ``nonfinite`` (commands whose result had that flag), ``simulated_clocks``
-        (clocks really simulated; fewer than cycles where idle stretches were skipped).
+        (clocks really simulated; fewer than cycles where idle stretches were skipped),
+        ``blocks_bad`` (those delivered so included), ``pages_moved`` and ``pages_lost`` (of blocks
+        that went bad; None where there are no cells).
 
     Returns
     -------

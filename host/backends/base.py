@@ -98,6 +98,10 @@ class Backend(ABC):
     def preload(self, sequence, layer, k, v):
         """Like `append`, without time passing in the drive."""
 
+    def repairs(self):
+        """Bad blocks and what became of their pages, see `host.stats`; without cells: None."""
+        return dict.fromkeys(("blocks_bad", "pages_moved", "pages_lost"))
+
     @abstractmethod
     def counters(self):
         """``(counters, channels, simulated_clocks)``.

@@ -245,6 +245,14 @@ class RtlBackend(Backend):
                 out[kind, outside, head] = page[inside]
         return out[0], out[1]
 
+    def repairs(self):
+        repair = self.firmware.repair
+        return {
+            "blocks_bad": len(repair.blocks.bad),
+            "pages_moved": repair.counts["pages_moved"],
+            "pages_lost": repair.counts["pages_lost"],
+        }
+
     def counters(self):
         def wide(address):
             low = self.lane.csr_read(address)  # freezes the high word

@@ -4,9 +4,9 @@ import numpy as np
 
 from rtl.registers import REGISTERS, FlashStatus
 
-__all__ = ["ERASE", "PROGRAM", "READ", "READ_RETRY", "RESET", "Device"]
+__all__ = ["ERASE", "PROGRAM", "READ", "READ_RETRY", "RESET", "STATUS", "Device"]
 
-READ, PROGRAM, ERASE, RESET, READ_RETRY = 0, 1, 2, 3, 6
+READ, PROGRAM, ERASE, RESET, STATUS, READ_RETRY = 0, 1, 2, 3, 5, 6
 """Codes of FLASH_OP (`rtl.nand.operations.NandOp`)."""
 
 PAUSE = 64
@@ -93,6 +93,11 @@ class Device:
         self.write("FLASH_ADDRESS", self._scratch)
         self.write("FLASH_WORDS", len(raw) // 8 << 16)
         return self.flash(PROGRAM, channel, die, row, pause=PAUSE)
+
+    def write_protected(self, channel, die):
+        """Whether a die says that WP# is low."""
+        answers = self.flash(STATUS, channel, die, pause=PAUSE)
+        return answers and not self.read("FLASH_STATUS") >> 8 & 0x80
 
     def pause(self):
         """Lets a little time pass."""

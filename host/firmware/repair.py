@@ -95,6 +95,7 @@ class Repair:
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
                 if not self._device.erase(channel, at, block * g.pages, self._pause):
+                    self._refuse_if_protected(channel, at)
                     self._retire(channel, at, block)
                     if self._stand_in(channel, die, group, {}) is None:
                         self.blocks.give_up(group)
@@ -152,6 +153,7 @@ class Repair:
     def _move(self, place, rescued):
         """Retires a block and has another one stand in, with what the block holds."""
         channel, at, block = place
+        self._refuse_if_protected(channel, at)
         self._retire(*place)
         die, group = self.blocks.serves(channel, at, block)
         pages = self._contents(channel, at, block, rescued)
@@ -169,6 +171,13 @@ class Repair:
         filled = len(pages) and max(pages) == self._geometry.pages - 1
         if group in self._places and not filled:
             self._tell(group, channel, die, new)
+
+    def _refuse_if_protected(self, channel, die):
+        if self._device.write_protected(channel, die):
+            raise DriveError(
+                Status.PROGRAM_FAILED,
+                f"die {die} of channel {channel} is write-protected: release WP#",
+            )
 
     def _retire(self, *place):
         self.blocks.mark(*place)

@@ -68,6 +68,7 @@ class FakeLane(Commands):
         self.reset = set()
         self.marks = set()  # (channel, die, block) that their makers found bad
         self.substitutes = {}
+        self.die_status = 0xE0
         self.busy = 0
         self.waiting = self.starved = False
         self.flushes = []
@@ -109,7 +110,7 @@ class FakeLane(Commands):
                 return self._free()
             case "FLASH_STATUS":
                 self.busy = max(0, self.busy - 1)
-                return int(self.busy > 0)
+                return int(self.busy > 0) | self.die_status << 8
             case "EVENT" | "PROGRAM_USED":  # programs never fail here
                 return 0
             case name:
@@ -191,7 +192,7 @@ class FakeLane(Commands):
             self.array.write_page(channel, die, row, self.dram[at : at + size].tobytes())
         elif operation == 3:
             self.reset.add((channel, die))
-        else:
+        elif operation != 5:
             assert operation == 2 and row % self.geometry.pages == 0
             assert (channel, die, row // self.geometry.pages) not in self.marks
             self.array.erase(channel, die, row)

@@ -318,6 +318,20 @@ def test_blocks_that_cannot_be_erased_are_replaced(checker, lane, broken):
     assert table.load() == firmware.repair.blocks.bad
 
 
+def test_a_write_protected_die_is_not_taken_for_bad(checker, lane):
+    firmware = checker.drive.backend.firmware
+    for _ in range(2):
+        number = checker.open(2, 2, 256)
+        checker.fill(number, 250)
+        checker.drive.close(checker.forget(number))
+    real = firmware.device.flash
+    firmware.device.flash = lambda op, *at, **how: op != 2 and real(op, *at, **how)
+    lane.die_status = 0x60
+    with pytest.raises(DriveError, match="die 0 of channel 0 is write-protected: release WP#"):
+        firmware.reclaim()
+    assert not firmware.repair.blocks.bad
+
+
 def test_marked_blocks_are_found_once_and_never_used(config):
     lane = FakeLane(config)
     marks = lane.marks = {(0, 0, 0), (0, 1, 5), (1, 0, 5), (1, 1, 62), (1, 0, 63), (0, 1, 6)}

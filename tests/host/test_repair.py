@@ -85,6 +85,8 @@ def test_programs_and_erases_that_fail_lose_nothing(tiny, rng, seed):
         assert stats["program_failures"] > 0 and repair.counts["pages_moved"] > 0
         assert repair.counts["pages_lost"] == 0
         bad = repair.blocks.bad
+        assert stats["blocks_bad"] == len(bad) and stats["pages_lost"] == 0
+        assert stats["pages_moved"] == repair.counts["pages_moved"]
         assert {(c, d, row // g.pages) for c, d, row in pages} & bad and (0, 1, 2) in bad
         assert len(bad) == repair.counts["blocks_retired"] + 1
 
