@@ -187,6 +187,8 @@ def decode(code, words):
     corrected, bad = np.zeros(len(words), int), np.zeros(len(words), bool)
     odd = syndromes(code, words)
     wrong = np.flatnonzero(odd.any(axis=1))
+    if not len(wrong):
+        return message, corrected, bad
     for index, locator, errors, failed in zip(wrong, *key_equation(code, odd[wrong])):
         slots = () if failed else roots(code, locator, errors)
         bad[index] = failed or len(slots) != errors

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 from fake_commands import Commands
 
+from host.firmware.bad_blocks import deliver
 from rtl.page_codec import decode_pages, encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
@@ -21,6 +22,8 @@ NAMES = {register.address: name for name, register in REGISTERS.items()}
 
 class Cells:
     """Flash contents with NAND's rules: a page is programmed once, a block erased as a whole."""
+
+    faults = None
 
     def __init__(self, geometry):
         self.geometry = geometry
@@ -51,14 +54,19 @@ class Cells:
 
 
 class FakeLane(Commands):
-    """See `host.lane.Lane`. ``problems``: a status to be injected per command (None: none)."""
+    """See `host.lane.Lane`. ``problems``: a status to be injected per command (None: none).
 
-    def __init__(self, config, host_bytes=8 << 20):
+    ``formatted``: its flash was delivered with a bad-block table.
+    """
+
+    def __init__(self, config, host_bytes=8 << 20, formatted=True):
         self.config = config
         self.geometry = config.flash.geometry
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.full(config.dram_bytes, 0xA5, np.uint8)  # memory is not zero at power on
         self.array = Cells(self.geometry)
+        if formatted:
+            deliver(config, self.array)
         self.cycle = 0
         self.registers = Counter()
         self.counters = Counter()

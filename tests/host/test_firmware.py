@@ -333,7 +333,7 @@ def test_a_write_protected_die_is_not_taken_for_bad(checker, lane):
 
 
 def test_marked_blocks_are_found_once_and_never_used(config):
-    lane = FakeLane(config)
+    lane = FakeLane(config, formatted=False)
     marks = lane.marks = {(0, 0, 0), (0, 1, 5), (1, 0, 5), (1, 1, 62), (1, 0, 63), (0, 1, 6)}
     for start in range(2):
         with KvDrive(config, backend="rtl", lane=lane) as drive:
@@ -354,7 +354,7 @@ def test_marked_blocks_are_found_once_and_never_used(config):
 
 def after_power_loss(config, lane):
     """A fresh drive on the same flash, whose makers' marks were written over."""
-    fresh = FakeLane(config)
+    fresh = FakeLane(config, formatted=False)
     fresh.array = lane.array
     return fresh
 
@@ -364,7 +364,7 @@ def test_the_table_survives_an_interruption_at_any_page(config, dies, channels):
     """Versions of 0 to 90 blocks; the last page to be written is not, or holds nonsense."""
     config = DriveConfig.preset("tiny", **SMALL, dies=dies, channels=channels)
     rng = np.random.default_rng(dies)
-    lane = FakeLane(config)
+    lane = FakeLane(config, formatted=False)
     device = Device(lane, config, 0)
     table, bad = BadBlockTable(device, config, 1), set()
     assert table.load() is None
