@@ -27,6 +27,9 @@ READ_ID (of the ID address in ``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the
 before it have gone, and what comes waits for it. STATUS waits until the READs of its die before it
 are started. RESET waits for its die like any other operation; it does not abort one.
 
+Programs and erases that follow each other and are of several planes of a die are given together, if
+the part can do that (`rtl.nand.planes`); the die then waits for the words of all of them.
+
 A program or an erase in progress steps aside for reads of its die that come later, if the part can
 do that and they are not of its block (`rtl.nand.suspension`).
 
@@ -44,6 +47,7 @@ from hls_attention.streams import moves
 from .bus import Bus
 from .operations import Activity, done_layout, operation_layout, read_layout
 from .phy import PhySignature
+from .planes import planes_of
 from .returns import READ_RING, Returns
 from .scheduler import Scheduler
 from .sequencer import Sequencer
@@ -158,10 +162,13 @@ class ChannelController(wiring.Component):
         with m.If(bus.progress.ended), m.Switch(bus.progress.sequence):
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
                 m.d.comb += self.page_read.eq(1)
+        programs, erases = [Sequence.PROGRAM], [Sequence.ERASE]
+        if planes_of(profile):
+            programs, erases = [*programs, Sequence.PROGRAM_PLANE], [*erases, Sequence.ERASE_PLANE]
         with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
-            with m.Case(Sequence.PROGRAM):
+            with m.Case(*programs):
                 m.d.comb += self.page_programmed.eq(1)
-            with m.Case(Sequence.ERASE):
+            with m.Case(*erases):
                 m.d.comb += self.block_erased.eq(1)
         self._report(m, scheduler, sequencer, bus, returns)
         return m

@@ -106,6 +106,8 @@ class Pool(wiring.Component):
     Parameters
     ----------
     dies : int
+    planes : Planes, optional
+        Give programs and erases of several planes together.
 
     Members
     -------
@@ -134,12 +136,16 @@ class Pool(wiring.Component):
         It completes in this clock, without the bus.
     quiet : Out(1)
         Nothing here changes at the coming clock edge, if no operation comes.
+    open : In(dies), more : Out(1)
+        With ``planes``: dies that wait for more of their command, which are also among ``idle``;
+        the operation behind ``head`` belongs to the same command.
     """
 
-    def __init__(self, dies):
-        self._dies = dies
+    def __init__(self, dies, planes=None):
+        self._dies, self._planes = dies, planes
         super().__init__(
-            {
+            ({"open": In(dies), "more": Out(1)} if planes else {})
+            | {
                 "ops": In(stream.Signature(operation_layout(dies))),
                 "cause": In(Cause),
                 "passes": Out(1),
@@ -258,7 +264,46 @@ class Pool(wiring.Component):
                 ~self.refuses & (there == can_start.any()) & (~there | (line == line_next))
             ),
         ]
+        if self._planes:
+            then = entries.read_port(domain="comb")
+            self._follows(m, line, {1: programs, 2: others}, then, ~refused)
         short.moves(m, op.die, self.cause)
         programs.moves(m, op.die, self.cause, others)
         others.moves(m, op.die, self.cause, programs)
         return m
+
+    def _follows(self, m, line, lines, then, good):
+        """Whether the operation behind the head belongs to the same command."""
+        planes, head = self._planes, self.head
+        due = Signal()  # there is one, and nothing has to start before it
+        before = Signal(planes.number)  # planes of the command so far
+        used = Signal(planes.number)  # with that of the head
+        op = Signal()
+        m.d.comb += used.eq(
+            Mux(self.open.bit_select(head.die, 1), before, 0) | (1 << planes.plane(head.row))
+        )
+        with m.Switch(line):
+            for number, each in lines.items():
+                with m.Case(number):
+                    place = (each.head + 1)[: len(each.head)]
+                    waits = Cat(*each.waits).word_select(place, len(each.waits[0]))
+                    seen = Signal(planes.number, name=f"seen_{number}")
+                    m.d.comb += [
+                        then.addr.eq(each.base + place),
+                        due.eq(each.taken.bit_select(place, 1) & ~waits.any()),
+                        before.eq(seen),
+                    ]
+                    with m.If(self.begins):
+                        m.d.sync += seen.eq(used)
+        row = then.data.row
+        agrees = planes.page(row) == planes.page(head.row)
+        m.d.comb += op.eq(((head.op == NandOp.PROGRAM) & agrees) | (head.op == NandOp.ERASE))
+        m.d.comb += self.more.eq(
+            due
+            & good
+            & op
+            & (then.data.op == head.op)
+            & (then.data.cause == Cause.NONE)
+            & (then.data.die == head.die)
+            & ~used.bit_select(planes.plane(row), 1)
+        )

@@ -29,6 +29,7 @@ from .completions import Completions
 from .die_table import DieTable
 from .operations import Cause, NandOp, done_layout, operation_layout
 from .picker import Picker
+from .planes import planes_of
 from .pool import Pool
 from .read_queues import ReadQueues
 from .refusals import Refusals
@@ -111,14 +112,15 @@ class Scheduler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        planes = planes_of(self._profile)
         m.submodules.queues = queues = ReadQueues(self._dies, self._depth, LOOKAHEAD)
         m.submodules.die_table = table = DieTable(self._profile, self._clock_hz, self._margin)
         m.submodules.refusals = refusals = Refusals(self._profile.geometry)
         m.submodules.ahead = ahead = Ahead(self._dies)
         m.submodules.picker = picker = Picker(self._dies)
         m.submodules.turns = turns = Turns(self._patience)
-        m.submodules.pool = pool = Pool(self._dies)
-        m.submodules.completions = completions = Completions(self._dies)
+        m.submodules.pool = pool = Pool(self._dies, planes)
+        m.submodules.completions = completions = Completions(self._dies, planes)
         connect(m, completions.done, flipped(self.done))
         has_suspension = self._profile.timing.suspend is not None
         if has_suspension:
@@ -244,6 +246,12 @@ class Scheduler(wiring.Component):
             completions.status.eq(self.status),
         ]
 
+        if planes:
+            m.d.comb += [
+                pool.open.eq(table.gathers),
+                completions.row.eq(head.row),
+                completions.continues.eq(table.gathers.bit_select(head.die, 1)),
+            ]
         m.d.comb += picks.eq(picker.valid)
         if has_suspension:
             holds = dies.in_front | dies.behind
@@ -346,6 +354,15 @@ class Scheduler(wiring.Component):
                 for started, sequence in _STARTS.items():
                     with m.Case(started):
                         m.d.comb += choice.sequence.eq(sequence)
+            if planes:
+                with m.If(pool.more):
+                    m.d.comb += choice.sequence.eq(
+                        Mux(
+                            head.op == NandOp.ERASE,
+                            Sequence.ERASE_PLANE,
+                            Sequence.PROGRAM_PLANE,
+                        )
+                    )
             with m.If(head.cause == Cause.BAD_DIE):
                 m.d.comb += choice.die.eq(0)
             with m.If(refused & is_id):
@@ -358,6 +375,10 @@ class Scheduler(wiring.Component):
                 choice.die.eq(completions.check_die),
                 completions.checks.eq(chosen),
             ]
+            if planes:
+                m.d.comb += choice.row.eq(completions.check_row)
+                with m.If(completions.several):
+                    m.d.comb += choice.sequence.eq(Sequence.STATUS_PLANE)
         return m
 
 
