@@ -11,8 +11,10 @@ from flash_model.faults import Faults
 from flash_model.profiles import profile
 from flash_model.suspend import Suspend
 from flash_model.timing import cycles
+from host.bench.flash_bound import ChannelClocks
 from rtl.nand.operations import Cause, NandOp
 from rtl.nand.planes import planes_of
+from tests.rtl.nand.test_closed_forms import CHOICE
 from tests.rtl.nand.test_late_dies import check
 from tests.rtl.nand.test_mixed import Model
 
@@ -102,8 +104,46 @@ def test_closed_form(bench, op):
     assert statuses[0] - confirmed[-1] - t["wc"] == t["wb"] + array + t["rr"] + 3
     preamble = cycles(b.profile.timing.t_preamble_ns, b.clock_hz)
     status = 4 * t["wc"] + t["whr"] + preamble + rate(1, b.clock_hz) + t["rhw"]
+    said = ChannelClocks(b.profile, b.clock_hz)
+    whole = planes * (bus + t["wb"] + t["rr"] + status) + (planes - 1) * t["dbsy"] + array
+    assert said.together(op.name.lower(), planes, words) == whole - t["rhw"]
     for first, second in itertools.pairwise(statuses):
         assert status <= second - first <= status + 3
+
+
+@pytest.mark.parametrize("op, rate", [
+    pytest.param(PROGRAM, 1400, marks=pytest.mark.soak), (PROGRAM, 2400), (ERASE, 2400),
+])  # fmt: skip
+def test_what_it_is_worth(bench, op, rate):
+    """Four pages or blocks of one die, times and pages of `tlc_onfi5`; -s prints docs/flash.md."""
+    number = 4
+    flash = profile("tlc_onfi5")
+    name = op.name.lower()
+    words = flash.geometry.page_words if op == PROGRAM else 1
+    took = {}
+    for planes in (1, 2, 4):
+        b = bench(
+            dies=1,
+            clock_hz=300_000_000,
+            skip=True,
+            timing=dataclasses.asdict(flash.timing) | {"rate_mts": rate, "suspend": None},
+            geometry={
+                "planes": planes,
+                "page_bytes": flash.geometry.page_bytes,
+                "spare_bytes": flash.geometry.spare_bytes,
+            },
+        )
+        ops = [operation(op, 8 + n, words=words, tag=n) for n in range(number)]
+        b.run(ops, range(number * words if op == PROGRAM else 0))
+        clocks = ChannelClocks(b.profile, b.clock_hz)
+        form = number // planes * clocks.together(name, planes, words)
+        took[planes] = b.done_times[-1] - b.op_times[0]
+        # To choose what comes next, after each status its tRHW; the first is queued.
+        assert form <= took[planes] <= form + number * (clocks.clocks("t_rhw") + 2 * CHOICE + 2)
+        us = took[planes] * 1e6 / b.clock_hz
+        mb = number * flash.geometry.page_bytes / us
+        print(f"{name}@{rate}, {planes} planes: {us:.0f} us" + f", {mb:.0f} MB/s" * (op == PROGRAM))
+    assert took[1] > took[2] > took[4]
 
 
 @pytest.mark.parametrize("op", OPENS)
