@@ -14,9 +14,9 @@ full, a READ or a short operation whose die has one in here, any operation whose
 in here, and all behind a READ_ID. Reads behind such a READ lose little by it: their data come after
 its data, and those after the operation that it waits for.
 
-At most one program of each other die goes before an erase that could start: a die's next program
-needs the status of its last, which the scheduler reads when nothing can start. Programs that are
-refused go behind what can start.
+At most one program of each other die, of one plane or several, goes before an erase that could
+start: a die's next program needs the status of its last, which the scheduler reads when nothing can
+start. Programs that are refused go behind what can start.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
