@@ -13,8 +13,11 @@ cache_end           tWC                                      tWB + tRCBSY       
 column              4 tWC                                                           tCCS
 program             6 tWC + tADL + data in + tWC             tWB + tPROG            tRR
 erase               5 tWC                                    tWB + tBERS            tRR
+program_plane       as program, more planes follow           tWB + tDBSY            tRR
+erase_plane         as erase, more planes follow             tWB + tDBSY            tRR
 reset               tWC                                      tWB + tRST             tRR
 status              tWC + tWHR + preamble + a word                                  tRHW
+status_plane        4 tWC + tWHR + preamble + a word                                tRHW
 read_id             2 tWC + tWHR + preamble + a word                                tRHW
 data                preamble + data out, no tCS                                     tRHW
 data_after_status   tWC + tWHR + preamble + data out                                tRHW
@@ -103,7 +106,7 @@ class ChannelClocks:
         t = self.clocks
         wb, rr, rhw = t("t_wb"), t("t_rr"), t("t_rhw")
         program = self.command(6) + t("t_adl") + self.words(words) + t("t_wc")
-        cached = wb + t("t_rcbsy")
+        cached, between = wb + t("t_rcbsy"), wb + t("t_dbsy")
         return {
             "read": Operation(self.command(READ_CYCLES), wb + t("t_r"), rr),
             "cache_read": Operation(self.command(READ_CYCLES), cached, rr),
@@ -111,14 +114,37 @@ class ChannelClocks:
             "column": Operation(self.command(COLUMN_CYCLES), then=t("t_ccs")),
             "program": Operation(program, wb + t("t_prog"), rr),
             "erase": Operation(self.command(5), wb + t("t_bers"), rr),
+            "program_plane": Operation(program, between, rr),
+            "erase_plane": Operation(self.command(5), between, rr),
             "reset": Operation(self.command(1), wb + t("t_rst"), rr),
             "status": Operation(self.command(1) + t("t_whr") + self.data(1), then=rhw),
+            "status_plane": Operation(self.command(4) + t("t_whr") + self.data(1), then=rhw),
             "read_id": Operation(self.command(2) + t("t_whr") + self.data(1), then=rhw),
             "data": Operation(self.data(words), then=rhw),
             "data_after_status": Operation(
                 self.command(1) + t("t_whr") + self.data(words), then=rhw
             ),
         }
+
+    def together(self, name, planes, words=1):
+        """A program or an erase of several planes of an idle die: first command to last status.
+
+        Parameters
+        ----------
+        name : str
+            "program" or "erase".
+        planes : int
+        words : int
+            Of each plane's program.
+        """
+        operations = self.operations(words)
+        last = operations[name]
+        status = operations["status_plane" if planes > 1 else "status"]
+        total = last.bus + last.busy + last.then + planes * status.bus
+        if planes > 1:
+            more = operations[f"{name}_plane"]
+            total += (planes - 1) * (more.bus + more.busy + more.then + status.then)
+        return total
 
     def turnaround(self, words):
         """A read of ``words`` from an idle die: chip enable to its last word."""

@@ -19,6 +19,7 @@ from flash_model.timing import cycles
 
 from .operations import WORD_BITS, Cause
 from .phy import Cycle
+from .planes import planes_of
 from .steps import MUTE, Sequence, StepKind, step_layout
 
 __all__ = ["Bus", "progress_layout"]
@@ -94,6 +95,7 @@ class Bus(wiring.Component):
         self._t_rhw = cycles(timing.t_rhw_ns, clock_hz)
         self._t_wb = cycles(timing.t_wb_ns, clock_hz)
         self._t_value = max(self._t_wc, timing.data_cycles(1, clock_hz))
+        self._planes = planes_of(profile)
         self._rate = timing.bytes_per_clock(clock_hz)
         super().__init__(
             {
@@ -187,6 +189,9 @@ class Bus(wiring.Component):
             m.d.sync += turnaround.eq(self._t_rhw - 1)
 
         step = self.i.payload
+        is_status = step.sequence == Sequence.STATUS
+        if self._planes:
+            is_status |= step.sequence == Sequence.STATUS_PLANE
         allowed = Signal(init=1)
         with m.If(step.kind == StepKind.COMMAND):
             m.d.comb += allowed.eq((turnaround == 0) & ~(ends_read & (self._t_rhw > 1)))
@@ -200,7 +205,7 @@ class Bus(wiring.Component):
                 self.busy.eq(1),
                 self.die.eq(step.die),
                 progress.sequence.eq(step.sequence),
-                self.is_status.eq(step.sequence == Sequence.STATUS),
+                self.is_status.eq(is_status),
                 kind.eq(step.kind),
                 confirm.eq(step.confirm),
                 last.eq(step.last),

@@ -3,10 +3,12 @@
 What was refused, and what a dead die has left, completes without a status byte.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+
+from flash_model.array_port import ROW_BITS
 
 from .operations import TAG_BITS, Cause, NandOp, done_layout
 
@@ -19,6 +21,8 @@ class Completions(wiring.Component):
     Parameters
     ----------
     dies : int
+    planes : Planes, optional
+        Operations of several planes are given together.
 
     Members
     -------
@@ -45,12 +49,25 @@ class Completions(wiring.Component):
     done : Out(stream(done_layout(dies)))
     quiet : Out(1)
         Nothing here changes at the coming clock edge, if no status comes and no completion goes.
+    row, continues : In
+        With ``planes``: of the operation that begins; it belongs to the command before it.
+    several, check_row : Out
+        With ``planes``: ``check_die`` has done several operations, each has a status of its own:
+        that of this row is to be read.
     """
 
-    def __init__(self, dies):
+    def __init__(self, dies, planes=None):
+        self._planes = planes
         die = max(1, ceil_log2(dies))
+        several = {
+            "row": In(ROW_BITS),
+            "continues": In(1),
+            "several": Out(1),
+            "check_row": Out(ROW_BITS),
+        }
         super().__init__(
-            {
+            (several if planes else {})
+            | {
                 "begins": In(1),
                 "op": In(NandOp),
                 "die": In(die),
@@ -78,8 +95,13 @@ class Completions(wiring.Component):
         m = Module()
         dies = len(self.due)
         done = self.done
+        kept = {"op": NandOp, "tag": TAG_BITS}
+        depth = max(2, dies)
+        if self._planes:
+            kept["row"] = ROW_BITS
+            depth <<= self._planes.plane_bits
         m.submodules.works = works = memory.Memory(
-            shape=data.StructLayout({"op": NandOp, "tag": TAG_BITS}), depth=max(2, dies), init=[]
+            shape=data.StructLayout(kept), depth=depth, init=[]
         )
         begun = works.write_port()
         ending = works.read_port(domain="comb")
@@ -91,19 +113,23 @@ class Completions(wiring.Component):
         ends = Signal()  # ... and what it did completes
         protected = Signal()
         cause = Signal(Cause)
+        answered, buried = self.status_valid & checking, ends
+        if self._planes:
+            last, is_last = self._several(m, begun, ending, ends)
+            answered, buried = answered & is_last, buried & last
+        else:
+            m.d.comb += [begun.addr.eq(self.die), ending.addr.eq(self.check_die)]
         m.d.comb += [
-            begun.addr.eq(self.die),
             begun.data.op.eq(self.op),
             begun.data.tag.eq(self.tag),
             begun.en.eq(self.begins & (self.op != NandOp.STATUS)),
-            ending.addr.eq(self.check_die),
             buries.eq(picked & self.dead.bit_select(self.check_die, 1)),
             ends.eq(buries & ~self.chosen),
             self.check.eq(picked & ~buries),
             self.free.eq(~reading & ~done.valid & ~buries),
             check.eq(self.due.any() & ~reading & ~done.valid & ~ends),
             self.quiet.eq(~self.chosen & (picked == check)),
-            self.complete.eq((self.status_valid & checking) | ends),
+            self.complete.eq(answered | buried),
             self.complete_die.eq(Mux(ends, self.check_die, done.payload.die)),
             protected.eq(
                 ~self.status[7]
@@ -157,3 +183,41 @@ class Completions(wiring.Component):
                 done.payload.tag.eq(self.tag),
             ]
         return m
+
+    def _several(self, m, begun, ending, ends):
+        """Operations of one command, answered one after another.
+
+        Returns
+        -------
+        last, is_last : Value
+            The next to be answered is the last of its die; the one being answered is.
+        """
+        bits = self._planes.plane_bits
+        shape = {"shape": bits, "depth": max(2, len(self.due)), "init": []}
+        m.submodules.lasts = lasts = memory.Memory(**shape)  # number of those begun, less one
+        m.submodules.nexts = nexts = memory.Memory(**shape)  # the next to be answered
+        begins, before = lasts.write_port(), lasts.read_port(domain="comb")
+        of_check = lasts.read_port(domain="comb")
+        answers, number = nexts.write_port(), nexts.read_port(domain="comb")
+        last = Signal()
+        is_last = Signal()
+        m.d.comb += [
+            before.addr.eq(self.die),
+            begins.addr.eq(self.die),
+            begins.data.eq(Mux(self.continues, before.data + 1, 0)),
+            begins.en.eq(begun.en),
+            begun.addr.eq(Cat(begins.data, self.die)),
+            begun.data.row.eq(self.row),
+            of_check.addr.eq(self.check_die),
+            number.addr.eq(self.check_die),
+            answers.addr.eq(self.check_die),
+            answers.data.eq(Mux(last, 0, number.data + 1)),
+            answers.en.eq(self.checks | ends),
+            ending.addr.eq(Cat(number.data, self.check_die)),
+            last.eq(number.data == of_check.data),
+            self.several.eq(of_check.data != 0),
+            self.check_row.eq(ending.data.row),
+        ]
+        with m.If(self.checks):
+            m.d.sync += is_last.eq(last)
+        return last, is_last

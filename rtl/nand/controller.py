@@ -12,17 +12,23 @@ Page reads start as their dies allow, whatever their order; their data come in t
 READs. A die reads ahead: while its page waits for the bus or is moved, its array senses the next
 one (READ PAGE CACHE RANDOM). Of READs of one page that follow each other on their die, only the
 first senses it, if the next is there before its data have gone; the others change the column. READs
-of other dies between them fill tCCS. The other operations start in order, and in order with the
-READs of their die. One sequence is on the bus at a time; the next is chosen just before it ends.
+of other dies between them fill tCCS. The other operations wait in a small pool (`rtl.nand.pool`):
+READs pass those of other dies, programs go before erases of other dies, programs keep their order,
+and so do the operations of a die. One sequence is on the bus at a time; the next is chosen just
+before it ends.
 
 Read data are taken by a ring with credits, so a PHY may answer any fixed number of clocks later and
 a waiting reader loses nothing: strobes pause.
 
 PROGRAM starts when its first word is there and then keeps the bus until its last: words to program
-must not depend on data still to be read on the same channel. It takes its words even if it fails.
+must not depend on data still to be read, or operations still to be completed, on the same channel.
+It takes its words even if it fails.
 READ_ID (of the ID address in ``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the data of all READs
-before it have gone. STATUS waits until the READs of its die before it are started. RESET waits for
-its die like any other operation; it does not abort one.
+before it have gone, and what comes waits for it. STATUS waits until the READs of its die before it
+are started. RESET waits for its die like any other operation; it does not abort one.
+
+Programs and erases that follow each other and are of several planes of a die are given together, if
+the part can do that (`rtl.nand.planes`); the die then waits for the words of all of them.
 
 A program or an erase in progress steps aside for reads of its die that come later, if the part can
 do that and they are not of its block (`rtl.nand.suspension`).
@@ -41,6 +47,7 @@ from hls_attention.streams import moves
 from .bus import Bus
 from .operations import Activity, done_layout, operation_layout, read_layout
 from .phy import PhySignature
+from .planes import planes_of
 from .returns import READ_RING, Returns
 from .scheduler import Scheduler
 from .sequencer import Sequencer
@@ -155,10 +162,13 @@ class ChannelController(wiring.Component):
         with m.If(bus.progress.ended), m.Switch(bus.progress.sequence):
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
                 m.d.comb += self.page_read.eq(1)
+        programs, erases = [Sequence.PROGRAM], [Sequence.ERASE]
+        if planes_of(profile):
+            programs, erases = [*programs, Sequence.PROGRAM_PLANE], [*erases, Sequence.ERASE_PLANE]
         with m.If(bus.confirmed), m.Switch(bus.progress.sequence):
-            with m.Case(Sequence.PROGRAM):
+            with m.Case(*programs):
                 m.d.comb += self.page_programmed.eq(1)
-            with m.Case(Sequence.ERASE):
+            with m.Case(*erases):
                 m.d.comb += self.block_erased.eq(1)
         self._report(m, scheduler, sequencer, bus, returns)
         return m

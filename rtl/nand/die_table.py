@@ -29,6 +29,7 @@ from amaranth.utils import ceil_log2
 from flash_model.timing import cycles
 
 from .bus import progress_layout
+from .planes import planes_of
 from .ready import ReadyFilter
 from .steps import Sequence
 from .watchdog import MARGIN, Watchdog
@@ -55,6 +56,9 @@ _OCCUPY = (
     *_SUSPENSION,
 )
 """Sequences that leave a die unusable for a while."""
+
+_PLANES = (Sequence.PROGRAM_PLANE, Sequence.ERASE_PLANE)
+"""After these a die waits for more of the command."""
 
 
 def dies_layout(dies):
@@ -117,6 +121,8 @@ class DieTable(wiring.Component):
         Some die holds a page or has work not yet completed.
     quiet : Out(1)
         Nothing here changes until an input does.
+    gathers : Out(dies)
+        Where operations of several planes are given together: dies that wait for more.
     """
 
     def __init__(self, profile, clock_hz, margin=MARGIN):
@@ -124,9 +130,11 @@ class DieTable(wiring.Component):
         self._watchdog = Watchdog(profile, clock_hz, margin)
         self._t_rr = cycles(profile.timing.t_rr_ns, clock_hz)
         self._t_ccs = cycles(profile.timing.t_ccs_ns, clock_hz)
+        self._planes = planes_of(profile)
         die = max(1, ceil_log2(dies))
         super().__init__(
-            {
+            ({"gathers": Out(dies)} if self._planes else {})
+            | {
                 "ready": In(dies),
                 "progress": In(progress_layout(dies)),
                 "waiting": In(dies),
@@ -163,6 +171,11 @@ class DieTable(wiring.Component):
         m.submodules.watchdog = watchdog = self._watchdog
         m.submodules.rb = rb = ReadyFilter(count, self._t_rr)
         changing = self._changing_columns(m, count)
+        occupy = _OCCUPY
+        may_begin, kept = ~working, self.suspended
+        if self._planes:
+            occupy = (*_OCCUPY, *_PLANES)
+            may_begin, kept = ~working | self.gathers, self.suspended | self.gathers
         holds = dies.in_front | dies.behind
         may_read = Signal(count)
         m.d.comb += [
@@ -185,8 +198,8 @@ class DieTable(wiring.Component):
             dies.answers.eq(~(rb.blind | sent | changing)),
             may_read.eq(~holds | (cached & ~(dies.in_front & dies.behind))),
             dies.reads.eq(self.waiting & dies.usable & (~working | self.open) & may_read),
-            dies.idle.eq(dies.usable & ~working & ~holds & ~self.waiting),
-            dies.due.eq(working & ((dies.usable & ~self.suspended) | watchdog.dead)),
+            dies.idle.eq(dies.usable & may_begin & ~holds & ~self.waiting),
+            dies.due.eq(working & ((dies.usable & ~kept) | watchdog.dead)),
             dies.working.eq(working),
             dies.busy.eq(~(self.ready | rb.blind | sent | late | watchdog.dead)),
             # 30h alone takes the column from its address; what comes from behind starts at 0.
@@ -200,7 +213,7 @@ class DieTable(wiring.Component):
         def put(value, *vectors):
             return [vector.bit_select(self.die, 1).eq(value) for vector in vectors]
 
-        with m.If(progress.ended), m.Switch(progress.sequence), m.Case(*_OCCUPY):
+        with m.If(progress.ended), m.Switch(progress.sequence), m.Case(*occupy):
             m.d.sync += sent.bit_select(progress.die, 1).eq(0)
         with m.If(self.checked):
             m.d.sync += working.bit_select(self.checked_die, 1).eq(0)
@@ -234,6 +247,17 @@ class DieTable(wiring.Component):
                 m.d.sync += put(1, dies.in_status)
             with m.Case(Sequence.READ_ID):
                 m.d.sync += put(0, dies.in_status)
+            if self._planes:
+                with m.Case(*_PLANES):
+                    m.d.sync += [put(1, working, sent), put(0, dies.recovered)]
+                with m.Case(Sequence.STATUS_PLANE):
+                    m.d.sync += put(1, dies.in_status)
+        if self._planes:
+            with m.If(self.chosen), m.Switch(self.choice):
+                with m.Case(*_PLANES):
+                    m.d.sync += put(1, self.gathers)
+                with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RECOVER):
+                    m.d.sync += put(0, self.gathers)
         return m
 
     def _changing_columns(self, m, count):

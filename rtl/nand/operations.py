@@ -76,8 +76,8 @@ class Activity(enum.Enum, shape=2):
 def operation_layout(dies):
     """One operation.
 
-    Operations of a die start in order, and read data of the channel come back in order. One that
-    is refused (`Cause`) completes at once.
+    Operations of a die start in order, programs of the channel start in order, and read data of the
+    channel come back in order. One that is refused (`Cause`) completes without waiting for its die.
     """
     return data.StructLayout(
         {

@@ -7,7 +7,7 @@
      |                |                                                |
   Refusals            +---------- next page to be moved --- Turns -----+--> o
      |                +---------- pages after it ---------- Ahead -----+
-     +---- all others, one at a time ----------------------------------+
+     +-----------> Pool ---- all others: one that can start -----------+
                                                                        |
     done <--- Completions <--- status bytes            die to check ---+
 
@@ -15,8 +15,8 @@
 
 `Turns` says whether page data or a command. Of the commands, resets of late dies come first, then
 those for pages about to be moved (CHANGE READ COLUMN has time until its page's turn then), reads,
-dies that go on with what was suspended for reads (`rtl.nand.suspension`), the operation at the head
-of ``ops``, and the status of a die that has finished a program, an erase or a reset.
+dies that go on with what was suspended for reads (`rtl.nand.suspension`), the operation that the
+pool gives, and the status of a die that has finished a program, an erase or a reset.
 """
 
 from amaranth.hdl import Module, Mux, Shape, Signal
@@ -29,6 +29,8 @@ from .completions import Completions
 from .die_table import DieTable
 from .operations import Cause, NandOp, done_layout, operation_layout
 from .picker import Picker
+from .planes import planes_of
+from .pool import Pool
 from .read_queues import ReadQueues
 from .refusals import Refusals
 from .steps import Sequence, sequence_layout
@@ -58,7 +60,8 @@ class Scheduler(wiring.Component):
     Members
     -------
     ops : In(stream(operation_layout(dies)))
-        Operations. One that is no READ holds up those behind it until its die is free for it.
+        Operations. What holds up those behind it: `rtl.nand.pool`, and a READ for which there is no
+        place.
     o : Out(stream(sequence_layout(dies)))
         Next sequence. The choice may change until it is taken.
     ready : In(dies)
@@ -109,34 +112,35 @@ class Scheduler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        planes = planes_of(self._profile)
         m.submodules.queues = queues = ReadQueues(self._dies, self._depth, LOOKAHEAD)
         m.submodules.die_table = table = DieTable(self._profile, self._clock_hz, self._margin)
         m.submodules.refusals = refusals = Refusals(self._profile.geometry)
         m.submodules.ahead = ahead = Ahead(self._dies)
         m.submodules.picker = picker = Picker(self._dies)
         m.submodules.turns = turns = Turns(self._patience)
-        m.submodules.completions = completions = Completions(self._dies)
+        m.submodules.pool = pool = Pool(self._dies, planes)
+        m.submodules.completions = completions = Completions(self._dies, planes)
         connect(m, completions.done, flipped(self.done))
         has_suspension = self._profile.timing.suspend is not None
         if has_suspension:
             m.submodules.suspension = suspension = Suspension(self._profile)
         else:
             suspension = suspension_signature(self._dies).create()  # all 0
-        choice, head, first, dies = self.o.payload, self.ops.payload, queues.first, table.dies
+        choice, first, dies = self.o.payload, queues.first, table.dies
+        op, head = self.ops.payload, pool.head
 
         chosen = Signal()
         moves = Signal()  # a data phase
         gives = Signal()  # a read
         places = Signal()  # a page about to be moved is not yet where it must be
-        can_start = Signal()  # the operation at the head, which is no READ, by a sequence
-        starts = Signal()  # the same a clock later, as all that the choice rests on
         picks = Signal()  # a die for a read
         stops = Signal()  # it has to be suspended first
         suspends = Signal()  # and is
-        refused = Signal()  # the operation at the head
-        refuses = Signal()  # it completes now
+        refused = Signal()  # the operation that the pool gives
         none = Signal()  # no die gives the next page in order
-        m.d.sync += starts.eq(can_start & ~chosen)
+        is_read = op.op == NandOp.READ
+        is_id = head.op == NandOp.READ_ID
         m.d.comb += [
             chosen.eq(self.o.valid & self.o.ready),
             moves.eq(chosen & turns.moves),
@@ -150,7 +154,7 @@ class Scheduler(wiring.Component):
                 & turns.quiet
                 & completions.quiet
                 & (suspension.quiet if has_suspension else 1)
-                & (starts == can_start)
+                & pool.quiet
             ),
         ]
         m.d.comb += [
@@ -166,15 +170,15 @@ class Scheduler(wiring.Component):
             table.skip.eq(self.skip),
             table.loses.eq(moves & ~first.refused),
             self.next_event.eq(table.next_event),
-            refusals.op.eq(head),
+            refusals.op.eq(op),
             refusals.dead.eq(dies.dead),
-            refused.eq(refusals.cause != Cause.NONE),
+            refused.eq(head.cause != Cause.NONE),
             none.eq(
                 first.refused | ((dies.lost & dies.usable) | dies.dead).bit_select(first.die, 1)
             ),
         ]
-        m.d.comb += [getattr(queues.i.payload, name).eq(getattr(head, name)) for name in _READ]
-        with m.If(refused):
+        m.d.comb += [getattr(queues.i.payload, name).eq(getattr(op, name)) for name in _READ]
+        with m.If(refusals.cause != Cause.NONE):
             m.d.comb += [
                 queues.i.payload.refused.eq(1),
                 queues.i.payload.row[: Shape.cast(Cause).width].eq(refusals.cause),
@@ -223,7 +227,7 @@ class Scheduler(wiring.Component):
             ),
             turns.reads_on.eq(dies.reads.bit_select(first.die, 1)),
             turns.command.eq(
-                table.recover | places | picks | suspension.resume | starts | completions.check
+                table.recover | places | picks | suspension.resume | pool.starts | completions.check
             ),
             turns.urgent.eq(ahead.urgent),
             turns.turned.eq(self.turned),
@@ -231,8 +235,9 @@ class Scheduler(wiring.Component):
             completions.op.eq(head.op),
             completions.die.eq(head.die),
             completions.tag.eq(head.tag),
-            completions.refuses.eq(refuses),
-            completions.cause.eq(refusals.cause),
+            completions.refuses.eq(pool.refuses | (pool.begins & refused & ~is_id)),
+            completions.begins.eq(pool.begins & ~refused & ~is_id),
+            completions.cause.eq(head.cause),
             completions.due.eq(dies.due),
             completions.recovered.eq(dies.recovered),
             completions.dead.eq(dies.dead),
@@ -241,6 +246,12 @@ class Scheduler(wiring.Component):
             completions.status.eq(self.status),
         ]
 
+        if planes:
+            m.d.comb += [
+                pool.open.eq(table.gathers),
+                completions.row.eq(head.row),
+                completions.continues.eq(table.gathers.bit_select(head.die, 1)),
+            ]
         m.d.comb += picks.eq(picker.valid)
         if has_suspension:
             holds = dies.in_front | dies.behind
@@ -264,26 +275,20 @@ class Scheduler(wiring.Component):
                 # A die that was to be suspended may have got ready since it was picked.
                 picks.eq(picker.valid & may_be_read & ~suspension.conflict),
             ]
-        at_once = completions.free & ~chosen
-        idle = dies.idle.bit_select(head.die, 1)
-        answers = (dies.answers & ~queues.waiting).bit_select(head.die, 1)
-        with m.If(self.ops.valid), m.Switch(head.op):
-            with m.Case(NandOp.READ):
-                m.d.comb += [queues.i.valid.eq(1), self.ops.ready.eq(queues.i.ready)]
-            with m.Case(NandOp.PROGRAM):
-                with m.If(refused & (head.words == 0)):
-                    m.d.comb += [refuses.eq(at_once), self.ops.ready.eq(at_once)]
-                with m.Else():
-                    m.d.comb += can_start.eq(self.w_valid & Mux(refused, completions.free, idle))
-            with m.Case(NandOp.READ_ID):
-                m.d.comb += can_start.eq((idle | refused) & ~queues.valid)
-            with m.Case(NandOp.ERASE, NandOp.RESET, NandOp.STATUS, NandOp.READ_RETRY):
-                with m.If(refused):
-                    m.d.comb += [refuses.eq(at_once), self.ops.ready.eq(at_once)]
-                with m.Elif(head.op == NandOp.STATUS):
-                    m.d.comb += can_start.eq(answers & completions.free)
-                with m.Else():
-                    m.d.comb += can_start.eq(idle)
+        m.d.comb += [
+            *(pool.ops.payload[name].eq(op[name]) for name, _ in op.shape()),
+            pool.ops.valid.eq(self.ops.valid & ~is_read),
+            pool.cause.eq(refusals.cause),
+            pool.idle.eq(dies.idle),
+            pool.answers.eq(dies.answers & ~queues.waiting),
+            pool.dead.eq(dies.dead),
+            pool.w_valid.eq(self.w_valid),
+            pool.no_reads.eq(~queues.valid),
+            pool.free.eq(completions.free),
+            pool.chosen.eq(chosen),
+            queues.i.valid.eq(self.ops.valid & is_read & pool.passes),
+            self.ops.ready.eq(Mux(is_read, queues.i.ready & pool.passes, pool.ops.ready)),
+        ]
 
         with m.If(turns.moves):
             m.d.comb += [
@@ -342,31 +347,38 @@ class Scheduler(wiring.Component):
                     )
                 ),
             ]
-        with m.Elif(starts):
+        with m.Elif(pool.starts):
             m.d.comb += [getattr(choice, name).eq(getattr(head, name)) for name in _READ]
-            m.d.comb += [
-                self.ops.ready.eq(self.o.ready),
-                completions.begins.eq(chosen & (head.op != NandOp.READ_ID) & ~refused),
-            ]
+            m.d.comb += pool.begins.eq(chosen)
             with m.Switch(head.op):
-                for op, sequence in _STARTS.items():
-                    with m.Case(op):
+                for started, sequence in _STARTS.items():
+                    with m.Case(started):
                         m.d.comb += choice.sequence.eq(sequence)
-            with m.If(refusals.cause == Cause.BAD_DIE):
+            if planes:
+                with m.If(pool.more):
+                    m.d.comb += choice.sequence.eq(
+                        Mux(
+                            head.op == NandOp.ERASE,
+                            Sequence.ERASE_PLANE,
+                            Sequence.PROGRAM_PLANE,
+                        )
+                    )
+            with m.If(head.cause == Cause.BAD_DIE):
                 m.d.comb += choice.die.eq(0)
-            with m.If(refused & (head.op == NandOp.READ_ID)):
-                m.d.comb += [
-                    choice.sequence.eq(Sequence.FILL_ID),
-                    choice.cause.eq(refusals.cause),
-                ]
+            with m.If(refused & is_id):
+                m.d.comb += [choice.sequence.eq(Sequence.FILL_ID), choice.cause.eq(head.cause)]
             with m.Elif(refused):
-                m.d.comb += [choice.sequence.eq(Sequence.DRAIN), refuses.eq(chosen)]
+                m.d.comb += choice.sequence.eq(Sequence.DRAIN)
         with m.Else():
             m.d.comb += [
                 choice.sequence.eq(Sequence.STATUS),
                 choice.die.eq(completions.check_die),
                 completions.checks.eq(chosen),
             ]
+            if planes:
+                m.d.comb += choice.row.eq(completions.check_row)
+                with m.If(completions.several):
+                    m.d.comb += choice.sequence.eq(Sequence.STATUS_PLANE)
         return m
 
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .planes import planes_of
 from .steps import BURSTS, sequence_layout, sequences, step_layout
 
 __all__ = ["Sequencer"]
@@ -35,6 +36,7 @@ class Sequencer(wiring.Component):
 
     def __init__(self, profile, clock_hz):
         self._timing = profile.timing
+        self._planes = planes_of(profile)
         self._clock_hz = clock_hz
         dies = profile.geometry.dies
         super().__init__(
@@ -69,7 +71,14 @@ class Sequencer(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [current.eq(self.i.payload), self.running.eq(1), index.eq(0)]
 
-        table = sequences(self._timing, self._clock_hz, current.row, current.column, current.words)
+        table = sequences(
+            self._timing,
+            self._clock_hz,
+            current.row,
+            current.column,
+            current.words,
+            self._planes,
+        )
         with m.Switch(current.sequence):
             for sequence, steps in table.items():
                 with m.Case(sequence), m.Switch(index):

@@ -34,6 +34,9 @@ class Sequence(enum.Enum, shape=5):
     SUSPEND_ERASE = 17
     RESUME_PROGRAM = 18
     RESUME_ERASE = 19
+    PROGRAM_PLANE = 20  # one of several planes, more follow: see `rtl.nand.planes`
+    ERASE_PLANE = 21
+    STATUS_PLANE = 22  # READ STATUS ENHANCED and the status byte
 
 
 class StepKind(enum.Enum, shape=3):
@@ -82,7 +85,7 @@ def step_layout(dies):
     )
 
 
-def sequences(timing, clock_hz, row, column, words):
+def sequences(timing, clock_hz, row, column, words, planes=None):
     """Steps ``(kind, argument, confirm)`` of each sequence.
 
     Parameters
@@ -92,6 +95,8 @@ def sequences(timing, clock_hz, row, column, words):
     row, column, words
         Row address (its bytes are the address cycles), first word in the page and number of words;
         values or integers.
+    planes : Planes, optional
+        With the sequences of several planes.
     """
 
     def command(byte, confirm=0):
@@ -117,7 +122,14 @@ def sequences(timing, clock_hz, row, column, words):
     read = (StepKind.READ, words, 0)
     one = (StepKind.READ, 1, 0)
     write = (StepKind.WRITE, words, 0)
-    suspends = {}
+    program = [*select, command(0x80), *columns, *rows, wait(timing.t_adl_ns), write]
+    suspends, several = {}, {}
+    if planes:
+        several = {
+            Sequence.PROGRAM_PLANE: [*program, command(0x11, 1)],
+            Sequence.ERASE_PLANE: [*select, command(0x60), *rows, command(0xD1, 1)],
+            Sequence.STATUS_PLANE: [*select, command(0x78), *rows, to_output, preamble, one],
+        }
     if (suspend := timing.suspend) is not None:
         suspends = {
             Sequence.SUSPEND_PROGRAM: [*select, command(suspend.program_suspend, 1)],
@@ -127,6 +139,7 @@ def sequences(timing, clock_hz, row, column, words):
         }
     return {
         **suspends,
+        **several,
         Sequence.READ: [*select, command(0x00), *columns, *rows, command(0x30, 1)],
         # A die ignores the column here; its output begins at column 0.
         Sequence.READ_CACHE: [*select, command(0x00), *columns, *rows, command(0x31, 1)],
@@ -134,15 +147,7 @@ def sequences(timing, clock_hz, row, column, words):
         Sequence.COLUMN: [*select, command(0x05), *columns, command(0xE0)],
         Sequence.DATA: [preamble, read],
         Sequence.DATA_AFTER_STATUS: [*select, command(0x00), to_output, preamble, read],
-        Sequence.PROGRAM: [
-            *select,
-            command(0x80),
-            *columns,
-            *rows,
-            wait(timing.t_adl_ns),
-            write,
-            command(0x10, 1),
-        ],
+        Sequence.PROGRAM: [*program, command(0x10, 1)],
         Sequence.ERASE: [*select, command(0x60), *rows, command(0xD0, 1)],
         Sequence.RESET: [*select, command(0xFF, 1)],
         Sequence.STATUS: [*select, command(0x70), to_output, preamble, one],

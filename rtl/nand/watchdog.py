@@ -20,6 +20,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from flash_model.timing import cycles
 
+from .planes import planes_of
 from .steps import Sequence
 
 __all__ = ["MARGIN", "Watchdog"]
@@ -51,6 +52,9 @@ _PACES = {
     Sequence.RESET: _Pace.RESET,
     Sequence.RECOVER: _Pace.RESET,
 }
+
+_PLANE_PACES = {Sequence.PROGRAM_PLANE: _Pace.READ, Sequence.ERASE_PLANE: _Pace.READ}
+"""tDBSY is shorter than tR."""
 
 
 class Watchdog(wiring.Component):
@@ -95,6 +99,7 @@ class Watchdog(wiring.Component):
 
         t_susp_ns = timing.suspend.t_susp_ns if timing.suspend else 0
         read = bits(timing.t_r_ns + timing.t_rcbsy_ns, timing.t_rst_ns, t_susp_ns)
+        self._paces = _PACES | (_PLANE_PACES if planes_of(profile) else {})
         self._bits = {
             _Pace.READ: read,
             _Pace.PROGRAM: max(read, bits(timing.t_prog_ns)),
@@ -165,7 +170,7 @@ class Watchdog(wiring.Component):
             write.data.seen.eq(1),
         ]
         with m.If(self.chosen), m.Switch(self.choice):
-            for sequence, pace in _PACES.items():
+            for sequence, pace in self._paces.items():
                 with m.Case(sequence):
                     m.d.comb += [starts.eq(1), write.data.pace.eq(pace)]
         with m.If(starts):

@@ -9,6 +9,17 @@ from flash_model.onfi import ONFI_ID, Status
 from rtl.nand.operations import NandOp
 
 OPS = [NandOp.READ] * 8 + [NandOp.PROGRAM, NandOp.ERASE, NandOp.STATUS, NandOp.READ_ID]
+WRITES = [NandOp.READ] * 4 + [NandOp.PROGRAM] * 4 + [NandOp.ERASE] * 3
+WRITES += [NandOp.STATUS, NandOp.READ_ID, NandOp.RESET, NandOp.READ_RETRY]
+OPENS = {
+    NandOp.PROGRAM: 0x80,
+    NandOp.ERASE: 0x60,
+    NandOp.RESET: 0xFF,
+    NandOp.READ_RETRY: 0xEF,
+    NandOp.READ_ID: 0x90,
+}
+"""Operations that must start in the order of their die -> their first command."""
+
 ROWS = [16, 17, 18, 31, 32, 33]
 """Few rows of two blocks, so that reads meet what was programmed and erased."""
 
@@ -37,7 +48,7 @@ class Model:
         words = rng.choice([1, 2, 7, self.geometry.page_words])
         column = rng.choice([0, 0, rng.randrange(self.geometry.page_words)])
         words = min(words, self.geometry.page_words - column)
-        row = 0x20 if op == NandOp.READ_ID else rng.choice(ROWS)
+        row = {NandOp.READ_ID: 0x20, NandOp.READ_RETRY: tag % 8}.get(op, rng.choice(ROWS))
         self.ops.append(
             {"op": op, "die": die, "row": row, "column": column, "words": words, "tag": tag}
         )
@@ -82,7 +93,17 @@ class Model:
                 assert (d.status, d.failed) == (0xE0, 0)
         for page, data in self.pages.items():
             assert (bench.array.page(0, *page) == data).all()
+        self._check_order(bench.rules.commands)
         return bench
+
+    def _check_order(self, commands):
+        """On the bus: operations of a die, and programs of all dies, in their order."""
+        for die in self.done:
+            opened = [byte for _, of, byte in commands if of == die and byte in OPENS.values()]
+            given = [op["op"] for op in self.ops if op["die"] == die]
+            assert opened == [OPENS[op] for op in given if op in OPENS]
+        programs = [op["die"] for op in self.ops if op["op"] == NandOp.PROGRAM]
+        assert [die for _, die, byte in commands if byte == 0x80] == programs
 
 
 @pytest.mark.parametrize(
@@ -124,6 +145,14 @@ def test_all_operations(bench, dies, depth, stalls, latency, rate):
         assert plain.rules.commands == skipped.rules.commands
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_programs_and_erases(bench, seed):
+    """Many of them, so that they wait and overtake each other."""
+    dies = 2 + seed % 4
+    b = bench(dies=dies, depth=8, stalls=(0, 0.3)[seed % 2], skip=True, seed=seed)
+    Model(seed, dies, b.profile.geometry, 80, ops=WRITES).run(b)
+
+
 @pytest.mark.parametrize("patience", [0, 2, 15])
 @pytest.mark.parametrize("seed", range(3))
 def test_reads_of_parts_of_pages(bench, seed, patience):
@@ -147,4 +176,5 @@ def test_many(bench, seed):
         skip=rng.random() < 0.8,
         seed=seed,
     )
-    Model(seed, b.profile.geometry.dies, b.profile.geometry, 100).run(b)
+    ops = rng.choice([OPS, WRITES])
+    Model(seed, b.profile.geometry.dies, b.profile.geometry, 100, ops).run(b)

@@ -68,7 +68,7 @@ def test_refused(bench, op, name):
     assert done == expected
     assert [b.words(b.array.page(0, die, 16))[0] for die in (1, 2)] == [101, 102]
     commands = {byte for _, _, byte in b.rules.commands}
-    assert commands <= {0x80, 0x10, 0x70, 0x00, 0x30, 0x31, 0x3F}
+    assert commands <= {0x80, 0x10, 0x70, 0x00, 0x30, 0x31, 0x3F, 0x05, 0xE0}
 
 
 def test_the_last_of_everything_is_done(bench):

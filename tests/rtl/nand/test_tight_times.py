@@ -20,7 +20,7 @@ CASES = {
     "t_rpre_ns": ([STATUS], 1, {"tWHR"}),  # the preamble comes after tWHR
     "t_adl_ns": ([{"op": NandOp.PROGRAM, "row": 3, "words": 1}], 1, {"tADL"}),
     "t_rr_ns": ([READ], 4, {"tRR"}),
-    "t_rhw_ns": ([STATUS, {**STATUS, "die": 1}], 3, {"tRHW"}),
+    "t_rhw_ns": ([STATUS, {**STATUS, "die": 1}], 2, {"tRHW"}),
     "t_ccs_ns": ([READ, {**READ, "column": 1}, {**READ, "row": 4}], 4, {"tCCS"}),
     "t_wb_ns": ([{"op": NandOp.RESET}, STATUS], 4, {"tWB"}),
 }

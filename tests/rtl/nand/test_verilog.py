@@ -12,6 +12,7 @@ from rtl.nand.controller import ChannelController
 
 PARTS = {
     "channel_controller": lambda: ChannelController(profile("paper"), 285_000_000, 32),
+    "controller_of_planes": lambda: ChannelController(profile("tlc_onfi5"), 300_000_000, 32),
     "channel_dies": lambda: ChannelDies(profile("paper"), 285_000_000),
 }
 

@@ -1,0 +1,60 @@
+"""Programs and erases of several planes of a die, given together.
+
+::
+
+    80h row 0 data 11h   80h row 1 data 11h   ...   80h row n data 10h   78h row 0   78h row 1 ...
+                  tDBSY                tDBSY                      tPROG
+
+The array is busy once for all of them. Each has a status of its own, read with READ STATUS
+ENHANCED. What may follow in one command is of the same die, of a plane that is not among them, and,
+if it is a program, of the same page number (ONFI's multi-plane operations).
+"""
+
+from dataclasses import dataclass
+
+from amaranth.utils import exact_log2
+
+__all__ = ["Planes", "planes_of"]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Where a row has its plane.
+
+    Parameters
+    ----------
+    page_bits : int
+        Bits of the page number, the lowest.
+    plane_bits : int
+        Bits of the plane above them, 1 or more.
+    """
+
+    page_bits: int
+    plane_bits: int
+
+    @property
+    def number(self):
+        """Planes of a die."""
+        return 1 << self.plane_bits
+
+    def page(self, row):
+        """Page number of a row."""
+        return row[: self.page_bits]
+
+    def plane(self, row):
+        """Plane of a row."""
+        return row[self.page_bits : self.page_bits + self.plane_bits]
+
+
+def planes_of(profile):
+    """`Planes` of a profile whose operations are given together; else None.
+
+    That is where a die has several planes, where they and the pages of a block are powers of 2, so
+    that a plane is some bits of a row, and where nothing is suspended: which reads may come between
+    is then a matter of one block (`rtl.nand.suspension`).
+    """
+    geometry = profile.geometry
+    apart = all(number & (number - 1) == 0 for number in (geometry.planes, geometry.pages))
+    if geometry.planes == 1 or not apart or profile.timing.suspend is not None:
+        return None
+    return Planes(exact_log2(geometry.pages), exact_log2(geometry.planes))
