@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from cosim.stream_lane import StreamLane
+from rtl.config import PRESETS, DriveConfig
 from rtl.ecc import twin
 from rtl.ecc.code import BchCode
 from rtl.ecc.encoder import Encoder
-from rtl.ecc.rates import sizes_for
+from rtl.ecc.rates import latency, sizes_for
 from tests.rtl.ecc.compiled import decode, decoder_lane, halves, whole
-from tests.rtl.ecc.patterns import inject, messages
+from tests.rtl.ecc.patterns import flip, inject, messages
 
 
 def check(lane, code, received, **pauses):
@@ -55,6 +56,25 @@ def check_code(code, rate, count, seed):
 
 def test_a_thousand_codewords():
     check_code(BchCode(512, 3), 3e-5, 1000, 20261124)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_latency(preset):
+    """From the first word in to the first word out, by the clocks of the units."""
+    config, rng = DriveConfig.preset(preset), np.random.default_rng(9)
+    code, sizes = config.code, config.decoder_sizes
+    lane = decoder_lane(code, sizes)
+    for errors in (0, 1, 2, code.t - 1, code.t):
+        for most in (code.bits, 700):
+            slots = rng.choice(most, errors, replace=False)
+            received = twin.encode(code, messages(rng, code, 1))
+            flip(received, 0, slots)
+            traffic, _ = lane.run(
+                {"i": halves(received)}, {"o": code.message_words, "o_reports": 1}
+            )
+            assert traffic["o"].first - traffic["i"].first == latency(
+                code, sizes.lanes, sizes.positions, errors, max(slots, default=None)
+            )
 
 
 @pytest.mark.soak
