@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .area_cells import Count, count_cells
-from .area_ecc import run_codes
+from .area_ecc import UNITS, run_codes
 from .options import BadOption, add_drive_options, drive_config, write_figures
 
 __all__ = ["BLOCKS", "Block", "add_area", "area_record", "area_text"]
@@ -272,6 +272,9 @@ def add_area(parser):
         metavar="T",
         help="instead of the drive, encoder and decoder of codes that correct so many errors, at a "
         "word a clock, for the configuration's codeword_bytes and bit_error_rate",
+    )
+    parser.add_argument(
+        "--units", nargs="+", metavar="UNIT", help=f"with --codes, only these of {', '.join(UNITS)}"
     )
     parser.add_argument(
         "--json",

@@ -16,12 +16,11 @@ __all__ = ["add_counts", "codes_text", "run_codes", "synthesise_codes"]
 UNITS = {
     "encoder": "encoder",
     "syndromes": "syndromes",
-    "key_equation": "key equation",
+    "key": "key equation",
     "search": "search",
     "corrector": "correction buffer",
-    "decoder": "**decoder**",
 }
-"""Instances of the decoder, and the two whole units -> what they are called."""
+"""Units -> what they are called. All but the first make a decoder, with a dozen gates more."""
 
 
 def add_counts(modules, cells, top):
@@ -44,26 +43,6 @@ def add_counts(modules, cells, top):
     )
 
 
-def _record(code, sizes, counts):
-    """Units of a code as plain data.
-
-    Parameters
-    ----------
-    code : rtl.ecc.code.BchCode
-    sizes : rtl.ecc.rates.Sizes
-    counts : dict of str to Count
-        Of `UNITS`.
-    """
-    return {
-        "data_bytes": code.data_bytes,
-        "t": code.t,
-        "lanes": sizes.lanes,
-        "positions": sizes.positions,
-        "clocks": _clocks(code, sizes),
-        "units": {name: dataclasses.asdict(counts[name]) for name in UNITS},
-    }
-
-
 def _clocks(code, sizes):
     """Clocks of a codeword, and from its first word in to its first word out."""
     from rtl.ecc.rates import latency
@@ -83,12 +62,10 @@ def codes_text(records):
     """The records as a table for the documents."""
     head = "".join(f" t = {r['t']}: LUT | FF | BRAM36 |" for r in records)
     lines = [f"| unit |{head}", "|---" * (1 + 3 * len(records)) + "|"]
-    for unit, title in UNITS.items():
-        cells = ""
-        for record in records:
-            count = record["units"][unit]
-            cells += f" {count['lut']:,} | {count['ff']:,} | {count['bram36']:g} |"
-        lines.append(f"| {title} |{cells}")
+    for unit in records[0]["units"]:
+        lines.append(_row(UNITS[unit], [record["units"][unit] for record in records]))
+    if records[0]["decoder"]:
+        lines.append(_row("**decoder**", [record["decoder"] for record in records]))
     lines += ["", "| | " + " | ".join(f"t = {r['t']}" for r in records) + " |"]
     lines.append("|---" * (1 + len(records)) + "|")
     rows = {
@@ -101,8 +78,34 @@ def codes_text(records):
     return "\n".join(lines)
 
 
-def synthesise_codes(codes, bit_error_rate, family, progress):
-    """Records of codes.
+def _row(title, counts):
+    cells = "".join(f" {c['lut']:,} | {c['ff']:,} | {c['bram36']:g} |" for c in counts)
+    return f"| {title} |{cells}"
+
+
+def _unit(name, code, sizes):
+    from rtl.ecc.chien import ChienSearch
+    from rtl.ecc.corrector import Corrector
+    from rtl.ecc.decoder import CODEWORDS
+    from rtl.ecc.encoder import Encoder
+    from rtl.ecc.key_equation import KeyEquation
+    from rtl.ecc.syndromes import Syndromes
+
+    match name:
+        case "encoder":
+            return Encoder(code)
+        case "syndromes":
+            return Syndromes(code)
+        case "key":
+            return KeyEquation(code, lanes=sizes.lanes)
+        case "search":
+            return ChienSearch(code, positions=sizes.positions)
+        case _:
+            return Corrector(code, codewords=CODEWORDS)
+
+
+def synthesise_codes(codes, bit_error_rate, family, units=tuple(UNITS), progress=lambda unit: None):
+    """Map units of codes.
 
     Parameters
     ----------
@@ -110,31 +113,43 @@ def synthesise_codes(codes, bit_error_rate, family, progress):
     bit_error_rate : float
         What the decoders are built for.
     family : str
+    units : sequence of str
+        Of `UNITS`.
     progress : callable
-        Called with the name of each unit before it is mapped.
+        Called with what is mapped next.
+
+    Returns
+    -------
+    list of dict
+        For each code ``data_bytes``, ``t``, ``lanes``, ``positions``, ``clocks``, ``units``: the
+        fields of `Count` by unit; ``decoder``: their sum without the encoder, if all are there.
     """
     from cosim.yosys import instances, synthesise
     from hls_attention.verilog import to_verilog
     from hls_attention.verilog_names import split_modules
-    from rtl.ecc.decoder import Decoder
-    from rtl.ecc.encoder import Encoder
     from rtl.ecc.rates import sizes_for
 
     records = []
     for code in codes:
         sizes = sizes_for(code, bit_error_rate)
-        counts: dict[str, Count] = {}
-        decoder = Decoder(code, lanes=sizes.lanes, positions=sizes.positions)
-        for name, unit in (("encoder", Encoder(code)), ("decoder", decoder)):
-            progress(f"{name} for t = {code.t}")
-            verilog = to_verilog(unit, name)
-            modules = instances(split_modules(verilog))
+        counts = {}
+        for name in units:
+            progress(f"{UNITS[name]}, t = {code.t}")
+            verilog = to_verilog(_unit(name, code, sizes), name)
             cells = synthesise(verilog, name, family)
-            counts[name] = add_counts(modules, cells, name)
-            for part, module in modules[name].items():
-                if part in UNITS:
-                    counts[part] = add_counts(modules, cells, module)
-        records.append(_record(code, sizes, counts))
+            counts[name] = add_counts(instances(split_modules(verilog)), cells, name)
+        whole = sum((count for name, count in counts.items() if name != "encoder"), Count())
+        records.append(
+            {
+                "data_bytes": code.data_bytes,
+                "t": code.t,
+                "lanes": sizes.lanes,
+                "positions": sizes.positions,
+                "clocks": _clocks(code, sizes),
+                "units": {name: dataclasses.asdict(count) for name, count in counts.items()},
+                "decoder": dataclasses.asdict(whole) if len(counts) == len(UNITS) else None,
+            }
+        )
     return records
 
 
@@ -149,6 +164,9 @@ def run_codes(options, config, families):
         codes = [BchCode(config.codeword_bytes, t) for t in options.codes]
     except ValueError as error:
         raise BadOption(f"--codes: {error}") from error
+    units = options.units or list(UNITS)
+    if unknown := [name for name in units if name not in UNITS]:
+        raise BadOption(f"--units {unknown[0]}: unknown unit; choose of {', '.join(UNITS)}")
     data = {}
     with Console(stderr=True).status("") as status:
         for family in families:
@@ -156,6 +174,7 @@ def run_codes(options, config, families):
                 codes,
                 config.bit_error_rate,
                 family,
+                units,
                 lambda unit, family=family: status.update(f"synthesis for {family}: {unit}"),
             )
     if options.json:

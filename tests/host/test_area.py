@@ -159,6 +159,7 @@ def test_shape_and_blocks_are_passed_on(synthesised, capsys, tmp_path):
             "max_head_dim = 100 is not possible: choose one of 64, 80, 96, 112, 128, 192, 256",
         ),
         (["--channels", "3"], "channels = 3"),
+        (["--codes", "8", "--units", "fpu"], "--units fpu: unknown unit; choose of encoder"),
         (["--codes", "8", "99"], "--codes: t = 99 is not possible: choose 2..72"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--json", "/dev/null/x"], "cannot be written.*--json"),
@@ -182,24 +183,16 @@ def test_without_yosys(synthesised, capsys, monkeypatch):
 
 UNITS = {
     "encoder": {"remainder": "bch_remainder"},
-    "decoder": {
-        "syndromes": "decoder_syndromes",
-        "key_equation": "decoder_key_equation",
-        "search": "decoder_search",
-        "corrector": "decoder_corrector",
-    },
-    "decoder_syndromes": {"remainder": "bch_remainder", "sums": "bch_sums"},
-    "decoder_corrector": {"rows": "ram"},
-    **{name: {} for name in ("bch_remainder", "bch_sums", "ram")},
-    **{name: {} for name in ("decoder_key_equation", "decoder_search")},
+    "syndromes": {"remainder": "bch_remainder", "sums": "bch_sums"},
+    "corrector": {"rows": "ram"},
+    **{name: {} for name in ("key", "search", "bch_remainder", "bch_sums", "ram")},
 }
 
 UNIT_CELLS = {
     "encoder": {"FDRE": 5},
-    "decoder": {"LUT2": 3},
     "bch_remainder": {"LUT6": 100, "FDRE": 64},
     "bch_sums": {"LUT5": 30},
-    "decoder_search": {"LUT4": 1000},
+    "search": {"LUT4": 1000},
     "ram": {"RAMB36E1": 2},
 }
 
@@ -219,13 +212,16 @@ def test_units_of_codes(synthesised_units, capsys):
     assert cells["encoder"] == ["100", "69", "0"] * 2
     assert cells["syndromes"] == ["130", "64", "0"] * 2
     assert cells["correction buffer"] == ["0", "0", "2"] * 2
-    assert cells["**decoder**"] == ["1,133", "64", "2"] * 2
+    assert cells["**decoder**"] == ["1,130", "64", "2"] * 2
     # docs/ecc.md: 131 words of a codeword with t = 8, 133 with t = 16; 7 clocks more
     assert cells["clocks: latency without errors"] == ["138", "140"]
     assert cells["search, slots a clock"] == ["64", "64"]
     assert main([*arguments, "--json", "-"]) == 0
     (first, second) = json.loads(capsys.readouterr().out)["xc7"]
     assert (first["t"], second["t"]) == (8, 16) and first["units"]["search"]["lut"] == 1000
+    assert main(["area", "--codes", "8", "--units", "search", "encoder"]) == 0
+    out = capsys.readouterr().out
+    assert "| search |" in out and "syndromes" not in out and "decoder" not in out
 
 
 @pytest.mark.soak
