@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .array_view import nand_view
 from .environment import HOST_BASE, EnvironmentTiming
 from .native_build import native_library
 
@@ -124,18 +125,8 @@ class NativeLane:
                 f"the array has {geometry.channels} channels, the design {channels}: "
                 "build both from one configuration"
             )
-        buffers = array.buffers
         self._raised: list[BaseException] = []  # by the array, called from C
-        self._in_python = _page_operation(array, self._raised)
-        view = _NandView(
-            *(buffers[name].ctypes.data for name in _NandView.BUFFERS),
-            array.stride,
-            geometry.dies,
-            geometry.planes,
-            geometry.blocks,
-            geometry.pages,
-            self._in_python,
-        )
+        view = nand_view(array, self._raised)
         settings = _Settings(
             HOST_BASE,
             host_bytes,
@@ -290,33 +281,6 @@ class NativeLane:
             raise LaneError(f"cycle {self.cycle}: {text.decode()}") from cause
 
 
-_PageOperation = ctypes.CFUNCTYPE(
-    ctypes.c_uint32, *(ctypes.c_uint32,) * 6, ctypes.c_uint64, ctypes.c_uint32
-)
-"""nand.h has the same type and says what it returns."""
-_RAISED = 0xFFFF_FFFF
-
-
-def _page_operation(array, raised):
-    """What C calls for a page operation of an array with faults; a null pointer for another.
-
-    No exception can pass through C: it is put into ``raised``.
-    """
-    if array.faults is None:
-        return _PageOperation()
-
-    def serve(channel, die, op, row, plane, planes, clock, clocks):
-        try:
-            return array.serve(
-                op, channel, die, row, plane=plane, planes=planes, clock=clock, clocks=clocks
-            )
-        except BaseException as error:  # Ctrl-C too; `NativeLane` raises it
-            raised.append(error)
-            return _RAISED
-
-    return _PageOperation(serve)
-
-
 class _Settings(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("host_base", "host_bytes", "dram_bytes")] + [
         (name, ctypes.c_uint32)
@@ -331,28 +295,3 @@ class _Settings(ctypes.Structure):
             "trace",
         )
     ]
-
-
-class _NandView(ctypes.Structure):
-    BUFFERS = (
-        "cells",
-        "programmed",
-        "erase_counts",
-        "read_counts",
-        "page_programs",
-        "page_reads",
-        "written_s",
-        "now_s",
-        "registers",
-        "data_registers",
-        "noted",
-        "factory_pages",
-        "retry_levels",
-        "operations",
-        "pending",
-        "undo",
-    )
-    _fields_ = [(name, ctypes.c_void_p) for name in BUFFERS] + [
-        (name, ctypes.c_uint64) for name in ("stride", "dies", "planes", "blocks", "pages")
-    ]
-    _fields_ += [("in_python", _PageOperation)]

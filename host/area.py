@@ -1,7 +1,8 @@
 """``instinfer area``: what the drive takes of an FPGA, block by block, beside the paper's Table II.
 
 Yosys maps the drive's Verilog to the cells of AMD's 7 series (``xc7``) or UltraScale+ (``xcup``).
-How they are counted: `host.area_cells`.
+How they are counted: `host.area_cells`. With ``--codes``, units of the error correction instead:
+`host.area_ecc`.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .area_cells import Count, count_cells
+from .area_ecc import UNITS, run_codes
 from .options import BadOption, add_drive_options, drive_config, write_figures
 
 __all__ = ["BLOCKS", "Block", "add_area", "area_record", "area_text"]
@@ -42,7 +44,7 @@ BLOCKS = {
         "attention kernels", "engine", (99.2, 207.3, 96, 768), "attention kernels (2)"
     ),
     "flash": Block(
-        "flash channels: NAND controller, page source",
+        "flash channels: NAND controller, error correction",
         r"channel_\d+",
         (58.332, 27.8, 96, 0),
         "4 NFCs incl. filter",
@@ -264,6 +266,17 @@ def add_area(parser):
         "--blocks", nargs="+", metavar="BLOCK", help=f"only these of {', '.join(BLOCKS)}"
     )
     parser.add_argument(
+        "--codes",
+        nargs="+",
+        type=int,
+        metavar="T",
+        help="instead of the drive, encoder and decoder of codes that correct so many errors, at a "
+        "word a clock, for the configuration's codeword_bytes and bit_error_rate",
+    )
+    parser.add_argument(
+        "--units", nargs="+", metavar="UNIT", help=f"with --codes, only these of {', '.join(UNITS)}"
+    )
+    parser.add_argument(
         "--json",
         metavar="FILE",
         help="write all figures as JSON; with -, to standard output, and no table",
@@ -284,6 +297,8 @@ def _run(options):
     config = drive_config(options)
     yosys_version()
     families = list(FAMILIES) if options.family == "both" else [options.family]
+    if options.codes:
+        return run_codes(options, config, families)
     records = _synthesise(config, families, blocks)
     if options.json:
         first, *others = records

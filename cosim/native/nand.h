@@ -19,7 +19,7 @@ struct Pending {
     uint64_t op, row, begin, end, state;
 };
 
-// The layout is that of `_NandView` in native_lane.py.
+// The layout is that of `NandView` in cosim/array_view.py.
 struct NandView {
     uint8_t* cells;  // inverted
     uint8_t* programmed;

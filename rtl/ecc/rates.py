@@ -16,13 +16,24 @@ from .decoder import CODEWORDS
 from .failure import error_counts
 from .key_equation import LANES, key_clocks
 
-__all__ = ["GOAL", "Sizes", "kept_rate", "mean_key_clocks", "mean_search_clocks", "sizes_for"]
+__all__ = [
+    "GOAL",
+    "Sizes",
+    "kept_rate",
+    "latency",
+    "mean_key_clocks",
+    "mean_search_clocks",
+    "sizes_for",
+]
 
 GOAL = 0.98
 """Share of the line rate that is to be kept at the raw bit error rate a decoder is built for."""
 
 VERDICT = 3
 """Clocks from the last step of a search to its verdict in the corrector."""
+
+PIPELINE = 4
+"""Clocks of a codeword's latency that are neither its words nor key equation or search."""
 
 FOLLOWED = 3000
 """Codewords followed by `kept_rate`; twice as many change it by less than half a percent."""
@@ -47,6 +58,22 @@ class Sizes:
     key_clocks: float
     search_clocks: float
     rate: float
+
+
+def latency(code, lanes, positions, errors, last_error):
+    """Clocks from a codeword's first word in to its first word out, with nothing before it.
+
+    Parameters
+    ----------
+    code : BchCode
+    lanes, positions : int
+    errors : int
+        0 to t, see `key_clocks`.
+    last_error : int or None
+        Slot of the last one, None without errors.
+    """
+    key, search = key_clocks(code, lanes, errors), chien_clocks(code, positions, last_error)
+    return code.words + key + search + PIPELINE
 
 
 def mean_key_clocks(code, lanes, bit_error_rate):

