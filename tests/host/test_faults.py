@@ -35,7 +35,7 @@ def stored(drive, tokens, rng, sequences=1):
     """Opens sequences and fills them: [(sequence, K and V of each layer)]."""
     filled = []
     for _ in range(sequences):
-        number = drive.open(layers=LAYERS, kv_heads=HEADS, head_dim=DIM)
+        number = drive.open(layers=LAYERS, kv_heads=HEADS, head_dim=DIM, max_tokens=512)
         kv = rng.standard_normal((LAYERS, 2, tokens, HEADS, DIM)).astype(np.float16)
         for layer, (k, v) in enumerate(kv):
             drive.append(number, layer, k, v)
@@ -44,11 +44,12 @@ def stored(drive, tokens, rng, sequences=1):
 
 
 def pages_of(array):
-    """Channel, die and row of all that are programmed."""
+    """Channel, die and row of all that are programmed, but for the bad-block table."""
     g = array.geometry
     for page in np.flatnonzero(array.buffers["programmed"]):
         unit, row = divmod(int(page), g.rows)
-        yield *divmod(unit, g.dies), row
+        if row < (g.blocks - 1) * g.pages:
+            yield *divmod(unit, g.dies), row
 
 
 def wrong_bits(config, array, fresh):
