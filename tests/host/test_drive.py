@@ -171,7 +171,7 @@ def test_saturation_is_flagged_and_shown(drive, normal):
 def test_bits_and_traffic_equal_the_twin(tiny, normal, rng, backend):
     """The same calls on twin and drive: outputs to the last bit, every byte accounted for."""
     with make_drive("twin", tiny) as twin, make_drive(backend, tiny) as drive:
-        start = drive.stats()  # reading the bad-block table is behind it
+        began = drive.stats()  # reading the bad-block table is behind it
         for kv_heads, group, head_dim in ((1, 4, 128), (3, 3, 64), (4, 1, 64), (2, 2, 128)):
             shape = {"layers": 2, "kv_heads": kv_heads, "head_dim": head_dim, "max_tokens": 64}
             sequence = drive.open(**shape)
@@ -194,7 +194,7 @@ def test_bits_and_traffic_equal_the_twin(tiny, normal, rng, backend):
                 got = (d.read(sequence, 0, start, stop) for d in (drive, twin))
                 assert all(np.array_equal(a, b) for a, b in zip(*got, strict=True))
         stats, wanted = drive.stats(), twin.stats()
-        moved = difference(stats, start)
+        moved = difference(stats, began)
         for name in ("pages_read", "pages_programmed", "bytes_flash", "bytes_tail", "jobs"):
             assert moved[name] == wanted[name], name
         if backend == "rtl":
