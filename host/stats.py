@@ -38,7 +38,7 @@ def statistics(backend, clock_hz, counters, channels, own):
         "backend": backend,
         "clock_hz": clock_hz,
         **{name: counters[name] for name in COUNTERS},
-        **{name: own[name] for name in _OWN},
+        **{name: own.get(name) for name in _OWN},
         "channel_counters": channels,
     }
     return _derive(stats)
