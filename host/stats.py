@@ -2,11 +2,11 @@
 
 from rtl.registers import BREAKDOWN, CHANNEL_COUNTERS, COUNTERS
 
-__all__ = ["difference", "statistics"]
+__all__ = ["REPAIRS", "difference", "statistics"]
 
 _SHARES = ("data", "command", "waiting", "idle")
-_REPAIRS = ("blocks_bad", "pages_moved", "pages_lost")
-_OWN = ("saturated", "nonfinite", "simulated_clocks", *_REPAIRS)
+REPAIRS = ("blocks_bad", "pages_moved", "pages_lost")
+_OWN = ("saturated", "nonfinite", "simulated_clocks", *REPAIRS)
 
 
 def statistics(backend, clock_hz, counters, channels, own):

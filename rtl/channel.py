@@ -124,9 +124,9 @@ class Channel(wiring.Component):
         connect(m, words.o, controller.w_data)
         owners = self._share_reads(m, ops, controller, reader)
         with m.If(self.i_management_words.valid):
-            connect_words(m, self.i_management_words, words.i)
+            connect(m, flipped(self.i_management_words), words.i)
         with m.Else():
-            connect_words(m, writer.o_data, words.i)
+            connect(m, writer.o_data, words.i)
         connect(m, reader.o, source.i_words)
         connect(m, controller.phy, flipped(self.phy))
         is_retry = controller.done.payload.tag == RETRY_TAG
@@ -191,12 +191,3 @@ class Channel(wiring.Component):
             owners.o.ready.eq(moves(word) & word.payload.last),
         ]
         return owners
-
-
-def connect_words(m, source, target):
-    """Connects two streams of words, under the condition at hand."""
-    m.d.comb += [
-        target.valid.eq(source.valid),
-        target.payload.eq(source.payload),
-        source.ready.eq(target.ready),
-    ]

@@ -100,7 +100,7 @@ class FlashPort(wiring.Component):
         connect(m, writer.port, flipped(self.write))
         geometry, asked, op = self._geometry, self.request, self.o_ops.payload
         request = Signal(flash_request_layout())
-        busy = Signal(name="flash_busy", init=0)
+        busy = Signal(name="flash_busy")
         cause = Signal(Cause)
         die_status = Signal(8)
         waits = Signal()
@@ -129,14 +129,6 @@ class FlashPort(wiring.Component):
             m.d.comb += refusal.eq(Cause.NO_WORDS)
         with m.Elif(moving & (request.column + request.words > geometry.page_words)):
             m.d.comb += refusal.eq(Cause.BEYOND_PAGE)
-
-        def store():
-            """Words that were read go to device DRAM."""
-            return [
-                writer.i_data.valid.eq(self.i_words.valid),
-                writer.i_data.payload.eq(self.i_words.payload.data),
-                self.i_words.ready.eq(writer.i_data.ready),
-            ]
 
         m.d.comb += busy.eq(1)
         with m.FSM(name="state"):
@@ -173,7 +165,13 @@ class FlashPort(wiring.Component):
                     with m.Elif(request.op == NandOp.PROGRAM):
                         m.next = "PROGRAM"
             with m.State("READ"):
-                m.d.comb += [*store(), waits.eq(~self.i_words.valid), writer.done.ready.eq(1)]
+                m.d.comb += [
+                    writer.i_data.valid.eq(self.i_words.valid),
+                    writer.i_data.payload.eq(self.i_words.payload.data),
+                    self.i_words.ready.eq(writer.i_data.ready),
+                    writer.done.ready.eq(1),
+                    waits.eq(~self.i_words.valid),
+                ]
                 with m.If(moves(self.i_words) & (self.i_words.payload.cause != Cause.NONE)):
                     m.d.sync += cause.eq(self.i_words.payload.cause)
                 with m.If(writer.done.valid):

@@ -8,6 +8,7 @@ import numpy as np
 from rtl.commands import ResultFlag
 
 from ..errors import DriveError
+from ..stats import REPAIRS
 
 __all__ = ["Backend", "Job", "Result"]
 
@@ -100,7 +101,7 @@ class Backend(ABC):
 
     def repairs(self):
         """Bad blocks and what became of their pages, see `host.stats`; without cells: None."""
-        return dict.fromkeys(("blocks_bad", "pages_moved", "pages_lost"))
+        return dict.fromkeys(REPAIRS)
 
     @abstractmethod
     def counters(self):

@@ -13,12 +13,13 @@ import zlib
 import numpy as np
 
 from rtl.layout import Layout
-from rtl.page_codec import decode_pages, encode_pages
+from rtl.page_codec import encode_pages
 from rtl.tables import PAGE_META, PageKind
 
 from ..capacity import spare_groups
+from .raw_pages import RawPages
 
-__all__ = ["TABLE_HEADER", "BadBlockTable", "deliver", "erased"]
+__all__ = ["TABLE_HEADER", "BadBlockTable", "deliver"]
 
 MAGIC = 0x4B4C4242
 """'BBLK' in ASCII, little endian."""
@@ -35,11 +36,6 @@ TABLE_HEADER = Layout("TABLE_HEADER", 24, [
     ("check", 16, 0, 32, "CRC-32 of the 16 bytes before"),
 ])
 # fmt: on
-
-
-def erased(raw):
-    """Whether bytes of a page look erased: not one bit in 64 is 0."""
-    return int(np.bitwise_count(~np.asarray(raw, np.uint8)).sum()) < len(raw) / 8
 
 
 def deliver(config, array):
@@ -75,6 +71,7 @@ class BadBlockTable:
     def __init__(self, device, config, pause):
         self._device, self._config, self._pause = device, config, pause
         self._geometry = config.flash.geometry
+        self._pages = RawPages(device, config)
         self.copies = self.candidates(self._geometry)
         self._next: list = [None, None]  # (place, page) of the next version of each copy
         self._version = 0
@@ -171,17 +168,9 @@ class BadBlockTable:
 
     def _page(self, place, page):
         """User bytes of a page of the table; none of an erased one, None if it cannot be read."""
-        g, code = self._geometry, self._config.code
         channel, die, block = place
-        row = g.row(block, page)
-        words = g.page_bytes // code.data_bytes * code.words
-        raw = self._device.read_page(channel, die, row, 0, words)
-        if raw is None:
-            return None
-        if erased(raw):
-            return raw[:0]
-        data, _, corrected = decode_pages(code, [row], raw[None])
-        return data[0] if (corrected >= 0).all() else None
+        found = self._pages.read(channel, die, self._geometry.row(block, page))
+        return found if found is None else np.array([], np.uint8) if found == () else found[1]
 
     def _write(self, copy, bad):
         """Writes the present version to one copy; whether that was possible."""

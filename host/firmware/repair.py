@@ -11,22 +11,22 @@ from collections import Counter
 import numpy as np
 
 from rtl.commands import Status
-from rtl.page_codec import decode_pages, encode_pages
 from rtl.registers import FlashEvent
 from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, slot_bytes
 
 from ..errors import DriveError
-from .bad_blocks import BadBlockTable, erased
+from .bad_blocks import BadBlockTable
 from .blocks import Blocks
 from .groups import BlockGroups
+from .raw_pages import RawPages
 
 __all__ = ["AGAIN_LIMIT", "Repair"]
 
 AGAIN_LIMIT = 4
 """Times that pages of a block had to be read again, after which it is taken for bad."""
 
-RETRY_LEVELS = 8
-"""Read-retry levels that a page is tried at before it is given up."""
+RING = 16
+"""Places of the append path's ring of groups (`rtl.allocator.RING_GROUPS`)."""
 
 
 class Repair:
@@ -45,13 +45,14 @@ class Repair:
     blocks : host.firmware.blocks.Blocks
     groups : host.firmware.groups.BlockGroups
     counts : Counter
-        ``pages_moved``, ``pages_lost``, ``blocks_retired``.
+        ``pages_moved``, ``pages_lost``.
     """
 
     def __init__(self, device, config, capacity, pause):
         self._device, self._config, self._capacity = device, config, capacity
         self._geometry = config.flash.geometry
         self._pause = pause
+        self._pages = RawPages(device, config)
         self._table = BadBlockTable(device, config, pause)
         tables = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, tables)
@@ -78,9 +79,9 @@ class Repair:
     def push(self, group, number):
         """Tells the append path which blocks stand in, before the group is pushed as ``number``."""
         for old, place in list(self._places.items()):
-            if place == number % 16:
+            if place == number % RING:
                 del self._places[old]
-        self._places[group] = number % 16
+        self._places[group] = number % RING
         for channel, die, serves in self.blocks.stand_ins(group):
             self._tell(group, channel, die, serves)
 
@@ -181,7 +182,6 @@ class Repair:
 
     def _retire(self, *place):
         self.blocks.mark(*place)
-        self.counts["blocks_retired"] += 1
         self._changed = True
 
     def _contents(self, channel, die, block, rescued):
@@ -191,7 +191,7 @@ class Repair:
             if page in rescued:
                 continue
             row = self._geometry.row(block, page)
-            found = self._read(channel, die, row)
+            found = self._pages.read(channel, die, row)
             if found is None:
                 self.counts["pages_lost"] += 1
             elif found:
@@ -199,26 +199,6 @@ class Repair:
             elif page > max(rescued, default=-1):
                 break
         return dict(sorted(pages.items()))
-
-    def _read(self, channel, die, row):
-        """``(meta, user bytes)`` of a page, () if it is erased, None if it cannot be read."""
-        g, code = self._geometry, self._config.code
-        words = g.page_bytes // code.data_bytes * code.words
-        for level in range(RETRY_LEVELS):
-            raw = self._device.read_page(channel, die, row, 0, words, level)
-            if raw is None:
-                return None
-            if erased(raw):
-                return ()
-            # Codewords behind the last one of a group were never programmed.
-            used = words // code.words
-            while erased(raw[8 * code.words * (used - 1) : 8 * code.words * used]):
-                used -= 1
-            raw = raw[: 8 * code.words * used]
-            data, metas, corrected = decode_pages(code, [row], raw[None])
-            if (corrected >= 0).all():
-                return metas[0], data[0]
-        return None
 
     def _stand_in(self, channel, die, group, pages):
         """Has a spare with these pages serve for a die of a group: ``(die, block)`` or None."""
@@ -233,16 +213,12 @@ class Repair:
                 continue
             at, block = spare
             if self._device.erase(channel, at, block * g.pages, self._pause) and all(
-                self._program(channel, at, g.row(block, page), *content)
+                self._pages.program(channel, at, g.row(block, page), *content)
                 for page, content in pages.items()
             ):
                 self.blocks.stand_in(channel, die, group, spare)
                 return spare
             self._retire(channel, at, block)
-
-    def _program(self, channel, die, row, meta, user):
-        raw = encode_pages(self._config.code, [row], [meta], user[None])
-        return self._device.program_page(channel, die, row, raw[0])
 
     def _remap(self, channel, old, new, meta):
         """The map of whose page it is shows its new place; not of one that is dead."""
@@ -263,7 +239,5 @@ class Repair:
             self._device.store(at + part.start, half[part])
 
     def _save(self):
-        before = len(self.blocks.bad)
         self._table.save(self.blocks.bad)
-        self.counts["blocks_retired"] += len(self.blocks.bad) - before
         self._changed = False

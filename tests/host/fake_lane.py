@@ -200,7 +200,7 @@ class FakeLane(Commands):
             self.array.write_page(channel, die, row, self.dram[at : at + size].tobytes())
         elif operation == 3:
             self.reset.add((channel, die))
-        elif operation != 5:
+        elif operation not in (5, 6):  # STATUS, READ_RETRY
             assert operation == 2 and row % self.geometry.pages == 0
             assert (channel, die, row // self.geometry.pages) not in self.marks
             self.array.erase(channel, die, row)
