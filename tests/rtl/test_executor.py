@@ -35,7 +35,7 @@ from rtl.memory import PortArbiter
 from rtl.memory_port import MemoryPortSignature
 from rtl.result_writer import ResultWriter
 from rtl.sequence_reader import SequenceReader
-from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState
+from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState, program_slots
 from tests.rtl.streams_bench import Bench
 
 CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
@@ -45,7 +45,7 @@ GROUP = GEOMETRY.page_bytes // (2 * HEAD_DIM)
 HOST, DRAM = 32 * PAGE, 1 << 17
 WINDOW = (PAGE, 31 * PAGE)
 DATA, RESULT = 4 * PAGE, 24 * PAGE
-TABLE, HEADS, MAP, PASSES, TAIL = 0x0, 0x1000, 0x2000, 0x4000, 0x10000
+TABLE, HEADS, MAP, PASSES, BUFFER, TAIL = 0x0, 0x1000, 0x2000, 0x4000, 0x8000, 0x10000
 SCALE = {"scale_mant": 1 << 25, "scale_exp": 0x3D}
 
 
@@ -103,6 +103,7 @@ class Front(wiring.Component):
                 connect(m, getattr(port, name), getattr(shared, name))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
+        m.d.comb += append.buffer.eq(BUFFER)
         m.d.comb += self.quiet.eq(executor.quiet & append.quiet & sequences.quiet & results.quiet)
         return m
 
@@ -121,6 +122,7 @@ class Harness:
         self.engine = bench.source(dut.results.i_results)
         self.programs = bench.sink(dut.append.o_program)
         self.pages = bench.sink(dut.append.o_data)
+        bench.source(dut.append.slot, [n % program_slots(GEOMETRY) for n in range(200)])
         bench.sink(dut.append.o_wish)
         bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(200)])
         self.readback = bench.source(x.i_readback)

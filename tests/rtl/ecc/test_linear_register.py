@@ -10,8 +10,10 @@ from rtl.ecc import linear_register, twin
 from rtl.ecc.code import BchCode
 from rtl.ecc.encoder import Encoder
 from rtl.ecc.linear_register import LinearRegister
+from rtl.ecc.rates import sizes_for
+from tests.rtl.ecc.compiled import decoder_lane, halves, whole
 from tests.rtl.ecc.patterns import inject, messages
-from tests.rtl.ecc.test_compiled import check, decoder_lane, halves, whole
+from tests.rtl.ecc.test_compiled import check
 from tests.rtl.streams_bench import Bench
 
 CODE = BchCode(512, 3)
@@ -35,7 +37,7 @@ def test_both_forms_encode_and_decode_as_the_twin():
     traffic, _ = lane.run({"i": halves(message)}, {"o": 50 * CODE.words})
     assert np.array_equal(whole(traffic["o"].payloads, CODE.words), twin.encode(CODE, message))
     _, received = inject(rng, CODE, rng.integers(0, CODE.t + 3, 200))
-    check(decoder_lane(CODE, 3e-5)[0], CODE, received)
+    check(decoder_lane(CODE, sizes_for(CODE, 3e-5)), CODE, received)
 
 
 def test_map_base_and_enable():
