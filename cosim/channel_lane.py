@@ -2,8 +2,8 @@
 
 ::
 
-    jobs --> Channel (error correction, controller) --> dies --> array port --> NandArray
-              '--> completions, words of pages                     cosim/native/nand.h
+    jobs, slots --> Channel (error correction, controller) --> dies --> array port --> NandArray
+                     '--> completions, words of pages                     cosim/native/nand.h
 
 For what happens to pages, over runs too long for pysim; the drive around a channel belongs to
 `cosim.native_lane`. Each run begins with a channel after reset, on what the array holds.
@@ -22,8 +22,11 @@ from flash_model.array_port import ROW_BITS, ArrayPortSignature
 from flash_model.package import ChannelDies
 from hls_attention.verilog import to_verilog
 from rtl.channel import Channel
+from rtl.memory_port import ADDRESS_BITS, burst_layout
 from rtl.nand.operations import NandOp, done_layout
 from rtl.page_requests import Source
+from rtl.program_feeder import order_layout
+from rtl.tables import program_slots
 
 from .array_view import NandView, nand_view
 from .verilator import build_model
@@ -50,7 +53,7 @@ JOB = np.dtype(
 NEVER = 2**64 - 1
 
 _SOURCES = Path(__file__).with_name("native_channel")
-_NAND = Path(__file__).with_name("native") / "nand.h"
+_SHARED = [Path(__file__).with_name("native") / name for name in ("memory.h", "nand.h")]
 _TOP = "channel_lane"
 
 
@@ -67,9 +70,14 @@ class _Pages(wiring.Component):
                 "die": In(done["die"].shape),
                 "row": In(ROW_BITS),
                 "ready": Out(1),
-                "data_valid": In(1),
-                "data": In(64),
-                "data_ready": Out(1),
+                "slot": In(order_layout(geometry)["slot"].shape),
+                "read_valid": Out(1),
+                "read_address": Out(ADDRESS_BITS),
+                "read_beats": Out(burst_layout()["beats"].shape),
+                "beat_valid": In(1),
+                "beat": In(64),
+                "beat_last": In(1),
+                "beat_ready": Out(1),
                 "word_valid": Out(1),
                 "word": Out(64),
                 "word_error": Out(1),
@@ -87,28 +95,32 @@ class _Pages(wiring.Component):
         m.submodules.dies = dies = ChannelDies(config.flash, config.clock_hz)
         connect(m, channel.phy, dies.phy)
         connect(m, dies.array, flipped(self.array))
-        requests, programs, erases = channel.i_requests, channel.i_program, channel.i_management
+        requests, programs, erases = channel.i_requests, channel.i_order, channel.i_management
         for wanted, to in (
             (self.reads, requests),
             (self.programs, programs),
             (self.erases, erases),
         ):
-            m.d.comb += [
-                to.valid.eq(wanted),
-                to.payload.die.eq(self.die),
-                to.payload.row.eq(self.row),
-            ]
+            m.d.comb += [to.valid.eq(wanted), to.payload.die.eq(self.die)]
             with m.If(wanted):
                 m.d.comb += self.ready.eq(to.ready)
         m.d.comb += [
             requests.payload.source.eq(Source.READBACK),
             requests.payload.tokens.eq(words),
             requests.payload.beats.eq(1),
-            programs.payload.words.eq(words),
+            requests.payload.row.eq(self.row),
+            programs.payload.row.eq(self.row),
+            programs.payload.slot.eq(self.slot),
             erases.payload.op.eq(NandOp.ERASE),
-            channel.i_program_data.valid.eq(self.data_valid),
-            channel.i_program_data.payload.eq(self.data),
-            self.data_ready.eq(channel.i_program_data.ready),
+            erases.payload.row.eq(self.row),
+            self.read_valid.eq(channel.read.ar.valid),
+            self.read_address.eq(channel.read.ar.payload.address),
+            self.read_beats.eq(channel.read.ar.payload.beats),
+            channel.read.ar.ready.eq(1),
+            channel.read.r.valid.eq(self.beat_valid),
+            channel.read.r.payload.data.eq(self.beat),
+            channel.read.r.payload.last.eq(self.beat_last),
+            self.beat_ready.eq(channel.read.r.ready),
             channel.o_readback.ready.eq(1),
             self.word_valid.eq(channel.o_readback.valid),
             self.word.eq(channel.o_readback.payload.data),
@@ -143,8 +155,7 @@ class ChannelLane:
         Parameters
         ----------
         jobs : array of `JOB`
-            Given in this order; ``taken``, ``done`` and ``failed`` are filled in. A program's
-            words follow it, so nothing may be made to wait for what its data need.
+            Given in this order; ``taken``, ``done`` and ``failed`` are filled in.
         data : uint64 array [jobs, words]
             User words of the page: of each program; those of each read are put here.
         array : flash_model.array.NandArray
@@ -181,6 +192,7 @@ class ChannelLane:
             data.ctypes.data,
             errors.ctypes.data,
             words,
+            program_slots(g),
             limit,
             ctypes.byref(view),
             text,
@@ -201,12 +213,12 @@ def _library(verilog, announce):
     path = build_model(
         verilog,
         _TOP,
-        [*sorted(_SOURCES.iterdir()), _NAND],
+        [*sorted(_SOURCES.iterdir()), *_SHARED],
         texts={"lane_glue.h": "#define CHANNELS 1\n"},
         announce=announce,
     )
     run = ctypes.CDLL(str(path)).channel_run
     run.restype = ctypes.c_uint64
     p, u32 = ctypes.c_void_p, ctypes.c_uint32
-    run.argtypes = [p, u32, p, p, u32, ctypes.c_uint64, ctypes.POINTER(NandView), p, u32]
+    run.argtypes = [p, u32, p, p, u32, u32, ctypes.c_uint64, ctypes.POINTER(NandView), p, u32]
     return run

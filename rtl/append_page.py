@@ -2,17 +2,14 @@
 
 ::
 
-    slot --> place --> program begins --> header, words --> slot in device DRAM
-                                                 '--------> channel          --> map entry
+    slot --> place --> header, words --> slot in device DRAM --> program ordered --> map entry
 
 The words come from the host or, of a group that became full, from the tail.
 """
 
 from amaranth.hdl import Cat, Mux, Signal
 
-from hls_attention.streams import moves
-
-from .tables import SLOT_HEADER, page_die, slot_bytes
+from .tables import PAGE_META, SLOT_HEADER, page_die, slot_bytes
 
 __all__ = ["page_states"]
 
@@ -32,11 +29,18 @@ def page_states(m, path, x, number):
     """
     geometry = path.geometry
     header = Signal(SLOT_HEADER.struct, name="slot_header")
+    meta = Signal(PAGE_META.struct, name="page_meta")
     m.d.comb += [
         header.row.eq(x.dealt_row),
         header.die.eq(x.dealt_die),
-        header.channel.eq(path.o_program.payload.channel),
-        header.meta.eq(path.o_program.payload.meta),
+        header.channel.eq(path.o_order.payload.channel),
+        header.words.eq(x.group_words),
+        header.meta.eq(meta),
+        meta.group.eq(x.group),
+        meta.kind.eq(x.kind),
+        meta.sequence.eq(path.sequence.number),
+        meta.layer.eq(path.layer),
+        meta.head.eq(x.request.head),
     ]
     with m.State("ALLOCATE"):
         die = page_die(
@@ -69,11 +73,6 @@ def page_states(m, path, x, number):
                 x.dealt_die.eq(path.page.payload.die),
                 x.dealt_row.eq(path.page.payload.row),
             ]
-            m.next = "PROGRAM"
-    with m.State("PROGRAM"):
-        m.d.comb += [path.o_program.valid.eq(1), x.waits.eq(~path.o_program.ready)]
-        with m.If(path.o_program.ready):
-            m.d.sync += x.words.eq(0)
             m.next = "ASK_SLOT"
     with m.State("ASK_SLOT"):
         m.d.comb += [
@@ -83,6 +82,7 @@ def page_states(m, path, x, number):
             x.writer.i.payload.strobe.eq(0xFF),
         ]
         with m.If(x.writer.i.ready):
+            m.d.sync += x.words.eq(0)
             m.next = "SLOT_HEADER"
     with m.State("SLOT_HEADER"):
         m.d.comb += [
@@ -94,11 +94,10 @@ def page_states(m, path, x, number):
         with m.If(x.writer.i_data.ready):
             m.d.sync += x.words.eq(x.words + 1)
             with m.If(x.words == SLOT_HEADER.words - 1):
-                m.d.sync += x.words.eq(x.group_words)
                 with m.If(x.flushing | x.request.flush):
                     m.next = "ASK_TAIL"
                 with m.Else():
-                    m.next = "TO_FLASH"
+                    m.next = "TO_SLOT"
     with m.State("ASK_TAIL"):
         m.d.comb += [
             x.reader.i.valid.eq(1),
@@ -106,42 +105,28 @@ def page_states(m, path, x, number):
             x.reader.i.payload.words.eq(x.group_words),
         ]
         with m.If(x.reader.i.ready):
-            m.next = "TO_FLASH"
-    with m.State("TO_FLASH"):
-        moved = Signal()
-        word, valid = path.o_data.payload, Signal(name="to_flash_valid")
-        went, kept = Signal(name="word_went"), Signal(name="word_kept")
-        m.d.comb += [
-            path.o_data.valid.eq(valid & ~went),
-            x.writer.i_data.valid.eq(valid & ~kept),
-            x.writer.i_data.payload.eq(word),
-            moved.eq(valid & (went | path.o_data.ready) & (kept | x.writer.i_data.ready)),
-            x.waits.eq(valid & ~went & kept & ~path.o_data.ready),
-        ]
-        m.d.sync += [
-            went.eq(~moved & (went | moves(path.o_data))),
-            kept.eq(~moved & (kept | moves(x.writer.i_data))),
-        ]
+            m.next = "TO_SLOT"
+    with m.State("TO_SLOT"):
+        to_slot = x.writer.i_data
         with m.If(x.flushing | x.request.flush):
             m.d.comb += [
-                valid.eq(x.reader.o.valid),
-                word.eq(x.reader.o.payload.data),
-                x.reader.o.ready.eq(moved),
+                to_slot.valid.eq(x.reader.o.valid),
+                to_slot.payload.eq(x.reader.o.payload.data),
+                x.reader.o.ready.eq(to_slot.ready),
             ]
         with m.Else():
             m.d.comb += [
-                valid.eq(path.i_words.valid),
-                word.eq(path.i_words.payload),
-                path.i_words.ready.eq(moved),
-                x.scanned.eq(moved),
+                to_slot.valid.eq(path.i_words.valid),
+                to_slot.payload.eq(path.i_words.payload),
+                path.i_words.ready.eq(to_slot.ready),
+                x.scanned.eq(path.i_words.valid & to_slot.ready),
             ]
-        with m.If(moved):
-            m.d.sync += x.words.eq(x.words - 1)
-            with m.If(x.words == 1):
-                m.next = "IN_SLOT"
-    with m.State("IN_SLOT"):
         m.d.comb += x.writer.done.ready.eq(1)
         with m.If(x.writer.done.valid):
+            m.next = "ORDER"
+    with m.State("ORDER"):
+        m.d.comb += [path.o_order.valid.eq(1), x.waits.eq(~path.o_order.ready)]
+        with m.If(path.o_order.ready):
             m.next = "MAP"
     with m.State("MAP"):
         m.d.comb += [

@@ -2,12 +2,13 @@
 
 ::
 
-    words (K [tokens][d], then V) --scan--> tail in device DRAM        (group not full)
-                                  --scan--> page program on a channel  (whole group at once)
-    tail in device DRAM ------------------> page program on a channel  (group became full)
+    words (K [tokens][d], then V) --scan--> tail in device DRAM  (group not full)
+                                  --scan--> program slot         (whole group at once)
+    tail in device DRAM ------------------> program slot         (group became full)
 
-A page goes to its channel and to a program slot in device DRAM at the same time, so that it is not
-lost if the program fails (`rtl.program_slots`).
+A page lies in a program slot in device DRAM until its die has it, so that it is not lost if the
+program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.program_feeder`): the
+path goes on with the next page while dies are busy.
 
 The whole path is one state machine over one set of registers; those of its states that bring a page
 onto flash are in `rtl.append_page`.
@@ -67,8 +68,8 @@ class AppendPath(wiring.Component):
         DRAM address of slot 0.
     o_wish : Out(stream), ``wish_layout()``; page : In(stream), ``page_layout()``
         The allocator.
-    o_program : Out(stream), ``program_layout()``; o_data : Out(stream), 64 bits
-        A page program and its words; ``o_program.payload.channel`` is held while they flow.
+    o_order : Out(stream), ``program_layout()``
+        A page in its slot is to be programmed.
     quiet : Out(1)
     """
 
@@ -87,8 +88,7 @@ class AppendPath(wiring.Component):
                 "buffer": In(ADDRESS_BITS),
                 "o_wish": Out(stream.Signature(wish_layout(geometry))),
                 "page": In(stream.Signature(page_layout(geometry))),
-                "o_program": Out(stream.Signature(program_layout(geometry))),
-                "o_data": Out(stream.Signature(64)),
+                "o_order": Out(stream.Signature(program_layout(geometry))),
                 "read": Out(MemoryPortSignature()),
                 "write": Out(MemoryPortSignature()),
                 "quiet": Out(1),
@@ -145,16 +145,10 @@ class AppendPath(wiring.Component):
             fills.eq(in_group + take == sequence.group_tokens),
             channel.eq((group + index * HEAD_STRIDE)[:channel_shift] if channels > 1 else 0),
             self.o_wish.payload.channel.eq(channel),
-            self.o_program.payload.channel.eq(channel),
-            self.o_program.payload.die.eq(dealt_die),
-            self.o_program.payload.row.eq(dealt_row),
-            self.o_program.payload.words.eq(group_words),
-            self.o_program.payload.slot.eq(slot),
-            self.o_program.payload.meta.group.eq(group),
-            self.o_program.payload.meta.kind.eq(kind),
-            self.o_program.payload.meta.sequence.eq(sequence.number),
-            self.o_program.payload.meta.layer.eq(self.layer),
-            self.o_program.payload.meta.head.eq(request.head),
+            self.o_order.payload.channel.eq(channel),
+            self.o_order.payload.die.eq(dealt_die),
+            self.o_order.payload.row.eq(dealt_row),
+            self.o_order.payload.slot.eq(slot),
             self.o.payload.head.eq(head),
             self.o.payload.index.eq(index),
             self.o.payload.map.eq(map_address),

@@ -4,11 +4,11 @@ from amaranth.hdl import Mux
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
-from flash_model.array_port import ROW_BITS
 from hls_attention.formats import BF16, FP16
 
 from .memory_port import ADDRESS_BITS
-from .tables import HEAD, PAGE_META, program_slots
+from .program_feeder import order_layout
+from .tables import HEAD
 
 __all__ = ["append_layout", "block_exponent", "head_info_layout", "program_layout"]
 
@@ -42,15 +42,11 @@ def head_info_layout():
 
 
 def program_layout(geometry):
-    """A page program: where, then its words follow on the data stream."""
+    """A page to be programmed: its channel, and what `rtl.program_feeder.order_layout` has."""
     return data.StructLayout(
         {
             "channel": max(1, ceil_log2(geometry.channels)),
-            "die": max(1, ceil_log2(geometry.dies)),
-            "row": ROW_BITS,
-            "words": 12,
-            "slot": ceil_log2(program_slots(geometry)),
-            "meta": PAGE_META.struct,
+            **order_layout(geometry).members,
         }
     )
 

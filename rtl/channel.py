@@ -3,10 +3,13 @@
 Everything that there is once per channel, behind registered streams, so that its Verilog is written
 once and placed as often as the drive has channels::
 
-    requests --> PageSource --> PageReader --+                        +--> words --> PageReader
-    programs -----------------> PageWriter --+--> ChannelController --+--> done
-    management ------------------------------+        |
-                                                      +--> words --> management
+    requests ----> PageSource --> PageReader --+                        +--> words --> PageReader
+    orders --> ProgramFeeder --> PageWriter ---+--> ChannelController --+--> done
+    management --------------------------------+        |
+                                                        +--> words --> management
+
+A read of a page, and a management operation of a die, wait until the programs ordered before have
+been given to the controller.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -17,13 +20,15 @@ from hls_attention.beats import beat_layout
 from hls_attention.streams import Arbiter, Queue, moves
 
 from .flash_port import MANAGEMENT_TAG
+from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.controller import ChannelController
 from .nand.operations import Activity, NandOp, done_layout, operation_layout, read_layout
 from .nand.phy import PhySignature
 from .page_reader import RETRY_TAG, PageReader, again_layout
 from .page_requests import page_request_layout, page_word_layout
 from .page_source import PageSource
-from .page_writer import PageWriter, page_layout
+from .page_writer import PageWriter
+from .program_feeder import ProgramFeeder, order_layout
 
 __all__ = ["Channel"]
 
@@ -42,7 +47,11 @@ class Channel(wiring.Component):
     -------
     i_requests : In(stream), ``page_request_layout()``
     i_tail : In(stream), 64 bits
-    i_program : In(stream), `rtl.page_writer.page_layout`; i_program_data : In(stream), 64 bits
+    i_order : In(stream), `rtl.program_feeder.order_layout`
+    buffer : In(48)
+        DRAM address of the program slots.
+    read : Out(MemoryPortSignature)
+        Device DRAM: the pages ordered.
     i_management : In(stream), ``operation_layout()``
     i_management_words : In(stream), 64 bits; o_management : Out(stream), ``read_layout()``
         Words of its PROGRAMs and READs, as they lie on flash. No word of a PROGRAM comes while
@@ -66,8 +75,9 @@ class Channel(wiring.Component):
             {
                 "i_requests": In(stream.Signature(page_request_layout(dies))),
                 "i_tail": In(stream.Signature(64)),
-                "i_program": In(stream.Signature(page_layout(dies))),
-                "i_program_data": In(stream.Signature(64)),
+                "i_order": In(stream.Signature(order_layout(config.flash.geometry))),
+                "buffer": In(ADDRESS_BITS),
+                "read": Out(MemoryPortSignature()),
                 "i_management": In(stream.Signature(operation_layout(dies))),
                 "i_management_words": In(stream.Signature(64)),
                 "o_management": Out(stream.Signature(read_layout())),
@@ -107,6 +117,7 @@ class Channel(wiring.Component):
             codewords=geometry.page_bytes // code.data_bytes,
             depth=config.operation_depth,
         )
+        m.submodules.feeder = feeder = ProgramFeeder(geometry)
         m.submodules.writer = writer = PageWriter(config.dies, code)
         m.submodules.ops = ops = Arbiter(operation_layout(config.dies), inputs=3)
         m.submodules.program_data = words = Queue(64, depth=PROGRAM_QUEUE)
@@ -115,11 +126,19 @@ class Channel(wiring.Component):
         connect(m, flipped(self.i_tail), source.i_tail)
         connect(m, source.o, flipped(self.o))
         connect(m, source.o_readback, flipped(self.o_readback))
-        connect(m, source.o_ops, reader.i)
         connect(m, reader.o_ops, ops.i[0])
-        connect(m, flipped(self.i_management), ops.i[1])
-        connect(m, flipped(self.i_program), writer.i)
-        connect(m, flipped(self.i_program_data), writer.i_data)
+        connect(m, flipped(self.i_order), feeder.i)
+        connect(m, feeder.o, writer.i)
+        connect(m, feeder.o_data, writer.i_data)
+        connect(m, feeder.read, flipped(self.read))
+        asked, management = source.o_ops, flipped(self.i_management)
+        m.d.comb += [
+            feeder.asked_die.eq(asked.payload.die),
+            feeder.asked_row.eq(asked.payload.row),
+        ]
+        _unless(m, feeder.asked_waits, asked, reader.i)
+        waiting = feeder.waiting.bit_select(management.payload.die, 1)
+        _unless(m, waiting, management, ops.i[1])
         connect(m, reader.o_again, flipped(self.o_again))
         connect(m, words.o, controller.w_data)
         owners = self._share_reads(m, ops, controller, reader)
@@ -148,6 +167,13 @@ class Channel(wiring.Component):
                 program.payload[name].eq(writer.o.payload[name])
                 for name in ("die", "row", "words", "tag")
             ],
+            feeder.buffer.eq(self.buffer),
+            feeder.done.eq(
+                moves(controller.done)
+                & (controller.done.payload.op == NandOp.PROGRAM)
+                & controller.done.payload.tag[-1]
+            ),
+            feeder.done_die.eq(controller.done.payload.die),
             self.corrected.eq(reader.corrected),
             self.unrecovered.eq(reader.unrecovered),
             self.retried.eq(reader.retried),
@@ -165,7 +191,9 @@ class Channel(wiring.Component):
                 & ~moves(self.o_management)
                 & ~moves(self.o_again)
             ),
-            self.quiet.eq(controller.quiet & source.quiet & reader.quiet & writer.quiet & waits),
+            self.quiet.eq(
+                controller.quiet & source.quiet & reader.quiet & feeder.quiet & writer.quiet & waits
+            ),
             controller.skip.eq(self.skip),
             self.next_event.eq(controller.next_event),
         ]
@@ -191,3 +219,12 @@ class Channel(wiring.Component):
             owners.o.ready.eq(moves(word) & word.payload.last),
         ]
         return owners
+
+
+def _unless(m, waits, asked, to):
+    """Operations from one stream to another, held while they have to wait."""
+    m.d.comb += [
+        to.payload.eq(asked.payload),
+        to.valid.eq(asked.valid & ~waits),
+        asked.ready.eq(to.ready & ~waits),
+    ]

@@ -92,7 +92,7 @@ class Control(wiring.Component):
                 "flash_status": In(32),
                 "program_buffer": Out(ADDRESS_BITS),
                 "program_hold": Out(1),
-                "program_used": In(8),
+                "program_used": In(9),
                 "program_release": Out(1),
                 "program_released": Out(8),
                 "event": In(event_layout()),

@@ -5,11 +5,11 @@
     csr ---> Control --settings, doorbells--> CommandQueue <-> Executor <-> mailbox (firmware)
                                                                   |
                host <== PortArbiter == queue, PRP lists, data, results
-               dram <== PortArbiter == sequence table, append path, walker, tails
+               dram <== PortArbiter == sequence table, append path, walker, tails, programs
                                                                   |
       Executor --jobs, q--> Engine <--beats-- Channel[0..n] <--requests-- Walker <--walk-- Executor
                               |                  ^   ^-- tail words -- TailReader
-                         ResultWriter            +------ programs ---- AppendPath
+                         ResultWriter            +------- orders ----- AppendPath
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -32,7 +32,7 @@ from .flash_port import FlashPort
 from .health import Health
 from .memory import PortArbiter
 from .memory_port import MemoryPortSignature
-from .nand.operations import done_layout
+from .nand.operations import TAG_BITS, done_layout
 from .nand.phy import PhySignature
 from .program_slots import PROGRAM_TAG, ProgramSlots
 from .queues import CommandQueue
@@ -124,7 +124,7 @@ class Drive(wiring.Component):
         m.submodules.queries = queries = Queue(64, depth=QUERY_WORDS_AHEAD)
         m.submodules.counters = counters = Counters(config.channels)
         m.submodules.host_ports = host = PortArbiter(readers=3, writers=3)
-        m.submodules.dram_ports = dram = PortArbiter(readers=6, writers=2)
+        m.submodules.dram_ports = dram = PortArbiter(readers=6 + config.channels, writers=2)
         channels = []
         for index in range(config.channels):
             channel = Shared("flash_channel", lambda: Channel(config), apart=True)
@@ -168,6 +168,7 @@ class Drive(wiring.Component):
             append.read,
             executor.dram,
             flash_port.read,
+            *(channel.read for channel in channels),  # last: nobody waits for a program
         )
         for index, port in enumerate(readers):
             self._share(m, port, dram.readers[index], ("ar", "r"))
@@ -183,6 +184,7 @@ class Drive(wiring.Component):
             connect(m, channel.phy, flipped(self.phy[index]))
             connect(m, channel.o_again, health.i_again[index])
             m.d.comb += [
+                channel.buffer.eq(control.program_buffer),
                 channel.skip.eq(self.skip),
                 self.next_event[index].eq(channel.next_event),
             ]
@@ -277,18 +279,13 @@ class Drive(wiring.Component):
         m.d.comb += slots.ask.eq(append.ask_slot)
         done = Arbiter(done_layout(self._config.dies), inputs=len(channels))
         m.submodules.done = done
-        program = append.o_program.payload
+        order = append.o_order.payload
         for index, channel in enumerate(channels):
             connect(m, channel.done, done.i[index])
             m.d.comb += [
                 channel.i_management.payload.eq(flash_port.o_ops.payload),
                 channel.i_management_words.payload.eq(flash_port.o_words.payload),
-                *[
-                    channel.i_program.payload[name].eq(program[name])
-                    for name in ("die", "row", "words", "meta")
-                ],
-                channel.i_program.payload.tag.eq(PROGRAM_TAG | program.slot),
-                channel.i_program_data.payload.eq(append.o_data.payload),
+                *[channel.i_order.payload[name].eq(order[name]) for name in ("die", "row", "slot")],
             ]
             with m.If(flash_port.channel == index):
                 m.d.comb += [
@@ -300,12 +297,10 @@ class Drive(wiring.Component):
                     flash_port.i_words.payload.eq(channel.o_management.payload),
                     channel.o_management.ready.eq(flash_port.i_words.ready),
                 ]
-            with m.If(program.channel == index):
+            with m.If(order.channel == index):
                 m.d.comb += [
-                    channel.i_program.valid.eq(append.o_program.valid),
-                    append.o_program.ready.eq(channel.i_program.ready),
-                    channel.i_program_data.valid.eq(append.o_data.valid),
-                    append.o_data.ready.eq(channel.i_program_data.ready),
+                    channel.i_order.valid.eq(append.o_order.valid),
+                    append.o_order.ready.eq(channel.i_order.ready),
                 ]
             with m.If(channel.o_readback.valid):  # one page at a time: only one channel has any
                 m.d.comb += [
@@ -313,8 +308,8 @@ class Drive(wiring.Component):
                     executor.i_readback.payload.eq(channel.o_readback.payload),
                 ]
             m.d.comb += channel.o_readback.ready.eq(executor.i_readback.ready)
-        is_program = done.o.payload.tag[7]
-        assert PROGRAM_TAG == 1 << 7
+        is_program = done.o.payload.tag[-1]
+        assert PROGRAM_TAG == 1 << TAG_BITS - 1
         m.d.comb += [
             slots.i_done.payload.eq(done.o.payload),
             flash_port.i_done.payload.eq(done.o.payload),
@@ -361,7 +356,7 @@ class Drive(wiring.Component):
             counters.add_commands_failed.eq(executor.failed),
             counters.add_jobs.eq(results.head),
             counters.add_program_failures.eq(
-                done.o.valid & done.o.ready & done.o.payload.tag[7] & done.o.payload.failed
+                done.o.valid & done.o.ready & done.o.payload.tag[-1] & done.o.payload.failed
             ),
         ]
         for index, channel in enumerate(channels):

@@ -6,10 +6,10 @@
                         +-- release (firmware)
     failed <------------+-- done, failed: the slot stays taken until the firmware releases it
 
-The append path takes a slot before it is dealt a page, leaves a copy of the page in it, and gives
-its number to the program as the tag. While the firmware has ``hold`` set, or a failure waits for
-it, no slot is handed out: once ``used`` has come down to the slots that failed, no program is under
-way and no page is dealt.
+The append path takes a slot before it is dealt a page and puts the page there; the feeder of its
+channel (`rtl.program_feeder`) takes it from there and gives the slot's number to the program as the
+tag. While the firmware has ``hold`` set, or a failure waits for it, no slot is handed out: once
+``used`` has come down to the slots that failed, no program is under way and no page is dealt.
 
 A slot in device DRAM is a `rtl.tables.SLOT_HEADER` and the user bytes of the page.
 """
@@ -21,12 +21,12 @@ from amaranth.utils import ceil_log2
 
 from hls_attention.streams import Queue, moves
 
-from .nand.operations import done_layout
+from .nand.operations import TAG_BITS, done_layout
 from .tables import program_slots
 
 __all__ = ["PROGRAM_TAG", "ProgramSlots"]
 
-PROGRAM_TAG = 0x80
+PROGRAM_TAG = 1 << TAG_BITS - 1
 """Bit of the tag that tells page programs of the append path; the others are the slot."""
 
 
@@ -48,7 +48,7 @@ class ProgramSlots(wiring.Component):
     release, released : In
         The firmware is done with this failed slot.
     hold : In(1)
-    used : Out(8)
+    used : Out(range(slots + 1))
         Slots handed out and not taken back.
     quiet : Out(1)
         Nothing in here changes until an input does.
@@ -66,7 +66,7 @@ class ProgramSlots(wiring.Component):
                 "release": In(1),
                 "released": In(slot),
                 "hold": In(1),
-                "used": Out(8),
+                "used": Out(range(self._slots + 1)),
                 "quiet": Out(1),
             }
         )

@@ -113,6 +113,7 @@ SLOT_HEADER = Layout("SLOT_HEADER", 16, [
     ("row", 0, 0, 24, "row address that the page was given"),
     ("die", 3, 0, 8, "its die"),
     ("channel", 4, 0, 8, "its channel"),
+    ("words", 5, 0, 12, "its user words of 8 bytes"),
     ("meta", 8, 0, 64, "its PAGE_META"),
 ])
 """The head of a program slot (`rtl.program_slots`); the page's user bytes follow."""
@@ -160,8 +161,8 @@ def page_die(number, index, head, kind, kv_heads, dies):
 
 
 def program_slots(geometry):
-    """Program slots of a drive: two for each die, 128 at most, a power of two."""
-    return min(128, 1 << (2 * geometry.channels * geometry.dies - 1).bit_length())
+    """Program slots of a drive: two for each die, 256 at most, a power of two."""
+    return min(256, 1 << (2 * geometry.channels * geometry.dies - 1).bit_length())
 
 
 def slot_bytes(geometry):

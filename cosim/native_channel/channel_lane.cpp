@@ -9,12 +9,15 @@
 
 #include "Vtop.h"
 #include "lane_glue.h"
+#include "memory.h"
 #include "nand.h"
 
 namespace {
 
 constexpr uint32_t READ = 0, PROGRAM = 1, ERASE = 2;  // as in NandOp
 constexpr uint64_t NEVER = ~uint64_t(0);
+constexpr uint32_t HEADER_WORDS = 2;  // of SLOT_HEADER
+constexpr MemoryTiming TIMING{20, 20, 16};
 
 }  // namespace
 
@@ -30,28 +33,40 @@ struct Job {
 // Jobs are given in their order. `words` [count][page_words] holds what is programmed, and what was
 // read comes there, as does what is marked to `errors`. Returns the clocks that have passed.
 extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint8_t* errors,
-                                uint32_t page_words, uint64_t limit, const NandView* view,
-                                char* violation, uint32_t room) {
+                                uint32_t page_words, uint32_t slots, uint64_t limit,
+                                const NandView* view, char* violation, uint32_t room) {
     VerilatedContext context;
     auto top = std::make_unique<Vtop>(&context, "top");
     Nand nand(*view);
-    std::deque<uint32_t> writing, reading;  // whose words are still to be given, or to come
+    // A page of each slot, in the memory that the channel reads: SLOT_HEADER, then its words.
+    const uint32_t slot_words = HEADER_WORDS + page_words;
+    std::vector<uint64_t> pages(uint64_t(slots) * slot_words);
+    Memory memory("slots", reinterpret_cast<uint8_t*>(pages.data()), 0, 8 * pages.size(), TIMING);
+    std::deque<uint32_t> free_slots;
+    for (uint32_t slot = 0; slot < slots; slot++) free_slots.push_back(slot);
+    std::vector<uint32_t> slot_of(count);
+    std::deque<uint32_t> reading;  // whose words are still to come
     std::vector<std::deque<uint32_t>> begun[3];
     for (auto& dies : begun) dies.resize(view->dies);
-    uint32_t given = 0, done = 0, word_in = 0, word_out = 0;
+    uint32_t given = 0, done = 0, word_out = 0;
     uint64_t clock = 0;
     for (; clock < limit && done < count && nand.violation().empty(); clock++) {
         const Job* next = given < count ? jobs + given : nullptr;
-        const bool free = next && (next->after == given || jobs[next->after].done != NEVER);
+        const bool free = next && (next->after == given || jobs[next->after].done != NEVER) &&
+                          (next->op != PROGRAM || !free_slots.empty());
         top->reads = free && next->op == READ;
         top->programs = free && next->op == PROGRAM;
         top->erases = free && next->op == ERASE;
         if (next) {
             top->die = next->die;
             top->row = next->row;
+            if (!free_slots.empty()) top->slot = free_slots.front();
         }
-        top->data_valid = !writing.empty();
-        if (!writing.empty()) top->data = words[uint64_t(writing.front()) * page_words + word_in];
+        top->beat_valid = memory.shows_beat(clock);
+        if (top->beat_valid) {
+            top->beat = memory.beat().data;
+            top->beat_last = memory.beat().last;
+        }
         top->clk = 0;
         top->eval();
 
@@ -61,14 +76,19 @@ extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint
                 reading.push_back(given);
             } else {
                 begun[next->op][next->die].push_back(given);
-                if (next->op == PROGRAM) writing.push_back(given);
+                if (next->op == PROGRAM) {
+                    const uint32_t slot = slot_of[given] = free_slots.front();
+                    free_slots.pop_front();
+                    uint64_t* page = &pages[uint64_t(slot) * slot_words];
+                    page[0] = next->row | uint64_t(next->die) << 24 | uint64_t(page_words) << 40;
+                    memcpy(page + HEADER_WORDS, words + uint64_t(given) * page_words,
+                           8 * page_words);
+                }
             }
             given++;
         }
-        if (top->data_valid && top->data_ready && ++word_in == page_words) {
-            word_in = 0;
-            writing.pop_front();
-        }
+        if (top->beat_valid && top->beat_ready) memory.take_beat();
+        if (top->read_valid) memory.take_read(clock, top->read_address, top->read_beats);
         if (top->word_valid) {
             const uint32_t job = reading.front();
             words[uint64_t(job) * page_words + word_out] = top->word;
@@ -85,6 +105,7 @@ extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint
             auto& waiting = begun[top->done_op][top->done_die];
             jobs[waiting.front()].done = clock;
             jobs[waiting.front()].failed = top->done_failed;
+            if (top->done_op == PROGRAM) free_slots.push_back(slot_of[waiting.front()]);
             waiting.pop_front();
             done++;
         }
@@ -105,6 +126,7 @@ extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint
         top->array___05Fop_failed = nand.failed[0];
     }
     top->final();
-    strncpy(violation, nand.violation().c_str(), room - 1);
+    const std::string& text = nand.violation().empty() ? memory.violation() : nand.violation();
+    strncpy(violation, text.c_str(), room - 1);
     return clock;
 }

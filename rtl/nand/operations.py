@@ -31,7 +31,7 @@ __all__ = [
     "read_layout",
 ]
 
-TAG_BITS = 8
+TAG_BITS = 9
 
 WORD_BITS = 12
 """A place in a page, or a number of words: a page has at most 4095 words of 8 bytes."""

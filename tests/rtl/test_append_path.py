@@ -274,8 +274,18 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
     bench.source(dut.i_words, words)
     answers = bench.sink(dut.o, then=lambda _: requests and source.items.append(requests.pop(0)))
     source.items.append(requests.pop(0))
-    programs = bench.sink(dut.o_program)
-    data = bench.sink(dut.o_data)
+    page_words = size * head_dim // 4
+    pages = []
+
+    def fetch(order):
+        """As the channel does, which may be at once."""
+        at = BUFFER + order["slot"] * slot_bytes(geo)
+        place = SLOT_HEADER.unpack(dram.bytes[at : at + SLOT_HEADER.size])
+        assert all(place[name] == order[name] for name in ("channel", "die", "row"))
+        assert place["words"] == page_words
+        pages.append((place, bytes(dram.bytes[at + SLOT_HEADER.size :][: 8 * page_words])))
+
+    bench.sink(dut.o_order, then=fetch)
     bench.run(lambda: len(answers.items) == len(wanted), idle=30)
 
     for answer, (index, entry, due) in zip(answers.items, wanted):
@@ -285,31 +295,13 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
         assert answer["map"] == MAP + index * GROUPS * 8
         assert answer["tail"] == TAIL + index * 2 * geo.page_bytes
         assert answer["passes"] == PASSES + index * PASS_ENTRIES * 8
-    page_words = size * head_dim // 4
-    assert all(program["words"] == page_words for program in programs.items)
-    assert len(data.items) == len(programs.items) * page_words
-    got = []
-    for n, program in enumerate(programs.items):
-        page = np.array(data.items[n * page_words : (n + 1) * page_words], "<u8").tobytes()
-        got.append((program["channel"], program["die"], program["row"], page))
-    assert got == model.programs
-    in_slots = dict(zip((program["slot"] for program in programs.items), programs.items))
-    for slot, program in in_slots.items():  # the last program of each slot
-        at = BUFFER + slot * slot_bytes(geo)
-        raw = dram.bytes[at : at + slot_bytes(geo)]
-        place = {name: program[name] for name in ("row", "die", "channel", "meta")}
-        assert SLOT_HEADER.unpack(raw) == place
-        page = got[max(n for n, p in enumerate(programs.items) if p is program)][3]
-        assert bytes(raw[SLOT_HEADER.size :][: len(page)]) == page
-        meta = PAGE_META.unpack(int(program["meta"]).to_bytes(8, "little"))
-        assert (
-            MAP_ENTRY.unpack(
-                dram.bytes[
-                    MAP + 8 * ((layer * KV_HEADS + meta["head"]) * GROUPS + meta["group"]) :
-                ][:8]
-            )["kv"[meta["kind"]] + "_row"]
-            == program["row"]
-        )
+    assert [
+        (place["channel"], place["die"], place["row"], page) for place, page in pages
+    ] == model.programs
+    for place, _ in pages:
+        meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
+        index = layer * KV_HEADS + meta["head"]
+        assert model.map[index, meta["group"], meta["kind"]] == (place["row"], place["die"])
     for index, head in model.heads.items():
         same(
             HEAD.unpack(dram.bytes[HEADS + 16 * index : HEADS + 16 * index + 16]),
@@ -346,10 +338,9 @@ def test_groups_go_to_the_channel_the_map_says(head):
     bench.source(dut.i, [{"head": head, "tokens": tokens}])
     bench.source(dut.i_words, range(2 * tokens * 4))
     answers = bench.sink(dut.o)
-    programs = bench.sink(dut.o_program)
-    bench.sink(dut.o_data)
+    orders = bench.sink(dut.o_order)
     bench.run(lambda: answers.items)
-    assert [p["channel"] for p in programs.items] == [
+    assert [order["channel"] for order in orders.items] == [
         group_channel(group, 1, KV_HEADS, head, 2) for _ in "KV" for group in range(3)
     ]
 
@@ -365,6 +356,7 @@ def test_waits_for_a_block_group_quietly():
 
     def script(ctx):
         ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
+        ctx.set(dut.buffer, BUFFER)
         for _ in range(200):
             yield
         assert ctx.get(dut.page.ready) and ctx.get(dut.quiet) and not dram.writes
@@ -375,7 +367,8 @@ def test_waits_for_a_block_group_quietly():
     bench.source(dut.i, [{"head": 0, "tokens": seq["group_tokens"]}])
     bench.source(dut.i_words, page)
     answers = bench.sink(dut.o)
-    bench.sink(dut.o_program)
-    data = bench.sink(dut.o_data)
+    orders = bench.sink(dut.o_order)
     bench.run(lambda: answers.items)
-    assert data.items == page and bench.still > 50
+    slots = [BUFFER + order["slot"] * slot_bytes(geo) + SLOT_HEADER.size for order in orders.items]
+    in_slots = [dram.bytes[at : at + geo.page_bytes] for at in slots]
+    assert np.frombuffer(b"".join(in_slots), "<u8").tolist() == page and bench.still > 50

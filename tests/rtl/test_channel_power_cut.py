@@ -62,6 +62,8 @@ class Block:
 def work(rng, filled):
     """Jobs and their data: blocks are filled page by page and erased, on any die at any time.
 
+    Some are erased before they are full.
+
     ``filled``: (die, block) -> its next page.
     """
     blocks = {place: Block(page) for place, page in filled.items()}
@@ -71,8 +73,8 @@ def work(rng, filled):
         # Dies take turns: the controller starts programs and erases in order.
         die, number = next(dies), rng.randrange(G.blocks)
         block = blocks[die, number]
-        full = block.next_page == G.pages
-        kind = ERASE if full else PROGRAM
+        early = block.next_page > 0 and rng.random() < 0.05
+        kind = ERASE if early or block.next_page == G.pages else PROGRAM
         if block.jobs and rng.random() < 0.15:
             kind = READ
         # What has to wait for something comes long after it, or it would hold up all others.

@@ -35,7 +35,16 @@ from rtl.memory import PortArbiter
 from rtl.memory_port import MemoryPortSignature
 from rtl.result_writer import ResultWriter
 from rtl.sequence_reader import SequenceReader
-from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState, program_slots
+from rtl.tables import (
+    HEAD,
+    MAP_ENTRY,
+    PASS,
+    SEQUENCE,
+    SLOT_HEADER,
+    SequenceState,
+    program_slots,
+    slot_bytes,
+)
 from tests.rtl.streams_bench import Bench
 
 CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
@@ -120,8 +129,8 @@ class Harness:
         self.jobs = bench.sink(x.o_jobs, then=self._engine)
         self.q, self.walks = (bench.sink(port) for port in (x.o_q, x.o_walk))
         self.engine = bench.source(dut.results.i_results)
-        self.programs = bench.sink(dut.append.o_program)
-        self.pages = bench.sink(dut.append.o_data)
+        self.orders = bench.sink(dut.append.o_order, then=self._fetch)
+        self.pages = []  # words of pages to be programmed
         bench.source(dut.append.slot, [n % program_slots(GEOMETRY) for n in range(200)])
         bench.sink(dut.append.o_wish)
         bench.source(dut.append.page, [{"die": n % 2, "row": 100 + n} for n in range(200)])
@@ -178,6 +187,10 @@ class Harness:
         """Status and words of a job whose result lies at an offset."""
         status = JOB_STATUS.unpack(self.host.bytes[RESULT + at : RESULT + at + 8])
         return status, self.host.words(RESULT + at + 8, count)
+
+    def _fetch(self, order):
+        at = BUFFER + order["slot"] * slot_bytes(GEOMETRY) + SLOT_HEADER.size
+        self.pages += self.dram.words(at, GEOMETRY.page_bytes // 8)
 
     def _next(self, _):
         if self.waiting:
@@ -253,8 +266,8 @@ def test_append_fills_tail_and_pages(stall):
             tail = TAIL + page * (2 * head + kind)
             assert h.dram.bytes[tail : tail + size - page] == data[at + page : at + size]
     wanted = b"".join(data[size * n : size * n + page] for n in range(2 * KV_HEADS))
-    assert h.pages.items == words(wanted)
-    assert [p["channel"] for p in h.programs.items] == [0, 0, 1, 1]
+    assert h.pages == words(wanted)
+    assert [p["channel"] for p in h.orders.items] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
@@ -357,9 +370,9 @@ def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
     h.bench.timeout = 30000
     assert h.do(append(GROUP - 1), command, idle=1500)[1] == (Status.SUCCESS, 0, 0)
     assert [(w["last"], w["end_tokens"]) for w in h.walks.items[:2]] == [(0, GROUP)] * 2
-    assert len(h.programs.items) == 2 * KV_HEADS
+    assert len(h.orders.items) == 2 * KV_HEADS
     tails = h.dram.bytes[TAIL : TAIL + 2 * KV_HEADS * GEOMETRY.page_bytes]
-    assert h.pages.items == words(tails)
+    assert h.pages == words(tails)
     for head in range(KV_HEADS):
         assert h.head(0, head)["flash_groups"] == 1
         at = MAP + 32 * head
@@ -467,7 +480,7 @@ def test_refused_and_nothing_changed():
         name: (status, 0, 0) for name, (_, status) in REFUSED.items()
     }
     assert set(seen) == {bytes(h.dram.bytes)}
-    assert not h.jobs.items and not h.programs.items
+    assert not h.jobs.items and not h.orders.items
 
 
 JOBS_REFUSED = {

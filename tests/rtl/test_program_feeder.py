@@ -1,0 +1,170 @@
+"""The program feeder: pages come whole, a die's in order, and nothing reads them before."""
+
+import random
+from collections import deque
+
+import pytest
+
+from flash_model.profiles import profile
+from rtl.program_feeder import KEY_BITS, ProgramFeeder
+from rtl.program_slots import PROGRAM_TAG
+from rtl.tables import SLOT_HEADER, program_slots, slot_bytes
+from tests.rtl.streams_bench import CROSS, Bench
+
+GEOMETRY = profile("tiny").geometry
+SLOTS, BYTES, BUFFER = program_slots(GEOMETRY), slot_bytes(GEOMETRY), 0x1000
+PAGES = 40
+
+
+class Flash:
+    """Orders pages while slots are free, ends programs some time after their last word.
+
+    Checks the order of each die's pages, that a die has one at a time, and what is said of pages
+    that are asked for.
+    """
+
+    def __init__(self, dut, memory, rng, quick):
+        self.dut, self.memory, self.rng, self.quick = dut, memory, rng, quick
+        self.signals = [
+            dut.i.valid,
+            dut.i.ready,
+            dut.o.valid,
+            dut.o.ready,
+            dut.o.payload,
+            dut.o_data.valid,
+            dut.o_data.ready,
+            dut.o_data.payload,
+            dut.asked_waits,
+            dut.waiting,
+        ]
+        self.free = list(range(SLOTS))
+        self.offered, self.page = None, None  # what is on its way in, and out
+        self.lists = [deque() for _ in range(GEOMETRY.dies)]  # ordered, not given whole
+        self.busy = {}  # die -> its page, given
+        self.left = PAGES
+        self.done, self.asked = None, (0, 0)
+        self.seen = set()
+
+    def pending(self):
+        return [(die, page["row"]) for die, pages in enumerate(self.lists) for page in pages]
+
+    def drive(self, ctx, frozen):
+        rng = self.rng
+        if self.offered is None and self.free and self.left and rng.random() < 0.3:
+            slot = self.free.pop(rng.randrange(len(self.free)))
+            die, row = rng.randrange(GEOMETRY.dies), rng.randrange(GEOMETRY.rows)
+            words = [rng.getrandbits(64) for _ in range(rng.choice([1, 2, 31, 64]))]
+            header = {"row": row, "die": die, "words": len(words), "meta": rng.getrandbits(64)}
+            at = BUFFER + slot * BYTES
+            self.memory.put(at, SLOT_HEADER.pack(**header))
+            self.memory.put(at + SLOT_HEADER.size, b"".join(w.to_bytes(8, "little") for w in words))
+            self.offered = {**header, "slot": slot, "data": words}
+            self.left -= 1
+        ctx.set(self.dut.i.valid, self.offered is not None)
+        if self.offered:
+            ctx.set(
+                self.dut.i.payload, {name: self.offered[name] for name in ("die", "row", "slot")}
+            )
+        self.done = None
+        ended = [die for die, page in self.busy.items() if page is not self.page]
+        if ended and rng.random() < self.quick:
+            self.done = rng.choice(ended)
+            ctx.set(self.dut.done_die, self.done)
+        ctx.set(self.dut.done, self.done is not None)
+        pages = self.pending()
+        if pages and rng.random() < 0.5:
+            self.asked = rng.choice(pages)
+        else:
+            self.asked = rng.randrange(GEOMETRY.dies), rng.randrange(GEOMETRY.rows)
+        ctx.set(self.dut.asked_die, self.asked[0])
+        ctx.set(self.dut.asked_row, self.asked[1])
+
+    def observe(self, clock, i_valid, i_ready, valid, ready, page, d_valid, d_ready, word, held, w):
+        pages = self.pending()
+        if self.asked in pages:
+            assert held, f"{self.asked} was not waited for in clock {clock}"
+        if held:
+            self.seen.add("held")
+            same = [(die, row) for die, row in self.recent + pages if die == self.asked[0]]
+            assert any((row ^ self.asked[1]) % (1 << KEY_BITS) == 0 for _, row in same)
+        assert all(w >> die & 1 for die, _ in pages)
+        self.recent = []
+        if i_valid and i_ready:
+            self.lists[self.offered["die"]].append(self.offered)
+            self.offered = None
+        if valid and ready:
+            die = page.die
+            self.page = self.lists[die][0]
+            assert die not in self.busy
+            self.busy[die] = self.page
+            got = tuple(page[name] for name in ("row", "meta", "words", "tag"))
+            wanted = (*(self.page[name] for name in ("row", "meta", "words")),)
+            assert got == (*wanted, PROGRAM_TAG | self.page["slot"])
+            overtaken = any(p is not self.page for pages in self.lists for p in pages)
+            self.seen.add("others waited" if overtaken else "alone")
+        if d_valid and d_ready:
+            assert word == self.page["data"].pop(0)
+            if not self.page["data"]:
+                die = self.page["die"]
+                assert self.lists[die].popleft() is self.page
+                self.recent = [(die, self.page["row"])]  # leaves the lists in the next clock
+                self.page = None
+        if self.done is not None:
+            self.free.append(self.busy.pop(self.done)["slot"])
+        return bool(i_valid and i_ready or valid and ready or d_valid and d_ready)
+
+    recent: list = []
+
+    @property
+    def ended(self):
+        return not (self.left or self.offered or self.busy or any(self.lists))
+
+
+@pytest.mark.parametrize("quick", [0.01, 0.5])
+@pytest.mark.parametrize("stall, backpressure", CROSS)
+def test_feeds_pages(stall, backpressure, quick):
+    rng = random.Random(repr((stall, backpressure, quick)))
+    dut = ProgramFeeder(GEOMETRY)
+    bench = Bench(dut, timeout=40000, stall=stall, backpressure=backpressure)
+    memory = bench.memory(dut.read, BUFFER + SLOTS * BYTES, latency=7)
+    flash = Flash(dut, memory, rng, quick)
+    bench.drivers.append(flash)
+
+    def settings(ctx):
+        ctx.set(dut.buffer, BUFFER)
+        yield
+
+    bench.script(settings)
+    bench.sink(dut.o)
+    bench.sink(dut.o_data)
+    bench.run(lambda: flash.ended, idle=20)
+    assert flash.seen >= {"held", "others waited"}
+
+
+def test_a_busy_die_holds_up_no_other_and_rests_quietly():
+    """Three pages of die 0, then one of die 1; for a long time no program ends."""
+    dut = ProgramFeeder(GEOMETRY)
+    bench = Bench(dut, quiet=True)
+    memory = bench.memory(dut.read, BUFFER + SLOTS * BYTES)
+    places = [{"die": int(n == 3), "row": n} for n in range(4)]
+    for slot, place in enumerate(places):
+        memory.put(BUFFER + slot * BYTES, SLOT_HEADER.pack(**place, words=8))
+
+    def settings(ctx):
+        ctx.set(dut.buffer, BUFFER)
+        for _ in range(400):
+            yield
+        assert [page["row"] for page in pages.items] == [0, 3]
+        for _ in range(2):
+            ctx.set(dut.done, 1)
+            yield
+            ctx.set(dut.done, 0)
+            for _ in range(100):
+                yield
+
+    bench.script(settings)
+    bench.source(dut.i, [{**place, "slot": slot} for slot, place in enumerate(places)])
+    pages, words = bench.sink(dut.o), bench.sink(dut.o_data)
+    bench.run(lambda: len(words.items) == 4 * 8, idle=20)
+    assert [page["row"] for page in pages.items] == [0, 3, 1, 2]
+    assert bench.still > 300
