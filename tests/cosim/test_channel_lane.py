@@ -58,6 +58,23 @@ def test_a_job_waits_for_another(lane):
     assert (data[2] == wanted).all() and not errors[2:].any()
 
 
+def test_nothing_passes_the_programs_ordered_before_it(lane):
+    """Reads of pages, and the erase of their block, given while a die has many programs to come."""
+    rows = range(GEOMETRY.pages)
+    jobs = [(PROGRAM, die, row, None) for die in (0, 1) for row in rows]
+    jobs += [(READ, 0, row, None) for row in reversed(rows)] + [(ERASE, 1, 0, None)]
+    jobs = job_list(jobs)
+    array, data = NandArray(GEOMETRY), words(np.random.default_rng(6), len(jobs))
+    wanted = data[rows].copy()
+    errors, _ = lane.run(jobs, data, array)
+    first, last = jobs[2 * len(rows)], jobs[len(rows) - 1]
+    assert first["op"] == READ and first["taken"] < last["done"] < first["done"]
+    assert not errors.any() and not jobs["failed"].any()
+    assert (data[2 * len(rows) : -1] == wanted[::-1]).all()
+    assert array.buffers["operations"][0, 0] == len(rows)  # no page was read again
+    assert all((array.page(0, 1, row) == 0xFF).all() for row in rows)
+
+
 def test_a_run_that_is_cut_off(lane):
     array, data = NandArray(GEOMETRY), words(np.random.default_rng(4), len(PAGES))
     jobs = job_list([(PROGRAM, die, row, None) for die, row in PAGES])
