@@ -12,6 +12,7 @@ from rtl.ecc.field import PRIMITIVE
 from tests.rtl.ecc.patterns import flip, inject, messages
 
 SEED = 20261124
+LONG = pytest.mark.soak
 
 
 def judge_of(code):
@@ -37,8 +38,10 @@ def test_ten_thousand_codewords_encoded_as_by_galois():
         assert not (sent[:, -1] >> np.uint64(64 - code.pad_bits)).any()
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("data_bytes, t", [(512, 4), (512, 8), (1024, 40)])
+@pytest.mark.parametrize(
+    "data_bytes, t",
+    [(512, 8), pytest.param(512, 4, marks=LONG), pytest.param(1024, 40, marks=LONG)],
+)
 def test_two_hundred_patterns_decoded_as_by_galois(data_bytes, t):
     """0 to t errors; above that galois gives up, too, or finds the same codeword."""
     code, rng = BchCode(data_bytes, t), np.random.default_rng(SEED)
@@ -71,8 +74,10 @@ def test_up_to_t_errors_are_always_corrected(data_bytes, t, count):
     check_patterns(BchCode(data_bytes, t), count, SEED + t)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("data_bytes, t", [(512, 16), (1024, 27), (1024, 40), (1024, 59)])
+@pytest.mark.parametrize(
+    "data_bytes, t",
+    [(512, 16)] + [pytest.param(1024, t, marks=LONG) for t in (27, 40, 59)],
+)
 def test_ten_thousand_patterns(data_bytes, t):
     check_patterns(BchCode(data_bytes, t), 10_000, SEED)
 
