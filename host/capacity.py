@@ -189,8 +189,12 @@ class Capacity:
             pass_tokens=config.pass_tokens,
         )
 
-    def admit(self, shape):
-        """`Placement` of a new sequence; raises `DriveError` where there is no room for it."""
+    def admit(self, shape, saved=0):
+        """`Placement` of a new sequence; raises `DriveError` where there is no room for it.
+
+        ``saved`` are the flash pages per channel that sequences share, the new one included: pages
+        counted for several of them of which there is one.
+        """
         slots = self._config.max_sequences
         number = next(
             (
@@ -203,12 +207,12 @@ class Capacity:
         if number is None:
             raise DriveError(Status.TOO_MANY_SEQUENCES, f"{slots} sequences are open")
         reserved = self._reserved + shape.channel_pages()
-        if reserved.max() > self._channel_pages:
+        if (reserved - saved).max() > self._channel_pages:
             raise DriveError(
                 Status.NO_SPACE,
                 f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
                 f"{shape.channel_pages().max()} flash pages a channel, "
-                f"{self._channel_pages - self._reserved.max()} are not reserved",
+                f"{self._channel_pages - (self._reserved - saved).max()} are not reserved",
             )
         addresses = self._dram.allocate_all(shape.table_bytes)
         if addresses is None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cosim.reference import FloatFormat
 from rtl.commands import ResultFlag, Status
@@ -126,6 +126,50 @@ class KvDrive:
             kv_heads, head_dim, capacity or self.config.max_tokens, format, [0] * layers
         )
         return number
+
+    def fork(self, sequence, *, max_tokens=None):
+        """Opens a sequence that begins with all tokens of another one, and returns its number.
+
+        What the two have on flash is there once, whoever is closed first; from here on each grows
+        by itself.
+
+        Parameters
+        ----------
+        sequence : int
+        max_tokens : int, optional
+            Capacity of the new one; that of the old one if not given.
+        """
+        entry = self._idle_entry(sequence)
+        capacity = entry.max_tokens
+        if max_tokens is not None:
+            capacity = checked_integer("max_tokens", max_tokens)
+            if not max(1, *entry.tokens) <= capacity <= self.config.max_tokens:
+                raise DriveError(
+                    Status.CONTEXT_EXCEEDED,
+                    f"max_tokens = {capacity} is not in {max(1, *entry.tokens)}.."
+                    f"{self.config.max_tokens}: sequence {sequence} holds {max(entry.tokens)}",
+                )
+        number = self.backend.fork(sequence, capacity)
+        self._sequences[number] = replace(
+            entry, max_tokens=capacity, tokens=list(entry.tokens), closed=False
+        )
+        return number
+
+    def truncate(self, sequence, tokens):
+        """Forgets all tokens of a sequence from ``tokens`` on, in every layer.
+
+        It is then as if they had never been appended. A layer that holds fewer stays as it is.
+        """
+        entry = self._idle_entry(sequence)
+        tokens = checked_integer("tokens", tokens)
+        if not 0 <= tokens <= max(entry.tokens):
+            raise DriveError(
+                Status.CONTEXT_EXCEEDED,
+                f"tokens = {tokens} is not in 0..{max(entry.tokens)}, which sequence {sequence} "
+                "holds",
+            )
+        self.backend.truncate(sequence, tokens)
+        entry.tokens[:] = [min(held, tokens) for held in entry.tokens]
 
     def append(self, sequence, layer, k, v):
         """Appends K and V of one token or more to a layer, [tokens, kv_heads, head_dim]."""
@@ -261,10 +305,7 @@ class KvDrive:
 
     def close(self, sequence):
         """Closes a sequence; its pages, tables and (after a while) its number are used again."""
-        entry = self._entry(sequence, 0)
-        busy = [t for t in self._pending if any(job.sequence == sequence for job in t.jobs)]
-        if busy:
-            raise DriveValueError(f"sequence {sequence} has jobs under way: wait for them first")
+        entry = self._idle_entry(sequence)
         self.backend.close(sequence)
         entry.closed = True
 
@@ -277,6 +318,13 @@ class KvDrive:
     def _check_running(self):
         if not self._running:
             raise DriveError(Status.INTERNAL_ERROR, "the drive was shut down")
+
+    def _idle_entry(self, sequence):
+        """An open sequence's entry; it must have no jobs under way."""
+        entry = self._entry(sequence, 0)
+        if any(job.sequence == sequence for ticket in self._pending for job in ticket.jobs):
+            raise DriveValueError(f"sequence {sequence} has jobs under way: wait for them first")
+        return entry
 
     def _entry(self, sequence, layer):
         self._check_running()

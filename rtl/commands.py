@@ -58,6 +58,8 @@ class Opcode(enum.IntEnum):
     STEP = 0x89
     OPEN = 0x90
     CLOSE = 0x94
+    FORK = 0x98
+    TRUNCATE = 0x9C
 
 
 class Status(enum.IntEnum):
@@ -111,9 +113,11 @@ SQE = Layout("SQE", 64, [
     ("nsid", 4, 0, 32, "namespace; must be 1"),
     ("prp1", 24, 0, 64, "first page of the data, page aligned"),
     ("prp2", 32, 0, 64, "second page, or list of pages when the data spans more than two"),
-    ("sequence", 40, 0, 16, "CDW10 of APPEND, READ_KV, CLOSE: sequence"),
+    ("sequence", 40, 0, 16, "CDW10 of APPEND, READ_KV, CLOSE, FORK, TRUNCATE: sequence"),
     ("layer", 42, 0, 16, "CDW10 of APPEND, READ_KV: layer"),
-    ("tokens", 44, 0, 32, "CDW11 of APPEND: tokens to append, 1 or more"),
+    ("tokens", 44, 0, 32,
+     "CDW11 of APPEND: tokens to append, 1 or more; of TRUNCATE: tokens that every layer keeps at "
+     "most; of FORK: capacity of the new sequence, 0: as the old one"),
     ("group", 48, 0, 32, "CDW12 of READ_KV: token group (page) of the head"),
     ("scale_mant", 52, 0, 26,
      "CDW13 of ATTEND, STEP: scale * log2(e) = mant * 2^(exp - 26), 2^25 <= mant < 2^26"),
@@ -148,7 +152,8 @@ SQE_VIEWS = {
 
 CQE = Layout("CQE", 16, [
     ("result", 0, 0, 32,
-     "DW0: OPEN: sequence; ATTEND, STEP: ResultFlag bits, and jobs that failed from bit 16 on"),
+     "DW0: OPEN, FORK: the new sequence; ATTEND, STEP: ResultFlag bits, and jobs that failed from "
+     "bit 16 on"),
     ("index", 4, 0, 32, "DW1: ATTEND, STEP: first job that failed, when the status is not SUCCESS"),
     ("sqhd", 8, 0, 16, "submission queue head"),
     ("sqid", 10, 0, 16, "submission queue, 0"),

@@ -2,7 +2,7 @@
 
 ::
 
-    SQE --> DECODE --+--> OPEN, CLOSE ------------------------------> mailbox (firmware)
+    SQE --> DECODE --+--> OPEN, CLOSE, FORK, TRUNCATE --------------> mailbox (firmware)
                      +--> APPEND:        host --> append path, head by head
                      +--> ATTEND, STEP:  host --> command buffer; per job and head: append path,
                      |                   engine job + q, walker, result request
@@ -229,7 +229,7 @@ class Executor(wiring.Component):
             with m.Switch(sqe.opcode):
                 with m.Case(Opcode.FLUSH):
                     m.next = "FINISH"
-                with m.Case(Opcode.OPEN, Opcode.CLOSE):
+                with m.Case(Opcode.OPEN, Opcode.CLOSE, Opcode.FORK, Opcode.TRUNCATE):
                     m.next = "MAILBOX"
                 with m.Case(Opcode.APPEND):
                     m.next = "APPEND"

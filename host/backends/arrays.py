@@ -6,11 +6,14 @@ gateware would cause is counted, so that golden and twin refuse and report what 
 
 from abc import abstractmethod
 from collections import Counter
+from copy import copy
+from itertools import count, islice
 
 import numpy as np
 
 from rtl.commands import CQE, MEMORY_PAGE, SQE, ResultFlag
 from rtl.registers import COUNTERS
+from rtl.tables import group_channel
 
 from ..capacity import Capacity
 from ..errors import DriveValueError
@@ -31,10 +34,14 @@ def partial_flags(partials):
 
 
 class _Layer:
-    """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come."""
+    """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come.
+
+    ``groups`` names the full groups, so that forks know what they share.
+    """
 
     def __init__(self, kv_heads, head_dim, dtype):
         self.tokens = 0
+        self.groups = []
         self._data = np.zeros((2, kv_heads, 16, head_dim), dtype)
 
     def append(self, k, v):
@@ -49,6 +56,14 @@ class _Layer:
         for kind, x in enumerate((k, v)):
             self._data[kind, :, self.tokens : end] = x.transpose(1, 0, 2)
         self.tokens = end
+
+    def truncate(self, tokens):
+        self.tokens = min(self.tokens, tokens)
+
+    def copy(self):
+        other = copy(self)
+        other._data, other.groups = self._data.copy(), self.groups.copy()
+        return other
 
     def view(self, start=0, stop=None):
         stop = self.tokens if stop is None else stop
@@ -68,6 +83,9 @@ class ArrayBackend(Backend):
         self._capacity = Capacity(config)
         self._layers = {}
         self._results = {}
+        self._group_numbers = count()
+        self._sharing = Counter()  # full groups by name: sequences that hold them besides one
+        self._saved = np.zeros(config.channels, np.int64)  # pages that this saves, per channel
         self._tickets = 0
         self._counters = Counter()
         self._command(receive=MEMORY_PAGE)  # the capability page, which a driver reads first
@@ -82,15 +100,53 @@ class ArrayBackend(Backend):
 
     def open(self, layers, kv_heads, head_dim, max_tokens, format):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
-        number = self._capacity.admit(shape).sequence
+        number = self._capacity.admit(shape, self._saved).sequence
         self._layers[number] = [_Layer(kv_heads, head_dim, format.dtype) for _ in range(layers)]
         self._command()
         return number
 
     def close(self, sequence):
+        for number in range(len(self._layers[sequence])):
+            self._leave(sequence, number, 0)
         self._capacity.release(sequence)
         del self._layers[sequence]
         self._command()
+
+    def fork(self, sequence, max_tokens):
+        old = self._shape(sequence)
+        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens)
+        layers = self._layers[sequence]
+        more = sum(
+            self._pages(shape, number, np.arange(len(layer.groups)))
+            for number, layer in enumerate(layers)
+        )
+        new = self._capacity.admit(shape, self._saved + more).sequence
+        self._saved = self._saved + more
+        self._sharing.update(name for layer in layers for name in layer.groups)
+        self._layers[new] = [layer.copy() for layer in layers]
+        self._command()
+        return new
+
+    def truncate(self, sequence, tokens):
+        for number, layer in enumerate(self._layers[sequence]):
+            self._leave(sequence, number, tokens // self._shape(sequence).group_tokens)
+            layer.truncate(tokens)
+        self._command()
+
+    def _leave(self, sequence, number, first):
+        """A layer does not hold its full groups from ``first`` on any more."""
+        layer, shape = self._layers[sequence][number], self._shape(sequence)
+        gone = layer.groups[first:]
+        del layer.groups[first:]
+        shared = [n for n, name in enumerate(gone, first) if self._sharing[name]]
+        self._sharing.subtract(name for name in gone if self._sharing[name])
+        self._saved = self._saved - self._pages(shape, number, np.array(shared, int))
+
+    def _pages(self, shape, layer, groups):
+        """Pages per channel of full groups of a layer, all heads."""
+        heads = np.arange(shape.kv_heads)[:, None]
+        channel = group_channel(groups, layer, shape.kv_heads, heads, shape.channels)
+        return 2 * np.bincount(channel.ravel(), minlength=shape.channels)
 
     def append(self, sequence, layer, k, v):
         shape = self._shape(sequence)
@@ -100,7 +156,7 @@ class ArrayBackend(Backend):
         self._store(sequence, layer, k, v)
 
     def preload(self, sequence, layer, k, v):
-        self._layers[sequence][layer].append(k, v)
+        self._grow(sequence, layer, k, v)
 
     def submit(self, jobs, scale, partial):
         outputs, flags = [], ResultFlag(0)
@@ -174,12 +230,18 @@ class ArrayBackend(Backend):
 
     def _store(self, sequence, layer, k, v):
         """Appends, and counts the pages that filled groups would be programmed to."""
+        filled = self._grow(sequence, layer, k, v)
+        self._count(pages_programmed=2 * filled * self._shape(sequence).kv_heads)
+
+    def _grow(self, sequence, layer, k, v):
+        """Appends; returns the number of groups that became full."""
         shape = self._shape(sequence)
         store = self._layers[sequence][layer]
         before = store.tokens // shape.group_tokens
         store.append(k, v)
         filled = store.tokens // shape.group_tokens - before
-        self._count(pages_programmed=2 * filled * shape.kv_heads)
+        store.groups += islice(self._group_numbers, filled)
+        return filled
 
     def _count(self, **amounts):
         self._counters.update(amounts)

@@ -76,6 +76,14 @@ class Backend(ABC):
         """Closes a sequence and reclaims what it holds."""
 
     @abstractmethod
+    def fork(self, sequence, max_tokens):
+        """Number of a new sequence that begins with the tokens of another one."""
+
+    @abstractmethod
+    def truncate(self, sequence, tokens):
+        """Every layer keeps ``tokens`` tokens at most."""
+
+    @abstractmethod
     def append(self, sequence, layer, k, v):
         """Appends [tokens, kv_heads, head_dim] in the sequence's format, all or nothing."""
 

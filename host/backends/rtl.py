@@ -103,6 +103,25 @@ class RtlBackend(Backend):
         self._formats[number] = format
         return number
 
+    def fork(self, sequence, max_tokens):
+        old = self._shapes[sequence]
+        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens)
+        level(self.driver, self.firmware, self.config)
+        command = self.driver.submit(Opcode.FORK, sequence=sequence, tokens=max_tokens)
+        if (status := self.driver.wait(command)["status"]) != Status.SUCCESS:
+            raise DriveError(status, self._capacity.demand(shape, status))
+        number = command.completion["result"]
+        self._held = Counter({at: n for at, n in self._held.items() if at[0] != number})
+        for layer in range(old.layers):
+            self._held[number, layer] = self._held[sequence, layer]
+        self._shapes[number], self._formats[number] = shape, self._formats[sequence]
+        return number
+
+    def truncate(self, sequence, tokens):
+        self.driver.execute(Opcode.TRUNCATE, sequence=sequence, tokens=tokens)
+        for layer in range(self._shapes[sequence].layers):
+            self._held[sequence, layer] = min(self._held[sequence, layer], tokens)
+
     def close(self, sequence):
         self.driver.execute(Opcode.CLOSE, sequence=sequence)
         del self._shapes[sequence], self._formats[sequence]

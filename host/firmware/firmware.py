@@ -1,8 +1,8 @@
 """The firmware: policy of the drive, in Python, seeing only what an embedded core would see.
 
-It brings up flash and tables, answers OPEN and CLOSE from the mailbox, keeps the append path
-supplied with erased block groups, erases groups whose pages are all dead, and has other blocks
-stand in for bad ones (`repair`). Every call costs ``config.firmware_cycles``.
+It brings up flash and tables, answers OPEN, CLOSE, FORK and TRUNCATE from the mailbox, keeps the
+append path supplied with erased block groups, erases groups whose pages are all dead, and has other
+blocks stand in for bad ones (`repair`). Every call costs ``config.firmware_cycles``.
 """
 
 import numpy as np
@@ -15,7 +15,10 @@ from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
 from .device import RESET, Device
+from .raw_pages import RawPages
 from .repair import Repair
+from .sharing import SharedPages
+from .truncation import Truncation
 
 __all__ = ["Firmware"]
 
@@ -38,6 +41,7 @@ class Firmware:
     capacity : Capacity
     groups : BlockGroups
     repair : Repair
+    shared : SharedPages
     """
 
     def __init__(self, lane, config):
@@ -46,7 +50,11 @@ class Firmware:
         self.device = Device(lane, config, self.capacity.scratch)
         timing, clock = config.flash.timing, config.clock_hz
         erase_pause = 1 + int(timing.t_bers_ns * clock / 16e9)  # a sixteenth of tBERS
-        self.repair = Repair(self.device, config, self.capacity, erase_pause)
+        self.shared = SharedPages(config.flash.geometry)
+        self._pages = RawPages(self.device, config)
+        self.repair = Repair(
+            self.device, config, self.capacity, self._pages, self.shared, erase_pause
+        )
         self.groups = self.repair.groups
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
         self._ring = 0  # groups that the append path holds at most
@@ -91,6 +99,12 @@ class Firmware:
                     result = self._open(SQE_VIEWS["open"].unpack(raw))
                 case Opcode.CLOSE:
                     self._close(SQE.unpack(raw)["sequence"])
+                case Opcode.FORK:
+                    asked = SQE.unpack(raw)
+                    result = self._fork(asked["sequence"], asked["tokens"])
+                case Opcode.TRUNCATE:
+                    asked = SQE.unpack(raw)
+                    self._truncate(asked["sequence"], asked["tokens"])
                 case _:
                     status = Status.INVALID_OPCODE
         except DriveError as error:
@@ -106,7 +120,7 @@ class Firmware:
         shape = self.capacity.shape(
             *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens"))
         )
-        placement = self.capacity.admit(shape)
+        placement = self.capacity.admit(shape, self.shared.saved)
         tables.clear_heads(self.device, placement)
         if not self.provide():
             self.capacity.release(placement.sequence)
@@ -115,17 +129,70 @@ class Firmware:
         self._supply()
         return placement.sequence
 
-    def _close(self, sequence):
+    def _placement(self, sequence):
+        """`Placement` of an open sequence."""
         placement = self.capacity.placements.get(sequence)
         if placement is None:
             closed = (
                 sequence < self._config.max_sequences
-                and tables.read_state(self.device, sequence) == SequenceState.CLOSED
+                and tables.read_entry(self.device, sequence)["state"] == SequenceState.CLOSED
             )
             raise DriveError(Status.CLOSED_SEQUENCE if closed else Status.UNKNOWN_SEQUENCE)
-        self.groups.bury(*tables.read_map(self.device, placement))
+        return placement
+
+    def _close(self, sequence):
+        placement = self._placement(sequence)
+        self._drop(tables.read_map(self.device, placement))
         tables.write_closed(self.device, sequence)
         self.capacity.release(sequence)
+
+    def _drop(self, places):
+        """A sequence does not hold these pages any more."""
+        gone = self.shared.leave(*places)
+        self.groups.bury(*(part[gone] for part in places))
+
+    def _fork(self, sequence, max_tokens):
+        """A new sequence with the same tokens; what they have on flash is shared."""
+        old = self._placement(sequence)
+        shape = old.shape
+        shape = self.capacity.shape(
+            shape.layers, shape.kv_heads, shape.head_dim, max_tokens or shape.max_tokens
+        )
+        if tables.read_heads(self.device, old).tokens.max() > shape.max_tokens:
+            raise DriveError(Status.CONTEXT_EXCEEDED, f"max_tokens = {max_tokens}")
+        places = tables.read_map(self.device, old)
+        more = np.bincount(places[0], minlength=self._config.channels)
+        placement = self.capacity.admit(shape, self.shared.saved + more)
+        self.shared.share(*places)
+        tables.copy(self.device, old, placement)
+        if not self.provide():
+            self.shared.leave(*places)
+            self.capacity.release(placement.sequence)
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        format = tables.read_entry(self.device, sequence)["format"]
+        tables.write_open(self.device, placement, format)
+        self._supply()
+        return placement.sequence
+
+    def _truncate(self, sequence, tokens):
+        """Every layer keeps ``tokens`` tokens at most."""
+        placement = self._placement(sequence)
+        shape = placement.shape
+        heads = tables.read_heads(self.device, placement)
+        keep = np.minimum(heads.tokens, tokens)
+        groups = np.minimum(heads.flash_groups, keep // shape.group_tokens)
+        again = shape.channel_pages(groups) - shape.channel_pages(heads.flash_groups)
+        if not self.provide(placed=-again):  # what is dropped may be written once more
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        self.repair.settle(self._feed_starved)
+        format = FORMATS[tables.read_entry(self.device, sequence)["format"]]
+        truncation = Truncation(self.device, self._pages, placement, format)
+        for index in np.flatnonzero(keep < heads.tokens).tolist():
+            truncation.cut(index, int(keep[index]))
+        dropped = tables.read_map(self.device, placement, groups)
+        truncation.commit()
+        self._drop(dropped)
+        self._supply()
 
     def shortage(self, placed=0):
         """Erased block groups missing for what open sequences may still append, see `BlockGroups`.
@@ -145,10 +212,14 @@ class Firmware:
 
     def _live(self):
         """Pages per channel that the append path wrote and that open sequences hold."""
-        live = np.zeros(self._config.channels, np.int64)
-        for placement in self.capacity.placements.values():
-            live += self.groups.by_append_path(*tables.read_map(self.device, placement))
-        return live
+        maps = [
+            tables.read_map(self.device, placement)
+            for placement in self.capacity.placements.values()
+        ]
+        if not maps:
+            return np.zeros(self._config.channels, np.int64)
+        places = (np.concatenate(parts) for parts in zip(*maps, strict=True))
+        return self.groups.by_append_path(*self.shared.distinct(*places))
 
     def provide(self, groups=0, placed=0):
         """Erases groups until no shortage is left; whether that was possible.

@@ -12,13 +12,12 @@ import numpy as np
 
 from rtl.commands import Status
 from rtl.registers import FlashEvent
-from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, slot_bytes
+from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, group_channel, slot_bytes
 
 from ..errors import DriveError
 from .bad_blocks import BadBlockTable
 from .blocks import Blocks
 from .groups import BlockGroups
-from .raw_pages import RawPages
 
 __all__ = ["AGAIN_LIMIT", "Repair"]
 
@@ -37,6 +36,8 @@ class Repair:
     device : host.firmware.device.Device
     config : DriveConfig
     capacity : host.capacity.Capacity
+    pages : host.firmware.raw_pages.RawPages
+    shared : host.firmware.sharing.SharedPages
     pause : int
         Clocks between two looks at an erase.
 
@@ -48,11 +49,11 @@ class Repair:
         ``pages_moved``, ``pages_lost``.
     """
 
-    def __init__(self, device, config, capacity, pause):
+    def __init__(self, device, config, capacity, pages, shared, pause):
         self._device, self._config, self._capacity = device, config, capacity
         self._geometry = config.flash.geometry
         self._pause = pause
-        self._pages = RawPages(device, config)
+        self._pages, self._shared = pages, shared
         self._table = BadBlockTable(device, config, pause)
         tables = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, tables)
@@ -137,6 +138,12 @@ class Repair:
         self._save()
         device.write("PROGRAM_HOLD", 0)
 
+    def settle(self, feed):
+        """Lets all programs under way end, and mends those that fail. The append path rests."""
+        while self._device.read("PROGRAM_USED"):
+            self._device.pause()
+            self.service(feed)
+
     def _take(self):
         """Notes failed programs, and blocks that had to be read again too often."""
         while (event := self._device.read("EVENT")) & FlashEvent.VALID:
@@ -166,8 +173,10 @@ class Repair:
                 "for what it holds: close sequences that are no longer needed",
             )
         for page, (meta, _) in pages.items():
-            old_row = self._geometry.row(block, page)
-            self._remap(channel, (at, old_row), (new[0], self._geometry.row(new[1], page)), meta)
+            old = at, self._geometry.row(block, page)
+            there = new[0], self._geometry.row(new[1], page)
+            self._remap(channel, old, there, meta)
+            self._shared.move(channel, old, there)
         self.counts["pages_moved"] += len(pages)
         filled = len(pages) and max(pages) == self._geometry.pages - 1
         if group in self._places and not filled:
@@ -221,22 +230,22 @@ class Repair:
             self._retire(channel, at, block)
 
     def _remap(self, channel, old, new, meta):
-        """The map of whose page it is shows its new place; not of one that is dead."""
+        """The maps of all that hold a page show its new place; nobody holds one that is dead."""
         fields = PAGE_META.unpack(meta)
-        placement = self._capacity.placements.get(fields["sequence"])
-        if placement is None:
-            return
-        shape = placement.shape
-        index = fields["layer"] * shape.kv_heads + fields["head"]
-        if index >= shape.heads or fields["group"] >= shape.groups:
-            return
-        at = placement.map + MAP_ENTRY.size * (index * shape.groups + fields["group"])
-        entry = MAP_ENTRY.unpack(self._device.load(at, MAP_ENTRY.size))
         name = "v" if fields["kind"] == PageKind.V else "k"
-        if (entry[f"{name}_die"], entry[f"{name}_row"]) == old:
-            half = MAP_ENTRY.pack(**{f"{name}_die": new[0], f"{name}_row": new[1]})
-            part = slice(4, 8) if name == "v" else slice(0, 4)
-            self._device.store(at + part.start, half[part])
+        half = MAP_ENTRY.pack(**{f"{name}_die": new[0], f"{name}_row": new[1]})
+        part = slice(4, 8) if name == "v" else slice(0, 4)
+        for placement in self._capacity.placements.values():
+            shape = placement.shape
+            index = fields["layer"] * shape.kv_heads + fields["head"]
+            if index >= shape.heads or fields["group"] >= shape.groups:
+                continue
+            if group_channel(fields["group"], 0, 0, index, shape.channels) != channel:
+                continue
+            at = placement.map + MAP_ENTRY.size * (index * shape.groups + fields["group"])
+            entry = MAP_ENTRY.unpack(self._device.load(at, MAP_ENTRY.size))
+            if (entry[f"{name}_die"], entry[f"{name}_row"]) == old:
+                self._device.store(at + part.start, half[part])
 
     def _save(self):
         self._table.save(self.blocks.bad)

@@ -4,11 +4,19 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rtl.tables import HEAD, MAP_ENTRY, SEQUENCE, SequenceState, group_channel
+from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState, group_channel
 
 from ..capacity import Capacity
 
-__all__ = ["clear_heads", "read_heads", "read_map", "read_state", "write_closed", "write_open"]
+__all__ = [
+    "clear_heads",
+    "copy",
+    "read_entry",
+    "read_heads",
+    "read_map",
+    "write_closed",
+    "write_open",
+]
 
 _WORD = np.dtype("<u8")
 
@@ -22,9 +30,22 @@ def clear_heads(device, placement):
     device.clear(placement.heads, HEAD.size * placement.shape.heads)
 
 
-def read_state(device, sequence):
-    """`SequenceState` of a sequence number."""
-    return SEQUENCE.unpack(device.load(_address(sequence), SEQUENCE.size))["state"]
+def copy(device, old, new):
+    """Heads, map, passes and tails of a sequence for another one, whose capacity may differ."""
+    device.store(new.heads, device.load(old.heads, HEAD.size * old.shape.heads))
+    device.store(new.tail, device.load(old.tail, old.shape.table_bytes[3]))
+    for table, size, count, room in (
+        ("map", MAP_ENTRY.size, old.shape.groups, new.shape.groups),
+        ("passes", PASS.size, old.shape.passes, new.shape.passes),
+    ):
+        for index in range(old.shape.heads):
+            part = device.load(getattr(old, table) + size * count * index, size * min(count, room))
+            device.store(getattr(new, table) + size * room * index, part)
+
+
+def read_entry(device, sequence):
+    """`SEQUENCE` of a sequence number."""
+    return SEQUENCE.unpack(device.load(_address(sequence), SEQUENCE.size))
 
 
 def write_open(device, placement, format):
@@ -74,15 +95,18 @@ def read_heads(device, placement):
     return _columns(HEAD, device.load(placement.heads, HEAD.size * placement.shape.heads))
 
 
-def read_map(device, placement):
-    """`(channel, die, row)` arrays of all flash pages that a sequence holds."""
+def read_map(device, placement, first=0):
+    """`(channel, die, row)` arrays of the flash pages that a sequence holds.
+
+    ``first`` leaves out groups before it, an int or one for each head.
+    """
     shape = placement.shape
     held = read_heads(device, placement).flash_groups
     table = _columns(
         MAP_ENTRY, device.load(placement.map, MAP_ENTRY.size * shape.heads * shape.groups)
     )
     head, group = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
-    live = group < held[head]
+    live = (group < held[head]) & (group >= np.broadcast_to(first, shape.heads)[head])
     channel = group_channel(group, 0, 0, head, shape.channels)[live]
     return (
         np.concatenate([channel, channel]),

@@ -263,7 +263,9 @@ class Commands:
         data, meta = self.array.decode(self.config.code, channel, die, row)
         wanted = {"group": group, "kind": kind, "layer": layer, "head": head}
         found = PAGE_META.unpack(meta)
-        assert found == {**wanted, "sequence": entry["number"]}
+        writer = found.pop("sequence")
+        assert found == wanted
+        assert writer == entry["number"] or Opcode.FORK in self.commands
         return data[:used].tobytes()
 
     def _attend_command(self):

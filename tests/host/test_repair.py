@@ -173,3 +173,29 @@ def test_no_spare_block_left_is_said(tiny, rng):
             contents.append(contents.open(), 100)
             contents.check()
         assert info.value.status == Status.NO_SPACE
+
+
+def test_pages_that_forks_share_are_moved_for_all_of_them(tiny, rng):
+    """Blocks whose pages three sequences hold, one of them closed, are read again too often."""
+    rate = BitErrorRate(erases=1, fresh=1e-6, worn=0, kept=4e-3, disturbed=0)
+    with KvDrive(tiny, faults=Faults(tiny.flash.geometry, seed=3, rate=rate)) as drive:
+        array = drive.backend.lane.array
+        contents = Contents(drive, rng)
+        first = contents.open(128)
+        contents.append(first, 60, fill="preload")
+        for _ in range(2):
+            fork = drive.fork(first)
+            contents.kept[fork] = contents.kept[first]
+        contents.append(fork, 9)
+        contents.close(first)
+        array.buffers["erase_counts"][:] = 1
+        array.now_s = 365 * 86_400
+        contents.check()
+        repair, saved = repair_of(drive), drive.backend.firmware.shared.saved.sum()
+        assert repair.counts["pages_moved"] > 0 and repair.counts["pages_lost"] == 0
+        contents.check()
+        contents.check()
+        assert saved == drive.backend.firmware.shared.saved.sum() == LAYERS * HEADS * 15 * 2
+        for number in list(contents.kept):
+            contents.close(number)
+        assert not drive.backend.firmware.shared.saved.any()

@@ -420,7 +420,7 @@ def test_capabilities():
     assert not any(h.host.bytes[RESULT + 64 : RESULT + PAGE])
 
 
-@pytest.mark.parametrize("opcode", [Opcode.OPEN, Opcode.CLOSE])
+@pytest.mark.parametrize("opcode", [Opcode.OPEN, Opcode.CLOSE, Opcode.FORK, Opcode.TRUNCATE])
 def test_policy_goes_to_the_mailbox(opcode):
     h = Harness()
     x = h.dut.executor

@@ -1,0 +1,236 @@
+"""Any calls in any order: a drive against a dictionary of numpy arrays.
+
+Histories of `open`, `append`, `step`, `attend`, `read`, `fork`, `truncate` and `close` are drawn by
+hypothesis, and shrunk when one fails. The twin backend is held to float64 mathematics; the
+gateware, on flash with pages and blocks that fail, to the twin's arithmetic on the dictionary's
+arrays.
+"""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings, strategies
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cosim.reference import twin_attend
+from flash_model.faults import Faults
+from host import DriveConfig, DriveError, KvDrive
+from rtl.commands import Status
+
+LAYERS, KV_HEADS, DIM, QUERIES = 2, 2, 64, 2
+MOST = 480
+"""Tokens of a sequence: a quarter of the drive."""
+STEPS = 300
+"""Steps of one history."""
+CONFIG = DriveConfig.preset("tiny")
+COUNTS = strategies.one_of(strategies.integers(1, 9), strategies.integers(100, MOST))
+SEEDS = strategies.integers(0, 2**32 - 1)
+
+seen: Counter = Counter()
+"""Calls made, calls refused, and what became of the flash."""
+
+
+class Calls(RuleBasedStateMachine):
+    """Calls of a drive and what it must hold."""
+
+    backend = "twin"
+    sequences = Bundle("sequences")
+
+    def __init__(self):
+        super().__init__()
+        self.kept = {}  # number -> per layer [K, V], each [tokens, kv_heads, head_dim]
+
+    @initialize(seed=SEEDS)
+    def power_on(self, seed):
+        self.drive = self.make(seed)
+
+    def make(self, seed):
+        return KvDrive(CONFIG, backend="twin")
+
+    def teardown(self):
+        if hasattr(self, "drive"):
+            stats = self.drive.stats()
+            for name in ("blocks_erased", "program_failures", "pages_moved", "pages_lost"):
+                seen[name] += stats[name] or 0
+            self.drive.shutdown()
+
+    def refused(self, call):
+        """Whether the drive has no room for a call; it then changes nothing."""
+        seen["calls"] += 1
+        try:
+            self.number = call()
+        except DriveError as error:
+            assert error.status == Status.NO_SPACE, error
+            seen["refused for want of space"] += 1
+            return True
+        return False
+
+    def has_numbers(self):
+        return len(self.kept) < CONFIG.max_sequences
+
+    @precondition(has_numbers)
+    @rule(target=sequences, most=strategies.sampled_from([9, 150, MOST, MOST]))
+    def open(self, most):
+        shape = {"layers": LAYERS, "kv_heads": KV_HEADS, "head_dim": DIM}
+        if self.refused(lambda: self.drive.open(**shape, max_tokens=most)):
+            return multiple()
+        empty = np.zeros((0, KV_HEADS, DIM), np.float16)
+        self.kept[self.number] = most, [[empty, empty] for _ in range(LAYERS)]
+        return self.number
+
+    @precondition(has_numbers)
+    @rule(target=sequences, old=sequences)
+    def fork(self, old):
+        if self.refused(lambda: self.drive.fork(old)):
+            return multiple()
+        most, layers = self.kept[old]
+        self.kept[self.number] = most, [list(pair) for pair in layers]
+        return self.number
+
+    @rule(number=sequences, wanted=COUNTS, both=strategies.booleans(), seed=SEEDS)
+    def append(self, number, wanted, both, seed):
+        most, layers = self.kept[number]
+        rng = np.random.default_rng(seed)
+        for layer in range(LAYERS) if both else [int(rng.integers(LAYERS))]:
+            count = min(wanted, most - len(layers[layer][0]))
+            if count:
+                scale = np.float16(2.0 ** rng.integers(-6, 7))
+                new = rng.standard_normal((2, count, KV_HEADS, DIM)).astype(np.float16) * scale
+                self.drive.append(number, layer, *new)
+                layers[layer] = [np.concatenate(pair) for pair in zip(layers[layer], new)]
+            seen["calls"] += 1
+
+    @rule(number=sequences, layer=strategies.integers(0, LAYERS - 1), seed=SEEDS)
+    def step(self, number, layer, seed):
+        most, layers = self.kept[number]
+        if len(layers[layer][0]) < most:
+            rng = np.random.default_rng(seed)
+            q = rng.standard_normal((QUERIES * KV_HEADS, DIM)).astype(np.float16)
+            new = [rng.standard_normal((1, KV_HEADS, DIM)).astype(np.float16) for _ in "kv"]
+            out = self.drive.step(number, layer, q, new[0][0], new[1][0])
+            layers[layer] = [np.concatenate(pair) for pair in zip(layers[layer], new)]
+            self.judge(out, q, *layers[layer])
+        seen["calls"] += 1
+
+    @rule(number=sequences, layer=strategies.integers(0, LAYERS - 1), seed=SEEDS)
+    def attend(self, number, layer, seed):
+        _, layers = self.kept[number]
+        if len(layers[layer][0]):
+            rng = np.random.default_rng(seed)
+            q = rng.standard_normal((QUERIES * KV_HEADS, DIM)).astype(np.float16)
+            self.judge(self.drive.attend(number, layer, q), q, *layers[layer])
+        seen["calls"] += 1
+
+    @rule(number=sequences, layer=strategies.integers(0, LAYERS - 1))
+    def read(self, number, layer):
+        _, layers = self.kept[number]
+        assert self.drive.tokens(number, layer) == len(layers[layer][0])
+        if len(layers[layer][0]):
+            assert all(map(np.array_equal, self.drive.read(number, layer), layers[layer]))
+        seen["calls"] += 1
+
+    @rule(number=sequences, share=strategies.floats(0, 1))
+    def truncate(self, number, share):
+        most, layers = self.kept[number]
+        tokens = round(share * max(len(pair[0]) for pair in layers))
+        if not self.refused(lambda: self.drive.truncate(number, tokens)):
+            self.kept[number] = most, [[x[:tokens] for x in pair] for pair in layers]
+
+    @rule(number=consumes(sequences))
+    def close(self, number):
+        self.drive.close(number)
+        del self.kept[number]
+        seen["calls"] += 1
+
+    def judge(self, out, q, k, v):
+        """Against float64 mathematics, within what the results' own rounding costs."""
+        for head in range(len(q)):
+            keys, values = (x[:, head // QUERIES].astype(float) for x in (k, v))
+            scores = keys @ q[head].astype(float) / math.sqrt(DIM)
+            weights = np.exp(scores - scores.max())
+            wanted = weights @ values / weights.sum()
+            error = np.linalg.norm(out[head] - wanted) / np.linalg.norm(wanted)
+            assert error < 1e-3, (head, error)
+
+
+class GatewareCalls(Calls):
+    """The same on gateware and flash that fails now and then."""
+
+    backend = "rtl"
+
+    def make(self, seed):
+        rng = np.random.default_rng(seed)
+        g = CONFIG.flash.geometry
+
+        def somewhere(last):
+            return int(rng.integers(g.channels)), int(rng.integers(g.dies)), int(rng.integers(last))
+
+        faults = Faults(
+            g,
+            seed=seed,
+            weak_pages={somewhere(60 * g.pages): 0 for _ in range(12)},
+            weak_blocks={somewhere(60): int(rng.integers(3)) for _ in range(6)},
+            bad_blocks=[somewhere(60)],
+        )
+        return KvDrive(CONFIG, backend="rtl", faults=faults)
+
+    def judge(self, out, q, k, v):
+        """Against the twin, bit for bit."""
+        for head in range(KV_HEADS):
+            mine = slice(head * QUERIES, (head + 1) * QUERIES)
+            wanted = twin_attend(
+                q[mine], k[:, head], v[:, head], 1 / math.sqrt(DIM), pass_tokens=CONFIG.pass_tokens
+            )
+            assert np.array_equal(out[mine], wanted.out), head
+
+
+def run(machine, histories):
+    """Histories of `STEPS` calls."""
+    seen.clear()
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=histories,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    print("", *(f"{count:8} {what}" for what, count in seen.items()), sep="\n")
+    assert seen["pages_lost"] == 0
+
+
+def test_twin():
+    run(Calls, 15)
+    assert seen["calls"] > 2500
+
+
+def test_gateware():
+    run(GatewareCalls, 5)
+    assert seen["calls"] > 700 and seen["refused for want of space"]
+    assert seen["blocks_erased"] > 200 and seen["pages_moved"] > 100
+
+
+@pytest.mark.soak
+def test_twin_for_long():
+    run(Calls, 400)
+    assert seen["calls"] > 100_000
+
+
+@pytest.mark.soak
+def test_gateware_for_long():
+    run(GatewareCalls, 40)
+    assert seen["calls"] > 10_000
