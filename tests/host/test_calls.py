@@ -179,8 +179,9 @@ class GatewareCalls(Calls):
         faults = Faults(
             g,
             seed=seed,
-            weak_pages={somewhere(60 * g.pages): 0 for _ in range(12)},
-            weak_blocks={somewhere(60): int(rng.integers(3)) for _ in range(6)},
+            # As many as there are spares: with more, what was promised to sequences finds no room.
+            weak_pages={somewhere(60 * g.pages): 0 for _ in range(2)},
+            weak_blocks={somewhere(60): int(rng.integers(3))},
             bad_blocks=[somewhere(60)],
         )
         return KvDrive(CONFIG, backend="rtl", faults=faults)
@@ -221,7 +222,7 @@ def test_twin():
 def test_gateware():
     run(GatewareCalls, 5)
     assert seen["calls"] > 700 and seen["refused for want of space"]
-    assert seen["blocks_erased"] > 200 and seen["pages_moved"] > 100
+    assert seen["blocks_erased"] > 200 and seen["pages_moved"] > 20
 
 
 @pytest.mark.soak
