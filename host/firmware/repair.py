@@ -96,6 +96,7 @@ class Repair:
         for die in range(g.dies):
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
+                self._again.pop((channel, at, block), None)  # of pages that are gone now
                 if not self._device.erase(channel, at, block * g.pages, self._pause):
                     self._refuse_if_protected(channel, at)
                     self._retire(channel, at, block)
