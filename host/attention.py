@@ -8,6 +8,9 @@
 Prefill (several tokens into an empty cache) is computed on the host and its K and V are appended to
 the drive layer by layer. Every later token is one ``drive.step`` per layer; several new tokens on a
 cache that is not empty (the next turn of a conversation) go through ``step`` one after another.
+
+Each row of a batch is a sequence of its own, without the padding on its left, and one command per
+layer steps them all. `host.ended_rows` closes rows that have given their end token.
 """
 
 import contextlib
@@ -17,7 +20,8 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .drive_cache import CacheUseError, DriveCache
-from .support import UnsupportedModel, check_model, check_modules, head_shape
+from .padding import first_columns
+from .support import PromptError, UnsupportedModel, check_model, check_modules, head_shape
 
 __all__ = ["NAME", "attach", "attention_forward", "attention_mask"]
 
@@ -36,7 +40,7 @@ def attach(model, drive, max_tokens=None):
     drive : host.KvDrive
         The drive.
     max_tokens : int, optional
-        Tokens, prompt and generated, to reserve; None: what the drive can hold.
+        Tokens, prompt and generated, to reserve for each row; None: what the drive can hold.
 
     Yields
     ------
@@ -100,8 +104,8 @@ def attention_forward(
         The calling attention layer.
     query, key, value : torch.Tensor
         [batch, heads, tokens, head_dim]; ``key`` and ``value`` are the new tokens' only.
-    attention_mask : None
-        `attention_mask` has seen it already; anything else is a mask of the caller's own.
+    attention_mask : torch.Tensor or None
+        What `attention_mask` returned; a 4-D one is a mask of the caller's own.
     scaling : float, optional
         Factor on the scores; None: 1 / sqrt(head_dim).
     dropout : float
@@ -119,10 +123,10 @@ def attention_forward(
             "the cache that attach() gives, to model.generate or to the model"
         )
     layer.cache.pending = None
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.ndim != 2:
         raise UnsupportedModel(
             "an attention mask of the caller's own (4-D) cannot be applied inside the drive: "
-            "leave attention_mask out or pass one row of ones per prompt"
+            "leave attention_mask out or pass one row of zeros (padding), then ones per prompt"
         )
     if dropout:
         raise UnsupportedModel(
@@ -145,7 +149,7 @@ def attention_forward(
             f"{layer.length + query.shape[2]}; the drive attends all tokens"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    return layer.attend(query, key, value, scale), None
+    return layer.attend(query, key, value, scale, attention_mask), None
 
 
 def attention_mask(
@@ -159,7 +163,24 @@ def attention_mask(
     device="cpu",
     **kwargs,
 ):
-    """The mask function that Transformers calls: None for plain causal, an error otherwise."""
+    """The mask function that Transformers calls: plain causal attention behind left padding.
+
+    Returns
+    -------
+    torch.Tensor or None
+        The padding mask [batch, kv_length] as it came; None where there is no padding.
+    """
+    if batch_size == 0:
+        raise PromptError("the batch has no row: give 1 prompt or more")
+    if attention_mask is not None:
+        end = kv_offset + kv_length
+        if attention_mask.shape != (batch_size, end):
+            raise PromptError(
+                f"an attention mask of shape {tuple(attention_mask.shape)} does not go with "
+                f"{batch_size} rows of {end} columns, those in the cache and the new ones: give it "
+                f"shape ({batch_size}, {end})"
+            )
+        first_columns(attention_mask)  # refuses what is no left padding
     wanted = sdpa_mask(
         batch_size,
         q_length,
@@ -171,19 +192,18 @@ def attention_mask(
         **{**kwargs, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False},
     )
     rows = torch.arange(q_length, device=wanted.device)[:, None] + q_offset
-    causal = torch.arange(kv_length, device=wanted.device)[None] + kv_offset <= rows
-    if not torch.equal(wanted.bool(), causal.expand_as(wanted)):
-        padded = attention_mask is not None and not bool(attention_mask.bool().all())
-        what = (
-            "padding"
-            if padded
-            else "a mask that is not plain causal (a window, blocks or packed sequences)"
-        )
+    columns = torch.arange(kv_length, device=wanted.device)[None] + kv_offset
+    served = (columns <= rows).expand_as(wanted)
+    if attention_mask is not None:
+        served = served & attention_mask.bool()[:, None, None, :]
+    if not torch.equal(wanted.bool(), served):
         raise UnsupportedModel(
-            f"this batch needs {what}, which the drive does not apply: "
-            "run prompts of one length together, or one prompt at a time"
+            "this batch needs a mask that is not plain causal (a window, blocks or packed "
+            "sequences), which the drive does not apply: run prompts one by one"
         )
-    return None
+    if attention_mask is None or bool(attention_mask.bool().all()):
+        return None
+    return attention_mask
 
 
 AttentionInterface.register(NAME, attention_forward)

@@ -31,7 +31,8 @@ def main(arguments=None):
     except Exception as error:  # sorted here: what the user can mend is one line, the rest is ours
         if not isinstance(error, _bad_input()):
             raise
-        print(f"instinfer: {error}", file=sys.stderr)
+        text = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        print(f"instinfer: {text}", file=sys.stderr)
         return 2
 
 
@@ -82,9 +83,20 @@ def _add_generate(parser):
         "--model", default="smollm2", help="smollm2, a Hugging Face folder or a .gguf file"
     )
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", help="text of the prompt (default: a text to sum up)")
+    prompt.add_argument(
+        "--prompt",
+        action="append",
+        help="text of the prompt (default: a text to sum up); several, each with its own --prompt, "
+        "are decoded together",
+    )
     prompt.add_argument(
         "--prompt-file", metavar="FILE", help="file with the prompt; - reads standard input"
+    )
+    prompt.add_argument(
+        "--prompts-file",
+        metavar="FILE",
+        help="file with one prompt a line, decoded together; empty lines are left out; "
+        "- reads standard input",
     )
     parser.add_argument("--max-new-tokens", type=int, default=40, metavar="N", help="default: 40")
     parser.add_argument(
@@ -124,10 +136,11 @@ def _add_generate(parser):
 
 
 def _generate(options):
+    from .batch_session import run_batch_session
     from .session import run_session
 
     config = drive_config(options)
-    prompt = _prompt(options)
+    prompts = _prompts(options)
     if options.max_new_tokens < 1:
         raise BadOption(
             f"--max-new-tokens {options.max_new_tokens} is not possible: ask for 1 or more"
@@ -136,7 +149,9 @@ def _generate(options):
     out = out_folder(options.out)
     json_file = Path(options.json) if options.json else out / "generate.json"
     out_folder(json_file.parent)
-    return run_session(options, config, prompt, out, json_file, faults)
+    if len(prompts) == 1:
+        return run_session(options, config, prompts[0], out, json_file, faults)
+    return run_batch_session(options, config, prompts, out, json_file, faults)
 
 
 def _faults(options, config):
@@ -170,26 +185,41 @@ def _faults(options, config):
         raise BadOption(f"--fault-seed: {error}") from error
 
 
-def _prompt(options):
+def _prompts(options):
+    """The prompts that the options ask for, one or more, none of them empty."""
     if options.prompt is not None:
-        text, source = options.prompt, "--prompt"
-    elif options.prompt_file == "-":
-        text, source = sys.stdin.read(), "standard input"
-    else:
-        path = Path(options.prompt_file) if options.prompt_file else DEMO_PROMPT
-        source = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        prompts, source = options.prompt, "--prompt"
+    elif options.prompts_file is not None:
+        text, source = _text("--prompts-file", options.prompts_file)
+        prompts = [line for line in text.splitlines() if line.strip()]
+        if not prompts:
             raise BadOption(
-                f"--prompt-file {path} cannot be read ({reason}): give a text file"
-            ) from error
-    if not text.strip():
+                f"no prompt in {source}: give a file of 1 or more lines that are not empty with "
+                "--prompts-file"
+            )
+    else:
+        text, source = _text("--prompt-file", options.prompt_file or str(DEMO_PROMPT))
+        prompts = [text]
+    for row, prompt in enumerate(prompts):
+        if not prompt.strip():
+            which = source if len(prompts) == 1 else f"{source}, row {row} of {len(prompts)}"
+            raise BadOption(
+                f"the prompt is empty ({which}): give some text with --prompt or --prompt-file"
+            )
+    return prompts
+
+
+def _text(option, file):
+    """Text of a file, or of standard input for ``-``, and where it is from."""
+    if file == "-":
+        return sys.stdin.read(), "standard input"
+    try:
+        return Path(file).read_text(encoding="utf-8"), str(Path(file))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BadOption(
-            f"the prompt is empty ({source}): give some text with --prompt or --prompt-file"
-        )
-    return text
+            f"{option} {Path(file)} cannot be read ({reason}): give a text file"
+        ) from error
 
 
 def _bad_input():

@@ -2,9 +2,9 @@
 
 import torch
 
-from .generate import float_logits, generate
+from .generate import float_logits, generate, generate_batch
 
-__all__ = ["compare_float", "compare_runs", "same_path"]
+__all__ = ["compare_float", "compare_rows", "compare_runs", "same_batch_path", "same_path"]
 
 
 def same_path(model, tokenizer, drive, run):
@@ -18,6 +18,39 @@ def same_path(model, tokenizer, drive, run):
         forced=run.tokens,
         keep_logits=True,
     )
+
+
+def same_batch_path(model, tokenizer, drive, batch):
+    """`batch` again on another drive, as `same_path` does it with a run."""
+    forced = [row.tokens for row in batch.rows]
+    return generate_batch(
+        model,
+        tokenizer,
+        drive,
+        [row.prompt_ids for row in batch.rows],
+        max(map(len, forced)),
+        forced=forced,
+        keep_logits=True,
+    )
+
+
+def compare_rows(results):
+    """Results of `compare_runs` or `compare_float`, one per row of a batch, as one.
+
+    Returns
+    -------
+    dict
+        As theirs; ``first_difference`` is ``[row, token]``, of the first row that has one, and
+        ``rows`` are the results themselves.
+    """
+    differing = [(n, r["first_difference"]) for n, r in enumerate(results) if not r["same_tokens"]]
+    known = [r for r in results if r["max_logit_difference"] is not None]
+    return {
+        "same_tokens": not differing,
+        "first_difference": list(differing[0]) if differing else None,
+        "max_logit_difference": max((r["max_logit_difference"] for r in known), default=None),
+        "rows": results,
+    }
 
 
 def compare_runs(run, other):

@@ -1,116 +1,27 @@
-"""A run: a prompt, greedy decoding with attention on a drive, and what each step cost there.
+"""A run: prompts, greedy decoding with attention on a drive, and what each step cost there.
 
 ::
 
-    prompt --chat template, tokenizer--> ids --model.generate, cache on the drive--> tokens
+    prompts --chat template, tokenizer--> ids --model.generate, cache on the drive--> tokens
                                                 |
-                                     after prefill and each step: Recorder -> Step
+                                     after prefill and each step: Recorder -> BatchStep, Steps
 
-With ``forced`` tokens the same path is walked again on another backend (teacher forcing), so that
-logits of two backends can be compared token by token.
+A run of one prompt is a batch of one row. With ``forced`` tokens the same path is walked again on
+another backend (teacher forcing), so that logits of two backends can be compared token by token.
 """
 
 import time
-from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TextStreamer
 
 from .attention import attach
+from .ended_rows import end_tokens
+from .run import Batch, BatchStep, Run, Step, Trace
 from .stats import difference
-from .support import PromptError, check_model, head_shape
+from .support import ContextTooLong, PromptError, check_model, head_shape
 
-__all__ = ["Run", "Step", "Trace", "encode", "float_logits", "generate"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One token.
-
-    Parameters
-    ----------
-    token : int
-        The token that came out.
-    choice : int
-        The token the logits prefer; differs from ``token`` only under teacher forcing.
-    context : int
-        Tokens attended.
-    wall_seconds : float
-        Time of this computer, model and drive together.
-    stats : dict
-        What happened in the drive, see `host.stats.difference`.
-    logits : torch.Tensor or None
-        Float32 [vocabulary], if they are kept.
-    """
-
-    token: int
-    choice: int
-    context: int
-    wall_seconds: float
-    stats: dict
-    logits: torch.Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What the flash did during one step.
-
-    Parameters
-    ----------
-    events : numpy structured array
-        Of `cosim.native_lane.TRACE_DTYPE`.
-    begin, end : int
-        Cycles between which the step ran.
-    layers : list of int
-        Cycle at which each layer was done.
-    step : Step
-    """
-
-    events: np.ndarray
-    begin: int
-    end: int
-    layers: list
-    step: Step
-
-
-@dataclass
-class Run:
-    """A finished run.
-
-    Parameters
-    ----------
-    backend : str
-    shape : tuple of int
-        Layers, query heads, KV heads, head_dim.
-    prompt_ids : list of int
-    prefill : Step
-        The prompt: prefill on the host, K and V appended to the drive; gives the first token.
-    steps : list of Step
-        One per further token, each a decode step in the drive.
-    text : str
-        The answer.
-    trace : Trace or None
-        What the flash did during one step, where the backend can tell.
-    """
-
-    backend: str
-    shape: tuple
-    prompt_ids: list
-    prefill: Step | None = None
-    steps: list = field(default_factory=list)
-    text: str = ""
-    trace: "Trace | None" = None
-
-    @property
-    def all_steps(self):
-        """Prefill and decode steps."""
-        return [self.prefill, *self.steps]
-
-    @property
-    def tokens(self):
-        """Generated tokens."""
-        return [step.token for step in self.all_steps]
+__all__ = ["check_prompts", "encode", "float_logits", "generate", "generate_batch"]
 
 
 def encode(tokenizer, prompt):
@@ -167,34 +78,115 @@ def generate(
     -------
     Run
     """
-    if max_new_tokens < 1:
-        raise PromptError(f"max_new_tokens = {max_new_tokens} is not possible: ask for 1 or more")
-    capacity = len(prompt_ids) + max_new_tokens
-    check_model(model.config, drive.config, capacity)
-    run = Run(drive.backend.name, head_shape(model.config), list(prompt_ids))
-    recorder = _Recorder(run, drive, forced, keep_logits, on_step, on_layer)
-    streamer = _Streamer(tokenizer, on_text) if on_text else None
+    batch = generate_batch(
+        model,
+        tokenizer,
+        drive,
+        [prompt_ids],
+        max_new_tokens,
+        forced=None if forced is None else [forced],
+        keep_logits=keep_logits,
+        on_text=on_text,
+        on_step=on_step and (lambda batch: on_step(batch.rows[0])),
+        on_layer=on_layer,
+    )
+    run = batch.rows[0]
+    run.trace = batch.trace
+    return run
+
+
+def generate_batch(
+    model,
+    tokenizer,
+    drive,
+    prompts,
+    max_new_tokens,
+    *,
+    forced=None,
+    keep_logits=False,
+    on_text=None,
+    on_step=None,
+    on_layer=None,
+):
+    """Decode several prompts together, greedily, each a sequence of the drive.
+
+    Rows that have given their end token, or all of ``forced``, leave the drive at once.
+
+    Parameters
+    ----------
+    prompts : list of list of int
+        Token ids of each row's prompt, see `encode`; lengths may differ.
+    forced : list of list of int, optional
+        Tokens to follow, for each row.
+    on_text : callable, optional
+        As in `generate`; for a single row only.
+    on_step : callable, optional
+        Called with the `Batch` so far, after prefill and after each step.
+    **others
+        As in `generate`.
+
+    Returns
+    -------
+    Batch
+    """
+    prompts = [list(ids) for ids in prompts]
+    check_prompts(prompts, model, drive.config, max_new_tokens)
+    if forced is not None and [n for n, row in enumerate(forced) if not row]:
+        raise PromptError("a row has no tokens to follow: give 1 or more for each row")
+    capacity = max(len(ids) for ids in prompts) + max_new_tokens
+    name, shape = drive.backend.name, head_shape(model.config)
+    batch = Batch(name, shape, [Run(name, shape, ids) for ids in prompts])
     eos = model.generation_config.eos_token_id
+    eos = eos if eos is not None else tokenizer.eos_token_id
+    streamer = _Streamer(tokenizer, on_text) if on_text else None
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     settings = GenerationConfig(
         do_sample=False,
-        max_new_tokens=max_new_tokens if forced is None else len(forced),
-        eos_token_id=eos if eos is not None else tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        max_new_tokens=max_new_tokens if forced is None else max(map(len, forced)),
+        eos_token_id=eos,
+        pad_token_id=pad,
     )
-    ids = torch.tensor([prompt_ids], device=model.device)
+    ids, mask = _padded(prompts, pad, model.device)
     with attach(model, drive, capacity) as cache:
+        ends = end_tokens(eos)
+        recorder = _Recorder(batch, drive, cache, ends, forced, keep_logits, on_step, on_layer)
         cache.on_attend = recorder.layer_done
         recorder.begin()
         model.generate(
             ids,
-            attention_mask=torch.ones_like(ids),
+            attention_mask=mask,
             generation_config=settings,
             past_key_values=cache,
             logits_processor=LogitsProcessorList([recorder]),
             streamer=streamer,
         )
-    run.text = tokenizer.decode(run.tokens, skip_special_tokens=True).strip()
-    return run
+    for row in batch.rows:
+        row.text = tokenizer.decode(row.tokens, skip_special_tokens=True).strip()
+    return batch
+
+
+def check_prompts(prompts, model, drive_config, max_new_tokens):
+    """Raise unless a model and a drive of this configuration can decode these token ids."""
+    if max_new_tokens < 1:
+        raise PromptError(f"max_new_tokens = {max_new_tokens} is not possible: ask for 1 or more")
+    if not prompts:
+        raise PromptError("the batch has no row: give 1 prompt or more")
+    for row, ids in enumerate(prompts):
+        where = f"row {row}: " if len(prompts) > 1 else ""
+        if not ids:
+            raise PromptError(f"{where}the prompt has no token: give 1 or more")
+        try:
+            check_model(model.config, drive_config, len(ids) + max_new_tokens)
+        except ContextTooLong as error:
+            raise ContextTooLong(f"{where}{error}") from None
+
+
+def _padded(prompts, pad, device):
+    """Ids and attention mask [rows, columns], padded on the left."""
+    columns = max(len(ids) for ids in prompts)
+    rows = [[pad] * (columns - len(ids)) + ids for ids in prompts]
+    mask = [[0] * (columns - len(ids)) + [1] * len(ids) for ids in prompts]
+    return torch.tensor(rows, device=device), torch.tensor(mask, device=device)
 
 
 def float_logits(model, prompt_ids, tokens):
@@ -211,12 +203,13 @@ def float_logits(model, prompt_ids, tokens):
 
 
 class _Recorder(LogitsProcessor):
-    """Sees the logits of each step: notes what it cost, and forces the next token if asked to."""
+    """Sees the logits of each step: notes what it cost, and forces the next tokens if asked to."""
 
-    def __init__(self, run, drive, forced, keep_logits, on_step, on_layer):
-        self.run, self.drive = run, drive
+    def __init__(self, batch, drive, cache, ends, forced, keep_logits, on_step, on_layer):
+        self.batch, self.drive, self.cache, self.ends = batch, drive, cache, ends
         self.forced, self.keep_logits = forced, keep_logits
         self.on_step, self.on_layer = on_step, on_layer
+        self.live = list(range(len(batch.rows)))
         lane = getattr(drive.backend, "lane", None)
         self.lane = lane if hasattr(lane, "trace") else None
 
@@ -237,37 +230,43 @@ class _Recorder(LogitsProcessor):
 
     def __call__(self, input_ids, scores):
         now, stats = time.perf_counter(), self.drive.stats()
-        run = self.run
-        index = 0 if run.prefill is None else len(run.steps) + 1
-        choice = int(scores[0].argmax())
-        token = choice if self.forced is None else self.forced[index]
-        step = Step(
-            token=token,
-            choice=choice,
-            context=input_ids.shape[1],
-            wall_seconds=now - self.time,
-            stats=difference(stats, self.stats),
-            logits=scores[0].float().clone() if self.keep_logits else None,
-        )
-        if run.prefill is None:
-            run.prefill = step
+        batch, rows = self.batch, self.live
+        made = 0 if batch.prefill is None else len(batch.steps) + 1  # tokens of each row so far
+        contexts = [len(batch.rows[row].prompt_ids) + made for row in rows]
+        cost = {"wall_seconds": now - self.time, "stats": difference(stats, self.stats)}
+        step = BatchStep(tuple(rows), tuple(contexts), **cost)
+        if batch.prefill is None:
+            batch.prefill = step
         else:
-            run.steps.append(step)
+            batch.steps.append(step)
             self._keep_trace(step)
+        self.live, wanted = [], scores
+        for row, context in zip(rows, contexts, strict=True):
+            choice = int(scores[row].argmax())
+            token = choice if self.forced is None else self.forced[row][made]
+            logits = scores[row].float().clone() if self.keep_logits else None
+            batch.rows[row].add(Step(token, choice, context, logits=logits, **cost))
+            batch.rows[row].ended = token in self.ends
+            exhausted = self.forced is not None and made + 1 == len(self.forced[row])
+            if not batch.rows[row].ended and not exhausted:
+                self.live.append(row)
+            if token != choice:
+                wanted = scores.clone() if wanted is scores else wanted
+                wanted[row] = float("-inf")
+                wanted[row, token] = 0
         if self.on_step:
-            self.on_step(run)
-        if token != choice:
-            scores = torch.full_like(scores, float("-inf"))
-            scores[0, token] = 0
+            self.on_step(batch)
         self.begin()
-        return scores
+        for row in sorted(set(rows) - set(self.live)):
+            self.cache.end(row)
+        return wanted
 
     def _keep_trace(self, step):
         """Keeps the first step that programs no page: what most tokens look like."""
-        kept = self.run.trace
+        kept = self.batch.trace
         if self.lane and (kept is None or kept.step.stats["pages_programmed"]):
             trace = Trace(self.lane.trace(), self.cycle, self.lane.cycle, self.layers, step)
-            self.run.trace = trace if len(trace.events) else None
+            self.batch.trace = trace if len(trace.events) else None
 
 
 class _Streamer(TextStreamer):

@@ -4,9 +4,9 @@ import numpy as np
 
 from rtl.registers import BREAKDOWN
 
-from .traffic import expected_traffic
+from .traffic import batch_traffic
 
-__all__ = ["make_record"]
+__all__ = ["make_batch_record", "make_record"]
 
 
 def make_record(run, loaded, config, manifest, comparison=None):
@@ -28,14 +28,74 @@ def make_record(run, loaded, config, manifest, comparison=None):
         Totals and fractions are over the decode steps, in which the drive computes attention;
         prefill stands apart. Whatever a backend without time cannot know is None.
     """
-    steps = [_step(step, run, config) for step in run.steps]
-    layers, heads, kv_heads, head_dim = run.shape
-    timed = bool(steps) and steps[0]["cycles"] is not None
-    cycles = _total(steps, "cycles")
+    steps = [
+        {
+            "token": step.token,
+            "context": step.context,
+            **_step(step, (step.context,), run.shape, config),
+        }
+        for step in run.steps
+    ]
+    counts = len(run.prompt_ids), len(steps)
     return {
         "text": run.text,
         "tokens": run.tokens,
         "prompt_tokens": len(run.prompt_ids),
+        **_common(run, steps, counts, loaded, config, manifest, comparison),
+    }
+
+
+def make_batch_record(batch, loaded, config, manifest, comparison=None):
+    """Record of a batch; arguments as in `make_record`.
+
+    Returns
+    -------
+    dict
+        As of `make_record`, with ``rows`` for its text and tokens. Steps are those of the whole
+        batch; ``tokens_decoded`` and both rates count the tokens that they gave to all rows, by
+        the drive's time (None without one) and by that of this computer.
+    """
+    steps = [
+        {
+            "rows": list(step.rows),
+            "contexts": list(step.contexts),
+            "tokens": [batch.rows[row].tokens[number] for row in step.rows],
+            **_step(step, step.contexts, batch.shape, config),
+        }
+        for number, step in enumerate(batch.steps, 1)
+    ]
+    decoded = sum(len(step.rows) for step in batch.steps)
+    counts = sum(len(row.prompt_ids) for row in batch.rows), decoded
+    common = _common(batch, steps, counts, loaded, config, manifest, comparison)
+    seconds, wall = common["seconds_simulated"], common["wall_seconds"]
+    return {
+        "rows": [
+            {
+                "text": row.text,
+                "tokens": row.tokens,
+                "prompt_tokens": len(row.prompt_ids),
+                "ended": row.ended,
+            }
+            for row in batch.rows
+        ],
+        **common,
+        "tokens_decoded": decoded,
+        "tokens_per_second": decoded / seconds if _timed(steps) else None,
+        "tokens_per_wall_second": decoded / wall if wall else None,
+    }
+
+
+def _timed(steps):
+    return bool(steps) and steps[0]["cycles"] is not None
+
+
+def _common(run, steps, counts, loaded, config, manifest, comparison):
+    """What the records of a run and of a batch share; ``counts``: prompt and decoded tokens."""
+    prompt_tokens, decoded = counts
+    layers, heads, kv_heads, head_dim = run.shape
+    timed, cycles = _timed(steps), _total(steps, "cycles")
+    stats = [step.stats for step in (run.prefill, *run.steps)]
+    return {
         "backend": run.backend,
         "model": {
             "name": loaded.name,
@@ -47,7 +107,7 @@ def make_record(run, loaded, config, manifest, comparison=None):
         "clock_hz": config.clock_hz,
         "cycles": cycles,
         "seconds_simulated": None if cycles is None else cycles / config.clock_hz,
-        "seconds_per_token": cycles / config.clock_hz / len(steps) if timed else None,
+        "seconds_per_token": cycles / config.clock_hz / decoded if timed else None,
         "wall_seconds": sum(step["wall_seconds"] for step in steps),
         "pages_read": _total(steps, "pages_read"),
         "bytes_flash": _total(steps, "bytes_flash"),
@@ -60,35 +120,33 @@ def make_record(run, loaded, config, manifest, comparison=None):
             "by_channel_least": [min(s) for s in zip(*(step["flash_share"] for step in steps))],
             "pages_agree_with_map": _agree(steps),
         },
-        "prefill": _prefill(run, layers, kv_heads, head_dim),
+        "prefill": _prefill(run, prompt_tokens),
         "steps": steps,
         "comparison": comparison or {},
         "flags": {
-            name: sum(step.stats[name] or 0 for step in run.all_steps)
-            for name in ("saturated", "nonfinite")
+            name: sum(one[name] or 0 for one in stats) for name in ("saturated", "nonfinite")
         },
         "error_correction": {
-            name: _total([step.stats for step in run.all_steps], name)
+            name: _total(stats, name)
             for name in ("bits_corrected", "codewords_unrecovered", "read_retries")
         },
         "manifest": manifest,
     }
 
 
-def _step(step, run, config):
-    layers, _, kv_heads, head_dim = run.shape
+def _step(step, contexts, shape, config):
+    layers, _, kv_heads, head_dim = shape
     stats = step.stats
     group = config.group_tokens(head_dim)
-    expected = expected_traffic(config, step.context, layers, kv_heads, head_dim)
+    expected = batch_traffic(config, contexts, layers, kv_heads, head_dim)
     # the step that completes a group may still attend it from the tail
-    before = expected_traffic(config, step.context - 1, layers, kv_heads, head_dim)
+    ahead = [context - 1 for context in contexts]
+    before = batch_traffic(config, ahead, layers, kv_heads, head_dim)
     channels = stats["channels"]
     pages = expected.pages if channels is None else np.array([c["pages_read"] for c in channels])
     tokens = expected.flash + expected.tail
     share = np.minimum(np.where(tokens > 0, pages * group / 2 / np.maximum(tokens, 1), 1.0), 1.0)
     return {
-        "token": step.token,
-        "context": step.context,
         "wall_seconds": step.wall_seconds,
         **{
             name: stats[name]
@@ -105,8 +163,8 @@ def _step(step, run, config):
     }
 
 
-def _prefill(run, layers, kv_heads, head_dim):
-    tokens = len(run.prompt_ids)
+def _prefill(run, tokens):
+    layers, _, kv_heads, head_dim = run.shape
     return {
         "wall_seconds": run.prefill.wall_seconds,
         "cycles": run.prefill.stats["cycles"],

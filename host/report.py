@@ -35,12 +35,14 @@ def show_report(console, record, pictures=()):
     """
     if not record["steps"]:
         console.print(
-            "\nThe answer ended with the first token, which prefill on the host gives: "
+            ("\nAll answers" if "rows" in record else "\nThe answer")
+            + " ended with the first token, which prefill on the host gives: "
             "no decode step ran in the drive."
         )
         return
     console.print()
-    console.print(Text("what happened in the drive, per token", style="bold"))
+    per = f"step of the batch ({len(record['rows'])} rows)" if "rows" in record else "token"
+    console.print(Text(f"what happened in the drive, per {per}", style="bold"))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
@@ -55,6 +57,8 @@ def show_report(console, record, pictures=()):
 
 def _rows(record):
     yield "time", _time(record)
+    if "rows" in record:
+        yield "batch", _rate(record)
     if record["breakdown"] is not None:
         yield "", _breakdown(record)
     yield "read inside", _traffic(record)
@@ -73,18 +77,29 @@ def _rows(record):
 
 
 def _time(record):
-    wall = record["wall_seconds"] / len(record["steps"])
+    steps = len(record["steps"])
+    wall = record["wall_seconds"] / steps
     if record["seconds_per_token"] is None:
+        per = "step" if "rows" in record else "token"
         return Text(
             f"this backend has no clock: --backend rtl simulates the drive cycle by cycle "
-            f"({wall:.2f} s per token on this computer)"
+            f"({wall:.2f} s per {per} on this computer)"
         )
     rate = record["cycles"] / record["wall_seconds"]
     return Text.assemble(
-        (time_text(record["seconds_per_token"]), "bold"),
+        (time_text(record["seconds_simulated"] / steps), "bold"),
         f" at {record['clock_hz'] / 1e6:g} MHz   simulated in {wall:.2f} s, "
         f"{_count(rate)} cycles/s",
     )
+
+
+def _rate(record):
+    decoded, computer = record["tokens_decoded"], record["tokens_per_wall_second"]
+    drive = record["tokens_per_second"]
+    text = Text(f"{decoded} tokens in {len(record['steps'])} steps: ")
+    if drive is not None:
+        text.append(f"{drive:,.0f} tokens/s", style="bold").append(" by the drive's clock, ")
+    return text.append(f"{computer:.3g} tokens/s on this computer")
 
 
 def _breakdown(record):
@@ -153,9 +168,7 @@ def _comparison(record):
         text.append(" = ".join([record["backend"], *same]), style="bold green")
     for name, c in others.items():
         if not c["same_tokens"]:
-            text.append(
-                f"  {name} prefers another token at {c['first_difference']}", style="bold red"
-            )
+            text.append(f"  {name} prefers another token at {_place(c)}", style="bold red")
     text.append("   largest logit difference")
     for name, c in compared.items():
         delta = c["max_logit_difference"]
@@ -166,8 +179,14 @@ def _comparison(record):
         text.append(f"  {delta:.2g}" if delta else "  0", style="bold red" if bad else "bold")
         text.append(f" to {to}")
         if name == "float32" and not c["same_tokens"]:
-            text.append(f" (which prefers another token at {c['first_difference']})")
+            text.append(f" (which prefers another token at {_place(c)})")
     return text
+
+
+def _place(comparison):
+    """Where a comparison first differs: a token, of a row if there are several."""
+    place = comparison["first_difference"]
+    return f"{place[1]} of row {place[0]}" if isinstance(place, list) else str(place)
 
 
 def hint(record):
@@ -176,10 +195,11 @@ def hint(record):
     if parts is None:
         return ""
     flash = record["manifest"]["configuration"]
+    longer = "longer prompts" if "rows" in record else "a longer --prompt-file"
     first = max(parts, key=parts.get)
     share = f"{_percent(parts[first])} of the time"
     if first == "arrays":
-        return _arrays_hint(record, share, flash)
+        return _arrays_hint(record, share, flash, longer)
     if first == "data":
         if flash["channels"] < 16:
             return f"{share} the buses carry pages: try --channels {2 * flash['channels']}"
@@ -195,21 +215,22 @@ def hint(record):
             f"--set clock_hz={flash['clock_hz'] * 6 // 5}"
         )
     if first == "dma":
-        return f"{share} goes into moving q, k, v and results: try a longer --prompt-file"
+        return f"{share} goes into moving q, k, v and results: try {longer}"
     return f"{share} nothing happens in the drive: the host is late with the next command"
 
 
-def _arrays_hint(record, share, flash):
+def _arrays_hint(record, share, flash, longer):
     layers, dies = record["model"]["layers"], flash["channels"] * flash["dies"]
-    reads = record["pages_read"] / len(record["steps"]) / layers
+    steps = len(record["steps"]) * layers
+    reads = record["pages_read"] / steps
     t_read = DriveConfig(**flash).flash.timing.t_r_ns * 1e-9
-    waits = record["seconds_per_token"] * record["breakdown"]["arrays"] / layers / t_read
+    waits = record["seconds_simulated"] * record["breakdown"]["arrays"] / steps / t_read
     said = (
         f"{share} is tR ({time_text(t_read)}): a layer reads {reads:.0f} pages from {dies} dies "
         f"and waits {waits:.1f} tR for them"
     )
     if reads < 2 * dies:
-        return f"{said}; longer contexts share the wait, try a longer --prompt-file"
+        return f"{said}; longer contexts share the wait, try {longer}"
     return f"{said}; more dies hide it, try --set dies={min(2 * flash['dies'], 64)}"
 
 

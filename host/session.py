@@ -20,7 +20,7 @@ from .record import make_record
 from .report import bytes_text, show_report, time_text
 from .support import check_model, check_modules
 
-__all__ = ["run_session"]
+__all__ = ["LABEL", "Session", "bar", "prefill_text", "run_session", "short"]
 
 BACKENDS = ("rtl", "twin", "golden")
 LABEL = 13
@@ -44,10 +44,7 @@ def run_session(options, config, prompt, out, json_file, faults=None):
         Of the drive's flash. The backends that it is compared with have none.
     """
     torch.manual_seed(options.seed)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=FILE_WIDTH)
-    session = _Session(console, config)
+    session = Session(config)
     loaded = session.load(options.model)
     check_modules(loaded.model)
     ids = encode(loaded.tokenizer, prompt)
@@ -57,18 +54,22 @@ def run_session(options, config, prompt, out, json_file, faults=None):
         run = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
     comparison = session.compare(loaded, run) if options.compare else None
     record = make_record(run, loaded, config, manifest(config, options.seed), comparison)
-    record["faults"] = faults and {"bit_error_rate": faults.rate.fresh, "seed": faults.seed}
-    json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    pictures = session.draw(run, loaded, out)
-    show_report(console, record, [*pictures, ("numbers", json_file)])
+    session.finish(record, run, loaded, out, json_file, faults)
     return 0
 
 
-class _Session:
-    """What is printed, section by section."""
+class Session:
+    """What is printed, section by section.
 
-    def __init__(self, console, config):
-        self.console, self.config = console, config
+    Parameters
+    ----------
+    config : DriveConfig
+    """
+
+    def __init__(self, config):
+        self.console, self.config = Console(highlight=False), config
+        if not self.console.is_terminal:
+            self.console = Console(highlight=False, width=FILE_WIDTH)
 
     def line(self, label, *parts):
         self.console.print(Text.assemble((f"{label:<{LABEL}}", "cyan"), *parts), soft_wrap=False)
@@ -109,10 +110,8 @@ class _Session:
             yield drive
 
     def show_prompt(self, prompt, ids):
-        first = " ".join(prompt.split())
-        short = first if len(first) <= 60 else first[:59] + "…"
         self.console.print()
-        self.line("prompt", f"“{short}”", (f"   {len(ids)} tokens", "dim"))
+        self.line("prompt", f"“{short(prompt)}”", (f"   {len(ids)} tokens", "dim"))
 
     def generate(self, loaded, drive, ids, max_new_tokens, keep_logits):
         layers = loaded.model.config.get_text_config(decoder=True).num_hidden_layers
@@ -132,17 +131,31 @@ class _Session:
         return run
 
     def compare(self, loaded, run):
+        result = self.compare_backends(
+            run, lambda drive: same_path(loaded.model, loaded.tokenizer, drive, run), compare_runs
+        )
+        with self.console.status("the same tokens on the unmodified model"):
+            result["float32"] = compare_float(loaded.model, run)
+        return result
+
+    def compare_backends(self, run, again, compare):
+        """Result of ``compare(run, again(drive))`` for each other backend, by its name."""
         result = {}
         for name in BACKENDS:
             if name == run.backend or name == "rtl":
                 continue
             with self.console.status(f"the same tokens on the {name} backend"):
                 with KvDrive(self.config, backend=name) as drive:
-                    other = same_path(loaded.model, loaded.tokenizer, drive, run)
-                result[name] = compare_runs(run, other)
-        with self.console.status("the same tokens on the unmodified model"):
-            result["float32"] = compare_float(loaded.model, run)
+                    other = again(drive)
+                result[name] = compare(run, other)
         return result
+
+    def finish(self, record, run, loaded, out, json_file, faults):
+        """Write the record, draw, and report."""
+        record["faults"] = faults and {"bit_error_rate": faults.rate.fresh, "seed": faults.seed}
+        json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        pictures = self.draw(run, loaded, out)
+        show_report(self.console, record, [*pictures, ("numbers", json_file)])
 
     def draw(self, run, loaded, out):
         if run.trace is None:
@@ -151,19 +164,27 @@ class _Session:
 
         step, trace = run.trace.step, run.trace
         seconds = (trace.end - trace.begin) / self.config.clock_hz
-        config = self.config
+        config, rows = self.config, len(step.rows)
+        contexts = " + ".join(map(str, step.contexts))
         subtitle = (
-            f"{loaded.name}, {run.shape[0]} layers, {step.context} tokens of context   ·   "
+            f"{loaded.name}, {run.shape[0]} layers, {contexts} tokens of context   ·   "
             f"{step.stats['pages_read']:,} pages in {time_text(seconds)} at "
             f"{config.clock_hz / 1e6:g} MHz   ·   {config.channels} channels x {config.dies} dies, "
             f"profile {config.profile}"
         )
         path = out / "timeline.png"
-        title = "One token, seen from the flash"
+        what = "One token" if rows == 1 else f"One step of {rows} rows"
+        title = f"{what}, seen from the flash"
         with self.console.status("drawing the timeline"):
             timeline = Timeline(trace.events, trace.begin, trace.end, trace.layers, title, subtitle)
             save_timeline(path, timeline, config)
         return [("picture", path)]
+
+
+def short(prompt):
+    """The beginning of a prompt, on one line."""
+    line = " ".join(prompt.split())
+    return line if len(line) <= 60 else line[:59] + "…"
 
 
 class _Answer:
@@ -222,13 +243,7 @@ class _Answer:
             self.live.update(Group(self._answer(), self._bar()))
 
     def _prefill(self, run):
-        layers, _, kv_heads, head_dim = run.shape
-        size = 4 * len(run.prompt_ids) * layers * kv_heads * head_dim
-        self.line(
-            "prefill",
-            f"on the host; {bytes_text(size)} of K and V handed to the drive"
-            f"   ({run.prefill.wall_seconds:.1f} s)",
-        )
+        self.line("prefill", prefill_text(run, len(run.prompt_ids)))
 
     def _label(self, label):
         return Text(f"{label:<{LABEL}}", style="cyan")
@@ -243,24 +258,39 @@ class _Answer:
     def _bar(self, done=False):
         if self.run is None:
             return Text("")
-        count, steps = len(self.run.tokens), self.run.steps
+        count = len(self.run.tokens)
         layer = self.layer % self.layers
         note = f", layer {layer} of {self.layers}" if layer and not done else ""
-        total = count if done else self.total
-        filled = round(20 * count / max(total, 1))
-        parts: list = [" " * LABEL, ("█" * filled + "░" * (20 - filled), "green"), f"  {count}"]
-        parts.append(
-            f" tokens{', end of answer' if count < self.total else ', the limit set'}"
+        what = (
+            f"{count} tokens{', end of answer' if count < self.total else ', the limit set'}"
             if done
-            else f"/{self.total} tokens{note}"
+            else f"{count}/{self.total} tokens{note}"
         )
-        if steps:
-            wall = sum(step.wall_seconds for step in steps)
-            parts.append(f"   {wall / len(steps):.2f} s per token")
-            cycles = [step.stats["cycles"] for step in steps]
-            if None not in cycles:
-                parts.append(f"   {sum(cycles) / wall / 1e3:,.0f} k cycles/s")
-        return Text.assemble(*parts)
+        total = count if done else self.total
+        return bar(count / max(total, 1), what, self.run.steps, "token")
+
+
+def prefill_text(run, tokens):
+    """What prefill of so many tokens gave to the drive."""
+    layers, _, kv_heads, head_dim = run.shape
+    size = 4 * tokens * layers * kv_heads * head_dim
+    return (
+        f"on the host; {bytes_text(size)} of K and V handed to the drive"
+        f"   ({run.prefill.wall_seconds:.1f} s)"
+    )
+
+
+def bar(done, what, steps, per):
+    """A bar, ``done`` of it full, with what was done and how fast its steps were."""
+    filled = round(20 * done)
+    parts: list = [" " * LABEL, ("█" * filled + "░" * (20 - filled), "green"), f"  {what}"]
+    if steps:
+        wall = sum(step.wall_seconds for step in steps)
+        parts.append(f"   {wall / len(steps):.2f} s per {per}")
+        cycles = [step.stats["cycles"] for step in steps]
+        if None not in cycles:
+            parts.append(f"   {sum(cycles) / wall / 1e3:,.0f} k cycles/s")
+    return Text.assemble(*parts)
 
 
 @contextmanager

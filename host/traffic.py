@@ -4,11 +4,11 @@ import numpy as np
 
 from rtl.tables import group_channel
 
-__all__ = ["Traffic", "expected_traffic"]
+__all__ = ["Traffic", "batch_traffic", "expected_traffic"]
 
 
 class Traffic:
-    """What one decode step of one token attends.
+    """What one decode step attends.
 
     Parameters
     ----------
@@ -27,6 +27,14 @@ class Traffic:
         self.flash, self.tail, self.pages = flash, tail, pages
         total = flash + tail
         self.share = np.where(total > 0, flash / np.maximum(total, 1), 1.0)
+
+
+def batch_traffic(config, contexts, layers, kv_heads, head_dim):
+    """Traffic of a step of several sequences; ``contexts`` are the tokens that each attends."""
+    rows = [expected_traffic(config, n, layers, kv_heads, head_dim) for n in contexts]
+    return Traffic(
+        *(sum(getattr(row, name) for row in rows) for name in ("flash", "tail", "pages"))
+    )
 
 
 def expected_traffic(config, context, layers, kv_heads, head_dim):

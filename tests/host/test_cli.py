@@ -57,6 +57,36 @@ def test_generate_end_to_end(folder, tmp_path, capsys):
         assert step["pages_read"] in {2 * layers_heads * n for n in groups}
 
 
+def test_several_prompts_are_decoded_together(folder, tmp_path, capsys):
+    """By repeated --prompt and by a file: the same rows, each the answer of its prompt alone."""
+    prompts = ["the sea is salty " * 8, "rivers carry minerals", "water"]
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join([prompts[0], "", *prompts[1:], ""]))
+    base = ["generate", "--model", folder, "--backend", "twin", "--preset", "tiny", "--out",
+            tmp_path, "--max-new-tokens", 6]  # fmt: skip
+    given = [part for prompt in prompts for part in ("--prompt", prompt)]
+    records = []
+    for source in (given, ["--prompts-file", file]):
+        status, out, _ = run(capsys, *base, *source, "--compare")
+        assert status == 0
+        records.append(json.loads((tmp_path / "generate.json").read_text()))
+        for text in ("prompt 2", "answer 0", "answer 2", "per step of the batch (3 rows)",
+                     "twin = golden", "tokens/s on this computer"):  # fmt: skip
+            assert text in out, text
+    first, second = ([row["tokens"] for row in record["rows"]] for record in records)
+    assert first == second and [r["prompt_tokens"] for r in records[0]["rows"]] == [32, 3, 1]
+    assert records[0]["tokens_decoded"] == sum(len(tokens) - 1 for tokens in first)
+    assert records[0]["comparison"]["golden"]["same_tokens"]
+    for prompt, tokens in zip(prompts, first, strict=True):
+        status, out, _ = run(capsys, *base, "--prompt", prompt)
+        alone = json.loads((tmp_path / "generate.json").read_text())
+        assert (
+            status == 0
+            and alone["tokens"] == tokens
+            and "what happened in the drive, per token" in out
+        )
+
+
 def test_the_same_run_gives_the_same_answer(folder, tmp_path, capsys):
     tokens = []
     for name in "ab":
@@ -103,6 +133,14 @@ def test_too_many_bit_errors_are_told(folder, tmp_path, capsys):
         (["--model", "/no/such/model"], "/no/such/model.*give a Hugging Face folder"),
         (["--prompt", "  "], "prompt is empty.*--prompt-file"),
         (["--prompt-file", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--prompts-file", "/no/such/file"], "--prompts-file /no/such/file cannot be read"),
+        (["--prompts-file", "/dev/null"], "no prompt in /dev/null: .*1 or more lines"),
+        (["--prompt", "sea", "--prompt", " "], "empty .--prompt, row 1 of 2"),
+        (
+            ["--prompt", "sea", "--prompt", "salty " * 60, "--max-new-tokens", "200"],
+            "row 1: 260 tokens.*256.*shorten",
+        ),
+        (["--prompt", "sea"] * 5, "sequence numbers are in use.*row 4 of a batch of 5, 41 tokens"),
         (["--max-new-tokens", "0"], "ask for 1 or more"),
         (["--max-new-tokens", "-3"], "-3 is not possible"),
         (["--preset", "huge"], "unknown preset 'huge'.*tiny"),

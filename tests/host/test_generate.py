@@ -8,15 +8,22 @@ import torch
 import transformers as hf
 
 from host import DriveConfig, KvDrive
-from host.compare import compare_float, compare_runs, same_path
-from host.generate import encode, float_logits, generate
+from host.compare import (
+    compare_float,
+    compare_rows,
+    compare_runs,
+    same_batch_path,
+    same_path,
+)
+from host.generate import encode, float_logits, generate, generate_batch
 from host.manifest import manifest
-from host.record import make_record
+from host.record import make_batch_record, make_record
 from host.support import ContextTooLong, PromptError, UnsupportedModel
 from host.traffic import expected_traffic
 
 CONFIG = DriveConfig.preset("tiny")
 PROMPT = np.random.default_rng(3).integers(2, 299, 37).tolist()
+PROMPTS = [PROMPT[:20], PROMPT, PROMPT[5:9]]
 
 
 class Words:
@@ -172,6 +179,94 @@ def test_prompts_are_wrapped_by_a_chat_template():
     assert len(encode(Words(), "a b c")) == 3
     with pytest.raises(PromptError, match="empty"):
         encode(Words(), " \n")
+
+
+def batch_on(model, backend="golden", prompts=PROMPTS, new=10, **options):
+    with KvDrive(CONFIG, backend=backend) as drive:
+        return generate_batch(model, Words(), drive, prompts, new, **options)
+
+
+@pytest.fixture
+def ending(model, monkeypatch):
+    """The model with an end token that row 2 of `PROMPTS` gives as its fourth."""
+    token = batch_on(model).rows[2].tokens[3]
+    monkeypatch.setattr(model.generation_config, "eos_token_id", token)
+    return model
+
+
+def test_rows_of_a_batch_are_the_runs_of_their_prompts(ending):
+    """Each as if it were alone, and a row that has ended costs nothing from then on."""
+    batch = batch_on(ending, keep_logits=True)
+    for row, prompt in zip(batch.rows, PROMPTS, strict=True):
+        with KvDrive(CONFIG, backend="golden") as drive:
+            alone = generate(ending, Words(), drive, prompt, 10, keep_logits=True)
+        assert row.tokens == alone.tokens and row.text == alone.text
+        assert [s.context for s in row.all_steps] == [s.context for s in alone.all_steps]
+        for a, b in zip(row.all_steps, alone.all_steps, strict=True):
+            torch.testing.assert_close(a.logits, b.logits, atol=1e-2, rtol=0)
+    lengths = [len(row.tokens) for row in batch.rows]
+    assert lengths[2] <= 4 < max(lengths) and batch.rows[2].ended
+    closings = 0
+    for number, step in enumerate(batch.steps, 1):
+        assert step.rows == tuple(row for row in range(3) if number < lengths[row])
+        assert step.contexts == tuple(len(PROMPTS[row]) + number for row in step.rows)
+        closings += step.stats["commands"] - 2  # one command a layer; CLOSE of rows that ended
+        assert step.stats["jobs"] == 2 * len(step.rows)
+    assert closings == sum(length < max(lengths) for length in lengths)
+
+
+def test_batch_on_rtl_is_the_twin_bit_for_bit(ending):
+    with KvDrive(CONFIG, backend="rtl", trace=True) as drive:
+        rtl = generate_batch(ending, Words(), drive, PROMPTS, 5, keep_logits=True)
+    with KvDrive(CONFIG, backend="twin") as drive:
+        twin = same_batch_path(ending, Words(), drive, rtl)
+    pairs = list(zip(rtl.rows, twin.rows, strict=True))
+    result = compare_rows([compare_runs(*pair) for pair in pairs])
+    assert result["same_tokens"] and result["max_logit_difference"] == 0
+    assert len(result["rows"]) == 3 and result["first_difference"] is None
+    record = make_batch_record(rtl, Loaded(), CONFIG, manifest(CONFIG, 0, ["x"]), {"twin": result})
+    json.dumps(record)
+    assert [row["tokens"] for row in record["rows"]] == [row.tokens for row in rtl.rows]
+    assert [row["prompt_tokens"] for row in record["rows"]] == [20, 37, 4]
+    decoded = sum(len(row.tokens) - 1 for row in rtl.rows)
+    assert record["tokens_decoded"] == decoded == sum(len(s["tokens"]) for s in record["steps"])
+    assert record["tokens_per_second"] == pytest.approx(decoded / record["seconds_simulated"])
+    assert record["seconds_per_token"] == pytest.approx(record["seconds_simulated"] / decoded)
+    assert record["flash_share"]["pages_agree_with_map"]
+    assert sum(record["breakdown"].values()) == pytest.approx(1)
+    assert record["prefill"]["bytes_kv"] == 61 * 4 * 2 * 64
+    assert rtl.trace.step in rtl.steps and len(rtl.trace.layers) == 2
+
+
+def test_forced_rows_are_followed_and_the_first_difference_found(model):
+    batch = batch_on(model, keep_logits=True, new=6)
+    forced = [list(row.tokens) for row in batch.rows]
+    forced[1][3] = (forced[1][3] + 1) % 290 + 2
+    forced[2] = forced[2][:2]  # a row without more to follow leaves the drive
+    other = batch_on(model, forced=forced, keep_logits=True)
+    assert [row.tokens for row in other.rows] == forced
+    result = compare_rows([compare_runs(row, row) for row in other.rows])
+    assert not result["same_tokens"] and result["first_difference"] == [1, 3]
+    assert [step.rows for step in other.steps] == [(0, 1, 2), *[(0, 1)] * 4]
+    assert other.rows[1].steps[2].choice == batch.rows[1].tokens[3]
+    floats = compare_rows([compare_float(model, row) for row in batch.rows])
+    assert floats["same_tokens"] and 0 < floats["max_logit_difference"] < 5e-2
+
+
+@pytest.mark.parametrize(
+    ("prompts", "new", "error", "message"),
+    [
+        ([], 4, PromptError, "the batch has no row: give 1 prompt or more"),
+        ([PROMPT, []], 4, PromptError, "row 1: the prompt has no token"),
+        ([PROMPT, PROMPT * 20], 400, ContextTooLong, "row 1: 1140 tokens.*1024.*shorten"),
+        ([PROMPT, PROMPT], 0, PromptError, "ask for 1"),
+    ],
+)
+def test_bad_batches(model, prompts, new, error, message):
+    with pytest.raises(error, match=message):
+        batch_on(model, prompts=prompts, new=new)
+    with pytest.raises(PromptError, match="no tokens to follow"):
+        batch_on(model, forced=[[3], [], [4]])
 
 
 @pytest.mark.parametrize("context", [1, 3, 4, 5, 37, 40, 1000])

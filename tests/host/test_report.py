@@ -11,10 +11,10 @@ from rich.console import Console
 
 from cosim.native_lane import TRACE_DTYPE, TRACE_KINDS
 from host import DriveConfig
-from host.generate import Run, Step
 from host.manifest import manifest
 from host.record import make_record
 from host.report import bytes_text, hint, show_report, time_text
+from host.run import Run, Step
 from host.stats import statistics
 from host.timeline import Timeline, intervals, save_timeline
 from host.traffic import expected_traffic
