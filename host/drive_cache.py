@@ -18,7 +18,7 @@ wrongly.
 import torch
 from transformers.cache_utils import Cache
 
-from .drive_layer import CacheUseError, DriveLayer, cannot
+from .drive_layer import CacheUseError, DriveLayer
 from .errors import DriveError
 from .support import ContextTooLong, UnsupportedModel
 
@@ -170,20 +170,68 @@ class DriveCache(Cache):
         self.broken = False
 
     def crop(self, tokens_to_remove):
-        """Refuse: tokens on flash pages cannot be taken back."""
-        raise cannot("crop", "assisted and speculative decoding")
+        """Forget the last tokens of all rows, as speculative decoding does with those refused.
+
+        ``tokens_to_remove`` is their number, negated, as Transformers has it; 0 does nothing.
+        """
+        held = self.get_seq_length()
+        if not -held <= tokens_to_remove <= 0:
+            raise CacheUseError(
+                f"tokens_to_remove = {tokens_to_remove} is not in {-held}..0: give the number of "
+                f"tokens to be taken off the {held} held, negated"
+            )
+        if tokens_to_remove == 0:
+            return
+        self.settle()
+        self.check_usable()
+        self.broken = True  # until all rows are cut
+        for sequence, columns in zip(self.sequences, self.padding, strict=True):
+            if sequence is not None:
+                self.drive.truncate(sequence, max(0, held + tokens_to_remove - columns))
+        for layer in self.layers:
+            layer.length += tokens_to_remove
+        self.broken = False
 
     def reorder_cache(self, beam_idx):
-        """Refuse: rows are sequences of the drive and cannot be exchanged."""
-        raise cannot("reorder_cache", "beam search")
+        """Row n becomes what row ``beam_idx[n]`` was, as beam search wants it."""
+        self._take(beam_idx.tolist())
 
     def batch_repeat_interleave(self, repeats):
-        """Refuse: a sequence of the drive cannot be copied."""
-        raise cannot(
-            "batch_repeat_interleave",
-            "contrastive search and several returned sequences from one cache",
-        )
+        """Each row becomes ``repeats`` rows, one behind the other."""
+        self._take([row for row in range(len(self.sequences)) for _ in range(repeats)])
 
     def batch_select_indices(self, indices):
-        """Refuse: rows are sequences of the drive and cannot be dropped one by one."""
-        raise cannot("batch_select_indices", "dropping rows of a batch")
+        """Only these rows stay; numbers, or one truth value for each row."""
+        if indices.dtype == torch.bool:
+            indices = indices.nonzero()[:, 0]
+        self._take(indices.tolist())
+
+    def _take(self, rows):
+        """Row n becomes what row ``rows[n]`` was; rows that none wants are closed."""
+        if not self.sequences:
+            return
+        batch = len(self.sequences)
+        if not rows or not all(0 <= row < batch for row in rows):
+            raise CacheUseError(
+                f"rows {rows} of a batch of {batch} are not possible: give one or more of "
+                f"0..{batch - 1}"
+            )
+        self.settle()
+        self.check_usable()
+        self.broken = True  # until all rows are there
+        old = dict(enumerate(self.sequences))
+        taken = []
+        for row in set(old) - set(rows):
+            self.end(row)
+        self.sequences = taken  # what `close` has to close if a fork is not possible
+        try:
+            for row in rows:
+                fork = old[row] is not None and old[row] in taken
+                taken.append(self.drive.fork(old[row]) if fork else old[row])
+        except DriveError:
+            taken += {old[row] for row in rows} - set(taken)
+            raise
+        self.padding = [self.padding[row] for row in rows]
+        assert self.shape is not None
+        self.shape = len(rows), *self.shape[1:]
+        self.broken = False

@@ -20,7 +20,7 @@ from .errors import DriveError
 from .padding import first_columns
 from .support import ContextTooLong, UnsupportedModel
 
-__all__ = ["CacheUseError", "DriveLayer", "cannot"]
+__all__ = ["CacheUseError", "DriveLayer"]
 
 
 class CacheUseError(RuntimeError):
@@ -44,7 +44,7 @@ class DriveLayer(CacheLayerMixin):
 
     is_sliding = False
     is_compileable = False
-    is_croppable = False
+    is_croppable = True
     supports_early_init = False
 
     def __init__(self, cache, index):
@@ -195,20 +195,25 @@ class DriveLayer(CacheLayerMixin):
         return self.cache.max_tokens
 
     def reset(self):
-        """Refuse: layers of a sequence are forgotten together, by `DriveCache.reset`."""
-        raise cannot("reset of a single layer", "anything; call reset() of the cache")
+        """Refuse: layers of a sequence are forgotten together."""
+        raise CacheUseError(
+            "reset of a single layer is not possible, all layers of a sequence are forgotten "
+            "together: call reset() of the cache"
+        )
+
+    def crop(self, tokens_to_remove):
+        """Refuse, as `reset` does."""
+        raise CacheUseError(
+            "crop of a single layer is not possible, all layers of a sequence are cut together: "
+            "call crop() of the cache"
+        )
 
     def reorder_cache(self, beam_idx):
-        """Refuse, as the cache does."""
-        self.cache.reorder_cache(beam_idx)
-
-
-def cannot(name, purpose):
-    """Error of a request that the drive does not serve, and what would have needed it."""
-    return CacheUseError(
-        f"{name} is not supported: K and V are inside the drive. It is needed for {purpose}; "
-        "use greedy or sampled decoding with num_beams=1 and no assistant model"
-    )
+        """Refuse: rows are reordered in all layers at once."""
+        raise CacheUseError(
+            "reorder_cache of a single layer is not possible, rows are reordered in all layers "
+            "together: call reorder_cache() of the cache"
+        )
 
 
 def _array(x, name, layer):

@@ -17,13 +17,13 @@ class FloatDrive:
         self.config = config
         self.kv = {}
         self.closed, self.formats = [], []
-        self.steps = self.appended = 0
+        self.steps = self.appended = self.forks = self.cuts = 0
         self.batches = []
         self.fail_at = None
 
     def open(self, *, layers, kv_heads, head_dim, max_tokens=None, kv_format="fp16"):
         self.formats.append(kv_format)
-        key = len(self.kv)
+        key = len(self.formats) - 1
         self.kv[key] = [[[], []] for _ in range(layers)]
         return key
 
@@ -51,6 +51,19 @@ class FloatDrive:
     def attend_batch(self, jobs, scale=None):
         self.batches.append(len(jobs))
         return [self.step(*job, scale=scale) for job in jobs]
+
+    def fork(self, sequence):
+        self.formats.append(self.formats[sequence])
+        key = len(self.formats) - 1
+        self.kv[key] = [[list(store) for store in layer] for layer in self.kv[sequence]]
+        self.forks += 1
+        return key
+
+    def truncate(self, sequence, tokens):
+        for layer in self.kv[sequence]:
+            for store in layer:
+                del store[tokens:]
+        self.cuts += 1
 
     def close(self, sequence):
         self.closed.append(sequence)

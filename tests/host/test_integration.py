@@ -127,29 +127,91 @@ def test_after_an_error_halfway_the_cache_must_be_reset(prompt):
 
 
 @pytest.mark.parametrize(
-    "call",
+    "call, text",
     [
-        lambda cache: cache.crop(-1),
-        lambda cache: cache.reorder_cache(torch.tensor([0])),
-        lambda cache: cache.batch_repeat_interleave(2),
-        lambda cache: cache.batch_select_indices(torch.tensor([0])),
-        lambda cache: cache.layers[0].reset(),
+        (lambda cache: cache.layers[0].reset(), "reset of a single layer"),
+        (lambda cache: cache.layers[0].crop(-1), "crop of a single layer"),
+        (lambda cache: cache.layers[0].reorder_cache(torch.tensor([0])), "reorder_cache of a"),
+        (lambda cache: cache.crop(1), r"tokens_to_remove = 1 is not in -48\.\.0"),
+        (lambda cache: cache.crop(-49), r"-49 is not in -48\.\.0"),
+        (lambda cache: cache.reorder_cache(torch.tensor([1])), r"rows \[1\].*0\.\.0"),
     ],
 )
-def test_what_the_cache_cannot_do_is_named(call):
-    with (
-        attach(make("Llama"), FloatDrive()) as cache,
-        pytest.raises(CacheUseError, match="not supported.*num_beams=1"),
-    ):
-        call(cache)
-
-
-def test_beam_search_is_refused(prompt):
+def test_what_the_cache_cannot_do_is_named(call, text, prompt):
     model = make("Llama")
-    with attach(model, FloatDrive()) as cache, pytest.raises(CacheUseError, match="reorder_cache"):
-        model.generate(
-            prompt, max_new_tokens=4, num_beams=2, do_sample=False, past_key_values=cache
+    with attach(model, FloatDrive()) as cache:
+        greedy(model, prompt, cache=cache)
+        with pytest.raises(CacheUseError, match=text):
+            call(cache)
+
+
+def test_beam_search_forks_and_closes(prompt):
+    model = make("Llama")
+    prompts = torch.cat([prompt, prompt.flip(1)])
+    options = dict(max_new_tokens=9, num_beams=3, do_sample=False, num_return_sequences=2)
+    stock = model.generate(prompts, **options)
+    drive = FloatDrive()
+    with attach(model, drive) as cache:
+        ours = model.generate(prompts, past_key_values=cache, **options)
+        assert len(cache.sequences) == len(set(cache.sequences)) == 6
+    assert torch.equal(ours, stock)
+    assert drive.forks > 0 and len(drive.closed) == 6 + drive.forks and not drive.kv
+
+
+@pytest.mark.parametrize("columns", [0, 5])
+def test_speculative_decoding_takes_tokens_back(prompt, columns):
+    """Candidates looked up in the prompt; most are refused."""
+    model = make("Llama")
+    mask = torch.ones_like(prompt)
+    mask[:, :columns] = 0
+    options = dict(max_new_tokens=12, do_sample=False, attention_mask=mask)
+    stock = model.generate(prompt, **options)
+    drive = FloatDrive()
+    with attach(model, drive) as cache:
+        ours = model.generate(
+            prompt.repeat(1, 1), past_key_values=cache, prompt_lookup_num_tokens=3, **options
         )
+    assert torch.equal(ours, stock)
+    assert drive.cuts > 0
+
+
+def test_assisted_decoding(prompt):
+    """Another model drafts; its tokens that the model on the drive would not choose are gone."""
+    model, drafts = make("Llama"), make("Llama", num_hidden_layers=1)
+    options = dict(max_new_tokens=14, do_sample=False)
+    stock = model.generate(prompt, **options)
+    drive = FloatDrive()
+    with attach(model, drive) as cache:
+        ours = model.generate(prompt, past_key_values=cache, assistant_model=drafts, **options)
+    assert torch.equal(ours, stock)
+    assert drive.cuts > 0
+
+
+def test_rows_taken_repeated_and_dropped(prompt):
+    """A batch goes on as the stock model's with the same rows would."""
+    model = make("Llama")
+    prompts = torch.cat([prompt, prompt.flip(1), prompt.roll(7, 1)])
+    changes = (
+        (6, lambda held: held.batch_repeat_interleave(2)),
+        (4, lambda held: held.batch_select_indices(torch.tensor([0, 3, 4, 4]))),
+        (4, lambda held: held.reorder_cache(torch.tensor([3, 1, 1, 0]))),
+        (4, lambda held: held.crop(-3)),
+        (2, lambda held: held.batch_select_indices(torch.tensor([True, False, False, True]))),
+    )
+
+    def logits(held):
+        with torch.no_grad():
+            yield model(prompts, past_key_values=held).logits
+            for rows, change in changes:
+                change(held)
+                yield model(torch.arange(5, 5 + rows)[:, None], past_key_values=held).logits
+
+    drive = FloatDrive()
+    with attach(model, drive) as cache:
+        ours = list(logits(cache))
+    for mine, stock in zip(ours, logits(DynamicCache(config=model.config)), strict=True):
+        assert (mine - stock).abs().max() < 1e-2 * stock.abs().max()
+    assert not drive.kv
 
 
 def test_a_mask_of_ones_is_fine(prompt):
