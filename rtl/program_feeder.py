@@ -106,10 +106,11 @@ class ProgramFeeder(wiring.Component):
         die = Signal(len(picker.die))  # whose page is fed
         header = Signal(SLOT_HEADER.struct)
         drops = Signal()  # the page fed leaves its list
+        clears = Signal(init=1)  # a reset does not reach memories
         first = self._lists(m, die, drops)
-        more = self._keys(m, die, header.row, drops)
+        more = self._keys(m, die, header.row, drops, clears)
         m.d.comb += [
-            self.i.ready.eq(more & ~drops),
+            self.i.ready.eq(more & ~drops & ~clears),
             picker.asking.eq(self.waiting & ~busy),
         ]
         with m.If(self.done):
@@ -173,7 +174,9 @@ class ProgramFeeder(wiring.Component):
             with m.State("DROP"):
                 m.d.comb += drops.eq(1)
                 m.next = "PICK"
-        m.d.comb += self.quiet.eq(waits & picker.quiet & reader.quiet & ~moves(self.i) & ~self.done)
+        m.d.comb += self.quiet.eq(
+            waits & picker.quiet & reader.quiet & ~moves(self.i) & ~self.done & ~clears
+        )
         return m
 
     def _lists(self, m, die, drops):
@@ -215,8 +218,11 @@ class ProgramFeeder(wiring.Component):
                 m.d.sync += self.waiting.bit_select(die, 1).eq(0)
         return fed.data.first
 
-    def _keys(self, m, die, row, drops):
-        """Counts the pages of each key, which ``drops`` drops one of. Returns: another may come."""
+    def _keys(self, m, die, row, drops, clears):
+        """Counts the pages of each key, which ``drops`` drops one of. Returns: another may come.
+
+        While it ``clears``, after a reset, all pages have to be waited for.
+        """
         m.submodules.keys = keys = memory.Memory(
             shape=range(SAME_KEY + 1), depth=self._geometry.dies << KEY_BITS, init=[]
         )
@@ -224,7 +230,7 @@ class ProgramFeeder(wiring.Component):
         order = self.i.payload
         m.d.comb += [
             asked.addr.eq(Cat(self.asked_row[:KEY_BITS], self.asked_die)),
-            self.asked_waits.eq(asked.data != 0),
+            self.asked_waits.eq((asked.data != 0) | clears),
             counted.addr.eq(Cat(order.row[:KEY_BITS], order.die)),
             put.en.eq(moves(self.i) | drops),
             put.data.eq(counted.data + 1),
@@ -235,4 +241,8 @@ class ProgramFeeder(wiring.Component):
                 counted.addr.eq(Cat(row[:KEY_BITS], die)),
                 put.data.eq(counted.data - 1),
             ]
+        key = Signal(len(put.addr))
+        with m.If(clears):
+            m.d.comb += [put.en.eq(1), put.addr.eq(key), put.data.eq(0)]
+            m.d.sync += [key.eq(key + 1), clears.eq(key != (self._geometry.dies << KEY_BITS) - 1)]
         return counted.data != SAME_KEY
