@@ -57,10 +57,10 @@ def show_report(console, record, pictures=()):
 
 def _rows(record):
     yield "time", _time(record)
-    if "rows" in record:
-        yield "batch", _rate(record)
     if record["breakdown"] is not None:
         yield "", _breakdown(record)
+    if "rows" in record:
+        yield "batch", _rate(record)
     yield "read inside", _traffic(record)
     if record["channel_busy"] is not None:
         yield "channels", _channels(record)

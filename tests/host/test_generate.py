@@ -1,11 +1,13 @@
 """Runs on the drive: recorded steps, forced tokens, and records that add up."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
 import transformers as hf
+from rich.console import Console
 
 from host import DriveConfig, KvDrive
 from host.compare import (
@@ -18,6 +20,7 @@ from host.compare import (
 from host.generate import encode, float_logits, generate, generate_batch
 from host.manifest import manifest
 from host.record import make_batch_record, make_record
+from host.report import show_report
 from host.support import ContextTooLong, PromptError, UnsupportedModel
 from host.traffic import expected_traffic
 
@@ -236,6 +239,13 @@ def test_batch_on_rtl_is_the_twin_bit_for_bit(ending):
     assert sum(record["breakdown"].values()) == pytest.approx(1)
     assert record["prefill"]["bytes_kv"] == 61 * 4 * 2 * 64
     assert rtl.trace.step in rtl.steps and len(rtl.trace.layers) == 2
+    out = io.StringIO()
+    show_report(Console(file=out, width=400, highlight=False), record)
+    rate = (
+        f"{decoded} tokens in {len(rtl.steps)} steps: {record['tokens_per_second']:,.0f} tokens/s"
+    )
+    assert rate in out.getvalue() and "rtl = twin" in out.getvalue()
+    assert "per step of the batch (3 rows)" in out.getvalue()
 
 
 def test_forced_rows_are_followed_and_the_first_difference_found(model):
