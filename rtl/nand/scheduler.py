@@ -260,6 +260,7 @@ class Scheduler(wiring.Component):
                 completions.row.eq(head.row),
                 completions.continues.eq(table.gathers.bit_select(head.die, 1)),
             ]
+            m.d.comb += turns.gathers.eq((table.gathers & ~dies.working).any())
             if planes.before_ahead:
                 m.d.comb += table.together.eq(queues.pairs)
         m.d.comb += picks.eq(picker.valid)
