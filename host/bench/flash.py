@@ -34,7 +34,7 @@ def add_flash(parser):
         nargs="+",
         metavar="P",
         help="flash profiles; P@RATE is P with another data rate in MT/s, e.g. tlc_onfi5@1400 "
-        "(this and the next three: instead of the sweeps, every combination of the values given)",
+        "(this and the next four: instead of the sweeps, every combination of the values given)",
     )
     parser.add_argument("--pattern", nargs="+", metavar="PATTERN", help=f"of {', '.join(PATTERNS)}")
     parser.add_argument("--dies", nargs="+", type=int, metavar="N", help="dies that are read")
@@ -44,6 +44,13 @@ def add_flash(parser):
         type=int,
         metavar="N",
         help=f"data bytes of a codeword: {' or '.join(map(str, CODEWORDS))}",
+    )
+    parser.add_argument(
+        "--planes",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="planes of a die whose pages are read one behind the other, to be sensed together",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of dies, rows and codewords drawn (default: 0)"

@@ -11,6 +11,8 @@ read                7 tWC                                    tWB + tR           
 cache_read          7 tWC                                    tWB + tRCBSY           tRR
 cache_end           tWC                                      tWB + tRCBSY           tRR
 column              4 tWC                                                           tCCS
+read_plane          as read, more planes follow              tWB + tDBSY            tRR
+column_plane        7 tWC                                                           tCCS
 program             6 tWC + tADL + data in + tWC             tWB + tPROG            tRR
 erase               5 tWC                                    tWB + tBERS            tRR
 program_plane       as program, more planes follow           tWB + tDBSY            tRR
@@ -38,6 +40,9 @@ __all__ = ["COLUMN_CYCLES", "ChannelClocks", "Operation", "turnaround_ns"]
 
 COLUMN_CYCLES = 4
 """Command and address cycles of CHANGE READ COLUMN: 05h, two of column, E0h."""
+
+PLANE_COLUMN_CYCLES = 7
+"""Those of its enhanced form, which also chooses a plane: 06h, two of column, three of row, E0h."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ class ChannelClocks:
             "cache_read": Operation(self.command(READ_CYCLES), cached, rr),
             "cache_end": Operation(self.command(1), cached, rr),
             "column": Operation(self.command(COLUMN_CYCLES), then=t("t_ccs")),
+            "read_plane": Operation(self.command(READ_CYCLES), between, rr),
+            "column_plane": Operation(self.command(PLANE_COLUMN_CYCLES), then=t("t_ccs")),
             "program": Operation(program, wb + t("t_prog"), rr),
             "erase": Operation(self.command(5), wb + t("t_bers"), rr),
             "program_plane": Operation(program, between, rr),
@@ -146,42 +153,72 @@ class ChannelClocks:
             total += (planes - 1) * (more.bus + more.busy + more.then + status.then)
         return total
 
+    def reads_together(self, planes, words=1):
+        """Reads of several planes of an idle die: first command to the last word.
+
+        Parameters
+        ----------
+        planes : int
+            2 or more.
+        words : int
+            Of each plane's page.
+        """
+        operations = self.operations(words)
+        more, last, column = (operations[name] for name in ("read_plane", "read", "column_plane"))
+        data = operations["data"]
+        turn = max(0, data.then - self.clocks("t_cs"))  # the column's tCS passes meanwhile
+        sensed = (
+            (planes - 1) * (more.bus + more.busy + more.then) + last.bus + last.busy + last.then
+        )
+        # READ PAGEs, then for each page its column and its data.
+        return sensed + planes * (column.bus + column.then + data.bus) + (planes - 1) * turn
+
     def turnaround(self, words):
         """A read of ``words`` from an idle die: chip enable to its last word."""
         read = self.operations()["read"]
         return read.bus + read.busy + read.then + self.data(words)
 
-    def bus(self, reads):
+    def bus(self, reads, planes=1):
         """The bus bound of a list of reads: data, command and address cycles.
 
         A page is sensed once for the reads of it that follow each other on its die. The output of a
         page begins at column 0, where its cache read puts it; a read from another column, and every
-        further read of the page, changes the column.
+        further read of the page, changes the column. Each read of pages sensed together does.
 
         Parameters
         ----------
         reads : sequence of (die, row, column, words)
+        planes : int
+            Of each die, sensed together.
         """
         sensed, commands, data = {}, 0, 0
+        change = self.command(COLUMN_CYCLES if planes == 1 else PLANE_COLUMN_CYCLES)
         for die, row, column, words in reads:
             further = sensed.get(die) == row
             commands += 0 if further else self.command(READ_CYCLES)
-            commands += self.command(COLUMN_CYCLES) if further or column else 0
+            commands += change if further or column or planes > 1 else 0
             sensed[die] = row
             data += self.words(words)
         return commands + data
 
-    def paid(self, reads):
+    def paid(self, reads, planes=1):
         """The same with a preamble and tRHW for each data phase: each command turns the bus.
 
         Here all other waits are hidden: tR, tRCBSY, tWB and tRR behind other dies' pages, tCCS
         behind other dies' data.
         """
         each = self.clocks("t_preamble") + self.clocks("t_rhw")
-        return self.bus(reads) + len(reads) * each
+        return self.bus(reads, planes) + len(reads) * each
 
-    def arrays(self, pages, dies):
-        """What the dies allow: pages spread evenly, each sensed behind the one before it."""
+    def arrays(self, pages, dies, planes=1, words=1):
+        """What the dies allow, pages spread evenly.
+
+        Of one plane each is sensed behind the one before it. Of several they are sensed together,
+        and meanwhile nothing is moved, nor sensed while their ``words`` each are moved.
+        """
+        if planes > 1:
+            turn = self.clocks("t_rhw") - self.clocks("t_cs")
+            return pages * (self.reads_together(planes, words) + max(0, turn)) / (planes * dies)
         page = self.clocks("t_r") + self.clocks("t_rcbsy") + self.clocks("t_wb")
         return pages * page / dies
 

@@ -6,10 +6,11 @@ from fractions import Fraction
 
 from flash_model.mqsim import T_CS_NS
 from flash_model.profiles import PROFILES, Profile
+from rtl.nand.planes import planes_of
 
 __all__ = [
     "BASE", "CODEWORDS", "PATTERNS", "RATES", "FlashCase", "crossed", "flash_profile", "full_sweep",
-    "quick_sweep",
+    "planes_together", "quick_sweep",
 ]  # fmt: skip
 
 PATTERNS = {
@@ -22,6 +23,9 @@ PATTERNS = {
 """Pattern -> what is read."""
 
 BY_CODEWORD = ("codeword", "quarter")
+BY_PLANES = ("sequential", "random")
+"""Patterns that several planes of a die can be read in."""
+
 CODEWORDS = (512, 1024)
 """Data bytes of a codeword."""
 
@@ -63,6 +67,12 @@ def _mqsim():
 KNOWN = {**PROFILES, "mqsim": _mqsim()}
 
 
+def planes_together(flash):
+    """How many planes of a die can be sensed together."""
+    planes = planes_of(flash)
+    return [1] if planes is None else [1 << bit for bit in range(planes.plane_bits + 1)]
+
+
 def flash_profile(text) -> Profile:
     """A profile by name; ``name@rate`` is the same with another data rate in MT/s."""
     name, at, rate = text.partition("@")
@@ -96,12 +106,16 @@ class FlashCase:
         gets more.
     codeword_bytes : int, optional
         Data bytes of a codeword; None for whole pages.
+    planes : int
+        Planes of a die whose pages are read one behind the other, so that they can be sensed
+        together: their number of the page is the same. 1: as pattern and rows have it.
     """
 
     profile: str = "tlc_onfi5"
     pattern: str = "sequential"
     dies: int | None = None
     codeword_bytes: int | None = None
+    planes: int = 1
 
     def __post_init__(self):
         by_codeword = self.pattern in BY_CODEWORD
@@ -114,6 +128,17 @@ class FlashCase:
             raise ValueError(
                 f"codewords of {size} bytes are not possible: pages of profile {self.profile} "
                 f"have {page} bytes, and pattern {self.pattern} needs {least} in each"
+            )
+        possible = planes_together(flash_profile(self.profile))
+        if self.planes not in possible:
+            raise ValueError(
+                f"planes = {self.planes} is not possible: of profile {self.profile} choose "
+                f"{' or '.join(map(str, possible))}"
+            )
+        if self.planes > 1 and self.pattern not in BY_PLANES:
+            raise ValueError(
+                f"planes = {self.planes} is not possible: pattern {self.pattern} reads one at a "
+                f"time, choose {' or '.join(BY_PLANES)}"
             )
         object.__setattr__(self, "dies", dies)
         object.__setattr__(self, "codeword_bytes", size)
@@ -136,7 +161,8 @@ class FlashCase:
     def title(self):
         """For progress bars and tables."""
         size = f", {self.codeword_bytes} B codewords" if self.codeword_bytes else ""
-        return f"{self.profile} {self.pattern}, {self.dies} dies{size}"
+        planes = f", {self.planes} planes" if self.planes > 1 else ""
+        return f"{self.profile} {self.pattern}, {self.dies} dies{planes}{size}"
 
     def as_dict(self):
         """Plain dict."""
@@ -158,6 +184,14 @@ def _by_rate(patterns, rates=RATES):
         yield FlashCase(f"{BASE.profile}@{rate}", pattern, MORE_DIES.get(rate), size)
 
 
+def _by_planes(profile, dies):
+    """Few dies: sensing is what such reads wait for."""
+    for pattern, planes, number in itertools.product(
+        BY_PLANES, planes_together(flash_profile(profile)), dies
+    ):
+        yield FlashCase(profile, pattern, number, planes=planes)
+
+
 def quick_sweep():
     """Under a minute with channels that are already compiled."""
     return _ordered(
@@ -168,6 +202,7 @@ def quick_sweep():
             *_by_rate(("sequential", "quarter")),
             *(FlashCase("tlc_onfi5@1400", "quarter", dies=n) for n in (4, 8)),
             *(FlashCase("tlc_onfi5@1400", "sequential", dies=n) for n in (1, 2, 4, 8)),
+            *_by_planes("tlc_onfi5@1400", (1, 2)),
         ]
     )
 
@@ -183,11 +218,15 @@ def full_sweep():
             *_by_rate(PATTERNS),
             *(FlashCase(f"tlc_onfi5@{rate}", pattern, dies=n)
               for rate in (1400, 2400) for pattern in ("sequential", "quarter") for n in dies),
+            *_by_planes("tlc_onfi5@1400", (1, 2, 3, 4)),
+            *_by_planes("tlc_onfi5", (1, 2, 4, 8)),
+            *_by_planes("mqsim", (1, 2, 4)),
+            *_by_planes("mlc_cosmos", (1, 2)),
         ]
     )  # fmt: skip
 
 
-AXES = ("profile", "pattern", "dies", "codeword_bytes")
+AXES = ("profile", "pattern", "dies", "codeword_bytes", "planes")
 
 
 def crossed(given):
@@ -203,4 +242,4 @@ def crossed(given):
 
 
 def _default(name):
-    return getattr(BASE, name) if name in ("profile", "pattern") else None
+    return getattr(BASE, name) if name in ("profile", "pattern", "planes") else None

@@ -65,14 +65,17 @@ def stream(case, pages, seed=0):
         words = (geometry.page_bytes // WORD // 2, geometry.page_bytes // WORD)
         reads = [(0, row, 0, words[row % 2]) for row in range(pages)]
         return Stream(reads, np.array([WORD * read[3] for read in reads]), pages, 1, 0)
-    if case.pattern == "random":
+    if case.planes > 1:
+        places = _stripes(case, pages, rng)
+    elif case.pattern == "random":
         places = [(rng.randrange(case.dies), rng.randrange(geometry.rows)) for _ in range(pages)]
     else:
         places = [(n % case.dies, n // case.dies % geometry.rows) for n in range(pages)]
     if case.codeword_bytes is None:
         reads = [(*place, 0, geometry.page_words) for place in places]
         wanted = np.full(pages, geometry.page_bytes)
-        return Stream(reads, wanted, pages, _in_flight(case.dies), 2 * case.dies)
+        dies = case.dies * case.planes
+        return Stream(reads, wanted, pages, _in_flight(dies), 2 * dies)
 
     code = _strongest(geometry, case.codeword_bytes)
     number = geometry.page_bytes // case.codeword_bytes
@@ -85,6 +88,30 @@ def stream(case, pages, seed=0):
     in_flight = _in_flight(case.dies, -(-len(chosen) // pages))
     wanted = np.array([size for _, size in chosen])
     return Stream([read for read, _ in chosen], wanted, pages, in_flight, in_flight)
+
+
+def _stripes(case, pages, rng):
+    """Places of pages: all planes of a die one behind the other, with one number in their blocks.
+
+    Sequential: of dies in turn, in one block of each plane as long as it has pages. At random: of
+    any die, page number and blocks.
+    """
+    geometry = case.flash.geometry
+    groups = geometry.blocks // geometry.planes  # blocks of a plane
+    places = []
+    while len(places) < pages:
+        if case.pattern == "random":
+            die, page = rng.randrange(case.dies), rng.randrange(geometry.pages)
+            blocks = [rng.randrange(groups) for _ in range(case.planes)]
+        else:
+            number, die = divmod(len(places) // case.planes, case.dies)
+            group, page = divmod(number, geometry.pages)
+            blocks = [group % groups] * case.planes
+        places += [
+            (die, (block * geometry.planes + plane) * geometry.pages + page)
+            for plane, block in enumerate(blocks)
+        ]
+    return places[:pages]
 
 
 def _in_flight(dies, reads_of_a_page=1):
@@ -128,7 +155,9 @@ def planned_clocks(case, pages):
     sample = stream(case, pages)
     if case.pattern == "single":
         return sum(clocks.turnaround(read[3]) for read in sample.reads)
-    return int(max(clocks.paid(sample.reads), clocks.arrays(pages, case.dies)))
+    words = case.flash.geometry.page_words
+    arrays = clocks.arrays(pages, case.dies, case.planes, words)
+    return int(max(clocks.paid(sample.reads, case.planes), arrays))
 
 
 def measure_flash(case, pages, bar=None, announce=print, seed=0):
@@ -149,7 +178,7 @@ def measure_flash(case, pages, bar=None, announce=print, seed=0):
     Returns
     -------
     dict
-        The fields of the case; ``rate_mts``, ``planes``, ``clock_hz``; ``pages``, ``reads``,
+        The fields of the case; ``rate_mts``, ``clock_hz``; ``pages``, ``reads``,
         ``senses`` (of the arrays) and ``in_flight`` of the whole run. In full flow (a read alone:
         all of the run): ``cycles``, ``bound_cycles`` (`ChannelClocks.bus`; a read alone:
         `ChannelClocks.turnaround`), ``bus_fraction``, the bound over the cycles, ``paid_cycles``
@@ -178,7 +207,6 @@ def measure_flash(case, pages, bar=None, announce=print, seed=0):
     row = {
         **case.as_dict(),
         "rate_mts": float(flash.timing.rate_mts),
-        "planes": flash.geometry.planes,
         "clock_hz": hz,
         "pages": pages,
         "reads": len(todo.reads),
@@ -189,7 +217,7 @@ def measure_flash(case, pages, bar=None, announce=print, seed=0):
     if case.pattern == "single":
         row |= _alone(clocks, todo, taken)
     else:
-        row |= _in_full_flow(clocks, todo, lasts, case.dies)
+        row |= _in_full_flow(clocks, todo, lasts, case)
         latency = latency[todo.warm : -todo.warm]
     counts, edges = np.histogram(latency, BINS)
     peak = float(flash.timing.bytes_per_clock(hz)) * row["cycles"]
@@ -202,16 +230,18 @@ def measure_flash(case, pages, bar=None, announce=print, seed=0):
     }
 
 
-def _in_full_flow(clocks, todo, lasts, dies):
+def _in_full_flow(clocks, todo, lasts, case):
     """Between the last word of one read near the start and that of one near the end."""
     start, end = todo.warm, len(todo.reads) - todo.warm
     before, until = todo.reads[:start], todo.reads[:end]
     pages = todo.pages * (end - start) / len(todo.reads)
     return {
         "cycles": int(lasts[end - 1] - lasts[start - 1]),
-        "bound_cycles": clocks.bus(until) - clocks.bus(before),
-        "paid_cycles": clocks.paid(until) - clocks.paid(before),
-        "arrays_cycles": clocks.arrays(pages, dies),
+        "bound_cycles": clocks.bus(until, case.planes) - clocks.bus(before, case.planes),
+        "paid_cycles": clocks.paid(until, case.planes) - clocks.paid(before, case.planes),
+        "arrays_cycles": clocks.arrays(
+            pages, case.dies, case.planes, case.flash.geometry.page_words
+        ),
         "wanted_bytes": int(todo.wanted[start:end].sum()),
     }
 

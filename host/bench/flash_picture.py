@@ -39,6 +39,8 @@ def _name(row, *without):
     parts = [row["profile"], row["pattern"]]
     if "dies" not in without:
         parts.append(f"{row['dies']} dies")
+    if row["planes"] > 1:
+        parts.append(f"{row['planes']} planes")
     if row["codeword_bytes"]:
         parts.append(f"{row['codeword_bytes']} B")
     return ", ".join(parts)
@@ -112,7 +114,8 @@ def _over_rates(axes, rows):
     for row in rows:
         if "@" in row["profile"] and row["dies"] == most[row["profile"]]:
             size = f", {row['codeword_bytes']} B" if row["codeword_bytes"] else ""
-            name = f"{row['profile'].split('@')[0]}, {row['pattern']}{size}"
+            planes = f", {row['planes']} planes" if row["planes"] > 1 else ""
+            name = f"{row['profile'].split('@')[0]}, {row['pattern']}{planes}{size}"
             series.setdefault(name, []).append(row)
     series = {name: mine for name, mine in series.items() if len(mine) > 1}
     if not series:

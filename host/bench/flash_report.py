@@ -5,11 +5,13 @@ from rich.table import Table
 __all__ = ["show_flash"]
 
 NOTES = """\
+dies      read; 2x4: of two dies four planes each, sensed together
 bound     data, command and address cycles of the bus over the cycles, in full
           flow; of a single read its closed form over them
 paid      the same with a preamble and tRHW paid for each data phase: commands
           given together take less
-arrays    the time that dies need to sense, spread evenly, over the cycles
+arrays    the time that dies need to sense, spread evenly, over the cycles; of
+          planes sensed together with that of their data, when they do not sense
 wanted    user bytes at the bus's data rate, over the cycles
 p50, p99  microseconds from a read's being taken to its last word, queue and all"""
 
@@ -35,7 +37,7 @@ def show_flash(console, rows, picture):
         table.add_row(
             row["profile"],
             row["pattern"],
-            str(row["dies"]),
+            str(row["dies"]) + (f"x{row['planes']}" if row["planes"] > 1 else ""),
             str(row["codeword_bytes"] or "page"),
             f"{row['bus_fraction']:.1%}",
             f"{row['paid_cycles'] / cycles:.1%}",

@@ -2,7 +2,8 @@
 
 It looks along the next few pages in the order of their moving and asks for what is missing: 3Fh for
 a page that is still behind the cache register of a die without further reads, CHANGE READ COLUMN
-for a page whose output does not begin where it is wanted. Pages further back can wait: a read that
+for a page whose output does not begin where it is wanted, as that of each page of several planes
+sensed together. Pages further back can wait: a read that
 comes meanwhile for the same die makes 3Fh unnecessary.
 """
 
@@ -10,6 +11,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+
+from flash_model.array_port import ROW_BITS
 
 from .die_table import dies_layout
 from .operations import WORD_BITS
@@ -48,11 +51,11 @@ class Ahead(wiring.Component):
         Look at all pages again.
     dies : In(dies_layout(dies))
     waiting : In(dies)
-        Dies with reads that were not started.
+        Dies with reads that were not started, and may be read ahead.
     finish, set_column, read : Out(1)
         For ``die`` READ PAGE CACHE END is needed, or CHANGE READ COLUMN to ``column``, or its next
         read, which does as well; it can be given.
-    die, column : Out
+    die, row, column : Out
     urgent : Out(1)
         The bus will soon wait for it.
     quiet : Out(1)
@@ -77,6 +80,7 @@ class Ahead(wiring.Component):
                 "set_column": Out(1),
                 "read": Out(1),
                 "die": Out(die),
+                "row": Out(ROW_BITS),
                 "column": Out(WORD_BITS),
                 "urgent": Out(1),
                 "quiet": Out(1),
@@ -98,7 +102,9 @@ class Ahead(wiring.Component):
         close = Signal()
         m.d.comb += [
             in_front.eq(of_die(dies.in_front)),
-            at_column.eq(((page.column == 0) & ~page.further) | of_die(dies.at_column)),
+            at_column.eq(
+                ((page.column == 0) & ~page.further & ~of_die(dies.spread)) | of_die(dies.at_column)
+            ),
             none.eq(self.valid & (page.refused | of_die(dies.lost | dies.dead))),
             looks.eq(self.valid & ~of_die(seen) & ~none),
             close.eq(self.ahead < URGENT),
@@ -119,6 +125,7 @@ class Ahead(wiring.Component):
             self.read.eq(read & ~self.chosen),
             self.urgent.eq((finish | read | set_column) & close & ~self.chosen),
             self.die.eq(page.die),
+            self.row.eq(page.row),
             self.column.eq(page.column),
         ]
 

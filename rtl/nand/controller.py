@@ -27,8 +27,9 @@ READ_ID (of the ID address in ``row[7:0]``: 00h JEDEC, 20h ONFI) waits until the
 before it have gone, and what comes waits for it. STATUS waits until the READs of its die before it
 are started. RESET waits for its die like any other operation; it does not abort one.
 
-Programs and erases that follow each other and are of several planes of a die are given together, if
-the part can do that (`rtl.nand.planes`); the die then waits for the words of all of them.
+Reads, programs and erases that follow each other and are of several planes of a die are given
+together, if the part can do that (`rtl.nand.planes`); the die then waits for the words of all of
+them. Reads follow each other in this sense if those of other dies come between.
 
 A program or an erase in progress steps aside for reads of its die that come later, if the part can
 do that and they are not of its block (`rtl.nand.suspension`).

@@ -13,6 +13,10 @@ A page is *in front* when the cache register holds it for the bus, or will once 
 A page that further reads want stays in front after a data output; each of them needs CHANGE READ
 COLUMN, because the output stands where the one before has ended.
 
+Pages of several planes sensed together (`rtl.nand.planes`) are all *in front*, one after another in
+the order of their reads: one of them and a count of those after it. The output shows the last of
+them, so each needs CHANGE READ COLUMN; there is nothing behind them.
+
 A die that does not get ready in time is reset (`rtl.nand.watchdog`). What it held or did is *lost*
 then: its pages are given out as zeros, its program or erase fails. Of a dead die everything is.
 
@@ -21,8 +25,8 @@ one after another, so whatever is chosen later finds the die as the table says. 
 care: it says nothing of a sequence chosen and not yet confirmed, nor during tWB.
 """
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Const, Module, Signal
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -57,7 +61,7 @@ _OCCUPY = (
 )
 """Sequences that leave a die unusable for a while."""
 
-_PLANES = (Sequence.PROGRAM_PLANE, Sequence.ERASE_PLANE)
+_PLANES = (Sequence.READ_PLANE, Sequence.PROGRAM_PLANE, Sequence.ERASE_PLANE)
 """After these a die waits for more of the command."""
 
 
@@ -69,6 +73,7 @@ def dies_layout(dies):
             "in_front": dies,  # a page for the bus in the cache register
             "behind": dies,  # another one behind it
             "at_column": dies,  # the page in front will be shown from the column of its read on
+            "spread": dies,  # it is one of several planes: without that it is not shown at all
             "in_status": dies,  # output shows the status
             "reads": dies,  # a waiting read can be started, as a cache read if a page is held
             "idle": dies,  # usable, holds nothing, has no work and no waiting read
@@ -102,6 +107,8 @@ class DieTable(wiring.Component):
         What the bus has done.
     waiting : In(dies)
         Dies with reads that were not started.
+    together : In(dies)
+        With planes: dies whose next read is to be sensed with others, once no page is held.
     suspended, open : In(dies)
         Dies whose program or erase is suspended; those that may read meanwhile.
     chosen, choice, die : In
@@ -133,7 +140,7 @@ class DieTable(wiring.Component):
         self._planes = planes_of(profile)
         die = max(1, ceil_log2(dies))
         super().__init__(
-            ({"gathers": Out(dies)} if self._planes else {})
+            ({"gathers": Out(dies), "together": In(dies)} if self._planes else {})
             | {
                 "ready": In(dies),
                 "progress": In(progress_layout(dies)),
@@ -173,9 +180,12 @@ class DieTable(wiring.Component):
         changing = self._changing_columns(m, count)
         occupy = _OCCUPY
         may_begin, kept = ~working, self.suspended
+        reads_ahead, more = cached & ~(dies.in_front & dies.behind), Const(0, 1)
         if self._planes:
-            occupy = (*_OCCUPY, *_PLANES)
+            occupy = (*_OCCUPY, *_PLANES, Sequence.COLUMN_PLANE)
             may_begin, kept = ~working | self.gathers, self.suspended | self.gathers
+            reads_ahead &= ~self.together
+            more = self._pages_of_planes(m, working)
         holds = dies.in_front | dies.behind
         may_read = Signal(count)
         m.d.comb += [
@@ -196,7 +206,7 @@ class DieTable(wiring.Component):
             dies.lost.eq(dies.recovered & holds),
             dies.usable.eq(rb.settled & ~(sent | changing | late | watchdog.dead)),
             dies.answers.eq(~(rb.blind | sent | changing)),
-            may_read.eq(~holds | (cached & ~(dies.in_front & dies.behind))),
+            may_read.eq(~holds | reads_ahead),
             dies.reads.eq(self.waiting & dies.usable & (~working | self.open) & may_read),
             dies.idle.eq(dies.usable & may_begin & ~holds & ~self.waiting),
             dies.due.eq(working & ((dies.usable & ~kept) | watchdog.dead)),
@@ -231,10 +241,10 @@ class DieTable(wiring.Component):
                 m.d.sync += [put(1, turned, sent), put(0, dies.in_status)]
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
                 m.d.sync += put(0, turned, dies.in_status)
-                m.d.sync += put(self.stays, dies.in_front, shown)
+                m.d.sync += [put(self.stays | more, dies.in_front), put(self.stays, shown)]
             with m.Case(Sequence.RECOVER):
                 m.d.sync += [put(1, dies.recovered, sent), put(0, cached, turned, dies.in_status)]
-            with m.Case(Sequence.FILL), m.If(self.loses & ~self.stays):
+            with m.Case(Sequence.FILL), m.If(self.loses & ~self.stays & ~more):
                 m.d.sync += [
                     put(0, dies.in_front),
                     dies.behind.eq(dies.behind & (dies.in_front | ~(1 << self.die))),
@@ -248,17 +258,55 @@ class DieTable(wiring.Component):
             with m.Case(Sequence.READ_ID):
                 m.d.sync += put(0, dies.in_status)
             if self._planes:
-                with m.Case(*_PLANES):
+                with m.Case(Sequence.PROGRAM_PLANE, Sequence.ERASE_PLANE):
                     m.d.sync += [put(1, working, sent), put(0, dies.recovered)]
+                with m.Case(Sequence.READ_PLANE):
+                    m.d.sync += [put(1, sent), put(0, dies.in_status, dies.recovered)]
+                with m.Case(Sequence.COLUMN_PLANE):
+                    m.d.sync += [put(1, turned, sent), put(0, dies.in_status)]
                 with m.Case(Sequence.STATUS_PLANE):
                     m.d.sync += put(1, dies.in_status)
         if self._planes:
+            gathered = self.gathers.bit_select(self.die, 1)
             with m.If(self.chosen), m.Switch(self.choice):
                 with m.Case(*_PLANES):
                     m.d.sync += put(1, self.gathers)
-                with m.Case(Sequence.PROGRAM, Sequence.ERASE, Sequence.RECOVER):
+                with m.Case(Sequence.READ):
+                    m.d.sync += [put(0, self.gathers), put(gathered, dies.spread)]
+                    m.d.sync += put(~gathered, cached)
+                with m.Case(Sequence.PROGRAM, Sequence.ERASE):
                     m.d.sync += put(0, self.gathers)
+                with m.Case(Sequence.RECOVER):
+                    m.d.sync += put(0, self.gathers)
+                    with m.If(gathered & ~working.bit_select(self.die, 1)):
+                        m.d.sync += put(1, dies.in_front)  # what is noted so far is lost
         return m
+
+    def _pages_of_planes(self, m, working):
+        """Whether pages of ``die`` that were sensed together stand behind the one in front."""
+        m.submodules.later = later = memory.Memory(
+            shape=self._planes.plane_bits, depth=max(2, len(self.ready)), init=[]
+        )
+        write, read = later.write_port(), later.read_port(domain="comb")
+        more = Signal()
+        fewer = read.data - 1
+        m.d.comb += [
+            read.addr.eq(self.die),
+            more.eq(read.data != 0),
+            write.addr.eq(self.die),
+            write.data.eq(fewer),
+        ]
+        with m.If(self.chosen), m.Switch(self.choice):
+            with m.Case(Sequence.READ_PLANE):
+                m.d.comb += [write.en.eq(1), write.data.eq(read.data + 1)]
+            with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
+                m.d.comb += write.en.eq(more & ~self.stays)
+            with m.Case(Sequence.FILL):
+                m.d.comb += write.en.eq(more & ~self.stays & self.loses)
+            with m.Case(Sequence.RECOVER):  # the last one noted stands in front
+                gathers = (self.gathers & ~working).bit_select(self.die, 1)
+                m.d.comb += write.en.eq(gathers)
+        return more
 
     def _changing_columns(self, m, count):
         """Dies in their tCCS. One timer for all: it starts again with each CHANGE READ COLUMN."""
@@ -269,6 +317,9 @@ class DieTable(wiring.Component):
             m.d.sync += left.eq(left - 1)
         with m.If(left == 1):
             m.d.sync += changing.eq(0)
-        with m.If(progress.ended & (progress.sequence == Sequence.COLUMN)):
+        is_column = progress.sequence == Sequence.COLUMN
+        if self._planes:
+            is_column |= progress.sequence == Sequence.COLUMN_PLANE
+        with m.If(progress.ended & is_column):
             m.d.sync += [left.eq(self._t_ccs), changing.bit_select(progress.die, 1).eq(1)]
         return changing

@@ -1,13 +1,24 @@
-"""Programs and erases of several planes of a die, given together.
+"""Reads, programs and erases of several planes of a die, given together.
 
 ::
 
     80h row 0 data 11h   80h row 1 data 11h   ...   80h row n data 10h   78h row 0   78h row 1 ...
                   tDBSY                tDBSY                      tPROG
 
-The array is busy once for all of them. Each has a status of its own, read with READ STATUS
-ENHANCED. What may follow in one command is of the same die, of a plane that is not among them, and,
-if it is a program, of the same page number (ONFI's multi-plane operations).
+    00h row 0 32h   00h row 1 32h  ...  00h row n 30h   06h row 0 E0h data   06h row 1 E0h data
+             tDBSY           tDBSY               tR              tCCS                 tCCS
+
+The array is busy once for all of them. Each program or erase has a status of its own, read with
+READ STATUS ENHANCED, and each page read is shown with CHANGE READ COLUMN ENHANCED. What may follow
+in one command is of the same die, of a plane that is not among them, and, but for erases, of the
+same page number (ONFI's multi-plane operations).
+
+No cache read follows reads of several planes: while such pages are moved, the array rests. A die
+that reads ahead is done with n pages after n times tR or their data, whichever is more; with pages
+sensed together it is after tR and their data. Two are better off together if a page's data take
+less than half of tR: then a die does not read ahead what it can sense together as soon as it has
+given its page (`Planes.before_ahead`). Reads of a die that holds no page are sensed together
+anyway.
 """
 
 from dataclasses import dataclass
@@ -27,10 +38,13 @@ class Planes:
         Bits of the page number, the lowest.
     plane_bits : int
         Bits of the plane above them, 1 or more.
+    before_ahead : bool
+        Rather than read ahead, a die waits until its page is moved and senses several.
     """
 
     page_bits: int
     plane_bits: int
+    before_ahead: bool
 
     @property
     def number(self):
@@ -57,4 +71,9 @@ def planes_of(profile):
     apart = all(number & (number - 1) == 0 for number in (geometry.planes, geometry.pages))
     if geometry.planes == 1 or not apart or profile.timing.suspend is not None:
         return None
-    return Planes(exact_log2(geometry.pages), exact_log2(geometry.planes))
+    data_ns = geometry.page_total * 1000 / profile.timing.rate_mts
+    return Planes(
+        exact_log2(geometry.pages),
+        exact_log2(geometry.planes),
+        before_ahead=2 * data_ns < profile.timing.t_r_ns,
+    )

@@ -13,9 +13,15 @@ yet are chained through it, so that any division of the places among the dies is
 A read of the page that the read before it on its die is of, if that is still here, is in no chain:
 the page stays where it is until both have been moved. Entry 3 above would be such a *further* read
 if its row were that of entry 2.
+
+Where pages of several planes are sensed together (`rtl.nand.planes`), what comes is compared with
+the last of its die's chain and the planes of those that it follows: it *joins* them or it does not.
+Any stretch of a chain whose reads join each other can be sensed together.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -57,6 +63,8 @@ class ReadQueues(wiring.Component):
         Places.
     lookahead : int
         Entries that can be looked at: the first to be moved and those behind it.
+    planes : Planes, optional
+        Sense pages of several planes together.
 
     Members
     -------
@@ -81,14 +89,18 @@ class ReadQueues(wiring.Component):
         Selects the entry so many behind the first; ``look`` is that entry.
     look_valid : Out(1)
     look : Out(queue_entry(dies))
+    pairs : Out(dies)
+        With ``planes``: waiting dies whose next read is joined by the one behind it.
     """
 
-    def __init__(self, dies, depth, lookahead):
+    def __init__(self, dies, depth, lookahead, planes=None):
         self._dies = dies
         self._depth = depth
+        self._planes = planes
         entry = queue_entry(dies)
         super().__init__(
-            {
+            ({"pairs": Out(dies)} if planes else {})
+            | {
                 "i": In(stream.Signature(read_entry(dies))),
                 "dead": In(dies),
                 "waiting": Out(dies),
@@ -173,7 +185,58 @@ class ReadQueues(wiring.Component):
                     m.d.sync += heads[die].eq(arrival)
             with m.If(self.dead[die]):
                 m.d.sync += self.waiting[die].eq(0)
+        if self._planes:
+            chain = _Chain(
+                arrives=taken,
+                arrival=arrival,
+                joins=joins,
+                behind=behind,
+                head=_select(heads, into),
+                tail=_select(tails, into),
+                row=by_last.data.row,
+                starts_last=alone,
+                after=follow.data,
+            )
+            self._pairs(m, chain)
         return m
+
+    def _pairs(self, m, chain):
+        """Whether the arriving read joins the last of its die's chain, and which heads are joined.
+
+        That one may stand behind further reads of the row it has: the last to come tells as well.
+        """
+        planes, read = self._planes, self.i.payload
+        m.submodules.runs = runs = memory.Memory(  # planes of the reads that join each other
+            shape=planes.number, depth=max(2, self._dies), init=[]
+        )
+        extended, run = runs.write_port(), runs.read_port(domain="comb")
+        joined = Signal(max(2, self._depth))  # by the next of its chain, for each place
+        fits = Signal()
+        plane = Signal(planes.number)
+        m.d.comb += [
+            plane.eq(1 << planes.plane(read.row)),
+            run.addr.eq(read.die),
+            fits.eq(
+                chain.joins
+                & chain.behind
+                & (planes.page(chain.row) == planes.page(read.row))
+                & ~(run.data & plane).any()
+            ),
+            extended.addr.eq(read.die),
+            extended.data.eq(Mux(fits, run.data, 0) | plane),
+            extended.en.eq(chain.joins),
+        ]
+        with m.If(chain.arrives):
+            m.d.sync += joined.bit_select(chain.arrival, 1).eq(0)
+        with m.If(fits):
+            m.d.sync += joined.bit_select(chain.tail, 1).eq(1)
+        with m.If(chain.joins & (~chain.behind | (chain.head == chain.tail))):
+            m.d.sync += self.pairs.bit_select(read.die, 1).eq(fits)
+        with m.If(self.start):
+            arrives = fits & (read.die == self.die) & (chain.tail == chain.after)
+            m.d.sync += self.pairs.bit_select(self.die, 1).eq(
+                ~chain.starts_last & (joined.bit_select(chain.after, 1) | arrives)
+            )
 
     def _further_reads(self, m, further, taken, arrival, departure, by_last):
         """Whether the arriving read is ``further``, and whether one follows the first."""
@@ -212,6 +275,35 @@ class ReadQueues(wiring.Component):
     @staticmethod
     def _wrapped(depth, place):
         return Mux(place >= depth, place - depth, place)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """The chain of the arriving read, and that of the read that is started.
+
+    Parameters
+    ----------
+    arrives, arrival : Value
+        A read arrives, at this place.
+    joins, behind : Value
+        It joins its die's chain, behind another.
+    head, tail : Value
+        Places of that chain's ends.
+    row : Value
+        Of the read that came last for its die, if it joins behind another.
+    starts_last, after : Value
+        The read that is started is the only one of its chain; else the place of the one behind it.
+    """
+
+    arrives: Value
+    arrival: Value
+    joins: Value
+    behind: Value
+    head: Value
+    tail: Value
+    row: Value
+    starts_last: Value
+    after: Value
 
 
 def _select(values, index):

@@ -113,7 +113,7 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         planes = planes_of(self._profile)
-        m.submodules.queues = queues = ReadQueues(self._dies, self._depth, LOOKAHEAD)
+        m.submodules.queues = queues = ReadQueues(self._dies, self._depth, LOOKAHEAD, planes)
         m.submodules.die_table = table = DieTable(self._profile, self._clock_hz, self._margin)
         m.submodules.refusals = refusals = Refusals(self._profile.geometry)
         m.submodules.ahead = ahead = Ahead(self._dies)
@@ -139,6 +139,10 @@ class Scheduler(wiring.Component):
         suspends = Signal()  # and is
         refused = Signal()  # the operation that the pool gives
         none = Signal()  # no die gives the next page in order
+        # Dies that go on with reads while they hold a page.
+        waiting = queues.waiting
+        if planes and planes.before_ahead:
+            waiting = waiting & ~queues.pairs
         is_read = op.op == NandOp.READ
         is_id = head.op == NandOp.READ_ID
         m.d.comb += [
@@ -206,7 +210,7 @@ class Scheduler(wiring.Component):
                 | (moves & dies.lost.bit_select(first.die, 1))
             ),
             ahead.dies.eq(dies),
-            ahead.waiting.eq(queues.waiting & (~suspension.suspended | suspension.open)),
+            ahead.waiting.eq(waiting & (~suspension.suspended | suspension.open)),
             picker.asking.eq(dies.reads | suspension.interrupts),
             picker.drop.eq(chosen),
             picker.used.eq(gives | suspends),
@@ -218,7 +222,11 @@ class Scheduler(wiring.Component):
                     (
                         (dies.in_front & dies.usable).bit_select(first.die, 1)
                         & (
-                            ((first.column == 0) & ~first.further)
+                            (
+                                (first.column == 0)
+                                & ~first.further
+                                & ~dies.spread.bit_select(first.die, 1)
+                            )
                             | dies.at_column.bit_select(first.die, 1)
                         )
                     )
@@ -252,6 +260,9 @@ class Scheduler(wiring.Component):
                 completions.row.eq(head.row),
                 completions.continues.eq(table.gathers.bit_select(head.die, 1)),
             ]
+            m.d.comb += turns.gathers.eq((table.gathers & ~dies.working).any())
+            if planes.before_ahead:
+                m.d.comb += table.together.eq(queues.pairs)
         m.d.comb += picks.eq(picker.valid)
         if has_suspension:
             holds = dies.in_front | dies.behind
@@ -317,6 +328,10 @@ class Scheduler(wiring.Component):
             ]
             with m.If(ahead.set_column):
                 m.d.comb += choice.sequence.eq(Sequence.COLUMN)
+                if planes:
+                    m.d.comb += choice.row.eq(ahead.row)
+                    with m.If(dies.spread.bit_select(ahead.die, 1)):
+                        m.d.comb += choice.sequence.eq(Sequence.COLUMN_PLANE)
         with m.Elif(picks):
             m.d.comb += [
                 choice.sequence.eq(Sequence.READ),
@@ -336,6 +351,9 @@ class Scheduler(wiring.Component):
                 )
             with m.Elif((dies.in_front | dies.behind).bit_select(picker.die, 1)):
                 m.d.comb += choice.sequence.eq(Sequence.READ_CACHE)
+            if planes:
+                with m.Elif(queues.pairs.bit_select(picker.die, 1)):
+                    m.d.comb += choice.sequence.eq(Sequence.READ_PLANE)
         with m.Elif(suspension.resume):
             m.d.comb += [
                 choice.die.eq(suspension.resume_die),

@@ -37,6 +37,8 @@ class Sequence(enum.Enum, shape=5):
     PROGRAM_PLANE = 20  # one of several planes, more follow: see `rtl.nand.planes`
     ERASE_PLANE = 21
     STATUS_PLANE = 22  # READ STATUS ENHANCED and the status byte
+    READ_PLANE = 23  # READ PAGE of one of several planes, more follow
+    COLUMN_PLANE = 24  # CHANGE READ COLUMN ENHANCED: of one of the pages that were sensed together
 
 
 class StepKind(enum.Enum, shape=3):
@@ -117,18 +119,21 @@ def sequences(timing, clock_hz, row, column, words, planes=None):
     select = [wait(timing.t_cs_ns)] if timing.t_cs_ns else []
     columns = [address((column << 3) & 0xFF), address(column >> 5)]  # they count bytes
     rows = [address((row >> shift) & 0xFF) for shift in (0, 8, 16)]
+    place = [*columns, *rows]
     to_output = wait(timing.t_whr_ns)
     preamble = wait(timing.t_preamble_ns)
     read = (StepKind.READ, words, 0)
     one = (StepKind.READ, 1, 0)
     write = (StepKind.WRITE, words, 0)
-    program = [*select, command(0x80), *columns, *rows, wait(timing.t_adl_ns), write]
+    program = [*select, command(0x80), *place, wait(timing.t_adl_ns), write]
     suspends, several = {}, {}
     if planes:
         several = {
             Sequence.PROGRAM_PLANE: [*program, command(0x11, 1)],
             Sequence.ERASE_PLANE: [*select, command(0x60), *rows, command(0xD1, 1)],
             Sequence.STATUS_PLANE: [*select, command(0x78), *rows, to_output, preamble, one],
+            Sequence.READ_PLANE: [*select, command(0x00), *place, command(0x32, 1)],
+            Sequence.COLUMN_PLANE: [*select, command(0x06), *place, command(0xE0)],
         }
     if (suspend := timing.suspend) is not None:
         suspends = {
@@ -140,9 +145,9 @@ def sequences(timing, clock_hz, row, column, words, planes=None):
     return {
         **suspends,
         **several,
-        Sequence.READ: [*select, command(0x00), *columns, *rows, command(0x30, 1)],
+        Sequence.READ: [*select, command(0x00), *place, command(0x30, 1)],
         # A die ignores the column here; its output begins at column 0.
-        Sequence.READ_CACHE: [*select, command(0x00), *columns, *rows, command(0x31, 1)],
+        Sequence.READ_CACHE: [*select, command(0x00), *place, command(0x31, 1)],
         Sequence.READ_CACHE_END: [*select, command(0x3F, 1)],
         Sequence.COLUMN: [*select, command(0x05), *columns, command(0xE0)],
         Sequence.DATA: [preamble, read],

@@ -8,6 +8,10 @@ data, and anything follows a command, without a loss. So the bus takes turns:
 - Commands: all that can be given, before the next page is moved. They cost no turn when the bus
   has nothing to move either.
 
+While planes of a die are given their rows one after another (`rtl.nand.planes`), a bus that has
+turned to commands stays with them: tDBSY is short beside a page's data, for which tR would have to
+wait once for each plane. If that die hangs the data of others wait until it is reset.
+
 A page that the bus could move at no loss of time lets the next read of its die go first: the array
 is idle meanwhile, and if arrays are what a stream of reads waits for, it would be idle for the data
 phase too.
@@ -57,6 +61,8 @@ class Turns(wiring.Component):
         ... that the bus would soon wait for.
     turned : In(1)
         A command costs no turnaround now.
+    gathers : In(1)
+        A command that can be given soon is part of one begun.
     chosen : In(1)
         The choice is taken: there may be another page.
     first_read : Out(1)
@@ -72,6 +78,7 @@ class Turns(wiring.Component):
     command: In(1)
     urgent: In(1)
     turned: In(1)
+    gathers: In(1)
     chosen: In(1)
     first_read: Out(1)
     moves: Out(1)
@@ -89,11 +96,13 @@ class Turns(wiring.Component):
         page = Signal()
         reads_on = Signal()
         interrupts = Signal()
+        stays = Signal()  # with commands
         m.d.sync += [page.eq(self.page & ~self.chosen), reads_on.eq(self.reads_on)]
         m.d.comb += [
             interrupts.eq(self.turned | self.urgent | (waited == self._patience)),
             self.first_read.eq(page & self.turned & reads_on),
-            self.moves.eq(page & ~self.first_read & ~(self.command & interrupts)),
+            stays.eq((self.command & interrupts) | (self.gathers & self.turned)),
+            self.moves.eq(page & ~self.first_read & ~stays),
             self.quiet.eq(~self.chosen & (page == self.page) & (reads_on == self.reads_on)),
         ]
         with m.If(self.chosen & ~self.moves):

@@ -53,7 +53,11 @@ _PACES = {
     Sequence.RECOVER: _Pace.RESET,
 }
 
-_PLANE_PACES = {Sequence.PROGRAM_PLANE: _Pace.READ, Sequence.ERASE_PLANE: _Pace.READ}
+_PLANE_PACES = {
+    Sequence.READ_PLANE: _Pace.READ,
+    Sequence.PROGRAM_PLANE: _Pace.READ,
+    Sequence.ERASE_PLANE: _Pace.READ,
+}
 """tDBSY is shorter than tR."""
 
 

@@ -45,6 +45,22 @@ def test_arrays_and_turnaround_by_hand():
     assert turnaround_ns(flash_profile("mqsim").timing, 8192, 6) == 99_896
 
 
+def test_planes_by_hand():
+    """tWC 7 clocks, tWB 25, tDBSY 125, tRR 5, tR 12,500, tCCS 75, preamble 8, tRHW 25."""
+    clocks = ChannelClocks(flash_profile("tlc_onfi5@1400"), 250_000_000)
+    sensed = 4 * 49 + 3 * (25 + 125 + 5) + 25 + 12_500 + 5
+    shown = 4 * (49 + 75 + 8 + 1000) + 3 * 25  # 700 words of 10/7 clocks
+    assert clocks.reads_together(4, 700) == sensed + shown
+    assert clocks.arrays(80, 2, 4, 700) == 10 * (sensed + shown + 25)
+    reads = [(0, plane << 9, 0, 7) for plane in range(4)]
+    assert clocks.bus(reads, 4) == 4 * (2 * 49 + 10)
+    assert clocks.paid(reads, 4) == clocks.bus(reads, 4) + 4 * (8 + 25)
+    # With tCS, which passes during tRHW: 5 clocks of the 25; a word is 6 clocks there.
+    mqsim = ChannelClocks(flash_profile("mqsim"), 250_000_000)
+    sensed = 2 * (5 + 49) + 25 + 125 + 5 + 25 + 18_750 + 5
+    assert mqsim.reads_together(2, 50) == sensed + 2 * (5 + 49 + 75 + 8 + 300) + 20
+
+
 def test_profiles_by_rate():
     fast, base = flash_profile("tlc_onfi5@800"), flash_profile("tlc_onfi5")
     assert (fast.name, fast.timing.rate_mts) == ("tlc_onfi5@800", 800)
@@ -116,6 +132,29 @@ def test_whole_pages_with_their_spare(pattern, rows):
     assert len({read[1] for read in todo.reads}) >= rows
 
 
+@pytest.mark.parametrize("planes", [2, 4])
+@pytest.mark.parametrize("dies", [1, 3])
+@pytest.mark.parametrize("pattern", ["sequential", "random"])
+def test_planes_of_a_die_have_pages_of_one_number(pattern, dies, planes):
+    """Reads of a die, its own in their order: a stripe after another."""
+    case = FlashCase("tlc_onfi5", pattern, dies, planes=planes)
+    geometry, own = case.flash.geometry, {}
+    todo = stream(case, 12 * dies * planes)
+    for die, row, column, words in todo.reads:
+        assert row < geometry.rows and (column, words) == (0, geometry.page_words)
+        own.setdefault(die, []).append(row)
+    assert sorted(own) == list(range(dies))
+    assert len(set(sum(own.values(), []))) > 10 * planes
+    for rows in own.values():
+        for n in range(0, len(rows), planes):
+            stripe = rows[n : n + planes]
+            assert [row // geometry.pages % geometry.planes for row in stripe] == [*range(planes)]
+            assert len({row % geometry.pages for row in stripe}) == 1
+    if pattern == "sequential":
+        assert [die for die, *_ in todo.reads[::planes]] == [*range(dies)] * 12
+        assert max(own[0]) == geometry.pages * (planes - 1) + 11
+
+
 def test_sweeps_hold_what_they_promise():
     for cases in (full_sweep(), quick_sweep()):
         assert len(set(cases)) == len(cases)
@@ -126,6 +165,10 @@ def test_sweeps_hold_what_they_promise():
         }
         assert by_codeword >= {(f"tlc_onfi5@{rate}", n) for rate in RATES for n in CODEWORDS}
         assert len({case.dies for case in cases if case.profile == "tlc_onfi5@1400"}) > 3
+        for pattern in ("sequential", "random"):
+            planes = {(case.planes, case.dies) for case in cases
+                      if (case.profile, case.pattern) == ("tlc_onfi5@1400", pattern)}  # fmt: skip
+            assert planes >= {(n, dies) for n in (1, 2, 4) for dies in (1, 2)}
     assert {case.pattern for case in full_sweep()} == set(PATTERNS)
     given = {"profile": ["paper", "znand"], "pattern": ["random", "single"], "dies": [1, 2]}
     assert len(crossed(given)) == 6  # a read alone has one die
@@ -191,6 +234,9 @@ def test_table(tiny, capsys):
         (["--pattern", "x"], "--pattern x is not possible: choose of single, sequential"),
         (["--dies", "0"], "--dies 0 is not possible: choose 1..64"),
         (["--dies", "65"], "--dies 65 is not possible: choose 1..64"),
+        (["--planes", "3"], "planes = 3 is not possible: of profile tlc_onfi5 choose 1 or 2 or 4"),
+        (["--profile", "znand", "--planes", "2"], "of profile znand choose 1"),
+        (["--pattern", "quarter", "--planes", "2"], "choose sequential or random"),
         (["--codeword-bytes", "4096"], "--codeword-bytes 4096 is not possible: choose of 512"),
         (["--quick", "--dies", "2"], "--quick has rows of its own"),
         (["--profile", "tiny", "--pattern", "codeword"], "pages of profile tiny have 512 bytes"),

@@ -224,6 +224,14 @@ def test_share_of_the_bus_bound(name, pattern, dies, size, goal):
     assert row["bound_cycles"] >= goal * row["cycles"]
 
 
+@pytest.mark.parametrize("pattern", ["sequential", "random"])
+def test_share_of_what_arrays_allow(pattern):
+    """Four planes of one die: sensed together, the array has nothing else to wait for."""
+    row = measure_flash(FlashCase("tlc_onfi5@1400", pattern, 1, planes=4), 160)
+    assert row["senses"] == 40
+    assert 0.99 * row["cycles"] <= row["arrays_cycles"] <= row["cycles"]
+
+
 def test_quarters_beat_a_turn_for_each_column():
     """Commands given together: less than a tRHW for each data phase."""
     row = measure_flash(FlashCase("tlc_onfi5@1400", "quarter", codeword_bytes=512), 160)

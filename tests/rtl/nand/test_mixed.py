@@ -27,14 +27,15 @@ ROWS = [16, 17, 18, 31, 32, 33]
 class Model:
     """What the operations of a channel do, one after another."""
 
-    def __init__(self, seed, dies, geometry, count, ops=OPS):
+    def __init__(self, seed, dies, geometry, count, ops=OPS, rows=ROWS):
         self.geometry = g = geometry
+        self.rows = rows
         rng = random.Random(seed)
         numbers = np.random.default_rng(seed)
         self.pages = {
             (die, row): numbers.integers(0, 256, g.page_total, dtype=np.uint8)
             for die in range(dies)
-            for row in ROWS
+            for row in rows
         }
         self.before = {page: data.copy() for page, data in self.pages.items()}
         self.ops, self.words, self.reads = [], [], []
@@ -48,7 +49,7 @@ class Model:
         words = rng.choice([1, 2, 7, self.geometry.page_words])
         column = rng.choice([0, 0, rng.randrange(self.geometry.page_words)])
         words = min(words, self.geometry.page_words - column)
-        row = {NandOp.READ_ID: 0x20, NandOp.READ_RETRY: tag % 8}.get(op, rng.choice(ROWS))
+        row = {NandOp.READ_ID: 0x20, NandOp.READ_RETRY: tag % 8}.get(op, rng.choice(self.rows))
         self.ops.append(
             {"op": op, "die": die, "row": row, "column": column, "words": words, "tag": tag}
         )
@@ -64,7 +65,7 @@ class Model:
                 self.pages[die, row][part] &= np.frombuffer(data, np.uint8)
             case NandOp.ERASE:
                 block = row // self.geometry.pages
-                for other in ROWS:
+                for other in self.rows:
                     if other // self.geometry.pages == block:
                         self.pages[die, other][:] = 0xFF
         if op not in (NandOp.READ, NandOp.READ_ID):

@@ -1,39 +1,54 @@
-"""The queue of page reads against lists: by die, in order, some entries on; several of a page."""
+"""The queue of page reads against lists: by die, in order, some entries on; several of a page, or
+of several planes."""
 
 import random
 
 import pytest
 from amaranth.sim import Simulator
 
+from rtl.nand.planes import Planes
 from rtl.nand.read_queues import ReadQueues
 
 LOOKAHEAD = 3
+PLANES = Planes(page_bits=1, plane_bits=2, before_ahead=True)
 
 
-def entry(rng, dies, number):
-    row = rng.choice((5, 5, 6 << 20))
+def entry(rng, dies, number, planes):
+    row = rng.randrange(16) if planes and rng.random() < 0.7 else rng.choice((5, 5, 6 << 20))
     return {"die": rng.randrange(dies), "row": row, "column": number % 7, "words": 1 + number}
 
 
+def joined_by(read, row):
+    return row & 1 == read["row"] & 1 and row >> 1 & 3 not in read["planes"]
+
+
 def same(got, expected):
-    return all(getattr(got, name) == value for name, value in expected.items())
+    fields = {name: value for name, value in expected.items() if name not in ("joins", "planes")}
+    return all(getattr(got, name) == value for name, value in fields.items())
 
 
 @pytest.mark.parametrize("dies, depth", [(1, 1), (1, 5), (3, 4), (4, 16), (2, 7)])
 @pytest.mark.parametrize("busy", [0.3, 0.9])
-def test_random_traffic(dies, depth, busy):
+@pytest.mark.parametrize("planes", [None, PLANES])
+def test_random_traffic(dies, depth, busy, planes):
     """Arrivals, starts and moves in any combination of a clock.
 
-    A read is further if the one before it on its die is of the same row and still waits.
+    A read is further if the one before it on its die is of the same row and still waits. It joins
+    the one before it that was not started, if their pages agree and its plane is not among those
+    that this one, and what it joins, are of.
     """
-    dut = ReadQueues(dies, depth, LOOKAHEAD)
+    dut = ReadQueues(dies, depth, LOOKAHEAD, planes)
     rng = random.Random(100 * dies + depth)
-    moved, stays = [], []
+    moved, stays, paired = [], [], []
 
     async def bench(ctx):
         order, waiting, number = [], {die: [] for die in range(dies)}, 0
         for _ in range(600):
             assert ctx.get(dut.waiting) == sum(1 << die for die, own in waiting.items() if own)
+            if planes:
+                wanted = {die: own[1:] and own[1]["joins"] for die, own in waiting.items()}
+                assert ctx.get(dut.pairs) == sum(1 << die for die, joins in wanted.items() if joins)
+                paired.append(any(wanted.values()))
             assert ctx.get(dut.valid) == bool(order)
             assert ctx.get(dut.i.ready) == (len(order) < depth)
             if order:
@@ -47,7 +62,7 @@ def test_random_traffic(dies, depth, busy):
             if len(order) > ahead:
                 assert same(ctx.get(dut.look), order[ahead])
             arrives = rng.random() < busy
-            new = entry(rng, dies, number)
+            new = entry(rng, dies, number, planes)
             ctx.set(dut.i.valid, arrives)
             ctx.set(dut.i.payload, new)
             startable = [die for die, own in waiting.items() if own]
@@ -69,7 +84,12 @@ def test_random_traffic(dies, depth, busy):
                 new["further"] = before[-1:] == [new["row"]]
                 order.append(new)
                 if not new["further"]:
-                    waiting[new["die"]].append(new)
+                    own = waiting[new["die"]]
+                    new["joins"] = bool(own) and joined_by(own[-1], new["row"])
+                    new["planes"] = {new["row"] >> 1 & 3}
+                    if new["joins"]:
+                        new["planes"] |= own[-1]["planes"]
+                    own.append(new)
                 number += 1
             await ctx.tick()
 
@@ -80,3 +100,4 @@ def test_random_traffic(dies, depth, busy):
     assert len(moved) > 50
     assert [read["words"] for read in moved] == list(range(1, len(moved) + 1))
     assert {True, False} == set(stays) or depth == 1
+    assert any(paired) or not planes or depth == 1

@@ -14,7 +14,7 @@ def choices(patience, cases):
 
     async def bench(ctx):
         for inputs in cases:
-            for name in ("page", "reads_on", "command", "urgent", "turned"):
+            for name in ("page", "reads_on", "command", "urgent", "turned", "gathers"):
                 ctx.set(getattr(dut, name), int(name in inputs))
             ctx.set(dut.chosen, 0)
             await ctx.tick()
@@ -48,6 +48,16 @@ def test_what_is_urgent_or_free_goes_first():
         set(),
     ]
     assert choices(2, cases) == [1, 1, 0, 0, 1, 0, 1, 0, 0]
+
+
+def test_a_command_that_is_begun_goes_on_before_data_once_the_bus_has_turned():
+    cases = [
+        {"page", "turned", "gathers"},  # waits for the next command to be there
+        {"page", "gathers"},  # a turn of its own it is not worth
+        {"page", "gathers", "command"},
+        {"page", "turned"},
+    ]
+    assert choices(2, cases) == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("patience", [-1, 16])
