@@ -26,7 +26,7 @@ care: it says nothing of a sequence chosen and not yet confirmed, nor during tWB
 """
 
 from amaranth.hdl import Const, Module, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -284,28 +284,19 @@ class DieTable(wiring.Component):
 
     def _pages_of_planes(self, m, working):
         """Whether pages of ``die`` that were sensed together stand behind the one in front."""
-        m.submodules.later = later = memory.Memory(
-            shape=self._planes.plane_bits, depth=max(2, len(self.ready)), init=[]
-        )
-        write, read = later.write_port(), later.read_port(domain="comb")
+        later = Signal(data.ArrayLayout(self._planes.plane_bits, len(self.ready)))
+        mine = later[self.die]
         more = Signal()
-        fewer = read.data - 1
-        m.d.comb += [
-            read.addr.eq(self.die),
-            more.eq(read.data != 0),
-            write.addr.eq(self.die),
-            write.data.eq(fewer),
-        ]
+        m.d.comb += more.eq(mine != 0)
         with m.If(self.chosen), m.Switch(self.choice):
             with m.Case(Sequence.READ_PLANE):
-                m.d.comb += [write.en.eq(1), write.data.eq(read.data + 1)]
+                m.d.sync += mine.eq(mine + 1)
             with m.Case(Sequence.DATA, Sequence.DATA_AFTER_STATUS):
-                m.d.comb += write.en.eq(more & ~self.stays)
+                m.d.sync += mine.eq(mine - (more & ~self.stays))
             with m.Case(Sequence.FILL):
-                m.d.comb += write.en.eq(more & ~self.stays & self.loses)
+                m.d.sync += mine.eq(mine - (more & ~self.stays & self.loses))
             with m.Case(Sequence.RECOVER):  # the last one noted stands in front
-                gathers = (self.gathers & ~working).bit_select(self.die, 1)
-                m.d.comb += write.en.eq(gathers)
+                m.d.sync += mine.eq(mine - (self.gathers & ~working).bit_select(self.die, 1))
         return more
 
     def _changing_columns(self, m, count):
