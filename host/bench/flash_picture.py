@@ -7,7 +7,7 @@ from .picture import GRID, INK, PAPER, QUIET, four_panels, titled
 
 __all__ = ["save_flash"]
 
-COLOURS = ("#0f5e73", "#c2571a", "#7b2d8b", "#5b8c2a", "#d9534f", "#5fa3b5")
+COLOURS = ("#0f5e73", "#c2571a", "#7b2d8b", "#5b8c2a", "#d9534f", "#5fa3b5", "#8a6d1f", "#444444")
 HISTOGRAMS = 5
 """Rows whose latencies are drawn: more would hide each other."""
 
