@@ -29,6 +29,8 @@ from rtl.program_feeder import order_layout
 from rtl.tables import program_slots
 
 from .array_view import NandView, nand_view
+from .bus_record import BusSink, bus_sink, taps
+from .native_glue import GLUE_NAME, WRAPPER, wrapper
 from .verilator import build_model
 
 __all__ = ["ChannelLane", "JOB", "NEVER"]
@@ -53,7 +55,7 @@ JOB = np.dtype(
 NEVER = 2**64 - 1
 
 _SOURCES = Path(__file__).with_name("native_channel")
-_SHARED = [Path(__file__).with_name("native") / name for name in ("memory.h", "nand.h")]
+_SHARED = [Path(__file__).with_name("native") / name for name in ("bus.h", "memory.h", "nand.h")]
 _TOP = "channel_lane"
 
 
@@ -147,9 +149,11 @@ class ChannelLane:
 
     def __init__(self, config, *, announce=print):
         self._geometry = config.flash.geometry
-        self._run = _library(to_verilog(_Pages(config), _TOP), announce)
+        pages, bus = _Pages(config), taps(["dies"], config.flash.geometry.dies)
+        verilog = to_verilog(pages, _TOP) + wrapper(pages, _TOP, bus, registered=False)
+        self._run = _library(verilog, announce)
 
-    def run(self, jobs, data, array, *, limit=1 << 26, complete=True):
+    def run(self, jobs, data, array, *, limit=1 << 26, complete=True, watch=None):
         """Carry out jobs on an array, from reset.
 
         Parameters
@@ -164,6 +168,8 @@ class ChannelLane:
             Most clocks.
         complete : bool
             Whether it is an error if not all is done by then.
+        watch : callable, optional
+            Called with what the bus shows, see `cosim.native_lane.NativeLane`.
 
         Returns
         -------
@@ -186,6 +192,7 @@ class ChannelLane:
         jobs["failed"] = 0
         raised: list[BaseException] = []
         view, text = nand_view(array, raised), ctypes.create_string_buffer(200)
+        sink = bus_sink(watch, raised)
         clocks = self._run(
             jobs.ctypes.data,
             len(jobs),
@@ -195,6 +202,7 @@ class ChannelLane:
             program_slots(g),
             limit,
             ctypes.byref(view),
+            sink,
             text,
             len(text),
         )
@@ -212,13 +220,14 @@ class ChannelLane:
 def _library(verilog, announce):
     path = build_model(
         verilog,
-        _TOP,
+        WRAPPER,
         [*sorted(_SOURCES.iterdir()), *_SHARED],
-        texts={"lane_glue.h": "#define CHANNELS 1\n"},
+        texts={GLUE_NAME: "#define CHANNELS 1\n#define WATCHED\n"},
         announce=announce,
     )
     run = ctypes.CDLL(str(path)).channel_run
     run.restype = ctypes.c_uint64
     p, u32 = ctypes.c_void_p, ctypes.c_uint32
-    run.argtypes = [p, u32, p, p, u32, u32, ctypes.c_uint64, ctypes.POINTER(NandView), p, u32]
+    view = ctypes.POINTER(NandView)
+    run.argtypes = [p, u32, p, p, u32, u32, ctypes.c_uint64, view, BusSink, p, u32]
     return run

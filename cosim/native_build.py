@@ -13,9 +13,10 @@ import amaranth
 
 from hls_attention.verilog import to_verilog
 
+from .bus_record import BusSink, taps
 from .cache import content_key, made_once
 from .native_glue import GLUE_NAME, WRAPPER, glue, wrapper
-from .verilator import build_model
+from .verilator import COMPILE_FLAGS, SOON_FLAGS, build_model
 
 __all__ = ["LaneStatus", "config_verilog", "kept_verilog", "native_library"]
 
@@ -34,7 +35,7 @@ class LaneStatus(ctypes.Structure):
 
 
 @cache
-def native_library(design, announce):
+def native_library(design, announce, watched=False):
     """The loaded library of a design and the number of its channels.
 
     Parameters
@@ -43,14 +44,24 @@ def native_library(design, announce):
         A configuration of `cosim.top.SimTop`, or another design with its ports.
     announce : callable
         Called with a line of text when something has to be made.
+    watched : bool
+        It records what the channels' buses show: another library, of the same Verilog, for tests
+        and so compiled sooner. Only of a configuration.
     """
     if hasattr(design, "signature"):
+        if watched:
+            raise ValueError(
+                f"the buses of {type(design).__name__} cannot be watched: only those of a "
+                "DriveConfig's drive, leave out `top`"
+            )
         return _load(design, to_verilog(design, name="sim_top"), announce)
     from .top import SimTop
 
     ports = SimTop(design)
     ports._MustUse__used = True  # only its ports serve here: amaranth is not to miss elaboration
-    return _load(ports, config_verilog(design, announce), announce)
+    names = [f"dies_{channel}" for channel in range(design.channels)]
+    seen = taps(names, design.dies) if watched else ()
+    return _load(ports, config_verilog(design, announce), announce, seen)
 
 
 def config_verilog(config, announce=print):
@@ -58,7 +69,9 @@ def config_verilog(config, announce=print):
     has changed."""
     from .top import TOP_NAME, top_verilog
 
-    return kept_verilog(TOP_NAME, repr(config), lambda: top_verilog(config), announce)
+    # Tests have profiles of their own, which are not in the sources.
+    design = f"{config!r} {config.flash!r}"
+    return kept_verilog(TOP_NAME, design, lambda: top_verilog(config), announce)
 
 
 def kept_verilog(name, design, generate, announce=print):
@@ -95,19 +108,20 @@ def kept_verilog(name, design, generate, announce=print):
     return (made_once("verilog", key, make, keep=32) / f"{name}.v").read_text()
 
 
-def _load(top, verilog, announce):
-    header, channels = glue(top)
+def _load(top, verilog, announce, seen=()):
+    header, channels = glue(top, watched=bool(seen))
     path = build_model(
-        verilog + wrapper(top, "sim_top"),
+        verilog + wrapper(top, "sim_top", seen),
         WRAPPER,
         sorted(Path(__file__).with_name("native").iterdir()),
         texts={GLUE_NAME: header},
         announce=announce,
+        compile_flags=SOON_FLAGS if seen else COMPILE_FLAGS,
     )
     library = ctypes.CDLL(str(path))
     handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     for name, result, *arguments in (
-        ("lane_new", handle, handle, handle, handle, handle),
+        ("lane_new", handle, handle, handle, handle, handle, BusSink),
         ("lane_delete", None, handle),
         ("lane_status", ctypes.POINTER(LaneStatus), handle),
         ("lane_run", u32, handle, u32, u64, u64),
@@ -116,6 +130,7 @@ def _load(top, verilog, announce):
         ("lane_violation", ctypes.c_char_p, handle),
         ("lane_trace", handle, handle),
         ("lane_trace_clear", None, handle),
+        ("lane_bus_flush", None, handle),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

@@ -4,6 +4,7 @@ A Verilog module around the design puts a register behind every input and ties t
 starts from its initial values. Inputs that change right after a clock edge are the same thing as
 registers, and Verilator then evaluates nothing but once per clock. (Amaranth's reset is part of
 every next-state expression; as an input it would have most of the design evaluated twice more.)
+What is to be seen of the inside of the design it shows too, without a change to the design.
 """
 
 from hls_attention.verilog import port_names
@@ -30,13 +31,15 @@ _NEEDED = (
 )
 
 
-def glue(top):
+def glue(top, watched=False):
     """Text of ``lane_glue.h`` for a drive top, and the number of its channels.
 
     Parameters
     ----------
     top : wiring.Component
         With the ports of `cosim.top.SimTop`.
+    watched : bool
+        The wrapper has the channels' buses as ports (`cosim.bus_record.taps`).
     """
     ports = {name: bits for name, _, bits in port_names(top)}
     if missing := [name for name in _NEEDED if name not in ports]:
@@ -55,6 +58,7 @@ def glue(top):
         f"#define CHANNELS {channels}",
         "#define FOR_EACH_CHANNEL(X) " + " ".join(f"X({n})" for n in range(channels)),
     ]
+    lines += ["#define WATCHED"] * watched
     lines += [
         f"#define {prefix}_{name.upper()} {field.offset}, {_width(field)}"
         for prefix, layout in fields.items()
@@ -63,32 +67,51 @@ def glue(top):
     return "\n".join(lines) + "\n", channels
 
 
-def wrapper(top, name):
-    """Verilog of the module around the design, which is called ``name``."""
+def wrapper(top, name, taps=(), registered=True):
+    """Verilog of the module around the design, which is called ``name``.
+
+    Parameters
+    ----------
+    top : wiring.Component
+    name : str
+    taps : sequence of cosim.bus_record.Tap
+        More outputs, of what lies inside.
+    registered : bool
+        Whether inputs go through registers.
+    """
     ports = port_names(top)
-    vectors = {port: f"[{bits - 1}:0] " if bits > 1 else "" for port, _, bits in ports}
-    inputs = [port for port, direction, _ in ports if direction == "i"]
-    outputs = [port for port, direction, _ in ports if direction == "o"]
+    inputs = [(port, bits) for port, direction, bits in ports if direction == "i"]
+    outputs = [(port, bits) for port, direction, bits in ports if direction == "o"]
+    shown = [(tap.name, tap.bits) for tap in taps]
+    suffix = "_r" if registered else ""
     lines = [f"module {WRAPPER}(", "  input clk,"]
     lines.append(
         ",\n".join(
-            [f"  input {vectors[port]}{port}" for port in inputs]
-            + [f"  output {vectors[port]}{port}" for port in outputs]
+            [f"  input {_vector(bits)}{port}" for port, bits in inputs]
+            + [f"  output {_vector(bits)}{port}" for port, bits in outputs + shown]
         )
     )
     lines.append(");")
-    lines += [f"  reg {vectors[port]}{port}_r = 0;" for port in inputs]
-    lines.append("  always @(posedge clk) begin")
-    lines += [f"    {port}_r <= {port};" for port in inputs]
-    lines += ["  end", f"  {name} top(.clk(clk), .rst(1'b0),"]
+    if registered:
+        lines += [f"  reg {_vector(bits)}{port}_r = 0;" for port, bits in inputs]
+        lines.append("  always @(posedge clk) begin")
+        lines += [f"    {port}_r <= {port};" for port, _ in inputs]
+        lines.append("  end")
+    lines.append(f"  {name} top(.clk(clk), .rst(1'b0),")
     lines.append(
         ",\n".join(
-            [f"    .{port}({port}_r)" for port in inputs]
-            + [f"    .{port}({port})" for port in outputs]
+            [f"    .{port}({port}{suffix})" for port, _ in inputs]
+            + [f"    .{port}({port})" for port, _ in outputs]
         )
     )
-    lines += ["  );", "endmodule", ""]
+    lines.append("  );")
+    lines += [f"  assign {tap.name} = top.{tap.shows};" for tap in taps]
+    lines += ["endmodule", ""]
     return "\n".join(lines)
+
+
+def _vector(bits):
+    return f"[{bits - 1}:0] " if bits > 1 else ""
 
 
 def _width(field):

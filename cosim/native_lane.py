@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .array_view import nand_view
+from .bus_record import bus_sink
 from .environment import HOST_BASE, EnvironmentTiming
 from .native_build import native_library
 
@@ -87,6 +88,10 @@ class NativeLane:
         Latencies of the memories.
     top : wiring.Component, optional
         A design with the ports of `cosim.top.SimTop`, which is what is simulated otherwise.
+    watch : callable, optional
+        Called with what the channels' buses show, as arrays of `cosim.bus_record.BUS_DTYPE`, again
+        and again, and before any call of the lane returns: `cosim.bus_monitors.BusMonitors`. The
+        drive is another model then, compiled apart.
     announce : callable, optional
         Called with a line of text when something has to be compiled.
 
@@ -107,6 +112,7 @@ class NativeLane:
         trace=False,
         timing=None,
         top=None,
+        watch=None,
         announce=print,
     ):
         timing = timing or EnvironmentTiming()
@@ -118,7 +124,9 @@ class NativeLane:
         self.array = array
         self.host = np.zeros(host_bytes, np.uint8)
         self.dram = np.zeros(dram_bytes, np.uint8)
-        self._library, channels = native_library(config if top is None else top, announce)
+        self._library, channels = native_library(
+            config if top is None else top, announce, watch is not None
+        )
         geometry = array.geometry
         if geometry.channels != channels:
             raise ValueError(
@@ -126,7 +134,9 @@ class NativeLane:
                 "build both from one configuration"
             )
         self._raised: list[BaseException] = []  # by the array, called from C
-        view = nand_view(array, self._raised)
+        self._watch_raised: list[BaseException] = []  # by ``watch``, called from C
+        self._watched = watch is not None
+        view, sink = nand_view(array, self._raised), bus_sink(watch, self._watch_raised)
         settings = _Settings(
             HOST_BASE,
             host_bytes,
@@ -138,15 +148,19 @@ class NativeLane:
             skip_idle,
             trace,
         )
-        self._made_of = settings, view
+        self._made_of = settings, view, sink
         self._power_on()
 
     def _power_on(self):
         for channel in range(self.array.geometry.channels):
             self.array.settle(channel)
-        settings, view = map(ctypes.byref, self._made_of)
+        settings, view, sink = self._made_of
         self._lane = self._library.lane_new(
-            settings, self.host.ctypes.data, self.dram.ctypes.data, view
+            ctypes.byref(settings),
+            self.host.ctypes.data,
+            self.dram.ctypes.data,
+            ctypes.byref(view),
+            sink,
         )
         self._status = self._library.lane_status(self._lane).contents
 
@@ -259,6 +273,7 @@ class NativeLane:
     def _advance(self, stop, until, progress):
         while True:
             why = self._library.lane_run(self._lane, stop, until, _SLICE_CLOCKS)
+            self._show_buses()
             if why & _VIOLATION:
                 self._check()
             if why != _SLICE:
@@ -273,7 +288,16 @@ class NativeLane:
             )
         return address
 
+    def _show_buses(self):
+        if self._watched:
+            self._library.lane_bus_flush(self._lane)
+            if self._watch_raised:
+                error = self._watch_raised[0]
+                self._watch_raised.clear()
+                raise error
+
     def _check(self):
+        self._show_buses()
         if self._raised and not isinstance(self._raised[0], Exception):
             raise self._raised.pop()  # Ctrl-C
         if text := self._library.lane_violation(self._lane):

@@ -19,7 +19,17 @@ from pathlib import Path
 
 from .cache import cache_dir, content_key, made_once
 
-__all__ = ["ToolError", "Toolchain", "WAIVERS", "build_model", "cache_dir", "run_tool", "toolchain"]
+__all__ = [
+    "COMPILE_FLAGS",
+    "SOON_FLAGS",
+    "ToolError",
+    "Toolchain",
+    "WAIVERS",
+    "build_model",
+    "cache_dir",
+    "run_tool",
+    "toolchain",
+]
 
 WAIVERS = Path(__file__).with_name("waivers.vlt")
 """Lint rules that generated Verilog may break, each explained in the file."""
@@ -46,6 +56,9 @@ stay equal code and are compiled once, see docs/simulation.md.
 
 COMPILE_FLAGS = ("OPT_FAST=-O3 -march=native -ftracer", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 """Options of the generated makefile; docs/simulation.md has what others gave."""
+
+SOON_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+"""The same of models that run for seconds: a fifth less to compile, a sixth longer to run."""
 
 _TELLING = re.compile("error|%Warning|not found|denied", re.IGNORECASE)
 
@@ -120,7 +133,9 @@ def toolchain():
     return Toolchain(root, str(binary), compiler, " | ".join(versions))
 
 
-def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
+def build_model(
+    verilog, top, harness=(), flags=(), texts=None, announce=print, compile_flags=COMPILE_FLAGS
+):
     """Verilate a design together with a C++ harness into a shared library.
 
     Parameters
@@ -137,6 +152,8 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
         Generated headers: file name -> contents.
     announce : callable, optional
         Called with a line of text when something has to be compiled.
+    compile_flags : sequence of str
+        Options of the generated makefile.
 
     Returns
     -------
@@ -150,7 +167,7 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
         verilog,
         top,
         *flags,
-        *COMPILE_FLAGS,
+        *compile_flags,
         tools.version,
         *(path.name for path in files),
         *(path.read_bytes() for path in files),
@@ -195,7 +212,7 @@ def build_model(verilog, top, harness=(), flags=(), texts=None, announce=print):
             folder,
         )
         run_tool(
-            ["make", f"-j{os.cpu_count() or 1}", "-C", "obj", "-f", "Vtop.mk", *COMPILE_FLAGS],
+            ["make", f"-j{os.cpu_count() or 1}", "-C", "obj", "-f", "Vtop.mk", *compile_flags],
             folder,
         )
         shutil.rmtree(folder / "obj")

@@ -80,6 +80,8 @@ class ProtocolMonitor:
         In the order of their clocks.
     commands : list of (int, int, int)
         Clock, die and byte of each command.
+    pages_out : int
+        Data phases that were output of a page.
     """
 
     def __init__(self, profile, clock_hz, *, page_order=False):
@@ -94,6 +96,7 @@ class ProtocolMonitor:
         self.dies = [WatchedDie() for _ in range(profile.geometry.dies)]
         self.violations: list[Violation] = []
         self.commands: list[tuple[int, int, int]] = []
+        self.pages_out = 0
         self._clock, self._die = 0, 0
         self._last = _LONG_AGO  # strobe of the symbol before
         self._last_read = _LONG_AGO
@@ -115,7 +118,7 @@ class ProtocolMonitor:
         Parameters
         ----------
         clock : int
-            Ascending; clocks in which nothing changes may be left out.
+            Ascending; clocks without a strobe in which nothing changes may be left out.
         die : int
             Chip enable.
         cycle : int
@@ -131,7 +134,7 @@ class ProtocolMonitor:
         self._clock, self._die = clock, die
         for index, state in enumerate(self.dies):
             # Within tWB of a confirmation R/B# says nothing.
-            state.sees(clock, bool(ready >> index & 1) and clock > state.confirmed + self.t["wb"])
+            state.sees(clock, bool(ready >> index & 1), state.confirmed + self.t["wb"] + 1)
         self._hold(die, cycle, byte)
         state = self.dies[die]
         if cycle not in (_READ, _WRITE):
@@ -193,6 +196,7 @@ class ProtocolMonitor:
         self._unless(clock > state.confirmed + t["wb"], "tWB", "data output")
         self._unless(not state.is_begun, "nothing to output", f"inside {state.described()}")
         if not state.shows_status:
+            self.pages_out += state.shows_page
             self._unless(state.has_output, "nothing to output", "nothing was read")
             rests = state.planes.at_rest(state.planes.shown, begin - t["rr"])
             self._unless(state.ready or rests, "R/B#", "data output of a busy die")

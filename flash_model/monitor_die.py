@@ -55,12 +55,18 @@ class WatchedDie:
         self.work: tuple[str, tuple[int, ...]] | None = None
         self.suspended: tuple[str, tuple[int, ...]] | None = None
         self._behind: str | None = None  # the time that the array goes on after R/B# has risen
+        self._seen = (_LONG_AGO, False)  # the last clock that was seen, and R/B# in it
 
-    def sees(self, clock, ready):
-        """R/B# in a clock."""
+    def sees(self, clock, pin, says_from):
+        """R/B# in a clock. It says something from ``says_from`` on; if clocks were left out, it has
+        stayed as it was."""
+        before, was_high = self._seen
+        if was_high and not self.ready and before < says_from < clock:
+            self.ready, self.rose = True, says_from
+        ready = pin and clock >= says_from
         if ready and not self.ready:
             self.rose = clock
-        self.ready = ready
+        self.ready, self._seen = ready, (clock, pin)
 
     def rests(self, times):
         """First clock in which the array is known to rest."""

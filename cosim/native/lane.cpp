@@ -12,6 +12,7 @@
 
 #include "Vtop.h"
 #include "bits.h"
+#include "bus.h"
 #include "lane_glue.h"
 #include "memory.h"
 #include "nand.h"
@@ -41,8 +42,8 @@ struct LaneStatus {
 
 class Lane {
 public:
-    Lane(const LaneSettings& settings, uint8_t* host, uint8_t* dram, const NandView& nand)
-        : context_(new VerilatedContext), top_(new Vtop(context_.get(), "top")), settings_(settings),
+    Lane(const LaneSettings& settings, uint8_t* host, uint8_t* dram, const NandView& nand, BusSink sink)
+        : buses(sink), context_(new VerilatedContext), top_(new Vtop(context_.get(), "top")), settings_(settings),
           host_("host memory", host, settings.host_base, settings.host_bytes, settings.host),
           dram_("device DRAM", dram, 0, settings.dram_bytes, settings.dram), nand_(nand) {
         top_->clk = 0;
@@ -102,6 +103,7 @@ public:
 
     LaneStatus status{};
     Trace trace;
+    BusRecord buses;
 
 private:
     bool violated() const { return *violation() != 0; }
@@ -126,6 +128,9 @@ private:
     }
 
     void sample(uint64_t cycle) {
+#define SEE(n) SEE_BUS(n, buses, top_, cycle)
+        FOR_EACH_CHANNEL(SEE)
+#undef SEE
         status.irqs += irq_ = top_->irq;
         status.mailbox = top_->mailbox;
         status.quiet = top_->quiet;
@@ -236,8 +241,9 @@ private:
 };
 
 extern "C" {
-Lane* lane_new(const LaneSettings* settings, uint8_t* host, uint8_t* dram, const NandView* nand) {
-    return new Lane(*settings, host, dram, *nand);
+Lane* lane_new(const LaneSettings* settings, uint8_t* host, uint8_t* dram, const NandView* nand,
+               BusSink sink) {
+    return new Lane(*settings, host, dram, *nand, sink);
 }
 void lane_delete(Lane* lane) { delete lane; }
 LaneStatus* lane_status(Lane* lane) { return &lane->status; }
@@ -252,4 +258,5 @@ void lane_trace_clear(Lane* lane) {
     lane->trace.clear();
     lane->status.trace_events = 0;
 }
+void lane_bus_flush(Lane* lane) { lane->buses.flush(); }
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "Vtop.h"
+#include "bus.h"
 #include "lane_glue.h"
 #include "memory.h"
 #include "nand.h"
@@ -31,13 +32,15 @@ struct Job {
 };
 
 // Jobs are given in their order. `words` [count][page_words] holds what is programmed, and what was
-// read comes there, as does what is marked to `errors`. Returns the clocks that have passed.
+// read comes there, as does what is marked to `errors`. `sink` takes what the bus shows; it may be
+// null. Returns the clocks that have passed.
 extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint8_t* errors,
                                 uint32_t page_words, uint32_t slots, uint64_t limit,
-                                const NandView* view, char* violation, uint32_t room) {
+                                const NandView* view, BusSink sink, char* violation, uint32_t room) {
     VerilatedContext context;
     auto top = std::make_unique<Vtop>(&context, "top");
     Nand nand(*view);
+    BusRecord bus(sink);
     // A page of each slot, in the memory that the channel reads: SLOT_HEADER, then its words.
     const uint32_t slot_words = HEADER_WORDS + page_words;
     std::vector<uint64_t> pages(uint64_t(slots) * slot_words);
@@ -109,6 +112,7 @@ extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint
             waiting.pop_front();
             done++;
         }
+        SEE_BUS(0, bus, top, clock)
         nand.failed[0] = 0;
         if (top->array___05Fop_valid)
             nand.operate(0, top->array___05Fop_die, top->array___05Fop, top->array___05Fop_row,
@@ -125,6 +129,7 @@ extern "C" uint64_t channel_run(Job* jobs, uint32_t count, uint64_t* words, uint
         top->array___05Freg_r_data = nand.answer[0];
         top->array___05Fop_failed = nand.failed[0];
     }
+    bus.flush();
     top->final();
     const std::string& text = nand.violation().empty() ? memory.violation() : nand.violation();
     strncpy(violation, text.c_str(), room - 1);

@@ -44,7 +44,7 @@ class RtlBackend(Backend):
         The drive has no bad-block table yet: its firmware looks for the makers' marks in every
         block, which takes its time. Otherwise it was formatted before it was delivered.
     **options
-        Of `cosim.device.simulated_drive`: ``skip_idle``, ``trace``, ``announce`` ...
+        Of `cosim.device.simulated_drive`: ``skip_idle``, ``trace``, ``watch``, ``announce`` ...
 
     Attributes
     ----------

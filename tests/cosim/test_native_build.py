@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from cosim import native_build, top
+from cosim.bus_record import taps
 from cosim.native_build import config_verilog
 from cosim.native_glue import glue, wrapper
 from rtl.config import DriveConfig
@@ -40,6 +41,23 @@ def test_wrapper_registers_every_input_and_ties_the_reset(toy_top):
         assert f"input {vector}{name}" in text
         assert f"reg {vector}{name}_r = 0;" in text and f"{name}_r <= {name};" in text
     assert "#define CHANNELS 2\n" in glue(toy_top)[0] and glue(toy_top)[1] == 2
+
+
+def test_a_watched_wrapper_is_the_same_with_the_buses_besides(toy_top):
+    plain = wrapper(toy_top, "toy").splitlines()
+    seen = taps(["dies_0", "dies_1"], 3)
+    text = wrapper(toy_top, "toy", seen).splitlines()
+    kept = iter(text)
+    assert all(any(line.rstrip(",") == other.rstrip(",") for other in kept) for line in plain)
+    assert "  output [2:0] bus__1__ready" in text
+    assert "  assign bus__1__byte = top.dies_1.phy__w_data[7:0];" in text
+    assert len(text) == len(plain) + 2 * len(seen) == len(plain) + 20
+    assert "WATCHED" in glue(toy_top, watched=True)[0] and "WATCHED" not in glue(toy_top)[0]
+
+
+def test_another_design_cannot_be_watched(toy_lane):
+    with pytest.raises(ValueError, match="the buses of ToyTop cannot be watched"):
+        toy_lane(watch=print)
 
 
 def test_a_design_with_other_ports_is_refused():

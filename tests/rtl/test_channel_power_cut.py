@@ -4,6 +4,7 @@ One life of a channel ends in a cut. The next begins on the same array with read
 correction; then blocks with a page that bears a mark are erased. Run with ``-s`` for figures.
 """
 
+import functools
 import itertools
 import random
 from collections import Counter
@@ -11,6 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from cosim.bus_monitors import BusMonitors
 from cosim.channel_lane import JOB, NEVER, ChannelLane
 from flash_model.array import NandArray
 from flash_model.array_port import ArrayOp
@@ -101,10 +103,13 @@ class History:
     lane : ChannelLane
     seed : int
     faults : Faults, optional
+    watch : callable, optional
+        Of `ChannelLane.run`.
     """
 
-    def __init__(self, lane, seed, faults=None):
-        self.lane, self.rng, self.array = lane, random.Random(seed), NandArray(G, faults=faults)
+    def __init__(self, lane, seed, faults=None, watch=None):
+        self.rng, self.array = random.Random(seed), NandArray(G, faults=faults)
+        self.run = functools.partial(lane.run, watch=watch)
         self.pages = dict.fromkeys(PLACES)
         self.seen = Counter()
 
@@ -123,7 +128,7 @@ class History:
         filled = {place: sum(page is not None for page in pages[place]) for place in blocks}
         jobs, data = work(self.rng, filled)
         cut = self.rng.randint(1, LATEST)
-        _, clocks = self.lane.run(jobs, data, self.array, limit=cut, complete=False)
+        _, clocks = self.run(jobs, data, self.array, limit=cut, complete=False)
         assert clocks == cut and (jobs["done"] == NEVER).any()
         assert not jobs["failed"][jobs["op"] != READ].any()
         certain, possible = dict(self.pages), {}
@@ -160,7 +165,7 @@ class History:
         after = [None, *range(len(places) - 1)]
         jobs = job_list([(READ, *place, n) for place, n in zip(places, after)])
         got = np.zeros((len(places), WORDS), np.uint64)
-        errors, _ = self.lane.run(jobs, got, self.array)
+        errors, _ = self.run(jobs, got, self.array)
         errors = errors.reshape(len(places), CODEWORDS, -1)
         assert not errors[:, :, :-1].any()  # a mark is on the last word of its codeword
         self.pages = dict.fromkeys(erased)
@@ -192,7 +197,7 @@ class History:
         jobs = job_list([(ERASE, die, G.row(n, 0), None) for die, n in sorted(blocks)])
         for block in blocks:
             self.pages |= dict.fromkeys(block_of(*block))
-        self.lane.run(jobs, np.zeros((len(jobs), WORDS), np.uint64), self.array)
+        self.run(jobs, np.zeros((len(jobs), WORDS), np.uint64), self.array)
         assert not jobs["failed"].any()
 
 
@@ -201,17 +206,23 @@ def block_of(die, number):
     return [(die, G.row(number, page)) for page in range(G.pages)]
 
 
-def lives(lane, seed, count, faults=None):
-    """Counts of what was seen in so many lives of an array."""
-    history = History(lane, seed, faults)
+def lives(lane, seed, count, faults=None, watched=False):
+    """Counts of what was seen in so many lives of an array; the protocol monitor may watch."""
+    monitors = BusMonitors(CONFIG.flash, CONFIG.clock_hz) if watched else None
+    history = History(lane, seed, faults, monitors)
     for _ in range(count):
         history.read(*history.live())
         history.tidy()
+    if monitors:
+        monitors.check()
+        done = history.array.buffers["operations"].sum(axis=0)
+        given = [monitors.count(*kind) for kind in ((0x30, 0x31), (0x10,), (0xD0,))]
+        assert [[number] for number in done] == given
     return history.seen
 
 
 def test_200_power_cuts(lane):
-    seen = sum((lives(lane, seed, LIVES) for seed in range(10)), Counter())
+    seen = sum((lives(lane, seed, LIVES, watched=seed == 0) for seed in range(10)), Counter())
     print("", *(f"{number:6} {what}" for what, number in sorted(seen.items(), key=str)), sep="\n")
     assert seen["power cuts"] == 200
     # All kinds of what may happen have happened, and not rarely.
@@ -226,7 +237,7 @@ def test_200_power_cuts(lane):
 def test_power_cuts_of_cells_with_errors(lane):
     """Nearly one error in a codeword on average, besides what the cuts leave."""
     rate = BitErrorRate(erases=1, fresh=2e-4, worn=0, kept=0, disturbed=0)
-    seen = lives(lane, 77, LIVES, Faults(G, rate=rate))
+    seen = lives(lane, 77, LIVES, Faults(G, rate=rate), watched=True)
     assert seen["acknowledged pages, right"] >= 500
     assert seen["other pages: partly_programmed, marked"] >= 20
 
@@ -234,4 +245,4 @@ def test_power_cuts_of_cells_with_errors(lane):
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 200))
 def test_many_power_cuts(lane, seed):
-    assert lives(lane, seed, LIVES)["power cuts"] == LIVES
+    assert lives(lane, seed, LIVES, watched=True)["power cuts"] == LIVES
