@@ -2,7 +2,6 @@
 
 import torch
 from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -10,7 +9,7 @@ from .compare import compare_float, compare_rows, compare_runs, same_batch_path
 from .generate import check_prompts, encode, generate_batch
 from .manifest import manifest
 from .record import make_batch_record
-from .session import LABEL, Session, bar, prefill_text, short
+from .session import LABEL, LiveView, Session, bar, prefill_text, short
 from .support import check_modules
 
 __all__ = ["run_batch_session"]
@@ -67,49 +66,28 @@ class _BatchSession(Session):
         return result
 
 
-class _Answers:
+class _Answers(LiveView):
     """The answers as they appear, with a bar below; on a pipe or file, once they are complete."""
 
     def __init__(self, session, tokenizer, total, layers):
-        self.session, self.console = session, session.console
-        self.tokenizer, self.total = tokenizer, total
-        self.layers, self.layer = layers, 0
-        self.batch = None
-        self.live = Live(console=self.console, refresh_per_second=8, transient=True)
-
-    def __enter__(self):
-        if self.console.is_terminal:
-            self.live.start()
-            self._show()
-        return self
+        super().__init__(session.console, total, layers)
+        self.session, self.tokenizer = session, tokenizer
 
     def __exit__(self, kind, error, trace):
-        if self.console.is_terminal:
-            self.live.stop()
+        super().__exit__(kind, error, trace)
         if kind is None:
-            self.console.print(self._answers(self.batch))
-            self.console.print(self._bar(self.batch, done=True))
+            self.console.print(self._answers(self.run))
+            self.console.print(self._bar(self.run, done=True))
 
     def add_step(self, batch):
-        if self.batch is None:
+        if self.run is None:
             tokens = sum(len(row.prompt_ids) for row in batch.rows)
             self.session.line("prefill", prefill_text(batch, tokens))
-        self.batch = batch
-        self._show()
+        self.run = batch
+        self.show()
 
-    def layer_done(self, layer):
-        self.layer = layer
-        self._show()
-
-    def _show(self):
-        if not self.console.is_terminal:
-            return
-        if self.batch is None:
-            done = Text(f"layer {self.layer} of {self.layers}", style="dim")
-            label = Text(f"{'prefill':<{LABEL}}", style="cyan")
-            self.live.update(label + Text("to the drive: ") + done)
-        else:
-            self.live.update(Group(self._answers(self.batch), self._bar(self.batch)))
+    def shown(self):
+        return Group(self._answers(self.run), self._bar(self.run))
 
     def _answers(self, batch):
         grid = Table.grid()
@@ -123,7 +101,6 @@ class _Answers:
 
     def _bar(self, batch, done=False):
         steps, rows = len(batch.steps) + 1, batch.rows
-        layer = self.layer % self.layers
-        note = f", layer {layer} of {self.layers}" if layer and not done else ""
-        what = f"{sum(len(row.tokens) for row in rows)} tokens of {len(rows)} rows{note}"
+        tokens = sum(len(row.tokens) for row in rows)
+        what = f"{tokens} tokens of {len(rows)} rows{self.layer_note(done)}"
         return bar(1 if done else steps / self.total, what, batch.steps, "step")

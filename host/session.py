@@ -2,6 +2,7 @@
 
 import json
 import time
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 
 import torch
@@ -187,26 +188,67 @@ def short(prompt):
     return line if len(line) <= 60 else line[:59] + "…"
 
 
-class _Answer:
-    """The answer as it appears, with a bar below; on a pipe or file, the text alone."""
+class LiveView(ABC):
+    """What is decoded as it appears, in a terminal; a subclass sets ``run`` as it grows.
 
-    def __init__(self, console, total, layers, line):
-        self.console, self.total, self.line = console, total, line
+    Parameters
+    ----------
+    console : rich.console.Console
+    total : int
+        Most tokens of an answer.
+    layers : int
+        Of the model.
+    """
+
+    def __init__(self, console, total, layers):
+        self.console, self.total = console, total
         self.layers, self.layer = layers, 0
-        self.text = ""
         self.run = None
         self.live = Live(console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self):
-        self.begin = time.perf_counter()
         if self.console.is_terminal:
             self.live.start()
-            self._show()
+            self.show()
         return self
 
     def __exit__(self, kind, error, trace):
         if self.console.is_terminal:
             self.live.stop()
+
+    def layer_done(self, layer):
+        self.layer = layer
+        self.show()
+
+    def show(self):
+        if not self.console.is_terminal:
+            return
+        if self.run is None:
+            done = Text(f"layer {self.layer} of {self.layers}", style="dim")
+            self.live.update(labelled("prefill") + Text("to the drive: ") + done)
+        else:
+            self.live.update(self.shown())
+
+    @abstractmethod
+    def shown(self):
+        """What to show of ``run``."""
+
+    def layer_note(self, done):
+        """Where in a step the model is, for the bar."""
+        layer = self.layer % self.layers
+        return f", layer {layer} of {self.layers}" if layer and not done else ""
+
+
+class _Answer(LiveView):
+    """The answer as it appears, with a bar below; on a pipe or file, the text alone."""
+
+    def __init__(self, console, total, layers, line):
+        super().__init__(console, total, layers)
+        self.line = line
+        self.text = ""
+
+    def __exit__(self, kind, error, trace):
+        super().__exit__(kind, error, trace)
         if kind is None:
             if self.console.is_terminal:
                 self.console.print(self._answer())
@@ -217,57 +259,44 @@ class _Answer:
     def add_text(self, text):
         self.text += text
         if self.console.is_terminal:
-            self._show()
+            self.show()
         else:
             if self.text == text:
-                self.console.print(self._label("answer"), end="")
+                self.console.print(labelled("answer"), end="")
             self.console.print(text, end="", markup=False, soft_wrap=True)
 
     def add_step(self, run):
         if self.run is None:
-            self._prefill(run)
+            self.line("prefill", prefill_text(run, len(run.prompt_ids)))
         self.run = run
-        self._show()
+        self.show()
 
-    def layer_done(self, layer):
-        self.layer = layer
-        self._show()
-
-    def _show(self):
-        if not self.console.is_terminal:
-            return
-        if self.run is None:
-            done = Text(f"layer {self.layer} of {self.layers}", style="dim")
-            self.live.update(self._label("prefill") + Text("to the drive: ") + done)
-        else:
-            self.live.update(Group(self._answer(), self._bar()))
-
-    def _prefill(self, run):
-        self.line("prefill", prefill_text(run, len(run.prompt_ids)))
-
-    def _label(self, label):
-        return Text(f"{label:<{LABEL}}", style="cyan")
+    def shown(self):
+        return Group(self._answer(), self._bar())
 
     def _answer(self):
         grid = Table.grid()
         grid.add_column(min_width=LABEL)
         grid.add_column()
-        grid.add_row(self._label("answer"), Text(self.text.strip(), style="bold"))
+        grid.add_row(labelled("answer"), Text(self.text.strip(), style="bold"))
         return grid
 
     def _bar(self, done=False):
         if self.run is None:
             return Text("")
         count = len(self.run.tokens)
-        layer = self.layer % self.layers
-        note = f", layer {layer} of {self.layers}" if layer and not done else ""
         what = (
             f"{count} tokens{', end of answer' if count < self.total else ', the limit set'}"
             if done
-            else f"{count}/{self.total} tokens{note}"
+            else f"{count}/{self.total} tokens{self.layer_note(done)}"
         )
         total = count if done else self.total
         return bar(count / max(total, 1), what, self.run.steps, "token")
+
+
+def labelled(label):
+    """A label as wide as all of them, for what follows on its line."""
+    return Text(f"{label:<{LABEL}}", style="cyan")
 
 
 def prefill_text(run, tokens):

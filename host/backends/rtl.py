@@ -95,12 +95,15 @@ class RtlBackend(Backend):
             max_tokens=max_tokens,
             format=FORMATS.index(format),
         )
+        return self._opened(command, shape, format)
+
+    def _opened(self, command, shape, format):
+        """Number of the sequence that a command opens."""
         if (status := self.driver.wait(command)["status"]) != Status.SUCCESS:
             raise DriveError(status, self._capacity.demand(shape, status))
         number = command.completion["result"]
         self._held = Counter({at: n for at, n in self._held.items() if at[0] != number})
-        self._shapes[number] = shape
-        self._formats[number] = format
+        self._shapes[number], self._formats[number] = shape, format
         return number
 
     def fork(self, sequence, max_tokens):
@@ -108,13 +111,9 @@ class RtlBackend(Backend):
         shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens)
         level(self.driver, self.firmware, self.config)
         command = self.driver.submit(Opcode.FORK, sequence=sequence, tokens=max_tokens)
-        if (status := self.driver.wait(command)["status"]) != Status.SUCCESS:
-            raise DriveError(status, self._capacity.demand(shape, status))
-        number = command.completion["result"]
-        self._held = Counter({at: n for at, n in self._held.items() if at[0] != number})
+        number = self._opened(command, shape, self._formats[sequence])
         for layer in range(old.layers):
             self._held[number, layer] = self._held[sequence, layer]
-        self._shapes[number], self._formats[number] = shape, self._formats[sequence]
         return number
 
     def truncate(self, sequence, tokens):

@@ -44,7 +44,6 @@ seen: Counter = Counter()
 class Calls(RuleBasedStateMachine):
     """Calls of a drive and what it must hold."""
 
-    backend = "twin"
     sequences = Bundle("sequences")
 
     def __init__(self):
@@ -166,8 +165,6 @@ class Calls(RuleBasedStateMachine):
 
 class GatewareCalls(Calls):
     """The same on gateware and flash that fails now and then."""
-
-    backend = "rtl"
 
     def make(self, seed):
         rng = np.random.default_rng(seed)
