@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, HEAD_STRIDE, MAP_ENTRY, PASS, SEQUENCE, program_slots, slot_bytes
+from rtl.tables import (
+    HEAD,
+    HEAD_STRIDE,
+    MAP_ENTRY,
+    PAGE_META,
+    PASS,
+    SEQUENCE,
+    program_slots,
+    slot_bytes,
+)
 
 from .errors import DriveError
 from .regions import Regions
@@ -20,6 +29,9 @@ __all__ = ["Capacity", "Placement", "SequenceShape", "spare_groups"]
 
 SPARE_SHARE = 0.02
 """Of all groups, those kept for spares; parts are delivered with up to so many bad blocks."""
+
+MOST_HEADS = 1 << PAGE_META.fields["index"].width
+"""KV heads of all layers of a sequence, at most."""
 
 
 def spare_groups(geometry):
@@ -167,6 +179,12 @@ class Capacity:
         if head_dim not in config.head_dims:
             dims = ", ".join(map(str, config.head_dims))
             refuse(Status.UNSUPPORTED_HEAD_DIM, f"head_dim = {head_dim} is not one of {dims}")
+        if layers * kv_heads > MOST_HEADS:
+            refuse(
+                Status.TOO_MANY_KV_HEADS,
+                f"{layers} layers of {kv_heads} KV heads are {layers * kv_heads} heads, "
+                f"{MOST_HEADS} at most",
+            )
         if not 1 <= kv_heads <= most:
             refuse(
                 Status.TOO_MANY_KV_HEADS,
@@ -223,6 +241,18 @@ class Capacity:
             )
         self._reserved = reserved
         self._next = (number + 1) % slots
+        self.placements[number] = Placement(number, shape, *addresses)
+        return self.placements[number]
+
+    def restore(self, number, shape):
+        """`Placement` of a sequence that was admitted before a loss of power."""
+        addresses = self._dram.allocate_all(shape.table_bytes)
+        if addresses is None:
+            raise DriveError(
+                Status.NO_SPACE, f"device DRAM has no room any more for sequence {number}"
+            )
+        self._reserved = self._reserved + shape.channel_pages()
+        self._next = (number + 1) % self._config.max_sequences
         self.placements[number] = Placement(number, shape, *addresses)
         return self.placements[number]
 

@@ -171,6 +171,51 @@ class KvDrive:
         self.backend.truncate(sequence, tokens)
         entry.tokens[:] = [min(held, tokens) for held in entry.tokens]
 
+    def flush(self, sequence=None):
+        """Returns once all tokens of a sequence, or of all of them, are on flash.
+
+        They are there again after a loss of power. So are, without this call, tokens of full groups
+        (`DriveConfig.group_tokens`) that were programmed; a sequence's last few tokens are not.
+        """
+        if sequence is None:
+            self._check_running()
+        else:
+            self._idle_entry(sequence)
+        self.backend.save(sequence)
+
+    def power_cycle(self, seed=0):
+        """The drive loses its power and gets it back: what it holds is what its flash says.
+
+        Jobs under way are lost. Sequences stay open; each holds the tokens that were flushed, and
+        of later ones those that were on flash in every KV head of the layer. A call that the loss
+        of power breaks off has its effect or none; a close that has it leaves no sequence.
+
+        Parameters
+        ----------
+        seed : int
+            Programs and erases that are interrupted leave something that follows from it.
+
+        Returns
+        -------
+        dict of int to list of int
+            Tokens that each layer of a sequence has lost, none of them flushed.
+        """
+        self._check_running()
+        for ticket in self._pending:
+            ticket.done = True
+        self._pending.clear()
+        held = self.backend.power_cycle(seed)
+        lost = {}
+        for number, entry in self._sequences.items():
+            if number not in held:
+                entry.closed = True
+            elif not entry.closed:
+                lost[number] = [
+                    before - now for before, now in zip(entry.tokens, held[number], strict=True)
+                ]
+                entry.tokens[:] = held[number]
+        return lost
+
     def append(self, sequence, layer, k, v):
         """Appends K and V of one token or more to a layer, [tokens, kv_heads, head_dim]."""
         k, v = self._checked_tokens(sequence, layer, k, v)

@@ -38,9 +38,8 @@ def page_states(m, path, x, number):
         header.meta.eq(meta),
         meta.group.eq(x.group),
         meta.kind.eq(x.kind),
-        meta.sequence.eq(path.sequence.number),
-        meta.layer.eq(path.layer),
-        meta.head.eq(x.request.head),
+        meta.index.eq(x.index),
+        meta.segment.eq(path.sequence.segment),
     ]
     with m.State("ALLOCATE"):
         die = page_die(

@@ -21,6 +21,9 @@ attention:  [kv_head][query][head_dim] elements of q's format,
 partials:   [kv_head][pass][query] of a `PARTIAL_HEADER` word, l and head_dim output sums, 64 bits
 each (`hls_attention.twin.Partial`).
 
+FLUSH (every sequence) and SAVE (one) are answered once all tokens they hold are on flash: these are
+there again after a loss of power. HELD says how many tokens a layer holds.
+
 A job that is refused leaves the others of its list alone. The completion then has the status and
 the index of the first such job, and their number.
 """
@@ -34,6 +37,7 @@ __all__ = [
     "Status",
     "SQE",
     "CQE",
+    "FIRMWARE",
     "JOB",
     "JOB_STATUS",
     "CAPABILITY",
@@ -48,7 +52,7 @@ MEMORY_PAGE = 4096
 
 
 class Opcode(enum.IntEnum):
-    """I/O opcodes. Those from 90h on are policy and are executed by the firmware."""
+    """I/O opcodes. Those of `FIRMWARE` are policy and are executed by the firmware."""
 
     FLUSH = 0x00
     APPEND = 0x81
@@ -60,6 +64,20 @@ class Opcode(enum.IntEnum):
     CLOSE = 0x94
     FORK = 0x98
     TRUNCATE = 0x9C
+    SAVE = 0xA0
+    HELD = 0xA4
+
+
+FIRMWARE = (
+    Opcode.FLUSH,
+    Opcode.OPEN,
+    Opcode.CLOSE,
+    Opcode.FORK,
+    Opcode.TRUNCATE,
+    Opcode.SAVE,
+    Opcode.HELD,
+)
+"""Commands that wait in the mailbox for the firmware."""
 
 
 class Status(enum.IntEnum):
@@ -113,8 +131,9 @@ SQE = Layout("SQE", 64, [
     ("nsid", 4, 0, 32, "namespace; must be 1"),
     ("prp1", 24, 0, 64, "first page of the data, page aligned"),
     ("prp2", 32, 0, 64, "second page, or list of pages when the data spans more than two"),
-    ("sequence", 40, 0, 16, "CDW10 of APPEND, READ_KV, CLOSE, FORK, TRUNCATE: sequence"),
-    ("layer", 42, 0, 16, "CDW10 of APPEND, READ_KV: layer"),
+    ("sequence", 40, 0, 16,
+     "CDW10 of APPEND, READ_KV, CLOSE, FORK, TRUNCATE, SAVE, HELD: sequence"),
+    ("layer", 42, 0, 16, "CDW10 of APPEND, READ_KV, HELD: layer"),
     ("tokens", 44, 0, 32,
      "CDW11 of APPEND: tokens to append, 1 or more; of TRUNCATE: tokens that every layer keeps at "
      "most; of FORK: capacity of the new sequence, 0: as the old one"),
@@ -152,8 +171,8 @@ SQE_VIEWS = {
 
 CQE = Layout("CQE", 16, [
     ("result", 0, 0, 32,
-     "DW0: OPEN, FORK: the new sequence; ATTEND, STEP: ResultFlag bits, and jobs that failed from "
-     "bit 16 on"),
+     "DW0: OPEN, FORK: the new sequence; HELD: tokens of the layer; ATTEND, STEP: ResultFlag bits, "
+     "and jobs that failed from bit 16 on"),
     ("index", 4, 0, 32, "DW1: ATTEND, STEP: first job that failed, when the status is not SUCCESS"),
     ("sqhd", 8, 0, 16, "submission queue head"),
     ("sqid", 10, 0, 16, "submission queue, 0"),

@@ -2,7 +2,7 @@
 
 ::
 
-    SQE --> DECODE --+--> OPEN, CLOSE, FORK, TRUNCATE --------------> mailbox (firmware)
+    SQE --> DECODE --+--> OPEN, CLOSE, FORK, TRUNCATE, FLUSH ... ----> mailbox (firmware)
                      +--> APPEND:        host --> append path, head by head
                      +--> ATTEND, STEP:  host --> command buffer; per job and head: append path,
                      |                   engine job + q, walker, result request
@@ -22,7 +22,7 @@ from hls_attention.beats import job_layout
 
 from .append_records import append_layout, head_info_layout
 from .command_buffer import CommandBuffer
-from .commands import JOB, SQE, SQE_VIEWS, Opcode, Status
+from .commands import FIRMWARE, JOB, SQE, SQE_VIEWS, Opcode, Status
 from .data_pointer import DataPointer
 from .executor_append import append_states
 from .executor_attend import attend_states
@@ -227,9 +227,7 @@ class Executor(wiring.Component):
             self.refuse(m, Status.INVALID_NAMESPACE)
         with m.Else():
             with m.Switch(sqe.opcode):
-                with m.Case(Opcode.FLUSH):
-                    m.next = "FINISH"
-                with m.Case(Opcode.OPEN, Opcode.CLOSE, Opcode.FORK, Opcode.TRUNCATE):
+                with m.Case(*FIRMWARE):
                     m.next = "MAILBOX"
                 with m.Case(Opcode.APPEND):
                     m.next = "APPEND"

@@ -52,7 +52,8 @@ class PageKind:
 
     K = 0
     V = 1
-    BAD_BLOCKS = 2
+    STATE = 2  # of the drive's state table
+    TAILS = 3  # saved tails of a sequence; ``group`` numbers the pages
 
 
 # fmt: off
@@ -73,6 +74,7 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("pass_entries", 46, 0, 16, "PASS entries per head: ceil(max_tokens / pass_tokens)"),
     ("passes", 48, 0, 64, "DRAM address of the PASS table"),
     ("number", 56, 0, 16, "the sequence: its place in this table"),
+    ("segment", 60, 0, 24, "what its pages are marked with, see PAGE_META"),
 ])
 
 HEAD = Layout("HEAD", 16, [
@@ -103,11 +105,15 @@ MAP_ENTRY = Layout("MAP_ENTRY", 8, [
 PAGE_META = Layout("PAGE_META", 8, [
     ("group", 0, 0, 18, "token group"),
     ("kind", 2, 2, 2, "PageKind"),
-    ("sequence", 2, 4, 10, "sequence"),
-    ("layer", 3, 6, 16, "layer"),
-    ("head", 5, 6, 16, "KV head"),
+    ("index", 2, 4, 20, "layer * kv_heads + KV head"),
+    ("segment", 5, 0, 24, "who wrote it: a number that no other pages of this place have"),
 ])
-"""What a page of flash says of itself, in the check words of its codewords."""
+"""What a page of flash says of itself, in the check words of its codewords.
+
+A *segment* is a number that a sequence marks its pages with from OPEN, FORK or a truncation on; it
+is not given twice. So after a loss of power the pages say by themselves whose they are
+(`host.firmware.recovery`).
+"""
 
 SLOT_HEADER = Layout("SLOT_HEADER", 16, [
     ("row", 0, 0, 24, "row address that the page was given"),

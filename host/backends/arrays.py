@@ -36,11 +36,12 @@ def partial_flags(partials):
 class _Layer:
     """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come.
 
-    ``groups`` names the full groups, so that forks know what they share.
+    ``groups`` names the full groups, so that forks know what they share. The first ``saved`` tokens
+    outlive a loss of power whatever becomes of the others.
     """
 
     def __init__(self, kv_heads, head_dim, dtype):
-        self.tokens = 0
+        self.tokens = self.saved = 0
         self.groups = []
         self._data = np.zeros((2, kv_heads, 16, head_dim), dtype)
 
@@ -59,9 +60,11 @@ class _Layer:
 
     def truncate(self, tokens):
         self.tokens = min(self.tokens, tokens)
+        self.saved = min(self.saved, tokens)
 
     def copy(self):
         other = copy(self)
+        other.saved = 0
         other._data, other.groups = self._data.copy(), self.groups.copy()
         return other
 
@@ -132,6 +135,19 @@ class ArrayBackend(Backend):
             self._leave(sequence, number, tokens // self._shape(sequence).group_tokens)
             layer.truncate(tokens)
         self._command()
+
+    def save(self, sequence):
+        for number in self._layers if sequence is None else [sequence]:
+            for layer in self._layers[number]:
+                layer.saved = layer.tokens
+        self._command()
+
+    def power_cycle(self, seed):
+        for number, layers in self._layers.items():
+            for layer in layers:
+                full = len(layer.groups) * self._shape(number).group_tokens
+                layer.truncate(max(full, layer.saved))
+        return {number: [layer.tokens for layer in at] for number, at in self._layers.items()}
 
     def _leave(self, sequence, number, first):
         """A layer does not hold its full groups from ``first`` on any more."""

@@ -84,6 +84,20 @@ class Backend(ABC):
         """Every layer keeps ``tokens`` tokens at most."""
 
     @abstractmethod
+    def save(self, sequence):
+        """All tokens of a sequence, or of all (None), outlive a loss of power from here on."""
+
+    @abstractmethod
+    def power_cycle(self, seed):
+        """The drive loses its power and gets it back.
+
+        Returns
+        -------
+        dict of int to list of int
+            Tokens that each layer holds, of the sequences that are still there.
+        """
+
+    @abstractmethod
     def append(self, sequence, layer, k, v):
         """Appends [tokens, kv_heads, head_dim] in the sequence's format, all or nothing."""
 

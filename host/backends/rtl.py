@@ -21,8 +21,8 @@ from ..checks import FORMATS
 from ..driver import Driver
 from ..errors import DriveError, DriveValueError, status_error
 from ..firmware import Firmware
-from ..firmware.bad_blocks import deliver
 from ..firmware.preload import BackDoor
+from ..firmware.state_table import deliver
 from ..levelling import level
 from ..packing import cut_jobs, pack_append, pack_jobs, result_bytes, unpack_partials
 from .base import Backend, Result
@@ -73,16 +73,52 @@ class RtlBackend(Backend):
             if not factory_new:
                 deliver(config, lane.array)
         self.lane = lane
-        self.firmware = Firmware(lane, config)
-        self.driver = Driver(lane, self.firmware.service)
-        self._back_door = BackDoor(self.firmware, lane.array, config.code)
         self._capacity = Capacity(config)
         self._shapes = {}
         self._formats = {}
         self._held = Counter()  # tokens of (sequence, layer), those of commands under way included
+        self._power_on()
+
+    def _power_on(self):
+        lane, config = self.lane, self.config
+        self.firmware = Firmware(lane, config)
+        self.driver = Driver(lane, self.firmware.service)
+        self._back_door = BackDoor(self.firmware, lane.array, config.code)
         self.driver.start()
         self.firmware.start()
         self.capabilities = self._read_capabilities()
+
+    def save(self, sequence):
+        if sequence is None:
+            self.driver.execute(Opcode.FLUSH)
+        else:
+            self.driver.execute(Opcode.SAVE, sequence=sequence)
+
+    def power_cycle(self, seed):
+        self.lane.power_cut(seed)
+        self._power_on()
+        held = {}
+        for number in range(self.config.max_sequences):
+            first = self._ask_held(number, 0)
+            if number not in self._shapes:
+                if first is not None:  # an OPEN or FORK that was not answered any more
+                    self.driver.execute(Opcode.CLOSE, sequence=number)
+            elif first is None:  # a CLOSE
+                del self._shapes[number], self._formats[number]
+            else:
+                rest = range(1, self._shapes[number].layers)
+                held[number] = [first, *(self._ask_held(number, layer) for layer in rest)]
+        self._held = Counter(
+            {(number, layer): n for number, held in held.items() for layer, n in enumerate(held)}
+        )
+        return held
+
+    def _ask_held(self, number, layer):
+        """Tokens that a layer of a sequence holds; None if the drive does not have it."""
+        command = self.driver.submit(Opcode.HELD, sequence=number, layer=layer)
+        if self.driver.wait(command)["status"] == Status.UNKNOWN_SEQUENCE:
+            return None
+        return command.completion["result"]
 
     def open(self, layers, kv_heads, head_dim, max_tokens, format):
         shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
@@ -281,6 +317,10 @@ class RtlBackend(Backend):
             {name: wide(channel_counter_address(channel, name)) for name in CHANNEL_COUNTERS}
             for channel in range(self.config.channels)
         ]
+        for name, own in self.firmware.device.own.items():  # the firmware's are no one's traffic
+            drive[name] -= int(own.sum())
+            for channel, count in zip(channels, own.tolist(), strict=True):
+                channel[name] -= count
         return drive, channels, self.lane.simulated_clocks
 
     def _read_capabilities(self):

@@ -26,6 +26,8 @@ class Blocks:
     Attributes
     ----------
     bad : set of (int, int, int)
+    serving : dict of (int, int, int) to (int, int)
+        Die and block that serve for a channel and die of a group, where it is not the block itself.
     """
 
     def __init__(self, geometry, reserved=()):
@@ -35,10 +37,11 @@ class Blocks:
         shape = (g.channels, g.dies, g.blocks)
         self._group = np.broadcast_to(np.arange(g.blocks), shape).copy()  # that a block serves in,
         self._die = np.broadcast_to(np.arange(g.dies)[:, None], shape).copy()  # and for which die
-        self._serves = {}  # (channel, die, group) -> (die, block), where it is not the block itself
+        self.serving = {}
         self._of_group = defaultdict(set)  # group -> its keys there
         self._spares = defaultdict(list)  # (channel, die) -> blocks
-        for group in range(g.blocks - 1, g.blocks - 1 - spare_groups(g), -1):
+        self._spare_groups = range(g.blocks - 1, g.blocks - 1 - spare_groups(g), -1)
+        for group in self._spare_groups:
             self.give_up(group)
 
     def give_up(self, group):
@@ -49,7 +52,7 @@ class Blocks:
                 if not {(channel, at, block)} & (self.bad | self._reserved):
                     self._spares[channel, at].append(block)
         for key in self._of_group.pop(group, ()):
-            del self._serves[key]
+            del self.serving[key]
 
     def mark(self, channel, die, block):
         """A block is bad; one that is a spare is none any more."""
@@ -59,12 +62,12 @@ class Blocks:
 
     def place(self, channel, die, group):
         """``(die, block)`` that serves for a die of a group."""
-        return self._serves.get((channel, die, group), (die, group))
+        return self.serving.get((channel, die, group), (die, group))
 
     def stand_ins(self, group):
         """``(channel, die, (die, block))`` wherever another block serves in a group."""
         return [
-            (channel, die, self._serves[channel, die, group])
+            (channel, die, self.serving[channel, die, group])
             for channel, die, _ in sorted(self._of_group.get(group, ()))
         ]
 
@@ -84,9 +87,21 @@ class Blocks:
                 return at, self._spares[channel, at].pop(0)
         return None
 
+    def restore(self, serving):
+        """What served before a loss of power does so again; groups that were given up for it."""
+        given_up = {block for _, block in serving.values()} - set(self._spare_groups)
+        for group in sorted(given_up):
+            self.give_up(group)
+        for (channel, die, group), spare in serving.items():
+            at, block = spare
+            if block in self._spares[channel, at]:
+                self._spares[channel, at].remove(block)
+            self.stand_in(channel, die, group, spare)
+        return given_up
+
     def stand_in(self, channel, die, group, spare):
         """From now on a spare serves for a die of a group."""
-        self._serves[channel, die, group] = spare
+        self.serving[channel, die, group] = spare
         self._of_group[group].add((channel, die, group))
         self._group[channel, *spare] = group
         self._die[channel, *spare] = die

@@ -12,6 +12,7 @@ READ, PROGRAM, ERASE, RESET, STATUS, READ_RETRY = 0, 1, 2, 3, 5, 6
 PAUSE = 64
 """Clocks between two looks at a read or program."""
 
+_COUNTED = {READ: "pages_read", PROGRAM: "pages_programmed"}
 _DIE_SHIFT = 24  # of FLASH_ROW
 
 
@@ -24,12 +25,21 @@ class Device:
     config : DriveConfig
     scratch : int
         DRAM address of room for a page with its spare bytes.
+
+    Attributes
+    ----------
+    own : dict of str to int array [channels]
+        ``pages_read``, ``pages_programmed`` by management operations; the drive's counters have
+        them, too.
     """
 
     def __init__(self, lane, config, scratch):
         self._lane = lane
         self._config = config
         self._scratch = scratch
+        self.own = {
+            name: np.zeros(config.channels, np.int64) for name in ("pages_read", "pages_programmed")
+        }
 
     def charge(self):
         """Lets the time of one firmware call pass."""
@@ -64,6 +74,8 @@ class Device:
         self.write("FLASH_OP", channel << 8 | operation)
         while (status := self.read("FLASH_STATUS")) & FlashStatus.BUSY:
             self._lane.idle(pause)
+        if operation in _COUNTED:
+            self.own[_COUNTED[operation]][channel] += 1
         return not status & FlashStatus.FAILED
 
     def erase(self, channel, die, row, pause):

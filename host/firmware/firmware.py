@@ -1,8 +1,12 @@
 """The firmware: policy of the drive, in Python, seeing only what an embedded core would see.
 
-It brings up flash and tables, answers OPEN, CLOSE, FORK and TRUNCATE from the mailbox, keeps the
-append path supplied with erased block groups, erases groups whose pages are all dead, and has other
-blocks stand in for bad ones (`repair`). Every call costs ``config.firmware_cycles``.
+It brings up flash and tables, with what they held before a loss of power (`recovery`), answers the
+commands in the mailbox, keeps the append path supplied with erased block groups, erases groups
+whose pages are all dead, and has other blocks stand in for bad ones (`repair`). Every call costs
+``config.firmware_cycles``.
+
+What a loss of power must not undo is on flash (`state_table`) before a command that changes it is
+answered.
 """
 
 import numpy as np
@@ -10,14 +14,18 @@ import numpy as np
 from rtl.commands import SQE, SQE_VIEWS, Opcode, Status
 from rtl.tables import SEQUENCE, SequenceState
 
-from ..capacity import Capacity
+from ..capacity import Capacity, spare_groups
 from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
 from .device import RESET, Device
+from .own_pages import OwnPages
 from .raw_pages import RawPages
+from .recovery import Recovery
 from .repair import Repair
+from .saved_tails import SavedTails
 from .sharing import SharedPages
+from .state import MOST_SEGMENTS, SequenceRecord
 from .truncation import Truncation
 
 __all__ = ["Firmware"]
@@ -42,6 +50,8 @@ class Firmware:
     groups : BlockGroups
     repair : Repair
     shared : SharedPages
+    tokens_lost : int
+        Tokens of a layer that were saved and could not be read after a loss of power.
     """
 
     def __init__(self, lane, config):
@@ -52,15 +62,24 @@ class Firmware:
         erase_pause = 1 + int(timing.t_bers_ns * clock / 16e9)  # a sixteenth of tBERS
         self.shared = SharedPages(config.flash.geometry)
         self._pages = RawPages(self.device, config)
+        self._tails = SavedTails(config)
         self.repair = Repair(
-            self.device, config, self.capacity, self._pages, self.shared, erase_pause
+            self.device,
+            config,
+            self.capacity,
+            self._pages,
+            self.shared,
+            self._tails,
+            erase_pause,
         )
         self.groups = self.repair.groups
+        self._own = OwnPages(config.flash.geometry, self.groups, self.repair.blocks)
+        self.tokens_lost = 0
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
         self._ring = 0  # groups that the append path holds at most
 
     def start(self):
-        """Resets the dies, finds bad blocks, empties the sequence table, hands out groups."""
+        """Resets the dies, finds bad blocks and what was stored, hands out groups."""
         geometry = self._config.flash.geometry
         for die in range(geometry.dies):
             for channel in range(geometry.channels):
@@ -74,7 +93,65 @@ class Firmware:
         self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)
         self.repair.start()
         self._ring = self.device.read("GROUP_FREE")
+        if self._state.next_segment > 1:
+            self._recover()
         self._supply()
+
+    @property
+    def _state(self):
+        return self.repair.state
+
+    def _recover(self):
+        """Finds what the drive held before it lost its power."""
+        recovery = Recovery(
+            self._config,
+            self.device,
+            self._pages,
+            self.repair.blocks,
+            self.capacity,
+            self._tails,
+            self._state,
+        )
+        groups = self._config.flash.geometry.blocks - spare_groups(self._config.flash.geometry)
+        recovery.scan(group for group in range(groups) if self.groups.uses(group))
+        for record in self._state.sequences.values():
+            recovery.rebuild(record, self._segment())
+        self.tokens_lost = recovery.tokens_lost
+        held = self._held_pages()
+        self.shared.restore(*held)
+        pairs = zip(self.shared.distinct(*held), self._tails.places(), strict=True)
+        self.groups.restore(*(np.concatenate(pair) for pair in pairs))
+        self._commit()
+
+    def _segment(self):
+        """A number for pages that no other pages have.
+
+        Raises
+        ------
+        DriveError
+            NO_SPACE: all have been given.
+        """
+        state = self._state
+        if state.next_segment > MOST_SEGMENTS and not state.sequences:
+            while self.reclaim():  # pages with old numbers are gone
+                pass
+            state.next_segment = 1
+        if state.next_segment > MOST_SEGMENTS:
+            raise DriveError(
+                Status.NO_SPACE,
+                f"{MOST_SEGMENTS} numbers for sequences, forks, truncations and saved tails have "
+                "been given: close all sequences, and they begin again",
+            )
+        state.next_segment += 1
+        return state.next_segment - 1
+
+    def _commit(self):
+        """What was changed is on flash from here on."""
+        self.repair.settle(self._feed_starved)
+        if not self.repair.save():
+            raise DriveError(
+                Status.PROGRAM_FAILED, "no block that may hold the drive's state takes it any more"
+            )
 
     def service(self):
         """Answers the drive's call: supplies block groups, executes the command in the mailbox."""
@@ -105,6 +182,14 @@ class Firmware:
                 case Opcode.TRUNCATE:
                     asked = SQE.unpack(raw)
                     self._truncate(asked["sequence"], asked["tokens"])
+                case Opcode.FLUSH:
+                    self._save(list(self._state.sequences.values()))
+                case Opcode.SAVE:
+                    number = self._placement(SQE.unpack(raw)["sequence"]).sequence
+                    self._save([self._state.sequences[number]])
+                case Opcode.HELD:
+                    asked = SQE.unpack(raw)
+                    result = self._tokens(asked["sequence"], asked["layer"])
                 case _:
                     status = Status.INVALID_OPCODE
         except DriveError as error:
@@ -120,14 +205,31 @@ class Firmware:
         shape = self.capacity.shape(
             *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens"))
         )
+        segment = self._segment()
         placement = self.capacity.admit(shape, self.shared.saved)
         tables.clear_heads(self.device, placement)
         if not self.provide():
             self.capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
-        tables.write_open(self.device, placement, asked["format"])
+        record = SequenceRecord(
+            number=placement.sequence,
+            format=asked["format"],
+            layers=shape.layers,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            max_tokens=shape.max_tokens,
+            segment=segment,
+            saved_tokens=np.zeros(shape.layers, np.int64),
+        )
+        return self._enter(placement, record)
+
+    def _enter(self, placement, record):
+        """A sequence exists from here on."""
+        self._state.sequences[record.number] = record
+        tables.write_open(self.device, placement, record.format, record.segment)
+        self._commit()
         self._supply()
-        return placement.sequence
+        return record.number
 
     def _placement(self, sequence):
         """`Placement` of an open sequence."""
@@ -142,7 +244,10 @@ class Firmware:
 
     def _close(self, sequence):
         placement = self._placement(sequence)
+        record = self._state.sequences.pop(sequence)
+        self._commit()
         self._drop(tables.read_map(self.device, placement))
+        self.groups.bury(*self._tails.drop(record.saved))
         tables.write_closed(self.device, sequence)
         self.capacity.release(sequence)
 
@@ -160,6 +265,7 @@ class Firmware:
         )
         if tables.read_heads(self.device, old).tokens.max() > shape.max_tokens:
             raise DriveError(Status.CONTEXT_EXCEEDED, f"max_tokens = {max_tokens}")
+        segment = self._segment()
         places = tables.read_map(self.device, old)
         more = np.bincount(places[0], minlength=self._config.channels)
         placement = self.capacity.admit(shape, self.shared.saved + more)
@@ -169,10 +275,13 @@ class Firmware:
             self.shared.leave(*places)
             self.capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
-        format = tables.read_entry(self.device, sequence)["format"]
-        tables.write_open(self.device, placement, format)
-        self._supply()
-        return placement.sequence
+        record = self._state.sequences[sequence].fork(
+            placement.sequence,
+            shape.max_tokens,
+            _of_layers(tables.read_heads(self.device, old).flash_groups, shape),
+            segment,
+        )
+        return self._enter(placement, record)
 
     def _truncate(self, sequence, tokens):
         """Every layer keeps ``tokens`` tokens at most."""
@@ -182,17 +291,78 @@ class Firmware:
         keep = np.minimum(heads.tokens, tokens)
         groups = np.minimum(heads.flash_groups, keep // shape.group_tokens)
         again = shape.channel_pages(groups) - shape.channel_pages(heads.flash_groups)
-        if not self.provide(placed=-again):  # what is dropped may be written once more
+        record = self._state.sequences[sequence]
+        room = self._own.room(self._tails.most(placement)) if record.saved_tokens.any() else 0
+        if not self.provide(room, -again):  # what is dropped may be written once more
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        segment = self._segment()
         self.repair.settle(self._feed_starved)
-        format = FORMATS[tables.read_entry(self.device, sequence)["format"]]
-        truncation = Truncation(self.device, self._pages, placement, format)
+        truncation = Truncation(self.device, self._pages, placement, FORMATS[record.format])
         for index in np.flatnonzero(keep < heads.tokens).tolist():
             truncation.cut(index, int(keep[index]))
         dropped = tables.read_map(self.device, placement, groups)
         truncation.commit()
+        self._cut(record, shape, tokens, groups, segment if len(dropped[0]) else 0)
         self._drop(dropped)
         self._supply()
+
+    def _cut(self, record, shape, tokens, groups, segment):
+        """Notes a truncation to ``tokens`` and ``groups`` [heads]; pages were given up if
+        ``segment`` is one."""
+        saved = np.minimum(record.saved_tokens, tokens)
+        if not segment and (saved == record.saved_tokens).all():
+            return
+        full = _of_layers(groups, shape)
+        in_pages = record.saved_tokens // shape.group_tokens > full
+        record.saved_tokens = saved
+        if segment:
+            record.cut(full, segment)
+            tables.write_segment(self.device, record.number, segment)
+        if (in_pages & (saved > full * shape.group_tokens)).any():
+            # Saved tokens of a page that was given up are now in the tail.
+            record.saved_tokens = np.minimum(saved, full * shape.group_tokens)
+            self._save([record])
+        else:
+            self._commit()
+
+    def _save(self, records):
+        """All tokens of these sequences are on flash from here on."""
+        self.repair.settle(self._feed_starved)
+        old = []
+        try:
+            for record in records:
+                placement = self.capacity.placements[record.number]
+                heads = tables.read_heads(self.device, placement)
+                tokens = _of_layers(heads.tokens, placement.shape)
+                if (tokens != record.saved_tokens).any():
+                    old.append(record.saved)
+                    record.saved = self._save_tails(placement) if heads.tail_tokens.any() else 0
+                    record.saved_tokens = tokens
+        finally:
+            if old:
+                self._commit()
+                for segment in old:
+                    self.groups.bury(*self._tails.drop(segment))
+
+    def _save_tails(self, placement):
+        """Segment of the pages that the tails of a sequence were written to."""
+        if not self.provide(self._own.room(self._tails.most(placement))):
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        segment = self._segment()
+        try:
+            self._tails.write(self.device, placement, segment, self._own, self.repair.program)
+        except DriveError:
+            self.groups.bury(*self._tails.drop(segment))
+            raise
+        return segment
+
+    def _tokens(self, sequence, layer):
+        """Tokens that a layer holds."""
+        placement = self._placement(sequence)
+        if layer >= placement.shape.layers:
+            raise DriveError(Status.LAYER_OUT_OF_RANGE, f"layer {layer}")
+        heads = tables.read_heads(self.device, placement)
+        return int(_of_layers(heads.tokens, placement.shape)[layer])
 
     def shortage(self, placed=0):
         """Erased block groups missing for what open sequences may still append, see `BlockGroups`.
@@ -212,14 +382,16 @@ class Firmware:
 
     def _live(self):
         """Pages per channel that the append path wrote and that open sequences hold."""
+        return self.groups.by_append_path(*self.shared.distinct(*self._held_pages()))
+
+    def _held_pages(self):
+        """Channel, die and row of the pages of all sequences; what several hold, several times."""
+        none = np.empty(0, np.int64)
         maps = [
             tables.read_map(self.device, placement)
             for placement in self.capacity.placements.values()
         ]
-        if not maps:
-            return np.zeros(self._config.channels, np.int64)
-        places = (np.concatenate(parts) for parts in zip(*maps, strict=True))
-        return self.groups.by_append_path(*self.shared.distinct(*places))
+        return [np.concatenate(parts) for parts in zip((none,) * 3, *maps, strict=True)]
 
     def provide(self, groups=0, placed=0):
         """Erases groups until no shortage is left; whether that was possible.
@@ -270,3 +442,8 @@ class Firmware:
             self.repair.push(group, self.groups.pushed - 1)
             self.device.write("GROUP_PUSH", group)
         return group is not None
+
+
+def _of_layers(values, shape):
+    """The least of each layer's heads."""
+    return values.reshape(shape.layers, shape.kv_heads).min(axis=1)

@@ -88,6 +88,17 @@ class BlockGroups:
         if group in self._erased:
             self._erased.remove(group)
 
+    def restore(self, channel, die, row):
+        """After a loss of power: these pages count, and nobody knows what else was written.
+
+        No group is erased, but those without such a page are reclaimable.
+        """
+        while self._erased:
+            self.take()
+        used = sorted(self._used)
+        self._dead[used] = self._channel_pages
+        np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), -1)
+
     def by_append_path(self, channel, die, row):
         """Pages per channel, of those given, that the append path wrote."""
         own = ~np.isin(self._blocks.groups(channel, die, row), list(self._back_door))

@@ -11,6 +11,8 @@ from rtl.page_codec import encode_pages
 from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, group_channel, page_die
 
 from ..errors import DriveError
+from .exponents import token_exponents
+from .tables import read_entry
 
 __all__ = ["BackDoor"]
 
@@ -123,9 +125,7 @@ class BackDoor:
     def _follow(self, placement, index, head, new, format):
         """Follows block exponents and non-finite marks, pass by pass, as the append path does."""
         shape = placement.shape
-        field = new.view(np.uint16).astype(np.int64) >> format.fraction_bits & format.top_field
-        exponent = (np.maximum(field, 1) - 1).max(axis=2)
-        bad = (field == format.top_field).any(axis=2)
+        exponent, bad = token_exponents(new, format)
         start = head["tokens"]
         while start < head["tokens"] + new.shape[1]:
             number = start // shape.pass_tokens
@@ -153,11 +153,9 @@ class BackDoor:
         shape, count = placement.shape, len(pages)
         if not count:
             return
-        layer, head = divmod(index, shape.kv_heads)
+        segment = read_entry(self._device, placement.sequence)["segment"]
         metas = [
-            PAGE_META.pack(
-                group=first + n, kind=kind, sequence=placement.sequence, layer=layer, head=head
-            )
+            PAGE_META.pack(group=first + n, kind=kind, index=index, segment=segment)
             for n in range(count)
             for kind in range(2)
         ]

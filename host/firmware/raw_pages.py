@@ -1,5 +1,7 @@
 """Pages that the firmware reads and programs itself: decoded and encoded in software."""
 
+from collections import defaultdict
+
 import numpy as np
 
 from rtl.page_codec import decode_pages, encode_pages
@@ -21,25 +23,59 @@ class RawPages:
 
     def __init__(self, device, config):
         self._device, self._code = device, config.code
-        self._codewords = config.flash.geometry.page_bytes // config.code.data_bytes
+        self._geometry = config.flash.geometry
+        self._codewords = self._geometry.page_bytes // config.code.data_bytes
+
+    def read_block(self, channel, die, block):
+        """``(row, (meta, user bytes))`` of the pages of a block that can be read.
+
+        Pages are programmed in order, so the first erased one is the last that is looked at.
+        """
+        first, words = self._geometry.row(block, 0), self._code.words
+        beginning = self._device.read_page(channel, die, first, 0, words)
+        if beginning is None or _erased(beginning):
+            return
+        pages = defaultdict(dict)  # by how much of them is used
+        for row in range(first, first + self._geometry.pages):
+            raw = self._raw(channel, die, row)
+            if raw is not None and not len(raw):
+                break
+            if raw is not None:
+                pages[len(raw)][row] = raw
+        for some in pages.values():
+            data, metas, corrected = decode_pages(
+                self._code, list(some), np.stack(list(some.values()))
+            )
+            for row, user, meta, bits in zip(some, data, metas, corrected, strict=True):
+                found = (meta, user) if (bits >= 0).all() else self.read(channel, die, row)
+                if found:
+                    yield row, found
 
     def read(self, channel, die, row):
         """``(meta, user bytes)`` of a page, () if it is erased, None if it cannot be read."""
-        words = self._code.words
         for level in range(RETRY_LEVELS):
-            raw = self._device.read_page(channel, die, row, 0, self._codewords * words, level)
+            raw = self._raw(channel, die, row, level)
             if raw is None:
                 return None
-            # Codewords behind the last one of a group were never programmed.
-            used = self._codewords
-            while used and _erased(raw[8 * words * (used - 1) : 8 * words * used]):
-                used -= 1
-            if not used:
+            if not len(raw):
                 return ()
-            data, metas, corrected = decode_pages(self._code, [row], raw[None, : 8 * words * used])
+            data, metas, corrected = decode_pages(self._code, [row], raw[None])
             if (corrected >= 0).all():
                 return metas[0], data[0]
         return None
+
+    def _raw(self, channel, die, row, level=0):
+        """A page as it lies on flash, or None.
+
+        Codewords behind the last one of a group were never programmed and are left out.
+        """
+        size = 8 * self._code.words
+        raw = self._device.read_page(
+            channel, die, row, 0, self._codewords * self._code.words, level
+        )
+        while raw is not None and len(raw) and _erased(raw[-size:]):
+            raw = raw[:-size]
+        return raw
 
     def program(self, channel, die, row, meta, user):
         """Programs a page; whether it succeeded. No program of the append path may be under way."""

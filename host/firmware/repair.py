@@ -15,9 +15,10 @@ from rtl.registers import FlashEvent
 from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, group_channel, slot_bytes
 
 from ..errors import DriveError
-from .bad_blocks import BadBlockTable
 from .blocks import Blocks
 from .groups import BlockGroups
+from .state import DriveState
+from .state_table import StateTable
 
 __all__ = ["AGAIN_LIMIT", "Repair"]
 
@@ -38,6 +39,7 @@ class Repair:
     capacity : host.capacity.Capacity
     pages : host.firmware.raw_pages.RawPages
     shared : host.firmware.sharing.SharedPages
+    tails : host.firmware.saved_tails.SavedTails
     pause : int
         Clocks between two looks at an erase.
 
@@ -45,16 +47,17 @@ class Repair:
     ----------
     blocks : host.firmware.blocks.Blocks
     groups : host.firmware.groups.BlockGroups
+    state : DriveState
     counts : Counter
         ``pages_moved``, ``pages_lost``.
     """
 
-    def __init__(self, device, config, capacity, pages, shared, pause):
+    def __init__(self, device, config, capacity, pages, shared, tails, pause):
         self._device, self._config, self._capacity = device, config, capacity
         self._geometry = config.flash.geometry
         self._pause = pause
-        self._pages, self._shared = pages, shared
-        self._table = BadBlockTable(device, config, pause)
+        self._pages, self._shared, self._tails = pages, shared, tails
+        self._table = StateTable(device, config, pause)
         tables = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, tables)
         self.groups = BlockGroups(self._geometry, self.blocks)
@@ -67,15 +70,22 @@ class Repair:
     def start(self):
         """Finds out which blocks are bad and makes all groups whole."""
         known = self._table.load()
-        found = self._table.scan() if known is None else known
+        self.state = known or DriveState(bad=self._table.scan())
+        found = sorted(self.state.bad)
         for place in found:
             self.blocks.mark(*place)
+        for group in self.blocks.restore(self.state.stand_ins):
+            self.groups.drop(group)
+        self.state.bad, self.state.stand_ins = self.blocks.bad, self.blocks.serving
         if known is None:
-            self._save()
-        for channel, at, block in sorted(found):
+            self.save()
+        for channel, at, block in found:
             die, group = self.blocks.serves(channel, at, block)
-            if self.groups.uses(group) and self._stand_in(channel, die, group, {}) is None:
-                self.groups.drop(group)
+            whole = self.blocks.place(channel, die, group) != (at, block)
+            if self.groups.uses(group) and not whole:
+                self._changed = True
+                if self._stand_in(channel, die, group, {}) is None:
+                    self.groups.drop(group)
 
     def push(self, group, number):
         """Tells the append path which blocks stand in, before the group is pushed as ``number``."""
@@ -136,8 +146,24 @@ class Repair:
         for slot in self._failed:
             device.write("PROGRAM_RELEASE", slot)
         self._failed, self._tired = [], set()
-        self._save()
+        self.save()
         device.write("PROGRAM_HOLD", 0)
+
+    def program(self, channel, die, row, meta, user):
+        """Programs a page of the firmware's own, on another block if its own fails.
+
+        The append path rests, with no program under way: see `settle`.
+
+        Returns
+        -------
+        (int, int)
+            Die and row where the page lies.
+        """
+        if self._pages.program(channel, die, row, meta, user):
+            return die, row
+        block, page = divmod(row, self._geometry.pages)
+        at, block = self._move((channel, die, block), {page: (meta, user)})
+        return at, self._geometry.row(block, page)
 
     def settle(self, feed):
         """Lets all programs under way end, and mends those that fail. The append path rests."""
@@ -160,7 +186,7 @@ class Repair:
             self._device.write("EVENT_TAKEN", 0)
 
     def _move(self, place, rescued):
-        """Retires a block and has another one stand in, with what the block holds."""
+        """Retires a block and has another one stand in, ``(die, block)``, with what it holds."""
         channel, at, block = place
         self._refuse_if_protected(channel, at)
         self._retire(*place)
@@ -182,6 +208,7 @@ class Repair:
         filled = len(pages) and max(pages) == self._geometry.pages - 1
         if group in self._places and not filled:
             self._tell(group, channel, die, new)
+        return new
 
     def _refuse_if_protected(self, channel, die):
         if self._device.write_protected(channel, die):
@@ -233,12 +260,15 @@ class Repair:
     def _remap(self, channel, old, new, meta):
         """The maps of all that hold a page show its new place; nobody holds one that is dead."""
         fields = PAGE_META.unpack(meta)
+        if fields["kind"] == PageKind.TAILS:
+            self._tails.move(fields["segment"], channel, old, new)
+            return
         name = "v" if fields["kind"] == PageKind.V else "k"
         half = MAP_ENTRY.pack(**{f"{name}_die": new[0], f"{name}_row": new[1]})
         part = slice(4, 8) if name == "v" else slice(0, 4)
         for placement in self._capacity.placements.values():
             shape = placement.shape
-            index = fields["layer"] * shape.kv_heads + fields["head"]
+            index = fields["index"]
             if index >= shape.heads or fields["group"] >= shape.groups:
                 continue
             if group_channel(fields["group"], 0, 0, index, shape.channels) != channel:
@@ -248,6 +278,11 @@ class Repair:
             if (entry[f"{name}_die"], entry[f"{name}_row"]) == old:
                 self._device.store(at + part.start, half[part])
 
-    def _save(self):
-        self._table.save(self.blocks.bad)
-        self._changed = False
+    def save(self):
+        """Writes the state table; whether a block took it.
+
+        The append path rests, with no program under way.
+        """
+        saved = self._table.save(self.state)
+        self._changed = not saved
+        return saved

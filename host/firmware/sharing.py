@@ -28,6 +28,12 @@ class SharedPages:
         self._more[self._index(channel, die, row)] += 1
         self._count(channel, 1)
 
+    def restore(self, channel, die, row):
+        """After a loss of power: all places that sequences hold, each as often as it is held."""
+        index, held = np.unique(self._index(channel, die, row), return_counts=True)
+        self._more[index] = held - 1
+        self._count(np.repeat(np.unravel_index(index, self._shape)[0], held - 1), 1)
+
     def leave(self, channel, die, row):
         """One sequence less does; bool array: nobody holds the page any more."""
         index = self._index(channel, die, row)

@@ -16,6 +16,7 @@ __all__ = [
     "read_map",
     "write_closed",
     "write_open",
+    "write_segment",
 ]
 
 _WORD = np.dtype("<u8")
@@ -48,7 +49,7 @@ def read_entry(device, sequence):
     return SEQUENCE.unpack(device.load(_address(sequence), SEQUENCE.size))
 
 
-def write_open(device, placement, format):
+def write_open(device, placement, format, segment):
     """Writes a sequence's entry: from here on the drive knows it. ``format`` is its number."""
     shape = placement.shape
     device.store(
@@ -70,7 +71,15 @@ def write_open(device, placement, format):
             pass_entries=shape.passes,
             passes=placement.passes,
             number=placement.sequence,
+            segment=segment,
         ),
+    )
+
+
+def write_segment(device, sequence, segment):
+    """From here on a sequence marks its pages with ``segment``."""
+    device.store(
+        _address(sequence), SEQUENCE.pack(**read_entry(device, sequence) | {"segment": segment})
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from cosim.environment import HOST_BASE
 from cosim.reference import BF16, FP16, PARTIAL_HEADER, merge_partials, twin_partial
-from rtl.commands import CQE, JOB, JOB_STATUS, SQE, SQE_VIEWS, Opcode, Status
+from rtl.commands import CQE, FIRMWARE, JOB, JOB_STATUS, SQE, SQE_VIEWS, Opcode, Status
 from rtl.executor_read import capability_page
 from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, SEQUENCE, SequenceState, group_channel
 
@@ -102,7 +102,7 @@ class Commands:
                     self._read_command()
                 case Opcode.CAPABILITIES:
                     self._send(capability_page(self.config).ljust(4096, b"\0"))
-                case opcode if opcode >= 0x90:
+                case opcode if opcode in FIRMWARE:
                     self.waiting = True
                     yield
                     self.result = self.registers["MAILBOX_RESULT"]
@@ -206,9 +206,7 @@ class Commands:
         for kind in range(2):
             tail = entry["tail"] + (2 * index + kind) * self.geometry.page_bytes
             page = self.dram[tail : tail + used].tobytes()
-            meta = PAGE_META.pack(
-                group=group, kind=kind, sequence=entry["number"], layer=layer, head=head
-            )
+            meta = PAGE_META.pack(group=group, kind=kind, index=index, segment=entry["segment"])
             places.append((yield from self._program(channel, page, meta)))
         (k_die, k_row), (v_die, v_row) = places
         assert group < entry["groups"]
@@ -261,11 +259,11 @@ class Commands:
         self.counters["bytes_flash"] += used
         die, row = spot[f"{name}_die"], spot[f"{name}_row"]
         data, meta = self.array.decode(self.config.code, channel, die, row)
-        wanted = {"group": group, "kind": kind, "layer": layer, "head": head}
+        wanted = {"group": group, "kind": kind, "index": index}
         found = PAGE_META.unpack(meta)
-        writer = found.pop("sequence")
+        writer = found.pop("segment")
         assert found == wanted
-        assert writer == entry["number"] or Opcode.FORK in self.commands
+        assert writer == entry["segment"] or {Opcode.FORK, Opcode.TRUNCATE} & set(self.commands)
         return data[:used].tobytes()
 
     def _attend_command(self):

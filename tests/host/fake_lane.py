@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 from fake_commands import Commands
 
-from host.firmware.bad_blocks import deliver
+from host.firmware.state_table import deliver
 from rtl.page_codec import decode_pages, encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
@@ -195,9 +195,11 @@ class FakeLane(Commands):
                 content = self.array.page(channel, die, row)
                 page[: len(content)] = content
             self.dram[at : at + size] = page[8 * column :][:size]
+            self._counted("pages_read", channel)
         elif operation == 1:
             assert (channel, die, row // self.geometry.pages) not in self.marks
             self.array.write_page(channel, die, row, self.dram[at : at + size].tobytes())
+            self._counted("pages_programmed", channel)
         elif operation == 3:
             self.reset.add((channel, die))
         elif operation not in (5, 6):  # STATUS, READ_RETRY
@@ -206,6 +208,10 @@ class FakeLane(Commands):
             self.array.erase(channel, die, row)
             self.counters["blocks_erased"] += 1
         self.busy = ERASE_LOOKS
+
+    def _counted(self, name, channel):
+        self.channel_counters[channel][name] += 1
+        self.counters[name] += 1
 
     def _allocate(self, channel):
         assert len(self.reset) == self.geometry.channels * self.geometry.dies, "dies were not reset"
@@ -223,8 +229,7 @@ class FakeLane(Commands):
         page = np.frombuffer(data, np.uint8)[None]
         raw = encode_pages(self.config.code, [row], [meta], page)
         self.array.write_page(channel, die, row, raw.tobytes())
-        self.channel_counters[channel]["pages_programmed"] += 1
-        self.counters["pages_programmed"] += 1
+        self._counted("pages_programmed", channel)
         self.cycle += PROGRAM_CYCLES
         return die, row
 

@@ -10,10 +10,11 @@ from fake_lane import FakeLane
 
 from host import DriveConfig, DriveError, KvDrive, Status
 from host.capacity import Capacity, SequenceShape, spare_groups
-from host.firmware.bad_blocks import BadBlockTable
 from host.firmware.blocks import Blocks
 from host.firmware.device import Device
 from host.firmware.groups import BlockGroups
+from host.firmware.state import DriveState
+from host.firmware.state_table import StateTable
 from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die
 
 SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}
@@ -314,8 +315,8 @@ def test_blocks_that_cannot_be_erased_are_replaced(checker, lane, broken):
     assert lane.ring.count(62) == lane.ring.count(63) == 0
     checker.fill(checker.open(2, 2, 256), 200)
     checker.check()
-    table = BadBlockTable(firmware.device, checker.drive.config, 1)
-    assert table.load() == firmware.repair.blocks.bad
+    table = StateTable(firmware.device, checker.drive.config, 1)
+    assert table.load().bad == firmware.repair.blocks.bad
 
 
 def test_a_write_protected_die_is_not_taken_for_bad(checker, lane):
@@ -366,7 +367,7 @@ def test_the_table_survives_an_interruption_at_any_page(config, dies, channels):
     rng = np.random.default_rng(dies)
     lane = FakeLane(config, formatted=False)
     device = Device(lane, config, 0)
-    table, bad = BadBlockTable(device, config, 1), set()
+    table, bad = StateTable(device, config, 1), set()
     assert table.load() is None
     real = device.program_page
     for version in range(60):
@@ -375,7 +376,7 @@ def test_the_table_survives_an_interruption_at_any_page(config, dies, channels):
             (int(rng.integers(channels)), int(rng.integers(dies)), int(rng.integers(60)))
             for _ in range(4)
         }
-        pages = 2 * len(table.pages(config, version, bad, 0))
+        pages = 2 * len(table.pages(config, version, DriveState(bad=bad), 0))
         stop, spoils = int(rng.integers(pages + 3)), bool(rng.integers(2))
         done = Counter()
 
@@ -389,16 +390,16 @@ def test_the_table_survives_an_interruption_at_any_page(config, dies, channels):
 
         device.program_page = program
         try:
-            table.save(bad)
+            table.save(DriveState(bad=bad))
         except InterruptedError:
             assert stop < pages
-        table = BadBlockTable(device, config, 1)  # power is back
-        found = table.load()
+        table = StateTable(device, config, 1)  # power is back
+        found = (table.load() or DriveState()).bad
         if 2 * stop >= pages:
             assert found == bad
         elif version:
             assert found in (before, bad)
-        bad = found or set()
+        bad = found
     assert len(bad) > 20
 
 

@@ -17,9 +17,9 @@ from rtl.tables import PAGE_META
 DIM = 64
 
 
-def encoded(config, row, sequence, data, **place):
-    """A page as the drive programs it."""
-    meta = PAGE_META.pack(sequence=sequence, layer=0, head=0, **place)
+def encoded(config, row, data, **place):
+    """A page as the drive programs it: the first sequence that it opened."""
+    meta = PAGE_META.pack(segment=1, index=0, **place)
     user = np.frombuffer(data, np.uint8)[None]
     return encode_pages(config.code, [row], [meta], user)[0]
 
@@ -74,7 +74,7 @@ def test_a_power_cut_while_pages_are_programmed(tiny, rng, clocks):
     for page in partly:
         cells = array.buffers["cells"][page]
         whole = [
-            encoded(tiny, page % rows, number, data, kind=kind, group=place)
+            encoded(tiny, page % rows, data, kind=kind, group=place)
             for (kind, place), data in written.items()
         ]
         assert cells.any() and decoded(tiny, page % rows, ~cells)[1] != 0

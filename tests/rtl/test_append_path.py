@@ -31,6 +31,9 @@ def geometry(channels=2):
     return dataclasses.replace(profile("tiny").geometry, channels=channels, page_bytes=128)
 
 
+SEGMENT = 0xABCDE
+
+
 def sequence(head_dim, page_bytes, format=0):
     group_tokens = page_bytes // (2 * head_dim)
     return dict(
@@ -229,7 +232,7 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
     """Groups of 4, 2, 5 and 1 tokens, passes of 8, in both formats."""
     rng = np.random.default_rng([head_dim, channels, int(10 * stall), int(10 * backpressure)])
     geo = geometry(channels)
-    seq = sequence(head_dim, geo.page_bytes, format)
+    seq = sequence(head_dim, geo.page_bytes, format) | {"segment": SEGMENT}
     size = seq["group_tokens"]
     model = Model(seq, geo)
     dut, bench, dram = build(seq, geo, quiet=True, stall=stall, backpressure=backpressure)
@@ -300,8 +303,9 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
     ] == model.programs
     for place, _ in pages:
         meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
-        index = layer * KV_HEADS + meta["head"]
-        assert model.map[index, meta["group"], meta["kind"]] == (place["row"], place["die"])
+        at = meta["index"], meta["group"], meta["kind"]
+        assert model.map[at] == (place["row"], place["die"])
+        assert meta["segment"] == SEGMENT
     for index, head in model.heads.items():
         same(
             HEAD.unpack(dram.bytes[HEADS + 16 * index : HEADS + 16 * index + 16]),

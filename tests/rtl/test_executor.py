@@ -22,6 +22,7 @@ from rtl.append_path import AppendPath
 from rtl.commands import (
     CAPABILITY,
     CAPABILITY_MAGIC,
+    FIRMWARE,
     JOB,
     JOB_STATUS,
     SQE,
@@ -420,7 +421,7 @@ def test_capabilities():
     assert not any(h.host.bytes[RESULT + 64 : RESULT + PAGE])
 
 
-@pytest.mark.parametrize("opcode", [Opcode.OPEN, Opcode.CLOSE, Opcode.FORK, Opcode.TRUNCATE])
+@pytest.mark.parametrize("opcode", FIRMWARE)
 def test_policy_goes_to_the_mailbox(opcode):
     h = Harness()
     x = h.dut.executor

@@ -149,7 +149,7 @@ def test_job_and_tables_as_the_host_sees_them():
 def test_opcodes_carry_their_direction():
     """NVMe: bits 1:0 are 0 none, 1 host to drive, 2 drive to host; vendor I/O from 80h on."""
     directions = {
-        0: {"FLUSH", "OPEN", "CLOSE", "FORK", "TRUNCATE"},
+        0: {"FLUSH", "OPEN", "CLOSE", "FORK", "TRUNCATE", "SAVE", "HELD"},
         1: {"APPEND", "ATTEND", "STEP"},
         2: {"READ_KV", "CAPABILITIES"},
     }

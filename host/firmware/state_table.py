@@ -1,4 +1,4 @@
-"""The bad-block table: found by the makers' marks, kept on flash in two copies.
+"""The state table: what the drive must not forget (`DriveState`), kept on flash in two copies.
 
 A new drive has none, and its blocks are looked through for the marks of their makers: a zero in the
 first spare byte of the first page. From then on the table counts, since the drive's codewords cover
@@ -12,17 +12,20 @@ import zlib
 
 import numpy as np
 
+from rtl.commands import Status
 from rtl.layout import Layout
 from rtl.page_codec import encode_pages
 from rtl.tables import PAGE_META, PageKind
 
 from ..capacity import spare_groups
+from ..errors import DriveError
 from .raw_pages import RawPages
+from .state import DriveState
 
-__all__ = ["TABLE_HEADER", "BadBlockTable", "deliver"]
+__all__ = ["TABLE_HEADER", "StateTable", "deliver"]
 
-MAGIC = 0x4B4C4242
-"""'BBLK' in ASCII, little endian."""
+MAGIC = 0x54415453
+"""'STAT' in ASCII, little endian."""
 
 CANDIDATES = 4
 """Blocks that a copy may lie in, the first good one of them."""
@@ -31,7 +34,7 @@ CANDIDATES = 4
 TABLE_HEADER = Layout("TABLE_HEADER", 24, [
     ("magic", 0, 0, 32, "MAGIC"),
     ("version", 4, 0, 32, "the highest counts"),
-    ("count", 8, 0, 32, "bad blocks; one word of 32 bits each follows: channel, die, block"),
+    ("count", 8, 0, 32, "words of 32 bits that follow, `DriveState.words`"),
     ("crc", 12, 0, 32, "CRC-32 of these words"),
     ("check", 16, 0, 32, "CRC-32 of the 16 bytes before"),
 ])
@@ -51,13 +54,14 @@ def deliver(config, array):
     for index in array.faults.bad_blocks if array.faults is not None else ():
         unit, block = divmod(index, g.blocks)
         bad.add((*divmod(unit, g.dies), block))
-    for places in BadBlockTable.candidates(g):
+    state = DriveState(bad=bad)
+    for places in StateTable.candidates(g):
         channel, die, block = next(place for place in places if place not in bad)
-        for n, page in enumerate(BadBlockTable.pages(config, 1, bad, g.row(block, 0))):
+        for n, page in enumerate(StateTable.pages(config, 1, state, g.row(block, 0))):
             array.write_page(channel, die, g.row(block, n), page.tobytes())
 
 
-class BadBlockTable:
+class StateTable:
     """The table on flash.
 
     Parameters
@@ -88,29 +92,31 @@ class BadBlockTable:
         return [[(*unit, last) for unit in some[:count]] for some in (units, units[::-1])]
 
     @classmethod
-    def pages(cls, config, version, bad, row):
+    def pages(cls, config, version, state, row):
         """A version as it lies on flash from ``row`` on: uint8 [pages, bytes]."""
-        entries = np.array([c << 24 | d << 16 | b for c, d, b in sorted(bad)], "<u4").tobytes()
-        fields = dict(magic=MAGIC, version=version, count=len(bad), crc=zlib.crc32(entries))
+        entries = state.words().tobytes()
+        fields = dict(
+            magic=MAGIC, version=version, count=len(entries) // 4, crc=zlib.crc32(entries)
+        )
         check = zlib.crc32(TABLE_HEADER.pack(**fields)[:16])
         content = TABLE_HEADER.pack(**fields, check=check) + entries
         size = config.flash.geometry.page_bytes
         count = -(-len(content) // size)
         user = np.frombuffer(content.ljust(count * size, b"\0"), np.uint8).reshape(count, size)
-        meta = PAGE_META.pack(kind=PageKind.BAD_BLOCKS)
+        meta = PAGE_META.pack(kind=PageKind.STATE)
         return encode_pages(config.code, range(row, row + count), [meta] * count, user)
 
     def load(self):
-        """The set of bad blocks (channel, die, block) of the newest version, or None."""
+        """`DriveState` of the newest version, or None."""
         newest = None
         for copy, places in enumerate(self.copies):
             found = [(*self._versions(place), place) for place in places]
-            version, bad, page, place = max(found, key=lambda each: each[0])
+            version, state, page, place = max(found, key=lambda each: each[0])
             self._held[copy] = version
             if version:
                 self._next[copy] = place, page
             if version > self._version:
-                self._version, newest = version, bad
+                self._version, newest = version, state
         return newest
 
     def scan(self):
@@ -126,8 +132,8 @@ class BadBlockTable:
             or word[byte] == 0
         }
 
-    def save(self, bad):
-        """Writes a new version; ``bad`` may grow by blocks of the table that fail.
+    def save(self, state):
+        """Writes a new version; ``state.bad`` may grow by blocks of the table that fail.
 
         Returns
         -------
@@ -136,19 +142,22 @@ class BadBlockTable:
         """
         self._version += 1
         order = sorted(range(2), key=lambda copy: self._held[copy])  # one that is behind first
-        return any([self._write(copy, bad) for copy in order])
+        return any([self._write(copy, state) for copy in order])
 
     def _versions(self, place):
-        """Newest whole version of a block, 0 if it has none: ``(version, bad, next page)``."""
-        g, page = self._geometry, 0
-        newest: tuple[int, set | None] = (0, None)
-        while page < g.pages:
+        """Newest whole version of a block, 0 if it has none: ``(version, state, next page)``."""
+        g, page, written = self._geometry, 0, -1
+        newest: tuple[int, DriveState | None] = (0, None)
+        # A program that was interrupted at its very beginning leaves a page that looks erased. So
+        # the first one that does is left out by whoever writes next.
+        while page < min(g.pages, written + 3):
             content = self._page(place, page)
             if content is None:
-                page += 1  # an interrupted or failed one
+                written = page  # an interrupted or failed one
+            if content is None or not len(content):
+                page += 1
                 continue
-            if not len(content):
-                break
+            written = page
             header = TABLE_HEADER.unpack(content)
             if header["magic"] != MAGIC or zlib.crc32(content[:16].tobytes()) != header["check"]:
                 page += 1
@@ -160,11 +169,10 @@ class BadBlockTable:
             entries = np.concatenate(parts)[TABLE_HEADER.size : size].tobytes()
             page += 1
             if len(entries) == 4 * header["count"] and zlib.crc32(entries) == header["crc"]:
-                words = np.frombuffer(entries, "<u4").tolist()
-                bad = {(w >> 24, w >> 16 & 0xFF, w & 0xFFFF) for w in words}
-                newest = header["version"], bad
+                newest = header["version"], DriveState.read(np.frombuffer(entries, "<u4"))
                 page += count - 1
-        return (*newest, page)
+                written = page - 1
+        return (*newest, written + 2)
 
     def _page(self, place, page):
         """User bytes of a page of the table; none of an erased one, None if it cannot be read."""
@@ -172,22 +180,28 @@ class BadBlockTable:
         found = self._pages.read(channel, die, self._geometry.row(block, page))
         return found if found is None else np.array([], np.uint8) if found == () else found[1]
 
-    def _write(self, copy, bad):
+    def _write(self, copy, state):
         """Writes the present version to one copy; whether that was possible."""
         g = self._geometry
         while True:
             if self._next[copy] is None:
-                place = next((p for p in self.copies[copy] if p not in bad), None)
+                place = next((p for p in self.copies[copy] if p not in state.bad), None)
                 if place is None:
                     return False
                 page = g.pages
             else:
                 place, page = self._next[copy]
             channel, die, block = place
-            raw = self.pages(self._config, self._version, bad, g.row(block, page % g.pages))
+            raw = self.pages(self._config, self._version, state, g.row(block, page % g.pages))
+            if len(raw) > g.pages:
+                raise DriveError(
+                    Status.NO_SPACE,
+                    f"the drive's state takes {len(raw)} pages, a block has {g.pages}: close "
+                    "sequences that were truncated or forked often",
+                )
             if page + len(raw) > g.pages:
                 page = 0
-                raw = self.pages(self._config, self._version, bad, g.row(block, 0))
+                raw = self.pages(self._config, self._version, state, g.row(block, 0))
                 done = self._device.erase(channel, die, block * g.pages, self._pause)
             else:
                 done = True
@@ -199,5 +213,5 @@ class BadBlockTable:
                 self._next[copy] = place, page + len(raw)
                 self._held[copy] = self._version
                 return True
-            bad.add(place)
+            state.bad.add(place)
             self._next[copy] = None
