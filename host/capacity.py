@@ -30,6 +30,10 @@ __all__ = ["Capacity", "Placement", "SequenceShape", "spare_groups"]
 SPARE_SHARE = 0.02
 """Of all groups, those kept for spares; parts are delivered with up to so many bad blocks."""
 
+OWN_GROUPS = 2
+"""Groups that sequences are not promised: one of the firmware's own that is partly filled (moved
+pages, saved tails), one that stays erased, so that a group can always be emptied."""
+
 MOST_HEADS = 1 << PAGE_META.fields["index"].width
 """KV heads of all layers of a sequence, at most."""
 
@@ -160,7 +164,7 @@ class Capacity:
         self.scratch = self.program_buffer + program_slots(geometry) * slot_bytes(geometry)
         free = self.scratch + geometry.page_total
         self._dram = Regions(free, config.dram_bytes - free)
-        groups = geometry.blocks - spare_groups(geometry)
+        groups = geometry.blocks - spare_groups(geometry) - OWN_GROUPS
         self._channel_pages = geometry.dies * groups * geometry.pages
         self._reserved = np.zeros(config.channels, dtype=np.int64)
         self._next = 0

@@ -305,6 +305,7 @@ class RtlBackend(Backend):
             "blocks_bad": len(repair.blocks.bad),
             "pages_moved": repair.counts["pages_moved"],
             "pages_lost": repair.counts["pages_lost"],
+            "pages_compacted": repair.counts["pages_compacted"],
         }
 
     def counters(self):

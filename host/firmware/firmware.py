@@ -18,6 +18,7 @@ from ..capacity import Capacity, spare_groups
 from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
+from .compaction import Compaction
 from .device import RESET, Device
 from .own_pages import OwnPages
 from .raw_pages import RawPages
@@ -32,6 +33,9 @@ __all__ = ["Firmware"]
 
 PUSHED_AHEAD = 4
 """Block groups that the append path is given ahead; it calls when it has none left."""
+
+KEPT_ERASED = 1
+"""Erased groups kept for pages that compaction moves, if possible."""
 
 _WAITS, _STARVED = 1, 2  # MAILBOX_STATUS
 
@@ -74,6 +78,9 @@ class Firmware:
         )
         self.groups = self.repair.groups
         self._own = OwnPages(config.flash.geometry, self.groups, self.repair.blocks)
+        self._compaction = Compaction(
+            self.repair, self._own, self._pages, self._erase, self._all_live, self._feed_starved
+        )
         self.tokens_lost = 0
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
         self._ring = 0  # groups that the append path holds at most
@@ -117,10 +124,8 @@ class Firmware:
         for record in self._state.sequences.values():
             recovery.rebuild(record, self._segment())
         self.tokens_lost = recovery.tokens_lost
-        held = self._held_pages()
-        self.shared.restore(*held)
-        pairs = zip(self.shared.distinct(*held), self._tails.places(), strict=True)
-        self.groups.restore(*(np.concatenate(pair) for pair in pairs))
+        self.shared.restore(*self._held_pages())
+        self.groups.restore(*self._all_live())
         self._commit()
 
     def _segment(self):
@@ -272,7 +277,7 @@ class Firmware:
         self.shared.share(*places)
         tables.copy(self.device, old, placement)
         if not self.provide():
-            self.shared.leave(*places)
+            self.shared.leave(*tables.read_map(self.device, placement))
             self.capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
         record = self._state.sequences[sequence].fork(
@@ -393,14 +398,30 @@ class Firmware:
         ]
         return [np.concatenate(parts) for parts in zip((none,) * 3, *maps, strict=True)]
 
+    def _all_live(self):
+        """Channel, die and row of all pages that count, each once."""
+        pairs = zip(self.shared.distinct(*self._held_pages()), self._tails.places(), strict=True)
+        return [np.concatenate(pair) for pair in pairs]
+
     def provide(self, groups=0, placed=0):
         """Erases groups until no shortage is left; whether that was possible.
 
         ``groups`` erased groups are wanted besides, for ``placed`` pages per channel of what open
-        sequences may still append.
+        sequences may still append, and `KEPT_ERASED` if they can be had. Groups that hold live
+        pages are emptied if those without any are not enough.
         """
-        missing = max(self.shortage(placed) + groups, groups - self.groups.erased)
-        return missing <= 0 or self.reclaim(missing) == missing
+
+        def missing():
+            return max(self.shortage(placed) + groups, groups - self.groups.erased)
+
+        wanted = missing() + KEPT_ERASED
+        if wanted <= 0:
+            return True
+        wanted -= self.reclaim(wanted)
+        if wanted > 0:
+            self._compaction.gain(wanted)
+        self._compaction.level()
+        return missing() <= 0
 
     def reclaim(self, count=1):
         """Erases up to ``count`` dead block groups; returns how many became usable."""
@@ -408,12 +429,14 @@ class Firmware:
         for group in self.groups.reclaimable:
             if usable == count:
                 break
-            if self.repair.erase(group):
-                self.groups.recycled(group)
-                usable += 1
-            else:
-                self.groups.retired(group)
+            usable += self._erase(group)
         return usable
+
+    def _erase(self, group):
+        """Erases a group that has only dead pages; whether it became usable."""
+        whole = self.repair.erase(group)
+        (self.groups.recycled if whole else self.groups.retired)(group)
+        return whole
 
     def _supply(self):
         """Keeps a few groups pushed ahead of the slowest channel."""

@@ -2,15 +2,15 @@
 
 A *block group* is one block number on every die of every channel. Its life::
 
-    erased --push--> filled by the append path --+--all pages written and dead--> erased again
-          +--take--> filled by preload ----------+
+    erased --push--> filled by the append path --------+--all pages written and dead--> erased again
+          +--take--> filled by preload or `own_pages` -+--what lives moved: `compaction`--^
 
-A group is erased as a whole, and its pages are moved only to blocks that stand in for bad ones of
-it (`blocks`). So what open sequences still may write is kept available in whole groups: see
-`shortage`.
+A group is erased as a whole. So what open sequences still may write is kept available in whole
+groups: see `shortage`.
+
+The append path is given the group that was erased least; what is moved has outlived its neighbours
+and goes to the one that was erased most, where it may rest.
 """
-
-from collections import deque
 
 import numpy as np
 
@@ -32,13 +32,16 @@ class BlockGroups:
     ----------
     pushed : int
         Groups handed to the append path so far.
+    erases : list of int
+        How often each group was erased.
     """
 
     def __init__(self, geometry, blocks):
         self._geometry = geometry
         self._blocks = blocks
         self._channel_pages = geometry.dies * geometry.pages
-        self._erased = deque(range(geometry.blocks - spare_groups(geometry)))
+        self._erased = list(range(geometry.blocks - spare_groups(geometry)))
+        self.erases = [0] * geometry.blocks
         self._dead = np.zeros((geometry.blocks, geometry.channels), np.int64)
         self._used = set()  # pushed or taken, and not erased since
         self._back_door = set()  # those of them that were taken
@@ -57,21 +60,22 @@ class BlockGroups:
 
     def push(self):
         """The next group for the append path, or None."""
-        group = self._use()
+        group = self._use(min)
         self.pushed += group is not None
         return group
 
     def take(self):
-        """An erased group for the back door, or None."""
-        group = self._use()
+        """An erased group for pages that the append path does not write, or None."""
+        group = self._use(max)
         if group is not None:
             self._back_door.add(group)
         return group
 
-    def _use(self):
+    def _use(self, most):
         if not self._erased:
             return None
-        group = self._erased.popleft()
+        group = most(self._erased, key=self.erases.__getitem__)  # of equals the one erased first
+        self._erased.remove(group)
         self._used.add(group)
         return group
 
@@ -109,10 +113,34 @@ class BlockGroups:
         self._spent = self._spent + self.by_append_path(channel, die, row)
         np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), 1)
 
+    def settled(self, channel, die, row):
+        """Groups with nothing left to be written, and live pages per channel of each.
+
+        Parameters
+        ----------
+        channel, die, row : int arrays
+            All live pages, each once.
+
+        Returns
+        -------
+        dict of int to int array [channels]
+        """
+        live = np.zeros_like(self._dead)
+        np.add.at(live, (self._blocks.groups(channel, die, row), channel), 1)
+        full = (live + self._dead == self._channel_pages).all(axis=1)
+        return {g: live[g] for g in sorted(self._used) if full[g] and live[g].any()}
+
+    def within(self, group, channel, die, row):
+        """``(channel, die, row)`` of those pages that lie in a group, in the order of writing."""
+        inside = self._blocks.groups(channel, die, row) == group
+        places = zip(row[inside].tolist(), channel[inside].tolist(), die[inside].tolist())
+        return [(channel, die, row) for row, channel, die in sorted(places)]
+
     def recycled(self, group):
         """A reclaimable group was erased."""
         self.retired(group)
         self._erased.append(group)
+        self.erases[group] += 1
 
     def retired(self, group):
         """A group cannot be made whole: it is never used again."""

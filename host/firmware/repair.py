@@ -49,7 +49,7 @@ class Repair:
     groups : host.firmware.groups.BlockGroups
     state : DriveState
     counts : Counter
-        ``pages_moved``, ``pages_lost``.
+        ``pages_moved``, ``pages_lost``, ``pages_compacted``.
     """
 
     def __init__(self, device, config, capacity, pages, shared, tails, pause):
@@ -76,7 +76,11 @@ class Repair:
             self.blocks.mark(*place)
         for group in self.blocks.restore(self.state.stand_ins):
             self.groups.drop(group)
+        if self.state.erases:
+            self.groups.erases[:] = self.state.erases
+        # From here on they are one: what changes is in the next version of the table.
         self.state.bad, self.state.stand_ins = self.blocks.bad, self.blocks.serving
+        self.state.erases = self.groups.erases
         if known is None:
             self.save()
         for channel, at, block in found:
@@ -202,8 +206,7 @@ class Repair:
         for page, (meta, _) in pages.items():
             old = at, self._geometry.row(block, page)
             there = new[0], self._geometry.row(new[1], page)
-            self._remap(channel, old, there, meta)
-            self._shared.move(channel, old, there)
+            self.moved(channel, old, there, meta)
         self.counts["pages_moved"] += len(pages)
         filled = len(pages) and max(pages) == self._geometry.pages - 1
         if group in self._places and not filled:
@@ -257,8 +260,16 @@ class Repair:
                 return spare
             self._retire(channel, at, block)
 
+    def moved(self, channel, old, new, meta):
+        """A page has another place ``(die, row)`` on its channel, for all that hold it.
+
+        Nobody holds one that is dead.
+        """
+        self._remap(channel, old, new, meta)
+        self._shared.move(channel, old, new)
+
     def _remap(self, channel, old, new, meta):
-        """The maps of all that hold a page show its new place; nobody holds one that is dead."""
+        """The maps of all that hold a page show its new place."""
         fields = PAGE_META.unpack(meta)
         if fields["kind"] == PageKind.TAILS:
             self._tails.move(fields["segment"], channel, old, new)

@@ -1,9 +1,9 @@
 """Any calls in any order: a drive against a dictionary of numpy arrays.
 
-Histories of `open`, `append`, `step`, `attend`, `read`, `fork`, `truncate` and `close` are drawn by
-hypothesis, and shrunk when one fails. The twin backend is held to float64 mathematics; the
-gateware, on flash with pages and blocks that fail, to the twin's arithmetic on the dictionary's
-arrays.
+Histories of `open`, `append`, `step`, `attend`, `read`, `fork`, `truncate`, `close`, `flush` and
+`power_cycle` are drawn by hypothesis, and shrunk when one fails. The twin backend is held to
+float64 mathematics; the gateware, on flash with pages and blocks that fail, to the twin's
+arithmetic on the dictionary's arrays.
 """
 
 import math
@@ -50,6 +50,7 @@ class Calls(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.kept = {}  # number -> per layer [K, V], each [tokens, kv_heads, head_dim]
+        self.flushed = {}  # number -> tokens of each layer
 
     @initialize(seed=SEEDS)
     def power_on(self, seed):
@@ -97,6 +98,7 @@ class Calls(RuleBasedStateMachine):
             return multiple()
         empty = np.zeros((0, KV_HEADS, DIM), np.float16)
         self.kept[self.number] = most, [[empty, empty] for _ in range(LAYERS)]
+        self.flushed[self.number] = [0] * LAYERS
         return self.number
 
     @precondition(has_numbers)
@@ -106,6 +108,7 @@ class Calls(RuleBasedStateMachine):
             return multiple()
         most, layers = self.kept[old]
         self.kept[self.number] = most, [list(pair) for pair in layers]
+        self.flushed[self.number] = [0] * LAYERS
         return self.number
 
     @rule(number=sequences, wanted=COUNTS, both=strategies.booleans(), seed=SEEDS)
@@ -156,11 +159,32 @@ class Calls(RuleBasedStateMachine):
         tokens = round(share * max(len(pair[0]) for pair in layers))
         if not self.refused(lambda: self.drive.truncate(number, tokens)):
             self.kept[number] = most, [[x[:tokens] for x in pair] for pair in layers]
+            self.flushed[number] = [min(held, tokens) for held in self.flushed[number]]
+
+    @rule(number=sequences, every=strategies.booleans())
+    def flush(self, number, every):
+        if not self.refused(lambda: self.drive.flush(None if every else number)):
+            for each in self.kept if every else [number]:
+                self.flushed[each] = [len(pair[0]) for pair in self.kept[each][1]]
+
+    @rule(seed=SEEDS)
+    def power_cycle(self, seed):
+        lost = self.drive.power_cycle(seed)
+        assert lost.keys() == self.kept.keys()
+        for number, (most, layers) in self.kept.items():
+            held = [self.drive.tokens(number, layer) for layer in range(LAYERS)]
+            for layer, (k, v) in enumerate(layers):
+                assert self.flushed[number][layer] <= held[layer] <= len(k)
+                assert lost[number][layer] == len(k) - held[layer]
+            cut = [[x[:tokens] for x in pair] for pair, tokens in zip(layers, held, strict=True)]
+            self.kept[number] = most, cut
+        seen["power cycles"] += 1
+        seen["tokens lost"] += sum(map(sum, lost.values()))
 
     @rule(number=consumes(sequences))
     def close(self, number):
         self.drive.close(number)
-        del self.kept[number]
+        del self.kept[number], self.flushed[number]
         seen["calls"] += 1
 
     def judge(self, out, q, k, v):

@@ -1,0 +1,93 @@
+"""Compaction: block groups with dead pages are emptied of their live ones, and erased.
+
+Each live page is read, corrected, and programmed again on its channel, in a group of the firmware's
+own (`own_pages`); the maps of all that hold it then show its new place. Its metadata stay what they
+were, so after a loss of power it does not matter which of the two is found. `victims` says which
+groups are worth it.
+
+A page that cannot be read stays where it is, and its group with it.
+"""
+
+import numpy as np
+
+from .victims import least_live, resting
+
+__all__ = ["Compaction"]
+
+
+class Compaction:
+    """Gains erased groups where none has only dead pages.
+
+    Nothing but the command that asks for it may be executed meanwhile.
+
+    Parameters
+    ----------
+    repair : Repair
+    own : OwnPages
+    pages : RawPages
+    erase : callable
+        Erases and recycles a group that has only dead pages; whether it became usable.
+    live : callable
+        Channel, die and row of all pages that count, int arrays, each page once.
+    feed : callable
+        Gives the append path block groups if it waits for some.
+
+    Attributes
+    ----------
+    unreadable : set of int
+        Groups that hold a page which could not be read.
+    """
+
+    def __init__(self, repair, own, pages, erase, live, feed):
+        self._repair, self._groups, self._own, self._pages = repair, repair.groups, own, pages
+        self._erase, self._live, self._feed = erase, live, feed
+        self.unreadable = set()
+
+    def gain(self, count):
+        """Gains ``count`` erased groups, or as many as can be gained; returns how many."""
+        before = self._groups.erased
+        while (missing := count - self._groups.erased + before) > 0:
+            live = self._candidates()
+            chosen = None
+            while missing and chosen is None:  # fewer, if not all can be gained
+                chosen = least_live(live, missing, self._own.room)
+                missing -= 1
+            if chosen is None or not self._empty(chosen[0], live[chosen[0]]):
+                break
+        return self._groups.erased - before
+
+    def level(self):
+        """Empties a group that was erased far less often than others, if there is one."""
+        live = self._candidates()
+        group = resting(self._groups.erases, live)
+        if group is not None:
+            self._empty(group, live[group])
+
+    def _candidates(self):
+        live = self._groups.settled(*self._live())
+        return {group: pages for group, pages in live.items() if group not in self.unreadable}
+
+    def _empty(self, group, pages):
+        """Moves what lives in a group and erases it; False if there is no erased group for it."""
+        if self._own.room(pages) > self._groups.erased:
+            return False
+        self._repair.settle(self._feed)
+        for place in self._groups.within(group, *self._live()):
+            if not self._move(*place):
+                self.unreadable.add(group)
+        if group not in self.unreadable:
+            self._repair.service(self._feed)  # blocks that stand in since are on flash before
+            self._erase(group)
+        return True
+
+    def _move(self, channel, die, row):
+        """Moves a page; False if it cannot be read."""
+        found = self._pages.read(channel, die, row)
+        if not found:
+            return False
+        meta, user = found
+        new = self._repair.program(channel, *self._own.place(channel, die), meta, user)
+        self._repair.moved(channel, (die, row), new, meta)
+        self._groups.bury(*np.array([[channel], [die], [row]]))
+        self._repair.counts["pages_compacted"] += 1
+        return True
