@@ -72,10 +72,14 @@ class Calls(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "drive"):
-            stats = self.drive.stats()
-            for name in ("blocks_erased", "program_failures", "pages_moved", "pages_lost"):
-                seen[name] += stats[name] or 0
+            self.note()
             self.drive.shutdown()
+
+    def note(self):
+        """What became of the flash since power came."""
+        stats = self.drive.stats()
+        for name in ("blocks_erased", "program_failures", "pages_moved", "pages_lost"):
+            seen[name] += stats[name] or 0
 
     def refused(self, call):
         """Whether the drive has no room for a call; it then changes nothing."""
@@ -167,8 +171,12 @@ class Calls(RuleBasedStateMachine):
             for each in self.kept if every else [number]:
                 self.flushed[each] = [len(pair[0]) for pair in self.kept[each][1]]
 
+    @precondition(lambda self: self.flushed)
     @rule(seed=SEEDS)
     def power_cycle(self, seed):
+        if seed % 8:
+            return
+        self.note()
         lost = self.drive.power_cycle(seed)
         assert lost.keys() == self.kept.keys()
         for number, (most, layers) in self.kept.items():
