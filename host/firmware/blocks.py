@@ -76,13 +76,27 @@ class Blocks:
         """Groups of rows; arrays."""
         return self._group[channel, die, row // self._geometry.pages]
 
-    def spare(self, channel, die):
-        """Takes a spare of a channel, on this die if there is one: ``(die, block)``, or None."""
+    def spare(self, channel, die, keep=0):
+        """Takes a spare of a channel, on this die if there is one: ``(die, block)``, or None.
+
+        The channel's last ``keep`` spares are left.
+        """
+        if self.spares(channel) <= keep:
+            return None
         dies = sorted(range(self._geometry.dies), key=lambda at: (at != die, at))
         for at in dies:
             if self._spares[channel, at]:
                 return at, self._spares[channel, at].pop(0)
         return None
+
+    def spares(self, channel):
+        """Spares that a channel has left."""
+        return sum(len(self._spares[channel, die]) for die in range(self._geometry.dies))
+
+    def give_back(self, channel, die, block):
+        """A block that was a spare is one again."""
+        if (channel, die, block) not in self.bad:
+            self._spares[channel, die].append(block)
 
     def stand_in(self, channel, die, group, spare):
         """From now on a spare serves for a die of a group."""

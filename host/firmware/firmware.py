@@ -42,6 +42,8 @@ class Firmware:
     groups : BlockGroups
     repair : Repair
     shared : SharedPages
+    read_only : bool
+        No tokens are taken: a block that no other can stand in for is in use.
     """
 
     def __init__(self, lane, config):
@@ -53,10 +55,17 @@ class Firmware:
         self.shared = SharedPages(config.flash.geometry)
         self._pages = RawPages(self.device, config)
         self.repair = Repair(
-            self.device, config, self.capacity, self._pages, self.shared, erase_pause
+            self.device,
+            config,
+            self.capacity,
+            self._pages,
+            self.shared,
+            erase_pause,
+            lambda: -self.shortage(),
         )
         self.groups = self.repair.groups
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
+        self.read_only = False
         self._ring = 0  # groups that the append path holds at most
 
     def start(self):
@@ -85,6 +94,28 @@ class Firmware:
         if wants & _WAITS:
             self._execute()
         self.repair.service(self._feed_starved)
+        if self.repair.crippled and not self.read_only:
+            self._refuse_tokens(True)
+
+    def _refuse_tokens(self, refuse):
+        """Whether the drive answers commands that bring tokens with READ_ONLY."""
+        self.read_only = refuse
+        self.device.write("READ_ONLY", refuse)
+
+    def _mend(self):
+        """Sequences have shrunk: perhaps there are blocks again for what is crippled."""
+        self.provide(2)  # one group's blocks for it, another's for the refuge
+        maps = [
+            tables.read_map(self.device, placement)
+            for placement in self.capacity.placements.values()
+        ]
+        pages = self._config.flash.geometry.pages
+        held = {
+            (channel, die, row // pages)
+            for places in maps
+            for channel, die, row in zip(*(part.tolist() for part in places), strict=True)
+        }
+        self._refuse_tokens(not self.repair.mend(self._feed_starved, held))
 
     def _feed_starved(self):
         if self.device.read("MAILBOX_STATUS") & _STARVED:
@@ -99,12 +130,16 @@ class Firmware:
                     result = self._open(SQE_VIEWS["open"].unpack(raw))
                 case Opcode.CLOSE:
                     self._close(SQE.unpack(raw)["sequence"])
+                    if self.read_only:
+                        self._mend()
                 case Opcode.FORK:
                     asked = SQE.unpack(raw)
                     result = self._fork(asked["sequence"], asked["tokens"])
                 case Opcode.TRUNCATE:
                     asked = SQE.unpack(raw)
                     self._truncate(asked["sequence"], asked["tokens"])
+                    if self.read_only:
+                        self._mend()
                 case _:
                     status = Status.INVALID_OPCODE
         except DriveError as error:

@@ -98,6 +98,10 @@ class BlockGroups:
         self._spent = self._spent + self.by_append_path(channel, die, row)
         np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), 1)
 
+    def vacate(self, channel, die, row):
+        """A page ``(die, row)`` of a channel has gone elsewhere: its old place counts as dead."""
+        self._dead[self._blocks.groups(channel, die, row), channel] += 1
+
     def recycled(self, group):
         """A reclaimable group was erased."""
         self.retired(group)
