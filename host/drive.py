@@ -217,9 +217,18 @@ class KvDrive:
         return lost
 
     def append(self, sequence, layer, k, v):
-        """Appends K and V of one token or more to a layer, [tokens, kv_heads, head_dim]."""
+        """Appends K and V of one token or more to a layer, [tokens, kv_heads, head_dim].
+
+        What one command takes (``config.max_transfer``) is appended as a whole or not at all. If a
+        later one is refused since flash blocks failed meanwhile (READ_ONLY), ``appended`` of the
+        `DriveError` says how many tokens the earlier ones brought.
+        """
         k, v = self._checked_tokens(sequence, layer, k, v)
-        self.backend.append(sequence, layer, k, v)
+        try:
+            self.backend.append(sequence, layer, k, v)
+        except DriveError as error:
+            self._sequences[sequence].tokens[layer] += error.appended
+            raise
         self._sequences[sequence].tokens[layer] += len(k)
 
     def preload(self, sequence, layer, k, v):

@@ -64,6 +64,10 @@ MEANINGS = {
         "use fewer, or a drive with a larger max_transfer",
     ),
     Status.TOO_MANY_LAYERS: ("more layers than a sequence may have", "use 65535 at most"),
+    Status.READ_ONLY: (
+        "a flash block failed that no other can stand in for: the drive takes no more tokens",
+        "close sequences that are no longer needed; what is stored can be read and attended",
+    ),
     Status.INVALID_JOB: ("a job of the list is not possible", "check its offsets and lengths"),
     Status.EMPTY_CONTEXT: ("nothing to attend: the layer holds no token", "append tokens first"),
     Status.PROGRAM_FAILED: (
@@ -101,9 +105,12 @@ class DriveError(Exception):
     job : int or None
     outputs : list or None
         Of a batch of which some jobs failed: the results of all, None for those that did.
+    appended : int
+        Tokens of a long append that the drive took before it refused one of its commands.
     """
 
     outputs = None
+    appended = 0
 
     def __init__(self, status, detail="", *, job=None):
         known = status in Status._value2member_map_

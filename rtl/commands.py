@@ -112,6 +112,7 @@ class Status(enum.IntEnum):
     UNSUPPORTED_INDEX = 0x713
     TOO_MANY_KV_HEADS = 0x714
     TOO_MANY_LAYERS = 0x715
+    READ_ONLY = 0x716
 
 
 class ResultFlag(enum.IntFlag):

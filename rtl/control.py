@@ -54,6 +54,8 @@ class Control(wiring.Component):
         Program slots.
     event (In); event_taken (Out)
         As in `rtl.health`.
+    read_only (Out)
+        Of the executor.
     counter_address, counter_read (Out); counter_value (In)
     executing : In(1)
     quiet : Out(1)
@@ -97,6 +99,7 @@ class Control(wiring.Component):
                 "program_released": Out(8),
                 "event": In(event_layout()),
                 "event_taken": Out(1),
+                "read_only": Out(1),
                 "counter_address": Out(13),
                 "counter_read": Out(1),
                 "counter_value": In(32),
@@ -135,6 +138,7 @@ class Control(wiring.Component):
             "FLASH_ADDRESS",
             "PROGRAM_BUFFER",
             "PROGRAM_HOLD",
+            "READ_ONLY",
         ):
             registers[name] = values[name] = Signal(32, name=name.lower())
             with m.If(strobe(name)):
@@ -187,6 +191,7 @@ class Control(wiring.Component):
             self.substitution.serves_die.eq(row[24:]),
             self.substitution.serves_block.eq(row),
             self.event_taken.eq(strobe("EVENT_TAKEN")),
+            self.read_only.eq(registers["READ_ONLY"][0]),
         ]
         values["FLASH_STATUS"] = self.flash_status
         values["PROGRAM_USED"] = self.program_used

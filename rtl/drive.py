@@ -239,6 +239,7 @@ class Drive(wiring.Component):
         for name in (
             "window_base",
             "window_end",
+            "read_only",
             "mailbox_done",
             "mailbox_status",
             "mailbox_result",

@@ -51,6 +51,8 @@ class Executor(wiring.Component):
         `SQE` in, completion out.
     window_base, window_end : In(48)
         Host addresses that commands may name.
+    read_only : In(1)
+        Commands that bring tokens are refused.
     mailbox, mailbox_sqe : Out; mailbox_done, mailbox_status, mailbox_result : In
         Commands for the firmware.
     o_sequence, i_sequence, sequence
@@ -82,6 +84,7 @@ class Executor(wiring.Component):
                 "o": Out(stream.Signature(completion_layout())),
                 "window_base": In(ADDRESS_BITS),
                 "window_end": In(ADDRESS_BITS),
+                "read_only": In(1),
                 "mailbox": Out(1),
                 "mailbox_sqe": Out(512),
                 "mailbox_done": In(1),
@@ -225,6 +228,8 @@ class Executor(wiring.Component):
             self.refuse(m, Status.INVALID_FIELD)
         with m.Elif(sqe.nsid != 1):
             self.refuse(m, Status.INVALID_NAMESPACE)
+        with m.Elif(self.read_only & ((sqe.opcode == Opcode.APPEND) | (sqe.opcode == Opcode.STEP))):
+            self.refuse(m, Status.READ_ONLY)
         with m.Else():
             with m.Switch(sqe.opcode):
                 with m.Case(*FIRMWARE):

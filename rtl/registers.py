@@ -89,6 +89,7 @@ REGISTERS = {
     "EVENT": Register(0x2080, "ro", "see FlashEvent"),
     "EVENT_ROW": Register(0x2084, "ro", "of a page read again: bits 31:24 die, 23:0 row address"),
     "EVENT_TAKEN": Register(0x2088, "wo", "makes room for the next event"),
+    "READ_ONLY": Register(0x208C, "rw", "bit 0: every APPEND and STEP is refused"),
 }
 # fmt: on
 

@@ -175,9 +175,12 @@ class RtlBackend(Backend):
         ]
         for command in commands:
             self.driver.wait(command)
-        for command in commands:
+        for at, command in zip(range(0, len(k), step), commands, strict=True):
             if command.completion["status"] != Status.SUCCESS:
-                raise status_error(command.completion, "APPEND")
+                self._held[sequence, layer] += at
+                error = status_error(command.completion, "APPEND")
+                error.appended = at
+                raise error
         self._held[sequence, layer] += len(k)
 
     def preload(self, sequence, layer, k, v):

@@ -25,7 +25,7 @@ class Blocks:
 
     Attributes
     ----------
-    bad : set of (int, int, int)
+    bad, reserved : set of (int, int, int)
     serving : dict of (int, int, int) to (int, int)
         Die and block that serve for a channel and die of a group, where it is not the block itself.
     """
@@ -33,7 +33,7 @@ class Blocks:
     def __init__(self, geometry, reserved=()):
         g = self._geometry = geometry
         self.bad = set()
-        self._reserved = set(reserved)
+        self.reserved = set(reserved)
         shape = (g.channels, g.dies, g.blocks)
         self._group = np.broadcast_to(np.arange(g.blocks), shape).copy()  # that a block serves in,
         self._die = np.broadcast_to(np.arange(g.dies)[:, None], shape).copy()  # and for which die
@@ -49,7 +49,7 @@ class Blocks:
         for channel in range(self._geometry.channels):
             for die in range(self._geometry.dies):
                 at, block = self.place(channel, die, group)
-                if not {(channel, at, block)} & (self.bad | self._reserved):
+                if not {(channel, at, block)} & (self.bad | self.reserved):
                     self._spares[channel, at].append(block)
         for key in self._of_group.pop(group, ()):
             del self.serving[key]
@@ -57,6 +57,10 @@ class Blocks:
     def mark(self, channel, die, block):
         """A block is bad; one that is a spare is none any more."""
         self.bad.add((channel, die, block))
+        self.take(channel, die, block)
+
+    def take(self, channel, die, block):
+        """A block is no spare any more, if it was one."""
         if block in self._spares[channel, die]:
             self._spares[channel, die].remove(block)
 
@@ -79,8 +83,13 @@ class Blocks:
         """Groups of rows; arrays."""
         return self._group[channel, die, row // self._geometry.pages]
 
-    def spare(self, channel, die):
-        """Takes a spare of a channel, on this die if there is one: ``(die, block)``, or None."""
+    def spare(self, channel, die, keep=0):
+        """Takes a spare of a channel, on this die if there is one: ``(die, block)``, or None.
+
+        The channel's last ``keep`` spares are left.
+        """
+        if self.spares(channel) <= keep:
+            return None
         dies = sorted(range(self._geometry.dies), key=lambda at: (at != die, at))
         for at in dies:
             if self._spares[channel, at]:
@@ -93,11 +102,18 @@ class Blocks:
         for group in sorted(given_up):
             self.give_up(group)
         for (channel, die, group), spare in serving.items():
-            at, block = spare
-            if block in self._spares[channel, at]:
-                self._spares[channel, at].remove(block)
+            self.take(channel, *spare)
             self.stand_in(channel, die, group, spare)
         return given_up
+
+    def spares(self, channel):
+        """Spares that a channel has left."""
+        return sum(len(self._spares[channel, die]) for die in range(self._geometry.dies))
+
+    def give_back(self, channel, die, block):
+        """A block that was a spare is one again."""
+        if (channel, die, block) not in self.bad:
+            self._spares[channel, die].append(block)
 
     def stand_in(self, channel, die, group, spare):
         """From now on a spare serves for a die of a group."""

@@ -10,6 +10,7 @@ A page that cannot be read stays where it is, and its group with it.
 
 import numpy as np
 
+from ..errors import DriveError
 from .victims import least_live, resting
 
 __all__ = ["Compaction"]
@@ -52,7 +53,7 @@ class Compaction:
             while missing and chosen is None:  # fewer, if not all can be gained
                 chosen = least_live(live, missing, self._own.room)
                 missing -= 1
-            if chosen is None or not self._empty(chosen[0], live[chosen[0]]):
+            if chosen is None or not self._emptied(chosen[0], live[chosen[0]]):
                 break
         return self._groups.erased - before
 
@@ -61,20 +62,23 @@ class Compaction:
         live = self._candidates()
         group = resting(self._groups.erases, live)
         if group is not None:
-            self._empty(group, live[group])
+            self._emptied(group, live[group])
 
     def _candidates(self):
         live = self._groups.settled(*self._live())
         return {group: pages for group, pages in live.items() if group not in self.unreadable}
 
-    def _empty(self, group, pages):
-        """Moves what lives in a group and erases it; False if there is no erased group for it."""
+    def _emptied(self, group, pages):
+        """Moves what lives in a group and erases it; False if it has nowhere to go."""
         if self._own.room(pages) > self._groups.erased:
             return False
         self._repair.settle(self._feed)
         for place in self._groups.within(group, *self._live()):
-            if not self._move(*place):
-                self.unreadable.add(group)
+            try:
+                if not self._move(*place):
+                    self.unreadable.add(group)
+            except DriveError:  # pages of the drive fail, and none is left to stand in
+                return False
         if group not in self.unreadable:
             self._repair.service(self._feed)  # blocks that stand in since are on flash before
             self._erase(group)

@@ -14,7 +14,7 @@ import numpy as np
 from rtl.commands import SQE, SQE_VIEWS, Opcode, Status
 from rtl.tables import SEQUENCE, SequenceState
 
-from ..capacity import Capacity, spare_groups
+from ..capacity import Capacity
 from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
@@ -56,6 +56,8 @@ class Firmware:
     shared : SharedPages
     tokens_lost : int
         Tokens of a layer that were saved and could not be read after a loss of power.
+    read_only : bool
+        No tokens are taken: a block that no other can stand in for is in use.
     """
 
     def __init__(self, lane, config):
@@ -75,6 +77,7 @@ class Firmware:
             self.shared,
             self._tails,
             erase_pause,
+            lambda: -self.shortage(),
         )
         self.groups = self.repair.groups
         self._own = OwnPages(config.flash.geometry, self.groups, self.repair.blocks)
@@ -83,6 +86,7 @@ class Firmware:
         )
         self.tokens_lost = 0
         self._reset_pause = 1 + int(timing.t_rst_ns * clock / 4e9)
+        self.read_only = False
         self._ring = 0  # groups that the append path holds at most
 
     def start(self):
@@ -119,13 +123,17 @@ class Firmware:
             self._tails,
             self._state,
         )
-        groups = self._config.flash.geometry.blocks - spare_groups(self._config.flash.geometry)
-        recovery.scan(group for group in range(groups) if self.groups.uses(group))
+        recovery.scan(self.groups.uses)
         for record in self._state.sequences.values():
             recovery.rebuild(record, self._segment())
         self.tokens_lost = recovery.tokens_lost
         self.shared.restore(*self._held_pages())
-        self.groups.restore(*self._all_live())
+        live = self._all_live()
+        self.groups.restore(*live)
+        self.repair.recovered(*live)
+        if not self._keeps():
+            self.provide()
+        self._refuse_tokens(bool(self.repair.crippled) or not self._keeps())
         self._commit()
 
     def _segment(self):
@@ -167,6 +175,24 @@ class Firmware:
         if wants & _WAITS:
             self._execute()
         self.repair.service(self._feed_starved)
+        if self.repair.crippled and not self.read_only:
+            self._refuse_tokens(True)
+
+    def _refuse_tokens(self, refuse):
+        """Whether the drive answers commands that bring tokens with READ_ONLY."""
+        self.read_only = refuse
+        self.device.write("READ_ONLY", refuse)
+
+    def _mend(self):
+        """Sequences have shrunk: perhaps there are blocks again for what is crippled."""
+        self.provide(2)  # one group's blocks for it, another's for the refuge
+        pages = self._config.flash.geometry.pages
+        held = {
+            (channel, die, row // pages)
+            for channel, die, row in zip(*(part.tolist() for part in self._all_live()), strict=True)
+        }
+        whole = self.repair.mend(self._feed_starved, held)
+        self._refuse_tokens(not (whole and self._keeps()))
 
     def _feed_starved(self):
         if self.device.read("MAILBOX_STATUS") & _STARVED:
@@ -181,6 +207,8 @@ class Firmware:
                     result = self._open(SQE_VIEWS["open"].unpack(raw))
                 case Opcode.CLOSE:
                     self._close(SQE.unpack(raw)["sequence"])
+                    if self.read_only:
+                        self._mend()
                 case Opcode.FORK:
                     asked = SQE.unpack(raw)
                     result = self._fork(asked["sequence"], asked["tokens"])
@@ -195,6 +223,8 @@ class Firmware:
                 case Opcode.HELD:
                     asked = SQE.unpack(raw)
                     result = self._tokens(asked["sequence"], asked["layer"])
+                    if self.read_only:
+                        self._mend()
                 case _:
                     status = Status.INVALID_OPCODE
         except DriveError as error:
@@ -379,6 +409,10 @@ class Firmware:
             held = tables.read_heads(self.device, placement).flash_groups
             needed += placement.shape.channel_pages(first=held)
         return self.groups.shortage(self._live(), needed - placed)
+
+    def _keeps(self):
+        """Whether there is room for all that open sequences may still append."""
+        return self.shortage() <= len(self.groups.reclaimable)
 
     def lag(self):
         """Pages that each channel's append path is behind the foremost, which limits its ring."""

@@ -136,6 +136,10 @@ class BlockGroups:
         places = zip(row[inside].tolist(), channel[inside].tolist(), die[inside].tolist())
         return [(channel, die, row) for row, channel, die in sorted(places)]
 
+    def vacate(self, channel, die, row):
+        """A page ``(die, row)`` of a channel has gone elsewhere: its old place counts as dead."""
+        self._dead[self._blocks.groups(channel, die, row), channel] += 1
+
     def recycled(self, group):
         """A reclaimable group was erased."""
         self.retired(group)

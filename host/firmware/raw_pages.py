@@ -26,22 +26,26 @@ class RawPages:
         self._geometry = config.flash.geometry
         self._codewords = self._geometry.page_bytes // config.code.data_bytes
 
-    def read_block(self, channel, die, block):
+    def read_block(self, channel, die, block, gaps):
         """``(row, (meta, user bytes))`` of the pages of a block that can be read.
 
-        Pages are programmed in order, so the first erased one is the last that is looked at.
+        Pages are programmed in order; unless there may be ``gaps`` between them, the first erased
+        one is the last that is looked at.
         """
         first, words = self._geometry.row(block, 0), self._code.words
-        beginning = self._device.read_page(channel, die, first, 0, words)
-        if beginning is None or _erased(beginning):
-            return
+        if not gaps:
+            beginning = self._device.read_page(channel, die, first, 0, words)
+            if beginning is None or _erased(beginning):
+                return
         pages = defaultdict(dict)  # by how much of them is used
         for row in range(first, first + self._geometry.pages):
             raw = self._raw(channel, die, row)
-            if raw is not None and not len(raw):
-                break
-            if raw is not None:
+            if raw is None:
+                continue
+            if len(raw):
                 pages[len(raw)][row] = raw
+            elif not gaps:
+                break
         for some in pages.values():
             data, metas, corrected = decode_pages(
                 self._code, list(some), np.stack(list(some.values()))

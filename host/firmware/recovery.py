@@ -58,15 +58,23 @@ class Recovery:
         self._tails = {}  # (segment, number) -> place, user bytes
         self.tokens_lost = 0
 
-    def scan(self, groups):
-        """Reads what the blocks of these groups hold."""
-        g = self._geometry
-        for group in groups:
-            for die in range(g.dies):
-                for channel in range(g.channels):
-                    at, block = self._blocks.place(channel, die, group)
-                    for row, (meta, user) in self._pages.read_block(channel, at, block):
-                        self._note((channel, at, row), PAGE_META.unpack(meta), user)
+    def scan(self, uses):
+        """Reads what the blocks hold, those that serve in a group first.
+
+        ``uses`` tells whether a group is used. A page that was moved may be found twice, with the
+        same content; it counts where it serves.
+        """
+        g, state = self._geometry, self._state
+        units = [(channel, die) for die in range(g.dies) for channel in range(g.channels)]
+        places = [(*unit, group) for group in filter(uses, range(g.blocks)) for unit in units]
+        serving = [(c, *self._blocks.place(c, die, group)) for c, die, group in places]
+        # What stands in lacks the pages that could not be moved; so may these have gaps, too.
+        stand_ins = {(c, *at) for (c, _, _), at in state.stand_ins.items()}
+        others = (state.refuge | state.bad) - set(serving) - self._blocks.reserved
+        for place in [*serving, *sorted(others)]:
+            gaps = place in stand_ins or place in others
+            for row, (meta, user) in self._pages.read_block(*place, gaps):
+                self._note((place[0], place[1], row), PAGE_META.unpack(meta), user)
 
     def _note(self, place, meta, user):
         segment, kind = meta["segment"], meta["kind"]
@@ -78,7 +86,6 @@ class Recovery:
             x = user[: 2 * record.head_dim * tokens].view(np.uint16).reshape(tokens, -1)
             page = _Page(place, *token_exponents(x, FORMATS[record.format]))
             pair = self._found.setdefault((segment, meta["index"], meta["group"]), [None, None])
-            # A page that was moved may be found twice, with the same content.
             pair[kind] = pair[kind] or page
 
     def rebuild(self, record, segment):

@@ -4,6 +4,9 @@ A block is bad if its maker marked it, if a program or an erase of it failed, or
 be read again at another level too often. What it holds is moved, page by page, to a block that
 stands in for it, before anything else is programmed there; the page whose program failed is still
 in its program slot. Then the table on flash is written anew.
+
+Where no block can stand in, a block stays in use, *crippled*: what it holds stays there, pages
+whose programs fail go to the refuge, and until it is mended no tokens may be appended (`Firmware`).
 """
 
 from collections import Counter
@@ -17,6 +20,7 @@ from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, group_channe
 from ..errors import DriveError
 from .blocks import Blocks
 from .groups import BlockGroups
+from .refuge import KEPT, Refuge
 from .state import DriveState
 from .state_table import StateTable
 
@@ -42,17 +46,22 @@ class Repair:
     tails : host.firmware.saved_tails.SavedTails
     pause : int
         Clocks between two looks at an erase.
+    surplus : callable
+        Erased block groups that no open sequence needs.
 
     Attributes
     ----------
     blocks : host.firmware.blocks.Blocks
     groups : host.firmware.groups.BlockGroups
     state : DriveState
+    refuge : host.firmware.refuge.Refuge
+    crippled : dict of (int, int, int) to set of int
+        Blocks that are in use and bad -> pages of them that are not there.
     counts : Counter
         ``pages_moved``, ``pages_lost``, ``pages_compacted``.
     """
 
-    def __init__(self, device, config, capacity, pages, shared, tails, pause):
+    def __init__(self, device, config, capacity, pages, shared, tails, pause, surplus):
         self._device, self._config, self._capacity = device, config, capacity
         self._geometry = config.flash.geometry
         self._pause = pause
@@ -61,6 +70,9 @@ class Repair:
         tables = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, tables)
         self.groups = BlockGroups(self._geometry, self.blocks)
+        self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
+        self.crippled = {}
+        self._surplus = surplus
         self._again = Counter()
         self._failed, self._tired = [], set()  # slots; blocks that were read again too often
         self._changed = False  # the table on flash is behind
@@ -83,13 +95,30 @@ class Repair:
         self.state.erases = self.groups.erases
         if known is None:
             self.save()
+        if self.state.next_segment > 1:
+            return  # what the blocks hold is looked for first: `recovered`
         for channel, at, block in found:
             die, group = self.blocks.serves(channel, at, block)
-            whole = self.blocks.place(channel, die, group) != (at, block)
-            if self.groups.uses(group) and not whole:
+            if self._serves(channel, at, block):
                 self._changed = True
                 if self._stand_in(channel, die, group, {}) is None:
                     self.groups.drop(group)
+
+    def recovered(self, channel, die, row):
+        """After a loss of power: these pages count. Bad blocks with some of them are crippled."""
+        blocks = {
+            (c, at, r // self._geometry.pages)
+            for c, at, r in zip(channel.tolist(), die.tolist(), row.tolist(), strict=True)
+        }
+        for place in sorted(blocks & self.blocks.bad):
+            if self._serves(*place):
+                self.crippled[place] = set()
+        self.refuge.restore(p for p in sorted(blocks - self.blocks.bad) if not self._serves(*p))
+
+    def _serves(self, channel, at, block):
+        """Whether a block serves in a group that is used."""
+        die, group = self.blocks.serves(channel, at, block)
+        return self.groups.uses(group) and self.blocks.place(channel, die, group) == (at, block)
 
     def push(self, group, number):
         """Tells the append path which blocks stand in, before the group is pushed as ``number``."""
@@ -111,13 +140,22 @@ class Repair:
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
                 self._again.pop((channel, at, block), None)  # of pages that are gone now
-                if not self._device.erase(channel, at, block * g.pages, self._pause):
+                self.crippled.pop((channel, at, block), None)
+                bad = (channel, at, block) in self.blocks.bad
+                if bad or not self._device.erase(channel, at, block * g.pages, self._pause):
                     self._refuse_if_protected(channel, at)
                     self._retire(channel, at, block)
                     if self._stand_in(channel, die, group, {}) is None:
                         self.blocks.give_up(group)
+                        self._forget(group)
                         return False
         return True
+
+    def _forget(self, group):
+        """Nothing of a group is crippled any more."""
+        for channel, at, block in list(self.crippled):
+            if self.blocks.serves(channel, at, block)[1] == group:
+                del self.crippled[channel, at, block]
 
     def service(self, feed):
         """Takes what the drive tells of, failed programs and pages read again, and mends it.
@@ -146,7 +184,8 @@ class Repair:
             user = np.frombuffer(content, np.uint8)[SLOT_HEADER.size :]
             rescued.setdefault(place, {})[page] = meta, user
         for place in sorted(self._tired | set(rescued)):
-            self._move(place, rescued.get(place, {}))
+            failed = rescued.get(place, {})
+            self.counts["pages_lost"] += len(failed.keys() - self._move(place, failed).keys())
         for slot in self._failed:
             device.write("PROGRAM_RELEASE", slot)
         self._failed, self._tired = [], set()
@@ -166,8 +205,33 @@ class Repair:
         if self._pages.program(channel, die, row, meta, user):
             return die, row
         block, page = divmod(row, self._geometry.pages)
-        at, block = self._move((channel, die, block), {page: (meta, user)})
-        return at, self._geometry.row(block, page)
+        place = self._move((channel, die, block), {page: (meta, user)}).get(page)
+        if place is None:
+            self.groups.vacate(channel, die, row)
+            raise DriveError(
+                Status.PROGRAM_FAILED, f"no block of channel {channel} takes a page any more"
+            )
+        return place
+
+    def mend(self, feed, held):
+        """Has blocks stand in for crippled ones, as far as there are any again.
+
+        ``held`` are the blocks (channel, die, block) that hold pages of sequences.
+
+        Returns
+        -------
+        bool
+            Whether nothing is crippled and the refuge has room again.
+        """
+        self.refuge.leave(held)
+        if self._surplus() > 0 or any(
+            self.blocks.spares(channel) > KEPT for channel, _, _ in self.crippled
+        ):
+            self._tired |= set(self.crippled)
+            self.service(feed)
+        while not self.refuge.ready and self._surplus() > 0:
+            self.blocks.give_up(self.groups.give_up())
+        return not self.crippled and self.refuge.ready
 
     def settle(self, feed):
         """Lets all programs under way end, and mends those that fail. The append path rests."""
@@ -190,28 +254,55 @@ class Repair:
             self._device.write("EVENT_TAKEN", 0)
 
     def _move(self, place, rescued):
-        """Retires a block and has another one stand in, ``(die, block)``, with what it holds."""
+        """Retires a block and has another one stand in, with what the block holds.
+
+        ``rescued`` (page -> meta, user bytes) are those pages of it whose programs failed.
+
+        Returns
+        -------
+        dict of int to (int, int)
+            Page -> die and row where it is now, of those that were moved.
+        """
         channel, at, block = place
         self._refuse_if_protected(channel, at)
         self._retire(*place)
         die, group = self.blocks.serves(channel, at, block)
-        pages = self._contents(channel, at, block, rescued)
+        pages, dealt = self._contents(channel, at, block, rescued)
         new = self._stand_in(channel, die, group, pages)
         if new is None:
-            raise DriveError(
-                Status.NO_SPACE,
-                f"block {block} of die {at}, channel {channel} failed, and no spare block is left "
-                "for what it holds: close sequences that are no longer needed",
-            )
+            return self._shelter(place, rescued)
+        self.crippled.pop(place, None)
+        places = {page: (new[0], self._geometry.row(new[1], page)) for page in pages}
         for page, (meta, _) in pages.items():
-            old = at, self._geometry.row(block, page)
-            there = new[0], self._geometry.row(new[1], page)
-            self.moved(channel, old, there, meta)
+            self.moved(channel, (at, self._geometry.row(block, page)), places[page], meta)
         self.counts["pages_moved"] += len(pages)
-        filled = len(pages) and max(pages) == self._geometry.pages - 1
-        if group in self._places and not filled:
+        if group in self._places and dealt < self._geometry.pages:
             self._tell(group, channel, die, new)
-        return new
+        return places
+
+    def _shelter(self, place, rescued):
+        """The block stays in use; these pages of it go to the refuge, which is told."""
+        channel, at, block = place
+        gone = self.crippled.setdefault(place, set())
+        places = {}
+        for page, (meta, user) in rescued.items():
+            old = at, self._geometry.row(block, page)
+            there = self.refuge.put(channel, at, meta, user)
+            gone.add(page)
+            if there is None:
+                continue
+            self.moved(channel, old, there, meta)
+            self.groups.vacate(channel, *old)
+            self.counts["pages_moved"] += 1
+            places[page] = there
+        return places
+
+    def _erased(self, channel, die, block):
+        """Erases a spare, which becomes bad if that fails; whether it succeeded."""
+        done = self._device.erase(channel, die, block * self._geometry.pages, self._pause)
+        if not done:
+            self._retire(channel, die, block)
+        return done
 
     def _refuse_if_protected(self, channel, die):
         if self._device.write_protected(channel, die):
@@ -225,34 +316,41 @@ class Repair:
         self._changed = True
 
     def _contents(self, channel, die, block, rescued):
-        """What can be read of a block: page -> (meta, user bytes)."""
+        """What can be read of a block, page -> (meta, user bytes); and how many were dealt."""
         pages = dict(rescued)
+        gone = self.crippled.get((channel, die, block), set())
+        dealt = 1 + max(gone | set(rescued), default=-1)
         for page in range(self._geometry.pages):
-            if page in rescued:
+            if page in rescued or page in gone:
                 continue
             row = self._geometry.row(block, page)
             found = self._pages.read(channel, die, row)
+            if found == ():
+                if page >= dealt:
+                    break
+                continue
+            dealt = max(dealt, page + 1)
             if found is None:
                 self.counts["pages_lost"] += 1
-            elif found:
+            else:
                 pages[page] = found
-            elif page > max(rescued, default=-1):
-                break
-        return dict(sorted(pages.items()))
+        return dict(sorted(pages.items())), dealt
 
     def _stand_in(self, channel, die, group, pages):
         """Has a spare with these pages serve for a die of a group: ``(die, block)`` or None."""
         g = self._geometry
         while True:
-            spare = self.blocks.spare(channel, die)
+            spare = self.blocks.spare(channel, die, KEPT)
             if spare is None:
-                given_up = self.groups.give_up()
+                given_up = self.groups.give_up() if self._surplus() > 0 else None
                 if given_up is None:
                     return None
                 self.blocks.give_up(given_up)
                 continue
             at, block = spare
-            if self._device.erase(channel, at, block * g.pages, self._pause) and all(
+            if not self._erased(channel, at, block):
+                continue
+            if all(
                 self._pages.program(channel, at, g.row(block, page), *content)
                 for page, content in pages.items()
             ):
@@ -294,6 +392,7 @@ class Repair:
 
         The append path rests, with no program under way.
         """
+        self.state.refuge = self.refuge.places
         saved = self._table.save(self.state)
         self._changed = not saved
         return saved

@@ -126,6 +126,8 @@ class DriveState:
     ----------
     bad : set of (int, int, int)
         Channel, die and number of bad blocks.
+    refuge : set of (int, int, int)
+        Blocks of the refuge (`refuge`).
     stand_ins : dict of (int, int, int) to (int, int)
         Die and block that serve for a channel and die of a group.
     erases : list of int
@@ -135,6 +137,7 @@ class DriveState:
     """
 
     bad: set = field(default_factory=set)
+    refuge: set = field(default_factory=set)
     stand_ins: dict = field(default_factory=dict)
     erases: list = field(default_factory=list)
     next_segment: int = 1
@@ -144,8 +147,9 @@ class DriveState:
         """uint32 array."""
 
         def all_words():
-            yield len(self.bad)
-            yield from (c << 24 | die << 16 | block for c, die, block in sorted(self.bad))
+            for blocks in (self.bad, self.refuge):
+                yield len(blocks)
+                yield from (c << 24 | die << 16 | block for c, die, block in sorted(blocks))
             yield len(self.stand_ins)
             for (channel, die, group), (at, block) in sorted(self.stand_ins.items()):
                 yield from (channel << 24 | die << 16 | group, at << 16 | block)
@@ -160,7 +164,9 @@ class DriveState:
     def read(cls, words):
         """What `words` gave."""
         words = iter(words.tolist())
-        bad = {(w >> 24, w >> 16 & 0xFF, w & 0xFFFF) for w in _take(words)}
+        bad, refuge = (
+            {(w >> 24, w >> 16 & 0xFF, w & 0xFFFF) for w in _take(words)} for _ in range(2)
+        )
         stand_ins = {}
         for _ in range(next(words)):
             place, serves = next(words), next(words)
@@ -170,7 +176,7 @@ class DriveState:
             )
         erases, next_segment = _read_runs(words).tolist(), next(words)
         records = [SequenceRecord.read(words) for _ in range(next(words))]
-        return cls(bad, stand_ins, erases, next_segment, {r.number: r for r in records})
+        return cls(bad, refuge, stand_ins, erases, next_segment, {r.number: r for r in records})
 
 
 def _runs(values):

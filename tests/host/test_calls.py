@@ -181,7 +181,7 @@ class Calls(RuleBasedStateMachine):
         assert lost.keys() == self.kept.keys()
         for number, (most, layers) in self.kept.items():
             held = [self.drive.tokens(number, layer) for layer in range(LAYERS)]
-            for layer, (k, v) in enumerate(layers):
+            for layer, (k, _) in enumerate(layers):
                 assert self.flushed[number][layer] <= held[layer] <= len(k)
                 assert lost[number][layer] == len(k) - held[layer]
             cut = [[x[:tokens] for x in pair] for pair, tokens in zip(layers, held, strict=True)]
@@ -268,7 +268,7 @@ def test_gateware():
 
 @pytest.mark.soak
 def test_twin_for_long():
-    run(Calls, 400)
+    run(Calls, 450)
     assert seen["calls"] > 100_000
 
 

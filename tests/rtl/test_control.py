@@ -58,6 +58,7 @@ def test_what_is_written_is_read_back():
         assert ctx.get(dut.sq_size) == values["SQ_SIZE"] & 0xFFFF
         assert ctx.get(dut.cq_size) == values["CQ_SIZE"] & 0xFFFF
         assert ctx.get(dut.sequence_table) == values["SEQUENCE_TABLE"]
+        assert ctx.get(dut.read_only) == values["READ_ONLY"] & 1
         assert ctx.get(dut.window_base) == wide("WINDOW_BASE")
         end = (wide("WINDOW_BASE") + wide("WINDOW_BYTES")) & (1 << 48) - 1
         assert ctx.get(dut.window_end) == end

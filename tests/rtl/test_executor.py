@@ -484,6 +484,32 @@ def test_refused_and_nothing_changed():
     assert not h.jobs.items and not h.orders.items
 
 
+def test_a_read_only_drive_takes_no_tokens():
+    """Refused whole, before anything is written; what brings none is answered as ever."""
+    h = Harness()
+    step, raw = attend([{}, {}], opcode=Opcode.STEP, prp1=DATA + PAGE)
+    h.host.put(DATA + PAGE, raw)
+    read = attend([{}], prp1=DATA + 2 * PAGE, opcode=Opcode.ATTEND)
+    h.host.put(DATA + 2 * PAGE, read[1])
+    then, seen = h.done.then, []
+    h.done.then = lambda item: (seen.append((bytes(h.dram.bytes), bytes(h.host.bytes))), then(item))
+
+    def firmware(ctx):
+        while not h.done.items:
+            yield
+        ctx.set(h.dut.executor.read_only, 1)
+
+    got = h.do(append(1), append(1), step, read[0], script=firmware)
+    assert [status for status, _, _ in got] == [
+        Status.SUCCESS,
+        Status.READ_ONLY,
+        Status.READ_ONLY,
+        Status.SUCCESS,
+    ]
+    assert seen[0] == seen[1] == seen[2] and len(h.jobs.items) == KV_HEADS
+    assert h.head(0, 0)["tokens"] == 1
+
+
 JOBS_REFUSED = {
     "no queries": ({"queries": 0, "q_offset": 64}, Status.ZERO_LENGTH),
     "queries": ({"queries": CONFIG.max_queries_per_kv + 1}, Status.TOO_MANY_QUERY_HEADS),

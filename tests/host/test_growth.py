@@ -1,0 +1,44 @@
+"""A sequence that grows by one token at a time attends like the twin, at every length."""
+
+import numpy as np
+import pytest
+
+from cosim.reference import twin_attend
+from host import DriveConfig, KvDrive
+from host.checks import checked_scale
+
+HEADS, QUERIES, DIM = 1, 2, 64
+
+
+def grow(config, rng, tokens, compared):
+    """Steps to ``tokens`` tokens; results at the lengths in ``compared`` against the twin."""
+    k, v = rng.standard_normal((2, tokens, HEADS, DIM)).astype(np.float16)
+    q = rng.standard_normal((tokens, HEADS * QUERIES, DIM)).astype(np.float16)
+    scale = checked_scale(None, DIM)[0]
+    wrong = []
+    with KvDrive(config) as drive:
+        number = drive.open(layers=1, kv_heads=HEADS, head_dim=DIM, max_tokens=tokens)
+        for at in range(tokens):
+            got = drive.step(number, 0, q[at], k[at], v[at])
+            if at + 1 in compared:
+                wanted = twin_attend(
+                    q[at], k[: at + 1, 0], v[: at + 1, 0], scale, pass_tokens=config.pass_tokens
+                )
+                if not np.array_equal(got.view(np.uint16), wanted.out.view(np.uint16)):
+                    wrong.append(at + 1)
+        drive.backend.driver.quiesce()
+        assert all(map(np.array_equal, drive.read(number, 0), (k, v)))
+        print(f"{len(compared)} lengths up to {max(compared)}, {drive.stats()['cycles']} cycles")
+    assert not wrong
+
+
+def test_every_length_to_300(tiny, rng):
+    """Groups are of 4 tokens and passes of 256, so tail, groups and passes begin and end here."""
+    grow(tiny, rng, 300, set(range(1, 301)))
+
+
+@pytest.mark.soak
+def test_to_4096_tokens(rng):
+    config = DriveConfig.preset("tiny", max_tokens=4096)
+    beyond = rng.choice(np.arange(301, 4097), 100, replace=False).tolist()
+    grow(config, rng, 4096, {*range(1, 301), *beyond, 4096})
