@@ -9,7 +9,7 @@ from conftest import make_drive
 from fake_lane import FakeLane
 
 from host import DriveConfig, DriveError, KvDrive, Status
-from host.capacity import Capacity, SequenceShape, spare_groups
+from host.capacity import OWN_GROUPS, Capacity, SequenceShape, spare_groups
 from host.firmware.blocks import Blocks
 from host.firmware.device import Device
 from host.firmware.groups import BlockGroups
