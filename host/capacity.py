@@ -6,7 +6,8 @@ decides with it for a drive of gateware, the `twin` and `golden` backends for a 
 that all of them refuse the same things with the same status.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from rtl.tables import (
     PAGE_META,
     PASS,
     SEQUENCE,
+    group_channel,
+    place_of,
     program_slots,
     slot_bytes,
 )
@@ -54,6 +57,8 @@ class SequenceShape:
         Of the drive's flash.
     pass_tokens : int
         Of the drive.
+    first_channel, first_die : int
+        Where its pages begin, see `rtl.tables.place_of`.
     """
 
     layers: int
@@ -63,6 +68,21 @@ class SequenceShape:
     page_bytes: int
     channels: int
     pass_tokens: int
+    first_channel: int = 0
+    first_die: int = 0
+
+    @property
+    def place(self):
+        """``(first_channel, first_die)``"""
+        return self.first_channel, self.first_die
+
+    def at(self, place):
+        """The same shape in another place."""
+        return replace(self, first_channel=place[0], first_die=place[1])
+
+    def channel(self, group, index):
+        """Channel of a token group of head ``index``, ``layer * kv_heads + h``."""
+        return group_channel(group, 0, 0, index, self.channels, self.first_channel)
 
     @property
     def heads(self):
@@ -118,7 +138,8 @@ class SequenceShape:
         """
         last = self.max_tokens // self.group_tokens if last is None else last
         head = np.arange(self.heads)[:, None]
-        residue = (np.arange(self.channels)[None, :] - HEAD_STRIDE * head) % self.channels
+        residue = np.arange(self.channels)[None, :] - HEAD_STRIDE * head - self.first_channel
+        residue %= self.channels
 
         def below(count):  # groups g < count with g % channels == residue
             count = np.broadcast_to(np.asarray(count, dtype=np.int64), (self.heads,))[:, None]
@@ -211,11 +232,18 @@ class Capacity:
             pass_tokens=config.pass_tokens,
         )
 
-    def admit(self, shape, saved=0):
+    def admit(self, shape, saved=0, place=None):
         """`Placement` of a new sequence; raises `DriveError` where there is no room for it.
 
-        ``saved`` are the flash pages per channel that sequences share, the new one included: pages
-        counted for several of them of which there is one.
+        Parameters
+        ----------
+        shape : SequenceShape
+        saved : int array [channels], optional
+            Flash pages that sequences share, the new one included: pages counted for several of
+            them of which there is one.
+        place : tuple of int, optional
+            Where its pages begin, which a fork has from the sequence that it shares them with.
+            Else it is chosen: of the places with room, the first that fewest open sequences have.
         """
         slots = self._config.max_sequences
         number = next(
@@ -228,13 +256,17 @@ class Capacity:
         )
         if number is None:
             raise DriveError(Status.TOO_MANY_SEQUENCES, f"{slots} sequences are open")
-        reserved = self._reserved + shape.channel_pages()
-        if (reserved - saved).max() > self._channel_pages:
+        free = self._channel_pages - (self._reserved - saved)
+        for choice in self._places() if place is None else [place]:
+            shape = shape.at(choice)
+            if (shape.channel_pages() <= free).all():
+                break
+        else:
             raise DriveError(
                 Status.NO_SPACE,
                 f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
                 f"{shape.channel_pages().max()} flash pages a channel, "
-                f"{self._channel_pages - (self._reserved - saved).max()} are not reserved",
+                f"{free.min()} are not reserved",
             )
         addresses = self._dram.allocate_all(shape.table_bytes)
         if addresses is None:
@@ -243,7 +275,7 @@ class Capacity:
                 f"{sum(shape.table_bytes)} bytes of device DRAM are "
                 f"needed, {self._dram.free} are free",
             )
-        self._reserved = reserved
+        self._reserved = self._reserved + shape.channel_pages()
         self._next = (number + 1) % slots
         self.placements[number] = Placement(number, shape, *addresses)
         return self.placements[number]
@@ -259,6 +291,16 @@ class Capacity:
         self._next = (number + 1) % self._config.max_sequences
         self.placements[number] = Placement(number, shape, *addresses)
         return self.placements[number]
+
+    def _places(self):
+        """Places for a sequence, the best first; the same channel twice only with another die."""
+        geometry = self._config.flash.geometry
+        taken = Counter(placement.shape.place for placement in self.placements.values())
+        places = [
+            place_of(number, geometry.channels, geometry.dies)
+            for number in range(geometry.channels * geometry.dies)
+        ]
+        return sorted(places, key=lambda place: taken[place])
 
     def demand(self, shape, status):
         """Words for a refusal of ``shape`` by the firmware, which answers with a status alone."""

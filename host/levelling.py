@@ -9,8 +9,6 @@ lag, in a sequence that is closed at once.
 import numpy as np
 
 from rtl.commands import Opcode, Status
-from rtl.tables import group_channel
-
 from .packing import pack_append
 
 __all__ = ["level"]
@@ -49,8 +47,9 @@ def level(driver, firmware, config):
         if driver.wait(opened)["status"] != Status.SUCCESS:
             return
         sequence = opened.completion["result"]
+        shape = firmware.capacity.placements[sequence].shape
         for layer in range(config.channels):
-            channel = group_channel(0, layer, 1, 0, config.channels)
+            channel = shape.channel(0, layer)
             for n in range(min(int(missing[channel]), BATCH)):
                 driver.execute(
                     Opcode.APPEND,

@@ -32,7 +32,7 @@ def make_record(run, loaded, config, manifest, comparison=None):
         {
             "token": step.token,
             "context": step.context,
-            **_step(step, (step.context,), run.shape, config),
+            **_step(step, (step.context,), (0,), run.shape, config),
         }
         for step in run.steps
     ]
@@ -60,7 +60,7 @@ def make_batch_record(batch, loaded, config, manifest, comparison=None):
             "rows": list(step.rows),
             "contexts": list(step.contexts),
             "tokens": [batch.rows[row].tokens[number] for row in step.rows],
-            **_step(step, step.contexts, batch.shape, config),
+            **_step(step, step.contexts, step.rows, batch.shape, config),
         }
         for number, step in enumerate(batch.steps, 1)
     ]
@@ -134,14 +134,14 @@ def _common(run, steps, counts, loaded, config, manifest, comparison):
     }
 
 
-def _step(step, contexts, shape, config):
+def _step(step, contexts, rows, shape, config):
     layers, _, kv_heads, head_dim = shape
     stats = step.stats
     group = config.group_tokens(head_dim)
-    expected = batch_traffic(config, contexts, layers, kv_heads, head_dim)
+    expected = batch_traffic(config, contexts, rows, layers, kv_heads, head_dim)
     # the step that completes a group may still attend it from the tail
     ahead = [context - 1 for context in contexts]
-    before = batch_traffic(config, ahead, layers, kv_heads, head_dim)
+    before = batch_traffic(config, ahead, rows, layers, kv_heads, head_dim)
     channels = stats["channels"]
     pages = expected.pages if channels is None else np.array([c["pages_read"] for c in channels])
     tokens = expected.flash + expected.tail

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rtl.tables import group_channel
+from rtl.tables import group_channel, place_of
 
 __all__ = ["Traffic", "batch_traffic", "expected_traffic"]
 
@@ -29,15 +29,30 @@ class Traffic:
         self.share = np.where(total > 0, flash / np.maximum(total, 1), 1.0)
 
 
-def batch_traffic(config, contexts, layers, kv_heads, head_dim):
-    """Traffic of a step of several sequences; ``contexts`` are the tokens that each attends."""
-    rows = [expected_traffic(config, n, layers, kv_heads, head_dim) for n in contexts]
+def batch_traffic(config, contexts, rows, layers, kv_heads, head_dim):
+    """Traffic of a step of several sequences.
+
+    ``contexts`` are the tokens that each attends, and ``rows`` their numbers in the order in which
+    they were opened, on a drive that held no other.
+    """
+    geometry = config.flash.geometry
+    rows = [
+        expected_traffic(
+            config,
+            context,
+            layers,
+            kv_heads,
+            head_dim,
+            place_of(row, geometry.channels, geometry.dies)[0],
+        )
+        for context, row in zip(contexts, rows, strict=True)
+    ]
     return Traffic(
         *(sum(getattr(row, name) for row in rows) for name in ("flash", "tail", "pages"))
     )
 
 
-def expected_traffic(config, context, layers, kv_heads, head_dim):
+def expected_traffic(config, context, layers, kv_heads, head_dim, first_channel=0):
     """Traffic of a step, after `rtl.tables.group_channel`.
 
     Parameters
@@ -47,6 +62,8 @@ def expected_traffic(config, context, layers, kv_heads, head_dim):
         Tokens attended, the new one included.
     layers, kv_heads, head_dim : int
         Shape of the KV cache.
+    first_channel : int
+        Of the sequence.
     """
     size, channels = config.group_tokens(head_dim), config.channels
     full, rest = divmod(context, size)
@@ -54,7 +71,8 @@ def expected_traffic(config, context, layers, kv_heads, head_dim):
     flash, tail = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     for layer in range(layers):
         for head in range(kv_heads):
-            on = group_channel(groups, layer, kv_heads, head, channels)
+            on = group_channel(groups, layer, kv_heads, head, channels, first_channel)
             flash += size * np.bincount(on, minlength=channels)
-            tail[group_channel(full, layer, kv_heads, head, channels)] += rest
+            at = group_channel(full, layer, kv_heads, head, channels, first_channel)
+            tail[at] += rest
     return Traffic(flash, tail, 2 * flash // size)

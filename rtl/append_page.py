@@ -49,6 +49,7 @@ def page_states(m, path, x, number):
             x.kind,
             path.sequence.kv_heads,
             geometry.dies,
+            path.sequence.first_die,
         )
         m.d.sync += path.o_wish.payload.die.eq(die)
         m.next = "SLOT"

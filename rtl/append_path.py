@@ -110,6 +110,7 @@ class AppendPath(wiring.Component):
         channels = self._geometry.channels
         channel_shift = ceil_log2(channels)
         channel = Signal(max(1, channel_shift))
+        first_channel = Signal(8)  # of the head's group 0
 
         sequence = self.sequence
         request = Signal(append_layout())
@@ -143,14 +144,14 @@ class AppendPath(wiring.Component):
             ends_deferred.eq(request.defer & (left == take)),
             whole.eq((take == sequence.group_tokens) & ~ends_deferred),
             fills.eq(in_group + take == sequence.group_tokens),
-            channel.eq((group + index * HEAD_STRIDE)[:channel_shift] if channels > 1 else 0),
+            channel.eq((group + first_channel)[:channel_shift] if channels > 1 else 0),
             self.o_wish.payload.channel.eq(channel),
             self.o_order.payload.channel.eq(channel),
             self.o_order.payload.die.eq(dealt_die),
             self.o_order.payload.row.eq(dealt_row),
             self.o_order.payload.slot.eq(slot),
             self.o.payload.head.eq(head),
-            self.o.payload.index.eq(index),
+            self.o.payload.channel.eq(first_channel),
             self.o.payload.map.eq(map_address),
             self.o.payload.tail.eq(tail_address),
             self.o.payload.passes.eq(passes_address),
@@ -201,6 +202,7 @@ class AppendPath(wiring.Component):
                     map_address.eq(sequence.map + index * (sequence.groups << 3)),
                     tail_address.eq(sequence.tail + index * (2 * page_bytes)),
                     passes_address.eq(sequence.passes + index * (sequence.pass_entries << 3)),
+                    first_channel.eq(index * HEAD_STRIDE + sequence.first_channel),
                 ]
                 m.d.comb += [
                     reader.i.valid.eq(1),

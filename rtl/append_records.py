@@ -32,7 +32,7 @@ def head_info_layout():
     return data.StructLayout(
         {
             "head": HEAD.struct,
-            "index": 24,  # layer * kv_heads + head
+            "channel": 8,  # of its group 0
             "map": ADDRESS_BITS,  # DRAM address of the head's map
             "tail": ADDRESS_BITS,  # DRAM address of its tail
             "passes": ADDRESS_BITS,  # DRAM address of its PASS entries

@@ -130,7 +130,7 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words):
             walk.payload.tag.eq(tag),
             walk.payload.format.eq(x.sequence.format),
             walk.payload.beats.eq(beats),
-            walk.payload.index.eq(x.info.index),
+            walk.payload.channel.eq(x.info.channel),
             walk.payload.map.eq(x.info.map),
             walk.payload.tail.eq(x.info.tail),
             walk.payload.flash_groups.eq(head.flash_groups),

@@ -91,7 +91,7 @@ def read_states(m, x):
                 walk.valid.eq(1),
                 walk.payload.readback.eq(1),
                 walk.payload.kind.eq(Mux(x.read_kv.kind, Kind.V, Kind.K)),
-                walk.payload.index.eq(x.info.index),
+                walk.payload.channel.eq(x.info.channel),
                 walk.payload.map.eq(x.info.map),
                 walk.payload.flash_groups.eq(x.info.head.flash_groups),
                 walk.payload.first.eq(x.sqe.group),

@@ -10,10 +10,11 @@
 
 A *token group* is what fits one page: ``page_bytes // (2 * head_dim)`` tokens, its K in one page
 and its V in another page of the same channel. Group ``g`` of head ``h`` in ``layer`` lives on
-channel ``(g + 3 * (layer * kv_heads + h)) mod channels``: one head's scan uses every channel, and
-what a number of groups leaves over lies on other channels for the next head than for this one.
-Within a channel, pages are wanted on dies by `page_die`, so that those which are read together can
-be sensed at the same time however they came to be written.
+channel ``(g + 3 * (layer * kv_heads + h) + first_channel) mod channels``: one head's scan uses
+every channel, and what a number of groups leaves over lies on other channels for the next head than
+for this one. Within a channel, pages are wanted on dies by `page_die`, so that those which are read
+together can be sensed at the same time however they came to be written. ``first_channel`` and
+``first_die`` of a sequence (`place_of`) keep those of a batch apart.
 
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
@@ -34,6 +35,7 @@ __all__ = [
     "HEAD_STRIDE",
     "group_channel",
     "page_die",
+    "place_of",
     "program_slots",
     "slot_bytes",
 ]
@@ -74,6 +76,8 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("pass_entries", 46, 0, 16, "PASS entries per head: ceil(max_tokens / pass_tokens)"),
     ("passes", 48, 0, 64, "DRAM address of the PASS table"),
     ("number", 56, 0, 16, "the sequence: its place in this table"),
+    ("first_channel", 58, 0, 8, "channel of group 0 of head 0"),
+    ("first_die", 59, 0, 8, "dies that its pages are on from where `page_die` has them else"),
     ("segment", 60, 0, 24, "what its pages are marked with, see PAGE_META"),
 ])
 
@@ -130,12 +134,35 @@ HEAD_STRIDE = 3
 """Channels from the first group of one head to that of the next; odd, so that all come round."""
 
 
-def group_channel(group, layer, kv_heads, head, channels):
-    """Channel that holds token group ``group`` of one head (both K and V)."""
-    return (group + HEAD_STRIDE * (layer * kv_heads + head)) % channels
+def group_channel(group, layer, kv_heads, head, channels, first=0):
+    """Channel that holds token group ``group`` of one head (both K and V).
+
+    ``first`` is the sequence's ``first_channel``.
+    """
+    return (group + HEAD_STRIDE * (layer * kv_heads + head) + first) % channels
 
 
-def page_die(number, index, head, kind, kv_heads, dies):
+def place_of(number, channels, dies):
+    """``first_channel`` and ``first_die`` of a sequence that has ``number`` others beside it.
+
+    The bits of a number, reversed: 2, 4, 8 ... sequences begin as far apart as channels allow, so
+    that sequences of a few groups, which lie on channels in a row or three apart, do not meet. Once
+    the channels are used up, the same for the dies. There are ``channels * dies`` places.
+    """
+    around, channel = divmod(number, channels)
+    return _reversed(channel, channels) % channels, _reversed(around, dies) % dies
+
+
+def _reversed(number, count):
+    """The bits of a number below ``count``, the last first, and 0 for those beyond."""
+    bits = (count - 1).bit_length()
+    apart = 0
+    for bit in range(bits):
+        apart |= (number >> bit & 1) << (bits - 1 - bit)
+    return apart
+
+
+def page_die(number, index, head, kind, kv_heads, dies, first=0):
     """Die that a page is wanted on.
 
     The passes of a layer are read in the order K(0) K(1) V(0) K(2) V(1) ... V(last); each begins
@@ -154,16 +181,16 @@ def page_die(number, index, head, kind, kv_heads, dies):
     head, kind : int
         KV head within its layer; 0 K, 1 V.
     kv_heads, dies : int
-        Integers, numpy arrays, or values of the gateware.
+    first : int
+        The sequence's ``first_die``.
+
+    All may be integers, numpy arrays, or values of the gateware, but for ``dies``.
     """
     bits = (dies - 1).bit_length()
-    apart = 0
-    for bit in range(bits):
-        apart |= (number >> bit & 1) << (bits - 1 - bit)
     not_first, last = (head == 0) ^ 1, head + 1 == kv_heads
     turn = 2 * (index + kind) - ((kind ^ 1) & not_first) - (kind & last)
     around = 2 * (index - head) >> bits
-    return (turn + around + apart & 0xFFFF) % dies
+    return (turn + around + _reversed(number, dies) + first & 0xFFFF) % dies
 
 
 def program_slots(geometry):

@@ -20,7 +20,7 @@ from hls_attention.streams import Queue
 from .memory import WORDS_BITS, BurstReader
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .page_requests import Source, page_request_layout
-from .tables import HEAD_STRIDE, MAP_ENTRY
+from .tables import MAP_ENTRY
 
 __all__ = ["Walker", "walk_layout", "tail_request_layout"]
 
@@ -35,7 +35,7 @@ def walk_layout():
             "tag": JOB_BITS,
             "format": Format,
             "beats": BEATS_BITS,
-            "index": 24,  # layer * kv_heads + head
+            "channel": 8,  # of the head's group 0
             "map": ADDRESS_BITS,
             "tail": ADDRESS_BITS,
             "flash_groups": 24,  # full groups on flash: the next one is in the tail
@@ -160,7 +160,7 @@ class Walker(wiring.Component):
 
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & entries.quiet)
-        first_channel = Signal(24)
+        first_channel = Signal(8)
         with m.FSM(name="state"):
             with m.State("NEXT"):
                 m.d.comb += waits.eq(~jobs.o.valid)
@@ -180,7 +180,7 @@ class Walker(wiring.Component):
                 m.d.sync += [
                     group.eq(job.first),
                     token.eq(0),
-                    first_channel.eq(job.index * HEAD_STRIDE + job.first),
+                    first_channel.eq(job.channel + job.first),
                 ]
                 m.next = "ASK"
             with m.State("ASK"):

@@ -13,7 +13,6 @@ import numpy as np
 
 from rtl.commands import CQE, MEMORY_PAGE, SQE, ResultFlag
 from rtl.registers import COUNTERS
-from rtl.tables import group_channel
 
 from ..capacity import Capacity
 from ..errors import DriveValueError
@@ -120,10 +119,10 @@ class ArrayBackend(Backend):
         shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens)
         layers = self._layers[sequence]
         more = sum(
-            self._pages(shape, number, np.arange(len(layer.groups)))
+            self._pages(old, number, np.arange(len(layer.groups)))
             for number, layer in enumerate(layers)
         )
-        new = self._capacity.admit(shape, self._saved + more).sequence
+        new = self._capacity.admit(shape, self._saved + more, old.place).sequence
         self._saved = self._saved + more
         self._sharing.update(name for layer in layers for name in layer.groups)
         self._layers[new] = [layer.copy() for layer in layers]
@@ -161,7 +160,7 @@ class ArrayBackend(Backend):
     def _pages(self, shape, layer, groups):
         """Pages per channel of full groups of a layer, all heads."""
         heads = np.arange(shape.kv_heads)[:, None]
-        channel = group_channel(groups, layer, shape.kv_heads, heads, shape.channels)
+        channel = shape.channel(groups, layer * shape.kv_heads + heads)
         return 2 * np.bincount(channel.ravel(), minlength=shape.channels)
 
     def append(self, sequence, layer, k, v):

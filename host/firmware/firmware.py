@@ -253,6 +253,7 @@ class Firmware:
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             max_tokens=shape.max_tokens,
+            place=placement.shape.place,
             segment=segment,
             saved_tokens=np.zeros(shape.layers, np.int64),
         )
@@ -303,7 +304,7 @@ class Firmware:
         segment = self._segment()
         places = tables.read_map(self.device, old)
         more = np.bincount(places[0], minlength=self._config.channels)
-        placement = self.capacity.admit(shape, self.shared.saved + more)
+        placement = self.capacity.admit(shape, self.shared.saved + more, old.shape.place)
         self.shared.share(*places)
         tables.copy(self.device, old, placement)
         if not self.provide():

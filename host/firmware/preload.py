@@ -8,7 +8,7 @@ import numpy as np
 
 from rtl.commands import Status
 from rtl.page_codec import encode_pages
-from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, group_channel, page_die
+from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, page_die
 
 from ..errors import DriveError
 from .exponents import token_exponents
@@ -65,7 +65,7 @@ class BackDoor:
     def _places(self, shape, layer, head, first, last):
         """Channel and die of K and V of groups ``first`` to ``last`` (excluded), [groups, 2]."""
         group = np.arange(first, last)[:, None]
-        channel = group_channel(group, layer, shape.kv_heads, head, shape.channels)
+        channel = shape.channel(group, layer * shape.kv_heads + head)
         die = page_die(
             group // shape.channels,
             layer * shape.kv_heads + head,
@@ -73,6 +73,7 @@ class BackDoor:
             np.arange(2),
             shape.kv_heads,
             self._geometry.dies,
+            shape.first_die,
         )
         return np.broadcast_to(channel, die.shape), die
 

@@ -92,7 +92,7 @@ class Recovery:
         """Opens a sequence again; from here on it marks its pages with ``segment``."""
         shape = self._capacity.shape(
             record.layers, record.kv_heads, record.head_dim, record.max_tokens
-        )
+        ).at(record.place)
         placement = self._capacity.restore(record.number, shape)
         pairs = [self._groups(record, index) for index in range(shape.heads)]
         tails = self._tails_of(record, shape)

@@ -15,7 +15,7 @@ import numpy as np
 
 from rtl.commands import Status
 from rtl.registers import FlashEvent
-from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, group_channel, slot_bytes
+from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, slot_bytes
 
 from ..errors import DriveError
 from .blocks import Blocks
@@ -380,7 +380,7 @@ class Repair:
             index = fields["index"]
             if index >= shape.heads or fields["group"] >= shape.groups:
                 continue
-            if group_channel(fields["group"], 0, 0, index, shape.channels) != channel:
+            if shape.channel(fields["group"], index) != channel:
                 continue
             at = placement.map + MAP_ENTRY.size * (index * shape.groups + fields["group"])
             entry = MAP_ENTRY.unpack(self._device.load(at, MAP_ENTRY.size))

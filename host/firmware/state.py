@@ -33,6 +33,8 @@ class SequenceRecord:
     ----------
     number, format, layers, kv_heads, head_dim, max_tokens : int
         As in OPEN.
+    place : (int, int)
+        Where its pages begin, see `rtl.tables.place_of`.
     segment : int
         What its pages are marked with.
     ancestors : list of (int, int array [layers])
@@ -49,6 +51,7 @@ class SequenceRecord:
     kv_heads: int
     head_dim: int
     max_tokens: int
+    place: tuple
     segment: int
     ancestors: list = field(default_factory=list)
     saved: int = 0
@@ -93,7 +96,9 @@ class SequenceRecord:
         """As it lies on flash."""
         yield self.number | self.format << 16
         yield self.layers | self.kv_heads << 16
-        yield from (self.head_dim, self.max_tokens, self.segment, self.saved)
+        channel, die = self.place
+        yield self.head_dim | channel << 16 | die << 24
+        yield from (self.max_tokens, self.segment, self.saved)
         yield from _runs(self.saved_tokens)
         yield len(self.ancestors)
         for segment, ends in self.ancestors:
@@ -103,14 +108,15 @@ class SequenceRecord:
     @classmethod
     def read(cls, words):
         """The record that an iterator of words begins with."""
-        first, second, head_dim, max_tokens, segment, saved = (next(words) for _ in range(6))
+        first, second, third, max_tokens, segment, saved = (next(words) for _ in range(6))
         return cls(
             number=first & 0xFFFF,
             format=first >> 16,
             layers=second & 0xFFFF,
             kv_heads=second >> 16,
-            head_dim=head_dim,
+            head_dim=third & 0xFFFF,
             max_tokens=max_tokens,
+            place=(third >> 16 & 0xFF, third >> 24),
             segment=segment,
             saved=saved,
             saved_tokens=_read_runs(words),

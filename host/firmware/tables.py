@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState, group_channel
+from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState
 
 from ..capacity import Capacity
 
@@ -71,6 +71,8 @@ def write_open(device, placement, format, segment):
             pass_entries=shape.passes,
             passes=placement.passes,
             number=placement.sequence,
+            first_channel=shape.first_channel,
+            first_die=shape.first_die,
             segment=segment,
         ),
     )
@@ -116,7 +118,7 @@ def read_map(device, placement, first=0):
     )
     head, group = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
     live = (group < held[head]) & (group >= np.broadcast_to(first, shape.heads)[head])
-    channel = group_channel(group, 0, 0, head, shape.channels)[live]
+    channel = shape.channel(group, head)[live]
     return (
         np.concatenate([channel, channel]),
         np.concatenate([table.k_die[live], table.v_die[live]]),

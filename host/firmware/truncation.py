@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtl.commands import Status
-from rtl.tables import HEAD, MAP_ENTRY, PASS, group_channel
+from rtl.tables import HEAD, MAP_ENTRY, PASS
 
 from ..errors import DriveError
 
@@ -96,7 +96,7 @@ class Truncation:
         shape = self._placement.shape
         at = self._at("map", index) + MAP_ENTRY.size * group
         entry = MAP_ENTRY.unpack(self._device.load(at, MAP_ENTRY.size))
-        channel = group_channel(group, 0, 0, index, shape.channels)
+        channel = shape.channel(group, index)
         die, row = entry[f"{kind}_die"], entry[f"{kind}_row"]
         found = self._pages.read(channel, die, row)
         if not found:

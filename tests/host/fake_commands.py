@@ -200,7 +200,7 @@ class Commands:
         index = layer * entry["kv_heads"] + head
         address = entry["heads"] + HEAD.size * index
         group = self._load(HEAD, address)["flash_groups"]
-        channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
+        channel = self._channel(entry, layer, head, group)
         places = []
         used = entry["group_tokens"] * 2 * entry["head_dim"]
         for kind in range(2):
@@ -237,8 +237,12 @@ class Commands:
             parts.append(np.stack([np.frombuffer(raw, dtype).reshape(-1, d) for raw in page]))
         return np.concatenate(parts, axis=1) if parts else None
 
+    def _channel(self, entry, layer, head, group):
+        channels, first = self.geometry.channels, entry["first_channel"]
+        return group_channel(group, layer, entry["kv_heads"], head, channels, first)
+
     def _count_read(self, entry, layer, head, group, pages):
-        channel = group_channel(group, layer, entry["kv_heads"], head, self.geometry.channels)
+        channel = self._channel(entry, layer, head, group)
         self.counters["pages_read"] += pages
         self.channel_counters[channel]["pages_read"] += pages
         return channel

@@ -25,6 +25,7 @@ HEADS, MAP, PASSES, TAIL, BUFFER = 0x1000, 0x2000, 0x3000, 0x8000, 0xC000
 KV_HEADS, LAYERS, GROUPS = 3, 2, 8
 PASS_TOKENS = 8
 PASS_ENTRIES = 5
+FIRST_CHANNEL, FIRST_DIE = 3, 1
 
 
 def geometry(channels=2):
@@ -52,6 +53,8 @@ def sequence(head_dim, page_bytes, format=0):
         pass_rest=PASS_TOKENS % group_tokens,
         pass_entries=PASS_ENTRIES,
         passes=PASSES,
+        first_channel=FIRST_CHANNEL,
+        first_die=FIRST_DIE,
     )
 
 
@@ -113,7 +116,7 @@ class Model:
         before = len(order) * layer
         bits = (self.geo.dies - 1).bit_length()
         apart = int(f"{number % (1 << bits):0{bits}b}"[::-1], 2) if bits else 0
-        die = before + before // (1 << bits) + order.index((head, kind)) + apart
+        die = before + before // (1 << bits) + order.index((head, kind)) + apart + FIRST_DIE
         return die % self.geo.dies, 1000 * (channel + 1) + n
 
     def head(self, index):
@@ -122,7 +125,7 @@ class Model:
 
     def program(self, index, kind, group):
         tokens = self.seq["group_tokens"]
-        channel = (group + 3 * index) % self.geo.channels
+        channel = (group + 3 * index + FIRST_CHANNEL) % self.geo.channels
         die, row = self.page(channel, index, kind, group)
         page = self.head(index)["kv"][kind][group * tokens : (group + 1) * tokens]
         self.programs.append((channel, die, row, page.tobytes()))
@@ -294,7 +297,8 @@ def test_appends_of_any_length(head_dim, channels, format, stall, backpressure):
     for answer, (index, entry, due) in zip(answers.items, wanted):
         raw = int(answer["head"]).to_bytes(16, "little")
         same(HEAD.unpack(raw), entry, index)
-        assert (answer["index"], answer["flush_due"]) == (index, due)
+        assert answer["channel"] == 3 * index + FIRST_CHANNEL
+        assert answer["flush_due"] == due
         assert answer["map"] == MAP + index * GROUPS * 8
         assert answer["tail"] == TAIL + index * 2 * geo.page_bytes
         assert answer["passes"] == PASSES + index * PASS_ENTRIES * 8
@@ -345,7 +349,7 @@ def test_groups_go_to_the_channel_the_map_says(head):
     orders = bench.sink(dut.o_order)
     bench.run(lambda: answers.items)
     assert [order["channel"] for order in orders.items] == [
-        group_channel(group, 1, KV_HEADS, head, 2) for _ in "KV" for group in range(3)
+        group_channel(group, 1, KV_HEADS, head, 2, FIRST_CHANNEL) for _ in "KV" for group in range(3)
     ]
 
 

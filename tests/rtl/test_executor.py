@@ -165,6 +165,7 @@ class Harness:
                     "pass_rest": CONFIG.pass_tokens % GROUP,
                     "pass_entries": 4,
                     "passes": PASSES,
+                    "first_channel": 1,
                     **changes,
                 }
             ),
@@ -268,7 +269,7 @@ def test_append_fills_tail_and_pages(stall):
             assert h.dram.bytes[tail : tail + size - page] == data[at + page : at + size]
     wanted = b"".join(data[size * n : size * n + page] for n in range(2 * KV_HEADS))
     assert h.pages == words(wanted)
-    assert [p["channel"] for p in h.orders.items] == [0, 0, 1, 1]
+    assert [p["channel"] for p in h.orders.items] == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
@@ -296,17 +297,17 @@ def test_attend_and_step(opcode, stall):
         assert all(job[name] == head[name] for name in ("k_exp", "v_exp", "k_bad", "v_bad"))
     walks = h.walks.items
     assert [w["end"] for w in walks] == [0, 0, 0, 0, 1]
-    assert [(w["index"], w["flash_groups"], w["last"], w["end_tokens"]) for w in walks[:4]] == [
-        (0, 1, 1, 1 + step),
+    assert [(w["channel"], w["flash_groups"], w["last"], w["end_tokens"]) for w in walks[:4]] == [
         (1, 1, 1, 1 + step),
-        (2, 0, 0, 1 + step),
-        (3, 0, 0, 1 + step),
+        (4, 1, 1, 1 + step),
+        (7, 0, 0, 1 + step),
+        (10, 0, 0, 1 + step),
     ]
-    for walk in walks[:4]:
+    for index, walk in enumerate(walks[:4]):
         assert (walk["first"], walk["skip"]) == (0, 0)
         assert (walk["map"], walk["tail"]) == (
-            MAP + 32 * walk["index"],
-            TAIL + 2 * GEOMETRY.page_bytes * walk["index"],
+            MAP + 32 * index,
+            TAIL + 2 * GEOMETRY.page_bytes * index,
         )
         assert (walk["group_tokens"], walk["beats"]) == (GROUP, 16)
     good = {"status": Status.SUCCESS, "flags": 0, "passes": 1, "written": 1}
@@ -403,7 +404,7 @@ def test_read_kv(group, kind):
     if group == 0:
         assert h.host.words(RESULT, len(page)) == page
         (walk,) = h.walks.items
-        assert (walk["readback"], walk["kind"], walk["first"], walk["index"]) == (1, kind, 0, 1)
+        assert (walk["readback"], walk["kind"], walk["first"], walk["channel"]) == (1, kind, 0, 4)
     else:
         tail = TAIL + GEOMETRY.page_bytes * (2 + kind)
         assert h.host.bytes[RESULT : RESULT + 128] == h.dram.bytes[tail : tail + 128]

@@ -28,6 +28,7 @@ def job(rng, number, first, groups, tail_tokens, *, skip=0, stop=None, kv_heads=
     last. Returns the walk, its map entries from group ``first`` on, and its place.
     """
     layer, head = rng.randrange(4), rng.randrange(kv_heads)
+    first_channel = rng.randrange(16)
     entries = [
         {
             "k_row": rng.getrandbits(24),
@@ -41,7 +42,7 @@ def job(rng, number, first, groups, tail_tokens, *, skip=0, stop=None, kv_heads=
     walk = {
         "tag": number % 16,
         "beats": 16,
-        "index": layer * kv_heads + head,
+        "channel": (3 * (layer * kv_heads + head) + first_channel) % 256,
         "map": 0x1000 * (number + 1) + 8 * rng.randrange(400),
         "tail": 512 * rng.randrange(100),
         # with a tail the pass goes on beyond the flash; without, more may lie on flash behind it
@@ -52,7 +53,12 @@ def job(rng, number, first, groups, tail_tokens, *, skip=0, stop=None, kv_heads=
         "last": first + groups - (tail_tokens == 0),
         "end_tokens": end,
     }
-    return walk, entries, (layer, kv_heads, head)
+    return walk, entries, (layer, kv_heads, head, first_channel)
+
+
+def channel_of(group, place, channels):
+    *head, first_channel = place
+    return group_channel(group, *head, channels, first_channel)
 
 
 def units(walk, entries, place, kind, channels):
@@ -73,7 +79,7 @@ def units(walk, entries, place, kind, channels):
             }
         else:
             unit["source"] = Source.TAIL.value
-        dealt[group_channel(group, *place, channels)].append(unit)
+        dealt[channel_of(group, place, channels)].append(unit)
         token += stop - start
     for channel in dealt:
         if not channel:
@@ -172,7 +178,7 @@ def test_pages_are_read_back_between_lists():
     bench.run(lambda: len(got) == 3, idle=40)
     for (channel, unit), (group, kind) in zip(got, ((0, K), (5, V), (8, K))):
         name = "kv"[kind]
-        assert channel == group_channel(group, *place, 4)
+        assert channel == channel_of(group, place, 4)
         assert shown(unit, ("source", "die", "row", "tokens", "beats")) == {
             "source": Source.READBACK.value,
             "die": entries[group][f"{name}_die"],
