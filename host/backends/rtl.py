@@ -1,7 +1,7 @@
 """The rtl backend: the drive's gateware in simulation, behind its driver and firmware."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,16 @@ from ..packing import cut_jobs, pack_append, pack_jobs, result_bytes, unpack_par
 from .base import Backend, Result
 
 __all__ = ["RtlBackend"]
+
+
+@dataclass(frozen=True)
+class AppendPart:
+    """The commands of one append under way."""
+
+    sequence: int
+    layer: int
+    tokens: int
+    commands: list
 
 
 class RtlBackend(Backend):
@@ -125,7 +135,7 @@ class RtlBackend(Backend):
         self.driver.execute(Opcode.CLOSE, sequence=sequence)
         del self._shapes[sequence], self._formats[sequence]
 
-    def append(self, sequence, layer, k, v):
+    def submit_append(self, sequence, layer, k, v):
         step = max(1, self.capabilities["max_transfer"] // self._shapes[sequence].token_bytes)
         commands = [
             self.driver.submit(
@@ -137,12 +147,19 @@ class RtlBackend(Backend):
             )
             for at in range(0, len(k), step)
         ]
-        for command in commands:
-            self.driver.wait(command)
-        for command in commands:
-            if command.completion["status"] != Status.SUCCESS:
-                raise status_error(command.completion, "APPEND")
         self._held[sequence, layer] += len(k)
+        return AppendPart(sequence, layer, len(k), commands)
+
+    def wait_append(self, ticket):
+        for command in ticket.commands:
+            self.driver.wait(command)
+        for command in ticket.commands:
+            if command.completion["status"] != Status.SUCCESS:
+                self._held[ticket.sequence, ticket.layer] -= ticket.tokens
+                raise status_error(command.completion, "APPEND")
+
+    def elapse(self, clocks):
+        self.driver.elapse(clocks)
 
     def preload(self, sequence, layer, k, v):
         self.driver.quiesce()
