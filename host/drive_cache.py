@@ -11,10 +11,10 @@
 
 Each row of a batch is a sequence of the drive, without its padding; a decode step of all rows is
 one command per layer. In prefill the drive writes a layer while the host computes the next one; all
-are waited for after the last, which is when their errors come. K and V exist on the host only between these two calls. The layer remembers
-what `update` was given and `attend` must be called with exactly that: a model that goes past the
-attention interface, or that changes K or V after its cache, is noticed instead of being answered
-wrongly.
+are waited for after the last, which is when their errors come. K and V exist on the host between
+these two calls, and on their way to the drive. The layer remembers what `update` was given and
+`attend` must be called with exactly that: a model that goes past the attention interface, or that
+changes K or V after its cache, is noticed instead of being answered wrongly.
 """
 
 from contextlib import suppress
