@@ -1,5 +1,6 @@
 """`KvDrive`: a drive that keeps K and V and computes decode attention next to them."""
 
+import math
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from .checks import (
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 from .packing import job_bytes
 from .stats import statistics
+from .tickets import AppendTicket, Ticket
 
 __all__ = ["KvDrive"]
 
@@ -38,16 +40,6 @@ class _Sequence:
     format: FloatFormat
     tokens: list = field(default_factory=list)  # stored, per layer
     closed: bool = False
-
-
-@dataclass(eq=False)
-class Ticket:
-    """Jobs under way, for `KvDrive.wait`."""
-
-    parts: list  # (backend ticket, positions of its jobs in the caller's list)
-    jobs: list
-    grown: list  # (sequence, layer) of each job that appended a token
-    done: bool = False
 
 
 class KvDrive:
@@ -223,13 +215,22 @@ class KvDrive:
         later one is refused since flash blocks failed meanwhile (READ_ONLY), ``appended`` of the
         `DriveError` says how many tokens the earlier ones brought.
         """
+        self.wait(self.submit_append(sequence, layer, k, v))
+
+    def submit_append(self, sequence, layer, k, v):
+        """Starts an append and returns a ticket for `wait`; ``k`` and ``v`` are free at once.
+
+        What is called next for the layer sees its tokens. An append that is not possible is refused
+        here; if one fails later, those given after it may be executed all the same. If the buffers
+        of the link are full, the drive first executes some of what it has.
+        """
         k, v = self._checked_tokens(sequence, layer, k, v)
-        try:
-            self.backend.append(sequence, layer, k, v)
-        except DriveError as error:
-            self._sequences[sequence].tokens[layer] += error.appended
-            raise
+        ticket = AppendTicket(
+            self.backend.submit_append(sequence, layer, k, v), sequence, layer, len(k)
+        )
         self._sequences[sequence].tokens[layer] += len(k)
+        self._pending.append(ticket)
+        return ticket
 
     def preload(self, sequence, layer, k, v):
         """Like `append`, through the simulation's back door: no time passes in the drive."""
@@ -299,17 +300,23 @@ class KvDrive:
         return ticket
 
     def wait(self, ticket):
-        """Outputs of `submit`, a list in the order of its jobs.
+        """Outputs of `submit`, a list in the order of its jobs; of `submit_append`, None.
 
         If the drive refuses some of them, the others are executed all the same: the `DriveError` of
         the first says which (``job``) and has the results of all (``outputs``, None for these).
+        That of an append has its sequence and layer as a note.
         """
-        if not isinstance(ticket, Ticket):
-            raise DriveTypeError(f"ticket is {ticket!r}: give what submit() returned")
+        if not isinstance(ticket, Ticket | AppendTicket):
+            raise DriveTypeError(
+                f"ticket is {ticket!r}: give what submit() or submit_append() returned"
+            )
+        self._check_running()
         if ticket.done or ticket not in self._pending:
             raise DriveValueError("the ticket was waited for already: wait once for each submit")
         self._pending.remove(ticket)
         ticket.done = True
+        if isinstance(ticket, AppendTicket):
+            return self._wait_append(ticket)
         outputs, flags, failures = [None] * len(ticket.jobs), ResultFlag(0), {}
         for part, positions in ticket.parts:
             result = self.backend.wait(part)
@@ -327,6 +334,26 @@ class KvDrive:
             failure.job, failure.outputs = first, outputs
             raise failure
         return outputs
+
+    def _wait_append(self, ticket):
+        try:
+            self.backend.wait_append(ticket.part)
+        except DriveError as error:
+            self._sequences[ticket.sequence].tokens[ticket.layer] -= ticket.tokens - error.appended
+            error.add_note(
+                f"{ticket.tokens} tokens of layer {ticket.layer} of sequence {ticket.sequence}"
+            )
+            raise
+
+    def elapse(self, seconds):
+        """The host does something else for so long; the drive works on.
+
+        Backends without time do nothing.
+        """
+        self._check_running()
+        if not 0 <= seconds < math.inf:
+            raise DriveValueError(f"seconds = {seconds!r} is not possible: give 0 or more")
+        self.backend.elapse(round(seconds * self.config.clock_hz))
 
     def read(self, sequence, layer, start=0, stop=None):
         """K and V of tokens ``start`` to ``stop`` (excluded) over the link: the plain SSD's way."""
@@ -376,7 +403,7 @@ class KvDrive:
     def _idle_entry(self, sequence):
         """An open sequence's entry; it must have no jobs under way."""
         entry = self._entry(sequence, 0)
-        if any(job.sequence == sequence for ticket in self._pending for job in ticket.jobs):
+        if any(ticket.uses(sequence) for ticket in self._pending):
             raise DriveValueError(f"sequence {sequence} has jobs under way: wait for them first")
         return entry
 

@@ -5,15 +5,19 @@
     Attention.forward
       k, v ----> DriveCache.update(k, v, layer) ----> k, v (the same tensors, remembered)
       q, k, v -> host.attention.attention_forward --> DriveLayer.attend(q, scale)
-                                                        prefill: drive.append, softmax on the host
+                                                        prefill: drive.submit_append, softmax on
+                                                                 the host, then the next layer
                                                         decode:  drive.step
 
 Each row of a batch is a sequence of the drive, without its padding; a decode step of all rows is
-one command per layer. K and V exist on the host only between these two calls. The layer remembers
-what `update` was given and `attend` must be called with exactly that: a model that goes past the
-attention interface, or that changes K or V after its cache, is noticed instead of being answered
-wrongly.
+one command per layer. In prefill the drive writes a layer while the host computes the next one; all
+are waited for after the last, which is when their errors come. K and V exist on the host between
+these two calls, and on their way to the drive. The layer remembers what `update` was given and
+`attend` must be called with exactly that: a model that goes past the attention interface, or that
+changes K or V after its cache, is noticed instead of being answered wrongly.
 """
+
+from contextlib import suppress
 
 import torch
 from transformers.cache_utils import Cache
@@ -63,6 +67,7 @@ class DriveCache(Cache):
         self.pending = None
         self.broken = False
         self.on_attend = None
+        self._appends = []  # (row, ticket) of what prefill gave to the drive
 
     def check(self, shape, padding):
         """Raise unless new tokens go with what the cache holds.
@@ -116,6 +121,30 @@ class DriveCache(Cache):
             raise
         self.shape, self.padding = shape, padding
 
+    def submit_append(self, row, layer, k, v):
+        """Start to append tokens of a layer to a row; `wait_appends` has its errors."""
+        ticket = self.drive.submit_append(self.sequences[row], layer, k, v)
+        self._appends.append((row, ticket))
+
+    def wait_appends(self):
+        """Wait for all appends, and raise the first error of them, which names its layer."""
+        appends, self._appends = self._appends, []
+        first = None
+        for row, ticket in appends:
+            try:
+                self.drive.wait(ticket)
+            except DriveError as error:
+                if len(self.sequences) > 1:
+                    error.add_note(f"row {row} of the batch")
+                first = first or error
+        if first is not None:
+            raise first
+
+    def _give_up_appends(self):
+        """Wait for appends of a prefill that was broken off, whose tokens nobody wants any more."""
+        with suppress(DriveError):
+            self.wait_appends()
+
     def end(self, row):
         """Close the sequence of a row that has ended; does nothing if it is closed.
 
@@ -129,6 +158,7 @@ class DriveCache(Cache):
             )
         sequence, self.sequences[row] = self.sequences[row], None
         if sequence is not None:
+            self._give_up_appends()
             self.drive.close(sequence)
 
     def settle(self):
@@ -153,6 +183,7 @@ class DriveCache(Cache):
 
     def close(self):
         """Close the sequences; the drive reclaims their pages."""
+        self._give_up_appends()
         sequences, self.sequences = self.sequences, []
         for sequence in sequences:
             if sequence is not None:

@@ -3,7 +3,7 @@
 ::
 
     update  k, v of new tokens ----------------> remembered, for the attention function
-    attend  q, k, v -- several, none stored ---> prefill: drive.append row by row, attention here
+    attend  q, k, v -- several, none stored ---> prefill: appends start row by row, attention here
                     +- anything else ----------> one command of all rows per token: append, attend
 
 Each row of a batch is a sequence of the drive, without its padding.
@@ -114,7 +114,9 @@ class DriveLayer(CacheLayerMixin):
             self._step(q, k, v, scale, out)
         self.length += tokens
         self.keys = self.values = None
-        cache.broken = self is not cache.layers[-1]
+        if self is cache.layers[-1]:
+            cache.wait_appends()
+            cache.broken = False
         if cache.on_attend:
             cache.on_attend()
         return out
@@ -141,7 +143,7 @@ class DriveLayer(CacheLayerMixin):
             k_row, v_row = (self._by_token(x[one][0], name) for x, name in ((k, "K"), (v, "V")))
             rows.append((columns, one, k_row, v_row))
         for row, (columns, one, k_row, v_row) in enumerate(rows):
-            self.cache.drive.append(self.cache.sequences[row], self.index, k_row, v_row)
+            self.cache.submit_append(row, self.index, k_row, v_row)
             attended = functional.scaled_dot_product_attention(
                 q[one],
                 k[one],

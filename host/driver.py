@@ -44,6 +44,8 @@ class Command:
         Data that the drive wrote to the data pointer.
     results : bytes
         What it wrote to the result address.
+    rung, answered : int
+        Cycles at which its doorbell was rung and at which the host had its completion.
     """
 
     opcode: int
@@ -54,6 +56,8 @@ class Command:
     completion: dict | None = None
     received: bytes = b""
     results: bytes = b""
+    rung: int = 0
+    answered: int = 0
 
 
 class Driver:
@@ -157,6 +161,21 @@ class Driver:
             raise status_error(command.completion, Opcode(opcode).name)
         return command
 
+    def elapse(self, clocks):
+        """Lets so many clocks pass while the host does something else.
+
+        Firmware and completions, of which interrupts tell, are served all the while.
+        """
+        lane, end = self._lane, self._lane.cycle + clocks
+        while (left := end - lane.cycle) > 0:
+            event = lane.run(True, True, left)
+            if event.irqs:
+                self._collect()
+            if event.mailbox:
+                self._service()
+            elif event.stuck and not event.irqs and lane.cycle < end:
+                lane.idle(end - lane.cycle)
+
     def quiesce(self):
         """Waits until the drive executes nothing, work after a completion included."""
         self._pump(lambda: not self._inflight)
@@ -204,6 +223,7 @@ class Driver:
         at = self._tail * SQE.size
         self._lane.host[at : at + SQE.size] = memoryview(sqe)
         self._tail = (self._tail + 1) % ENTRIES
+        command.rung = self._lane.cycle
         self._inflight[command.cid] = command
         self._write("SQ_TAIL", self._tail)
         return command
@@ -268,6 +288,7 @@ class Driver:
             self._buffers.release(region)
         command.regions = []
         command.completion = entry
+        command.answered = self._lane.cycle
 
 
 def pack_sqe(**fields):

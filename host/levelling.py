@@ -9,6 +9,7 @@ lag, in a sequence that is closed at once.
 import numpy as np
 
 from rtl.commands import Opcode, Status
+
 from .packing import pack_append
 
 __all__ = ["level"]

@@ -163,12 +163,16 @@ class ArrayBackend(Backend):
         channel = shape.channel(groups, layer * shape.kv_heads + heads)
         return 2 * np.bincount(channel.ravel(), minlength=shape.channels)
 
-    def append(self, sequence, layer, k, v):
+    def submit_append(self, sequence, layer, k, v):
         shape = self._shape(sequence)
         step = max(1, self.config.max_transfer // shape.token_bytes)
         for at in range(0, len(k), step):
             self._command(data=len(k[at : at + step]) * shape.token_bytes)
         self._store(sequence, layer, k, v)
+
+    def wait_append(self, ticket):
+        """Nothing to wait for: `submit_append` has appended them."""
+        return None
 
     def preload(self, sequence, layer, k, v):
         self._grow(sequence, layer, k, v)

@@ -98,8 +98,18 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def append(self, sequence, layer, k, v):
-        """Appends [tokens, kv_heads, head_dim] in the sequence's format, all or nothing."""
+    def submit_append(self, sequence, layer, k, v):
+        """Starts to append [tokens, kv_heads, head_dim] in the sequence's format.
+
+        Returns a ticket for `wait_append`; the arrays may be changed at once.
+        """
+
+    @abstractmethod
+    def wait_append(self, ticket):
+        """Returns once the tokens of a ticket are appended; raises `DriveError` if not all are.
+
+        Its ``appended`` says how many are.
+        """
 
     @abstractmethod
     def submit(self, jobs, scale, partial):
@@ -119,7 +129,11 @@ class Backend(ABC):
 
     @abstractmethod
     def preload(self, sequence, layer, k, v):
-        """Like `append`, without time passing in the drive."""
+        """Appends tokens without time passing in the drive."""
+
+    def elapse(self, clocks):
+        """Lets so many clocks pass in the drive; without a clock nothing, unless it says so."""
+        return None
 
     def repairs(self):
         """Bad blocks and what became of their pages, see `host.stats`; without cells: None."""

@@ -1,7 +1,7 @@
 """The rtl backend: the drive's gateware in simulation, behind its driver and firmware."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,16 @@ from ..packing import cut_jobs, pack_append, pack_jobs, result_bytes, unpack_par
 from .base import Backend, Result
 
 __all__ = ["RtlBackend"]
+
+
+@dataclass(frozen=True)
+class AppendPart:
+    """One append under way: its commands, and how many tokens each brings."""
+
+    sequence: int
+    layer: int
+    tokens: int
+    commands: list
 
 
 class RtlBackend(Backend):
@@ -161,27 +171,34 @@ class RtlBackend(Backend):
         self.driver.execute(Opcode.CLOSE, sequence=sequence)
         del self._shapes[sequence], self._formats[sequence]
 
-    def append(self, sequence, layer, k, v):
+    def submit_append(self, sequence, layer, k, v):
         step = max(1, self.capabilities["max_transfer"] // self._shapes[sequence].token_bytes)
-        commands = [
-            self.driver.submit(
+        commands = []
+        for at in range(0, len(k), step):
+            tokens = len(k[at : at + step])
+            command = self.driver.submit(
                 Opcode.APPEND,
                 data=pack_append(k[at : at + step], v[at : at + step]),
                 sequence=sequence,
                 layer=layer,
-                tokens=len(k[at : at + step]),
+                tokens=tokens,
             )
-            for at in range(0, len(k), step)
-        ]
-        for command in commands:
-            self.driver.wait(command)
-        for at, command in zip(range(0, len(k), step), commands, strict=True):
-            if command.completion["status"] != Status.SUCCESS:
-                self._held[sequence, layer] += at
-                error = status_error(command.completion, "APPEND")
-                error.appended = at
-                raise error
+            commands.append((command, tokens))
         self._held[sequence, layer] += len(k)
+        return AppendPart(sequence, layer, len(k), commands)
+
+    def wait_append(self, ticket):
+        for command, _ in ticket.commands:
+            self.driver.wait(command)
+        failed = [c for c, _ in ticket.commands if c.completion["status"] != Status.SUCCESS]
+        if failed:
+            error = status_error(failed[0].completion, "APPEND")
+            error.appended = sum(n for c, n in ticket.commands if c not in failed)
+            self._held[ticket.sequence, ticket.layer] -= ticket.tokens - error.appended
+            raise error
+
+    def elapse(self, clocks):
+        self.driver.elapse(clocks)
 
     def preload(self, sequence, layer, k, v):
         self.driver.quiesce()

@@ -3,6 +3,7 @@
 from .dense import add_dense
 from .flash import add_flash
 from .lanes import add_lanes
+from .prefill import add_prefill
 
 __all__ = ["add_bench"]
 
@@ -16,6 +17,11 @@ def add_bench(parser):
             "flash",
             add_flash,
             "one NAND channel against closed forms of its bus",
+        ),
+        (
+            "prefill",
+            add_prefill,
+            "writing a prompt's K and V while the host computes, layer by layer",
         ),
         ("lanes", add_lanes, "how fast the drive is simulated, natively and under cocotb"),
     ):

@@ -20,6 +20,7 @@ class FloatDrive:
         self.steps = self.appended = self.forks = self.cuts = 0
         self.batches = []
         self.fail_at = None
+        self.under_way = {}  # appends by ticket, which nothing sees before they are waited for
 
     def open(self, *, layers, kv_heads, head_dim, max_tokens=None, kv_format="fp16"):
         self.formats.append(kv_format)
@@ -33,6 +34,14 @@ class FloatDrive:
             assert new.dtype == wanted and new.ndim == 3
             store.extend(new)
         self.appended += len(k)
+
+    def submit_append(self, sequence, layer, k, v):
+        ticket = object()
+        self.under_way[ticket] = sequence, layer, k.copy(), v.copy()
+        return ticket
+
+    def wait(self, ticket):
+        self.append(*self.under_way.pop(ticket))
 
     def step(self, sequence, layer, q, k, v, scale=None):
         self.steps += 1
@@ -66,6 +75,7 @@ class FloatDrive:
         self.cuts += 1
 
     def close(self, sequence):
+        assert all(sequence != given[0] for given in self.under_way.values())
         self.closed.append(sequence)
         del self.kv[sequence]
 

@@ -349,7 +349,9 @@ def test_groups_go_to_the_channel_the_map_says(head):
     orders = bench.sink(dut.o_order)
     bench.run(lambda: answers.items)
     assert [order["channel"] for order in orders.items] == [
-        group_channel(group, 1, KV_HEADS, head, 2, FIRST_CHANNEL) for _ in "KV" for group in range(3)
+        group_channel(group, 1, KV_HEADS, head, 2, FIRST_CHANNEL)
+        for _ in "KV"
+        for group in range(3)
     ]
 
 

@@ -1,0 +1,75 @@
+"""The tables of ``instinfer bench prefill``, for a person."""
+
+from rich.table import Table
+
+__all__ = ["host_text", "show_prefill"]
+
+NOTES = """\
+answered   the host has the drive's answer to the last layer; what is not on
+           flash yet is in program slots in device DRAM
+on flash   the last page has been programmed
+of dies    pages * tPROG / dies, over the time from the first doorbell to
+           the last program's end; steady: from the first layer's end on
+hidden     of the shorter of host and drive, each alone, what the longer
+           one hides; with n layers (n - 1) / n at most"""
+
+
+def host_text(run):
+    """What computes the layers, and how long each."""
+    if run["host_name"] == "none":
+        return "no host time"
+    seconds = run["host_seconds"]
+    value, unit = (seconds * 1e3, "ms") if seconds >= 1e-3 else (seconds * 1e6, "µs")
+    names = {"cpu": "this CPU"}
+    return f"{names.get(run['host_name'], run['host_name'])}, {value:.4g} {unit} a layer"
+
+
+def show_prefill(console, record, picture):
+    """Print the record of a run.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    record : dict
+        See `host.bench.prefill`.
+    picture : path
+        File to point to.
+    """
+    console.print(
+        f"{record['model']}, {record['layers']} layers, {record['tokens']:,} tokens; preset "
+        f"{record['preset']}, {record['dies']} dies, {record['clock_hz'] / 1e6:g} MHz; clocks\n",
+        highlight=False,
+    )
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("host", "layers"):
+        table.add_column(name, no_wrap=True)
+    for name in ("answered", "on flash", "of dies", "steady", "hidden"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in record["runs"]:
+        table.add_row(
+            host_text(run),
+            "under way" if run["overlap"] else "waited for",
+            f"{run['answered']:,}",
+            f"{run['programmed']:,}",
+            *(_percent(run[name]) for name in ("of_dies", "steady", "hidden")),
+        )
+    console.print(table)
+    console.print(f"\n{NOTES}\n", highlight=False)
+    run = next((r for r in record["runs"] if r["host_seconds"] and r["overlap"]), record["runs"][0])
+    console.print(f"layers under way, {host_text(run)}:", highlight=False)
+    console.print(_layers(run))
+    console.print(f"picture: {picture}", highlight=False)
+
+
+def _layers(run):
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    columns = ("layer", "host_start", "host_end", "link_start", "link_end", "programs_end")
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    for row in run["rows"]:
+        table.add_row(*("" if row[name] is None else f"{row[name]:,}" for name in columns))
+    return table
+
+
+def _percent(value):
+    return "" if value is None else f"{value:.1%}"
