@@ -138,7 +138,7 @@ def _add_link(rows, tickets, begin):
     """When the drive had each layer's append: its commands come one after another."""
     before = 0
     for row, ticket in zip(rows, tickets, strict=True):
-        commands = ticket.part.commands
+        commands = [command for command, _ in ticket.part.commands]
         row["link_start"] = max(before, commands[0].rung - begin)
         row["link_end"] = before = commands[-1].answered - begin
 

@@ -1,7 +1,8 @@
 """The picture of ``instinfer bench prefill``: what host, link and dies do, layer by layer.
 
 A row of panels for each host time, its layers waited for on the left and under way on the right,
-over the same time. A host that is far slower than the drive is shown around the end of a layer.
+over the same time; the title says when all was on flash. A host that is far slower than the drive
+is shown around the end of a layer.
 """
 
 import matplotlib
@@ -35,13 +36,16 @@ def save_prefill(path, record):
                          "bottom": 0.5 / height, "hspace": 0.55, "wspace": 0.08},
         )  # fmt: skip
         for row, pair in zip(panels, hosts.values(), strict=True):
-            first, last, where = _window(pair[True], pair[False], record)
+            first, last, around = _window(pair[True], pair[False], record)
+            where = "" if around is None else f" (0: end of layer {around})"
             for axes, overlap in zip(row, (False, True), strict=True):
-                _panel(axes, pair[overlap], record, first, last)
-                kind = "layers under way" if overlap else "each layer waited for"
-                on_flash = 1e3 * pair[overlap]["programmed"] / record["clock_hz"]
+                run = pair[overlap]
+                zero = 0 if around is None else run["rows"][around]["host_end"]
+                _panel(axes, run, record, first, last, zero)
+                kind = "layers under way" if overlap else "layers waited for"
+                on_flash = 1e3 * run["programmed"] / record["clock_hz"]
                 axes.set_title(
-                    f"{host_text(pair[overlap])}: {kind}, on flash after {on_flash:,.4g} ms{where}",
+                    f"{host_text(run)}: {kind}, {on_flash:,.2f} ms{where}",
                     loc="left", color=INK, fontsize=9.5, weight="bold",
                 )  # fmt: skip
         figure.text(
@@ -67,42 +71,30 @@ def save_prefill(path, record):
 
 
 def _window(under_way, waited, record):
-    """First and last clock to be shown of both runs, and words for it."""
-    last = max(run["programmed"] for run in (under_way, waited))
+    """First and last clock to be shown of both runs; the layer at whose end zero is, or None."""
     layers = record["layers"]
     layer, drive = under_way["host"] / layers, under_way["bound"] / layers
     if layer < FAR_SLOWER * max(drive, 1):
-        return 0, last * 1.01, ""
-    middle = layers // 2
-    end = under_way["rows"][middle]["host_end"]
-    return end - drive, end + 3 * drive, f" (around the end of layer {middle})"
+        return 0, 1.01 * max(under_way["programmed"], waited["programmed"]), None
+    return -drive, 3 * drive, layers // 2
 
 
-def _panel(axes, run, record, first, last):
+def _panel(axes, run, record, first, last, zero):
     factor = 1e3 / record["clock_hz"]
-    shift = 0
-    if first:  # the same layer's end in both panels, though the one that waits comes to it later
-        middle = record["layers"] // 2
-        shift = run["rows"][middle]["host_end"] - (first + run["bound"] / record["layers"])
     for row in run["rows"]:
         for level, name, colours in ((2, "host", HOST), (1, "link", LINK)):
-            begin, end = row[f"{name}_start"], row[f"{name}_end"]
+            begin = max(row[f"{name}_start"] - zero, first)
+            end = min(row[f"{name}_end"] - zero, last)
             if end > begin:
-                axes.broken_barh(
-                    [((begin - shift) * factor, (end - begin) * factor)], (level + 0.1, 0.8),
-                    color=colours[row["layer"] % 2],
-                )  # fmt: skip
-                at = min(max((begin + end) / 2 - shift, first), last)
-                if (
-                    (end - begin) > 0.03 * (last - first)
-                    and begin - shift < last
-                    and (end - shift > first)
-                ):
+                colour = colours[row["layer"] % 2]
+                bar = begin * factor, (end - begin) * factor
+                axes.broken_barh([bar], (level + 0.1, 0.8), color=colour)
+                if end - begin > 0.03 * (last - first):
                     axes.text(
-                        at * factor, level + 0.5, f"{row['layer']}", ha="center", va="center",
-                        fontsize=8, color=PAPER if name == "link" else INK, clip_on=True,
+                        (begin + end) / 2 * factor, level + 0.5, f"{row['layer']}", ha="center",
+                        va="center", fontsize=8, color=PAPER if name == "link" else INK,
                     )  # fmt: skip
-    edges = np.array(run["programs"], dtype=float).reshape(-1, 2) - shift
+    edges = np.array(run["programs"], dtype=float).reshape(-1, 2) - zero
     at = np.concatenate([edges[:, 0], edges[:, 1]])
     change = np.concatenate([np.ones(len(edges)), -np.ones(len(edges))])
     order = np.argsort(at, kind="stable")

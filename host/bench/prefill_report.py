@@ -5,6 +5,7 @@ from rich.table import Table
 __all__ = ["host_text", "show_prefill"]
 
 NOTES = """\
+ms         that the host computes a layer: a GPU by formula, cpu as measured
 answered   the host has the drive's answer to the last layer; what is not on
            flash yet is in program slots in device DRAM
 on flash   the last page has been programmed
@@ -19,9 +20,8 @@ def host_text(run):
     if run["host_name"] == "none":
         return "no host time"
     seconds = run["host_seconds"]
-    value, unit = (seconds * 1e3, "ms") if seconds >= 1e-3 else (seconds * 1e6, "µs")
-    names = {"cpu": "this CPU"}
-    return f"{names.get(run['host_name'], run['host_name'])}, {value:.4g} {unit} a layer"
+    name = "this CPU" if run["host_name"] == "cpu" else run["host_name"]
+    return f"{name}, {1e3 * seconds:,.3f} ms a layer"
 
 
 def show_prefill(console, record, picture):
@@ -41,13 +41,15 @@ def show_prefill(console, record, picture):
         highlight=False,
     )
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("host", "layers"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("host", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("layers", no_wrap=True)
     for name in ("answered", "on flash", "of dies", "steady", "hidden"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in record["runs"]:
         table.add_row(
-            host_text(run),
+            run["host_name"],
+            f"{1e3 * run['host_seconds']:,.3f}",
             "under way" if run["overlap"] else "waited for",
             f"{run['answered']:,}",
             f"{run['programmed']:,}",

@@ -166,7 +166,7 @@ def test_elapsed_time_is_exact_and_finds_the_append_done(tiny, normal):
         begin = lane.cycle
         drive.elapse(200_000 / tiny.clock_hz)
         assert lane.cycle == begin + 200_000
-        (command,) = ticket.part.commands
+        ((command, _),) = ticket.part.commands
         words = 2 * k.nbytes // 8
         assert command.rung + words < command.answered < lane.cycle
         drive.wait(ticket)
