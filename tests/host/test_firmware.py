@@ -15,7 +15,7 @@ from host.firmware.device import Device
 from host.firmware.groups import BlockGroups
 from host.firmware.state import DriveState
 from host.firmware.state_table import StateTable
-from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die
+from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die, place_of
 
 SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}
 
@@ -312,8 +312,10 @@ def test_preload_goes_beside_the_append_path(checker, lane):
         checker.fill(number, tokens, fill="preload")
         for layer, head, kind in itertools.product(range(2), repeat=3):
             for group in range(held // 4, (held + tokens) // 4):
-                channel = group_channel(group, layer, 2, head, 2)
-                wanted[channel, page_die(group // 2, 2 * layer + head, head, kind, 2, 2)] += 1
+                first_channel, first_die = place_of([a, b].index(number), 2, 2)
+                channel = group_channel(group, layer, 2, head, 2, first_channel)
+                index = 2 * layer + head
+                wanted[channel, page_die(group // 2, index, head, kind, 2, 2, first_die)] += 1
 
     for tokens in (3, 50, 1, 47):
         preload(a, tokens)
