@@ -15,7 +15,7 @@ from host.firmware.device import Device
 from host.firmware.groups import BlockGroups
 from host.firmware.state import DriveState
 from host.firmware.state_table import StateTable
-from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die
+from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die, place_of
 
 SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}
 
@@ -136,6 +136,51 @@ def test_pages_per_channel_match_the_map(channels):
             for group in range(first[layer * 5 + head], 75 // 4):
                 wanted[group_channel(group, layer, 5, head, channels)] += 2
     assert np.array_equal(shape.channel_pages(first), wanted)
+
+
+@pytest.mark.parametrize("first", [1, 5, 7])
+def test_pages_per_channel_follow_the_first_channel(first):
+    shape = SequenceShape(layers=2, kv_heads=3, head_dim=64, max_tokens=11, page_bytes=512,
+                          channels=8, pass_tokens=64, first_channel=first)  # fmt: skip
+    wanted = np.zeros(8, int)
+    for index, group in itertools.product(range(6), range(11 // 4)):
+        wanted[(group + 3 * index + first) % 8] += 2
+    assert np.array_equal(shape.channel_pages(), wanted)
+
+
+def test_open_sequences_have_places_of_their_own(config):
+    capacity = Capacity(config)
+    shape = capacity.shape(1, 1, 64, 8)
+    opened = [capacity.admit(shape) for _ in range(4)]
+    assert len({placement.shape.place for placement in opened}) == 4
+    assert {placement.shape.first_channel for placement in opened[:2]} == {0, 1}
+    capacity.release(opened[1].sequence)
+    assert capacity.admit(shape).shape.place == opened[1].shape.place  # the one that is free
+
+
+def test_forks_begin_where_their_origin_does(drive, lane, normal):
+    drive.open(layers=1, kv_heads=1, head_dim=64, max_tokens=16)
+    origin = drive.open(layers=1, kv_heads=1, head_dim=64, max_tokens=16)
+    drive.append(origin, 0, *(normal(9, 1, 64) for _ in "kv"))
+    table = lane.registers["SEQUENCE_TABLE"]
+    entries = [
+        SEQUENCE.unpack(lane.dram[table + SEQUENCE.size * n :])
+        for n in (0, origin, drive.fork(origin))
+    ]
+    places = [(entry["first_channel"], entry["first_die"]) for entry in entries]
+    assert places[1] == places[2] != places[0]
+
+
+def test_a_sequence_goes_where_a_channel_has_room(config):
+    """One group of one head takes two pages of one channel; the drive is filled to the last."""
+    capacity = Capacity(config)
+    shape = capacity.shape(1, 1, 64, 4)
+    room = capacity._channel_pages
+    capacity._reserved = np.array([room - 1, room - 2])
+    assert capacity.admit(shape).shape.first_channel == 1  # channel 0 would come first
+    with pytest.raises(DriveError) as info:
+        capacity.admit(shape)
+    assert info.value.status == Status.NO_SPACE
 
 
 def test_numbers_are_dealt_round_robin(config):
@@ -267,8 +312,10 @@ def test_preload_goes_beside_the_append_path(checker, lane):
         checker.fill(number, tokens, fill="preload")
         for layer, head, kind in itertools.product(range(2), repeat=3):
             for group in range(held // 4, (held + tokens) // 4):
-                channel = group_channel(group, layer, 2, head, 2)
-                wanted[channel, page_die(group // 2, 2 * layer + head, head, kind, 2, 2)] += 1
+                first_channel, first_die = place_of([a, b].index(number), 2, 2)
+                channel = group_channel(group, layer, 2, head, 2, first_channel)
+                index = 2 * layer + head
+                wanted[channel, page_die(group // 2, index, head, kind, 2, 2, first_die)] += 1
 
     for tokens in (3, 50, 1, 47):
         preload(a, tokens)

@@ -1,7 +1,9 @@
 """Byte tables: bytes against `struct`, gateware against bytes, places against NVMe."""
 
+import itertools
 import random
 import struct
+from collections import Counter
 
 import pytest
 from amaranth.lib import data
@@ -181,6 +183,37 @@ def test_a_heads_groups_use_every_channel_and_heads_start_apart(channels):
             assert sorted(got) == list(range(channels))
             following = tables.group_channel(0, layer, 3, head + 1, channels)
             assert following == (got[0] + 3) % channels
+
+
+@pytest.mark.parametrize("channels, dies", [(1, 1), (2, 4), (4, 16), (8, 16), (16, 8)])
+def test_every_channel_and_die_is_a_place(channels, dies):
+    places = [tables.place_of(n, channels, dies) for n in range(channels * dies)]
+    assert set(places) == {(c, d) for c in range(channels) for d in range(dies)}
+    for start in range(0, len(places), channels):  # a round of the channels has one first die
+        assert len({die for _, die in places[start : start + channels]}) == 1
+
+
+@pytest.mark.parametrize("batch", [2, 4, 8])
+def test_sequences_begin_as_far_apart_as_channels_allow(batch):
+    first = sorted(tables.place_of(n, 8, 16)[0] for n in range(batch))
+    assert first == list(range(0, 8, 8 // batch))
+
+
+@pytest.mark.parametrize("groups, most", [(1, 1), (2, 2)])
+def test_a_batch_of_short_contexts_is_spread_over_channels_and_dies(groups, most):
+    """8 rows of 3 KV heads: channels even, and no more of a layer on a die than said."""
+    pages = Counter()
+    for n in range(8):
+        first_channel, first_die = tables.place_of(n, 8, 16)
+        for head, kind, group in itertools.product(range(3), range(2), range(groups)):
+            channel = tables.group_channel(group, 0, 3, head, 8, first_channel)
+            die = tables.page_die(0, head, head, kind, 3, 16, first_die)
+            pages[channel, die] += 1
+    of_channel = Counter()
+    for (channel, _), count in pages.items():
+        of_channel[channel] += count
+    assert set(of_channel.values()) == {8 * 3 * 2 * groups // 8}
+    assert max(pages.values()) == most
 
 
 def reading_order(kv_heads):
