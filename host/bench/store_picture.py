@@ -4,7 +4,6 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from .picture import INK, PAPER, QUIET, four_panels, titled
-from .store_cases import DESIGNS
 
 __all__ = ["save_store"]
 
