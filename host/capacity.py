@@ -28,14 +28,15 @@ from rtl.tables import (
 from .errors import DriveError
 from .regions import Regions
 
-__all__ = ["Capacity", "Placement", "SequenceShape", "spare_groups"]
+__all__ = ["OWN_GROUPS", "Capacity", "Placement", "SequenceShape", "device_dram", "spare_groups"]
 
 SPARE_SHARE = 0.02
 """Of all groups, those kept for spares; parts are delivered with up to so many bad blocks."""
 
-OWN_GROUPS = 2
+OWN_GROUPS = 3
 """Groups that sequences are not promised: one of the firmware's own that is partly filled (moved
-pages, saved tails), one that stays erased, so that a group can always be emptied."""
+pages, saved tails), and two that stay erased, so that a group can be emptied while pages are
+appended."""
 
 MOST_HEADS = 1 << PAGE_META.fields["index"].width
 """KV heads of all layers of a sequence, at most."""
@@ -146,6 +147,28 @@ class SequenceShape:
             return (count - residue + self.channels - 1) // self.channels
 
         return 2 * (below(last) - below(first)).sum(axis=0)
+
+
+def device_dram(shape, sequences, geometry):
+    """Bytes of device DRAM that so many sequences take.
+
+    Parameters
+    ----------
+    shape : SequenceShape
+        Of each.
+    sequences : int
+    geometry : flash_model.geometry.Geometry
+
+    Returns
+    -------
+    dict
+        ``sequences`` (their table), ``heads``, ``map``, ``passes``, ``tails``, ``slots`` (pages on
+        their way to a die: the second buffer of what is flushed, for all sequences together).
+    """
+    names = ("heads", "map", "passes", "tails")
+    tables = dict(zip(names, (sequences * size for size in shape.table_bytes), strict=True))
+    slots = program_slots(geometry) * slot_bytes(geometry)
+    return {"sequences": SEQUENCE.size * sequences, **tables, "slots": slots}
 
 
 @dataclass(frozen=True)

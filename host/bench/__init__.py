@@ -4,6 +4,7 @@ from .dense import add_dense
 from .flash import add_flash
 from .lanes import add_lanes
 from .prefill import add_prefill
+from .store import add_store
 
 __all__ = ["add_bench"]
 
@@ -24,5 +25,6 @@ def add_bench(parser):
             "writing a prompt's K and V while the host computes, layer by layer",
         ),
         ("lanes", add_lanes, "how fast the drive is simulated, natively and under cocotb"),
+        ("store", add_store, "what a serving load makes of a drive's space"),
     ):
         add(benchmarks.add_parser(name, help=text, description=f"{text.capitalize()}."))

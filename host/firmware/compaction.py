@@ -11,7 +11,7 @@ A page that cannot be read stays where it is, and its group with it.
 import numpy as np
 
 from ..errors import DriveError
-from .victims import least_live, resting
+from .victims import least_cost, resting
 
 __all__ = ["Compaction"]
 
@@ -19,7 +19,8 @@ __all__ = ["Compaction"]
 class Compaction:
     """Gains erased groups where none has only dead pages.
 
-    Nothing but the command that asks for it may be executed meanwhile.
+    Attention must not be under way: its pages would be erased. An append may be, see
+    `Repair.at_rest`.
 
     Parameters
     ----------
@@ -44,6 +45,14 @@ class Compaction:
         self._erase, self._live, self._feed = erase, live, feed
         self.unreadable = set()
 
+    def possible(self, count):
+        """Whether so many erased groups could be gained."""
+        if count <= 0:
+            return True
+        live = self._candidates()
+        chosen = self._chosen(live, count)
+        return chosen is not None and self._own.room(live[chosen[0]]) <= self._groups.erased
+
     def gain(self, count):
         """Gains ``count`` erased groups, or as many as can be gained; returns how many."""
         before = self._groups.erased
@@ -51,16 +60,17 @@ class Compaction:
             live = self._candidates()
             chosen = None
             while missing and chosen is None:  # fewer, if not all can be gained
-                chosen = least_live(live, missing, self._own.room)
+                chosen = self._chosen(live, missing)
                 missing -= 1
             if chosen is None or not self._emptied(chosen[0], live[chosen[0]]):
                 break
         return self._groups.erased - before
 
     def level(self):
-        """Empties a group that was erased far less often than others, if there is one."""
-        live = self._candidates()
-        group = resting(self._groups.erases, live)
+        """Empties a group whose pages rest and that was erased far less often than others, if there
+        is one."""
+        groups, live = self._groups, self._candidates()
+        group = resting(live, groups.usable_erases, groups.age, len(groups.usable_erases))
         if group is not None:
             self._emptied(group, live[group])
 
@@ -68,20 +78,24 @@ class Compaction:
         live = self._groups.settled(*self._live())
         return {group: pages for group, pages in live.items() if group not in self.unreadable}
 
+    def _chosen(self, live, count):
+        groups = self._groups
+        return least_cost(live, groups.channel_pages, groups.erases, count, self._own.room)
+
     def _emptied(self, group, pages):
         """Moves what lives in a group and erases it; False if it has nowhere to go."""
         if self._own.room(pages) > self._groups.erased:
             return False
-        self._repair.settle(self._feed)
-        for place in self._groups.within(group, *self._live()):
-            try:
-                if not self._move(*place):
-                    self.unreadable.add(group)
-            except DriveError:  # pages of the drive fail, and none is left to stand in
-                return False
-        if group not in self.unreadable:
-            self._repair.service(self._feed)  # blocks that stand in since are on flash before
-            self._erase(group)
+        with self._repair.at_rest(self._feed):
+            for place in self._groups.within(group, *self._live()):
+                try:
+                    if not self._move(*place):
+                        self.unreadable.add(group)
+                except DriveError:  # pages of the drive fail, and none is left to stand in
+                    return False
+            if group not in self.unreadable:
+                self._repair.save_changes()  # blocks that stand in since
+                self._erase(group)
         return True
 
     def _move(self, channel, die, row):

@@ -34,8 +34,8 @@ __all__ = ["Firmware"]
 PUSHED_AHEAD = 4
 """Block groups that the append path is given ahead; it calls when it has none left."""
 
-KEPT_ERASED = 1
-"""Erased groups kept for pages that compaction moves, if possible."""
+KEPT_ERASED = 2
+"""Erased groups kept: one for pages that compaction moves, one for the append path meanwhile."""
 
 _WAITS, _STARVED = 1, 2  # MAILBOX_STATUS
 
@@ -177,6 +177,8 @@ class Firmware:
         self.repair.service(self._feed_starved)
         if self.repair.crippled and not self.read_only:
             self._refuse_tokens(True)
+        if not self.read_only:
+            self._replenish()
 
     def _refuse_tokens(self, refuse):
         """Whether the drive answers commands that bring tokens with READ_ONLY."""
@@ -413,7 +415,7 @@ class Firmware:
 
     def _keeps(self):
         """Whether there is room for all that open sequences may still append."""
-        return self.shortage() <= len(self.groups.reclaimable)
+        return self._compaction.possible(self.shortage() - len(self.groups.reclaimable))
 
     def lag(self):
         """Pages that each channel's append path is behind the foremost, which limits its ring."""
@@ -439,24 +441,37 @@ class Firmware:
         return [np.concatenate(pair) for pair in pairs]
 
     def provide(self, groups=0, placed=0):
-        """Erases groups until no shortage is left; whether that was possible.
+        """Makes sure of erased groups for all that open sequences may still append; whether there
+        are enough.
 
-        ``groups`` erased groups are wanted besides, for ``placed`` pages per channel of what open
-        sequences may still append, and `KEPT_ERASED` if they can be had. Groups that hold live
-        pages are emptied if those without any are not enough.
+        Those that groups with live pages have to be emptied for are not gained yet, see
+        `_replenish`: what is closed until then need not be moved.
+
+        Parameters
+        ----------
+        groups : int
+            Erased groups that are wanted besides, at once.
+        placed : int array [channels]
+            Pages that these are for, of what open sequences may still append.
         """
+        if groups:
+            self._make_room(groups + KEPT_ERASED)
+        missing = self.shortage(placed) + groups
+        if missing > 0:
+            missing -= self.reclaim(missing)
+        return groups <= self.groups.erased and self._compaction.possible(missing)
 
-        def missing():
-            return max(self.shortage(placed) + groups, groups - self.groups.erased)
+    def _make_room(self, groups):
+        """Has so many erased groups at hand, or as many as there can be."""
+        missing = groups - self.groups.erased
+        if missing > 0 and (missing := missing - self.reclaim(missing)) > 0:
+            self._compaction.gain(missing)
 
-        wanted = missing() + KEPT_ERASED
-        if wanted <= 0:
-            return True
-        wanted -= self.reclaim(wanted)
-        if wanted > 0:
-            self._compaction.gain(wanted)
-        self._compaction.level()
-        return missing() <= 0
+    def _replenish(self):
+        """Has a few erased groups at hand: without one, none can be emptied."""
+        if self.groups.erased < KEPT_ERASED:
+            self._make_room(KEPT_ERASED)
+            self._compaction.level()
 
     def reclaim(self, count=1):
         """Erases up to ``count`` dead block groups; returns how many became usable."""
@@ -476,8 +491,7 @@ class Firmware:
     def _supply(self):
         """Keeps a few groups pushed ahead of the slowest channel."""
         free = self.device.read("GROUP_FREE")
-        for _ in range(min(free, PUSHED_AHEAD - (self._ring - free))):
-            self._push()
+        self._push_some(min(free, PUSHED_AHEAD - (self._ring - free)))
 
     def _feed(self):
         """A channel ran dry: gives it a few groups more, as far as the append path takes them."""
@@ -488,8 +502,15 @@ class Firmware:
                 "one flash channel was filled far ahead of another, and "
                 "the append path holds no more block groups",
             )
-        if not sum(self._push() for _ in range(min(free, PUSHED_AHEAD))):
+        if not self._push():
             raise DriveError(Status.NO_SPACE, "no erased block group is left")
+        self._push_some(min(free, PUSHED_AHEAD) - 1)
+
+    def _push_some(self, count):
+        """Hands so many groups to the append path, but none of the last ones."""
+        for _ in range(count):
+            if self.groups.erased > KEPT_ERASED or self.reclaim():
+                self._push()
 
     def _push(self):
         """Hands one group to the append path; whether there was one."""

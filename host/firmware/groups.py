@@ -30,6 +30,8 @@ class BlockGroups:
 
     Attributes
     ----------
+    channel_pages : int
+        Pages of a group on each channel.
     pushed : int
         Groups handed to the append path so far.
     erases : list of int
@@ -39,8 +41,10 @@ class BlockGroups:
     def __init__(self, geometry, blocks):
         self._geometry = geometry
         self._blocks = blocks
-        self._channel_pages = geometry.dies * geometry.pages
-        self._erased = list(range(geometry.blocks - spare_groups(geometry)))
+        self.channel_pages = geometry.dies * geometry.pages
+        self._usable = geometry.blocks - spare_groups(geometry)
+        self._erased = list(range(self._usable))
+        self._uses, self._used_at = 0, {}
         self.erases = [0] * geometry.blocks
         self._dead = np.zeros((geometry.blocks, geometry.channels), np.int64)
         self._used = set()  # pushed or taken, and not erased since
@@ -55,8 +59,19 @@ class BlockGroups:
 
     @property
     def reclaimable(self):
-        """Groups all of whose pages were written and are dead: they may be erased."""
-        return [g for g in sorted(self._used) if (self._dead[g] == self._channel_pages).all()]
+        """Groups all of whose pages were written and are dead: they may be erased. The one that was
+        erased least comes first."""
+        dead = (g for g in sorted(self._used) if (self._dead[g] == self.channel_pages).all())
+        return sorted(dead, key=self.erases.__getitem__)
+
+    @property
+    def usable_erases(self):
+        """How often each group that can hold pages was erased."""
+        return self.erases[: self._usable]
+
+    def age(self, group):
+        """Groups that came into use since a group did."""
+        return self._uses - self._used_at[group]
 
     def push(self):
         """The next group for the append path, or None."""
@@ -77,6 +92,8 @@ class BlockGroups:
         group = most(self._erased, key=self.erases.__getitem__)  # of equals the one erased first
         self._erased.remove(group)
         self._used.add(group)
+        self._uses += 1
+        self._used_at[group] = self._uses
         return group
 
     def uses(self, group):
@@ -100,7 +117,7 @@ class BlockGroups:
         while self._erased:
             self.take()
         used = sorted(self._used)
-        self._dead[used] = self._channel_pages
+        self._dead[used] = self.channel_pages
         np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), -1)
 
     def by_append_path(self, channel, die, row):
@@ -127,7 +144,7 @@ class BlockGroups:
         """
         live = np.zeros_like(self._dead)
         np.add.at(live, (self._blocks.groups(channel, die, row), channel), 1)
-        full = (live + self._dead == self._channel_pages).all(axis=1)
+        full = (live + self._dead == self.channel_pages).all(axis=1)
         return {g: live[g] for g in sorted(self._used) if full[g] and live[g].any()}
 
     def within(self, group, channel, die, row):
@@ -170,5 +187,5 @@ class BlockGroups:
             Pages that open sequences may still write.
         """
         end = self.written(live) + needed
-        groups = -(-int(end.max()) // self._channel_pages)
+        groups = -(-int(end.max()) // self.channel_pages)
         return groups - self.pushed - len(self._erased)

@@ -10,6 +10,7 @@ whose programs fail go to the refuge, and until it is mended no tokens may be ap
 """
 
 from collections import Counter
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -238,6 +239,26 @@ class Repair:
         while self._device.read("PROGRAM_USED"):
             self._device.pause()
             self.service(feed)
+
+    @contextmanager
+    def at_rest(self, feed):
+        """While it lasts no program of the append path is under way, and none begins."""
+        device = self._device
+        device.write("PROGRAM_HOLD", 1)
+        while device.read("PROGRAM_USED"):
+            device.pause()
+            feed()  # a page that has its slot may wait for a group
+            self.service(feed)
+            device.write("PROGRAM_HOLD", 1)
+        try:
+            yield
+        finally:
+            device.write("PROGRAM_HOLD", 0)
+
+    def save_changes(self):
+        """Writes the state table if blocks went bad since it was written. At rest."""
+        if self._changed:
+            self.save()
 
     def _take(self):
         """Notes failed programs, and blocks that had to be read again too often."""

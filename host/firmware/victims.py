@@ -6,22 +6,34 @@ model of ``instinfer bench store`` what a drive of any size would do.
 
 from collections.abc import Callable
 
-import numpy as np
+__all__ = ["cost", "least_cost", "resting"]
 
-__all__ = ["least_live", "resting", "wear_limit"]
+WEAR_WEIGHT = 0.02
+"""Of a group's pages: what one erase more of a group counts when those to be emptied are chosen."""
 
-WEAR_SHARE, WEAR_LEAST = 1 / 32, 3
-"""Of the mean number of erases, and in erases: how far a group with live pages may lag behind the
-group that was erased most."""
+WEAR_LIMIT = 3
+"""Erases that a group may lag behind the one that was erased most, if its pages rest."""
+
+REST = 3
+"""Times that all groups of the drive are used anew, until pages that still live are at rest."""
 
 
-def least_live(live, missing, room: Callable):
+def cost(live, pages, erases):
+    """What emptying a group costs: ``live`` of its ``pages`` are moved, and it is erased again."""
+    return live + WEAR_WEIGHT * pages * erases
+
+
+def least_cost(live, pages, erases, missing, room: Callable):
     """Groups to be emptied for ``missing`` more erased ones, or None if that many cannot be gained.
 
     Parameters
     ----------
     live : dict of int to int array [channels]
         Live pages of each group that may be emptied.
+    pages : int
+        Of each channel of a group.
+    erases : list of int
+        Of each group.
     missing : int
     room : callable
         Erased groups that so many pages per channel (int array) take.
@@ -29,10 +41,14 @@ def least_live(live, missing, room: Callable):
     Returns
     -------
     list of int
-        Those with the fewest live pages, in that order.
+        Groups, those that cost least first.
     """
+
+    def order(group):
+        return cost(live[group].sum(), pages * len(live[group]), erases[group]), group
+
     chosen, moved = [], 0
-    for group in sorted(live, key=lambda group: (live[group].sum(), group)):
+    for group in sorted((group for group in live if (live[group] < pages).any()), key=order):
         moved = moved + live[group]
         chosen.append(group)
         if len(chosen) - room(moved) >= missing:
@@ -40,18 +56,23 @@ def least_live(live, missing, room: Callable):
     return None
 
 
-def wear_limit(erases):
-    """Erases that a group may lag behind the one that was erased most."""
-    return max(WEAR_LEAST, WEAR_SHARE * float(np.mean(erases)))
+def resting(groups, erases, age, usable):
+    """Of these groups the one that was erased least, if its pages rest and it lags too far behind;
+    else None.
 
+    Moved to a group that was erased often, they let this one be used again. What does not rest is
+    dead soon, so its group comes back by itself.
 
-def resting(erases, groups):
-    """Of these groups the one that was erased least, if it lags too far behind; else None.
-
-    What rests there is long-lived: moved to a group that was erased often, it lets this one be used
-    again.
+    Parameters
+    ----------
+    groups : iterable of int
+    erases : list of int
+        Of each usable group.
+    age : callable
+        Groups that were used since a group was.
+    usable : int
+        Groups that the drive has.
     """
-    least = min(groups, key=lambda group: (erases[group], group), default=None)
-    if least is None or max(erases) - erases[least] <= wear_limit(erases):
-        return None
-    return least
+    most = max(erases)
+    old = (g for g in groups if most - erases[g] > WEAR_LIMIT and age(g) > REST * usable)
+    return min(old, key=lambda group: (erases[group], group), default=None)

@@ -1,0 +1,111 @@
+"""What ``instinfer bench store`` runs: drives, models, fills, and designs of the append path."""
+
+from dataclasses import dataclass
+
+from flash_model.profiles import profile
+
+__all__ = ["DESIGNS", "Case", "Design", "full_sweep", "quick_sweep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How appends are put into block groups.
+
+    Parameters
+    ----------
+    text : str
+    eager : bool
+        Groups are erased before a sequence is admitted, for all that open ones may still append.
+        If not, when the next one is needed.
+    streams : str
+        "one": of the append path; "apart": one for prompts, one for answers; "end": by the tokens
+        left to the end of the sequence, in powers of 2; "own": one for each sequence.
+    """
+
+    text: str
+    eager: bool = False
+    streams: str = "one"
+
+
+DESIGNS = {
+    "early": Design(text="room made at OPEN for all that may be appended", eager=True),
+    "drive": Design(text="as the drive is: one stream, room made when a group is needed"),
+    "apart": Design(text="prompts and answers apart", streams="apart"),
+    "end": Design(text="by the tokens left to each sequence's end", streams="end"),
+    "own": Design(text="groups of its own for each sequence", streams="own"),
+}
+"""All with more than one stream need an append path that fills several groups at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One run.
+
+    Parameters
+    ----------
+    profile : str
+        Of flash, whose channels, dies and blocks are taken.
+    model : str
+        Of `host.bench.store_load.MODELS`.
+    fill : float
+        Live pages that are aimed at, of all usable ones.
+    design : str
+        Of `DESIGNS`.
+    parts : int
+        A block group is a block number on one of so many parts of the dies.
+    sequences : int
+        Open at a time, on average: the drive has as many blocks as they fill. 0: the profile's
+        blocks, and as many sequences as fill them.
+    kept : float
+        Of the live pages, those of sequences that are never closed.
+    writes : float
+        Times that all usable pages are written.
+    """
+
+    profile: str = "paper"
+    model: str = "llama3-8b"
+    fill: float = 0.8
+    design: str = "drive"
+    parts: int = 1
+    sequences: int = 0
+    kept: float = 0.0
+    writes: float = 50
+
+    @property
+    def geometry(self):
+        """Of the profile's drive; `blocks` is not that of the case if ``sequences`` is given."""
+        return profile(self.profile).geometry
+
+    @property
+    def title(self):
+        """For a progress bar."""
+        return f"{self.profile}, {self.model}, {self.fill:.0%} full, {self.design}"
+
+
+PAPER = ({"model": "llama3-8b", "sequences": 64}, {"model": "opt-13b"})
+"""Drives with the paper's flash: as many blocks as 64 sequences fill, and all of its blocks."""
+
+
+def full_sweep():
+    """Cases of a full run: designs at 80 %, fills, larger blocks, sequences that stay."""
+    for base in PAPER:
+        for design in ("drive", "apart", "end"):
+            yield Case(design=design, **base)
+        for design in ("end", "own"):
+            yield Case(design=design, parts=8, **base)
+        for fill in (0.6, 0.7, 0.9):
+            for design, parts in (("drive", 1), ("own", 8)):
+                yield Case(design=design, fill=fill, parts=parts, **base)
+    yield Case(design="early", sequences=64)
+    for design, parts in (("drive", 1), ("own", 16)):
+        for model in ("llama3-8b", "opt-13b"):
+            yield Case(profile="tlc_onfi5", model=model, sequences=64, design=design, parts=parts)
+        yield Case(sequences=64, kept=0.1, design=design, parts=parts)
+    yield Case(design="drive")
+
+
+def quick_sweep():
+    """Cases of a quick run."""
+    for fill in (0.6, 0.8):
+        for design, parts in (("drive", 1), ("own", 8)):
+            yield Case(sequences=64, design=design, parts=parts, fill=fill, writes=5)

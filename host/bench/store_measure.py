@@ -1,0 +1,193 @@
+"""A case of ``instinfer bench store``: the load on the space model, and what came of it."""
+
+import heapq
+from dataclasses import asdict
+from math import ceil, exp
+
+import numpy as np
+
+from ..capacity import OWN_GROUPS, spare_groups
+from .store_cases import DESIGNS
+from .store_drive import Full, SpaceModel
+from .store_load import MODELS, Lengths
+
+__all__ = ["ANSWER", "PROMPT", "SIGMA", "measure_store"]
+
+PROMPT, ANSWER, SIGMA = 1536, 512, 0.8
+"""Mean tokens of prompts and answers, and the standard deviation of their logarithms."""
+
+COLD = 256
+"""Steps to a sequence's end from which on its pages go to groups that were erased often, where the
+append path tells."""
+
+FOREVER = 1 << 20
+"""Steps to the end of a sequence that stays."""
+
+FIRST = 1.0
+"""Full-drive writes before amplification is counted: until then nothing need be moved."""
+
+
+class _Run:
+    """A load under way on a drive."""
+
+    def __init__(self, case, seed):
+        self._case, self._design = case, DESIGNS[case.design]
+        self._model = MODELS[case.model]
+        geometry = case.geometry
+        self._tokens = self._model.group_tokens(geometry.page_bytes)
+        self._lengths = Lengths(
+            np.random.default_rng(seed),
+            prompt=PROMPT,
+            answer=ANSWER,
+            sigma=SIGMA,
+            context=self._model.context,
+        )
+        pages = geometry.channels * geometry.dies * geometry.pages // case.parts
+        blocks = geometry.blocks
+        if case.sequences:
+            mean = PROMPT + ANSWER * exp(SIGMA**2) / 2  # tokens held, over the time it is open
+            held = case.sequences * mean / self._tokens * self._model.group_pages
+            blocks = ceil(held / case.fill / pages / case.parts) + OWN_GROUPS
+            blocks += max(2, spare_groups(geometry) * blocks // geometry.blocks)
+        self.drive = SpaceModel(blocks * case.parts, pages)
+        self.usable = self.drive.usable * pages
+        self._most = self.usable - OWN_GROUPS * pages
+        self._events = []  # (step, sequence, group of tokens or None: the end)
+        self._open = {}  # sequence -> (step it ends at, pages it may still append)
+        self._promised = 0
+        self._waiting = self._lengths.draw()  # the sequence that is opened next
+        self.step = self.opened = 0
+
+    def run(self, watch):
+        """Steps until the drive has been written often enough; fills and facts on the way."""
+        drive, goal = self.drive, self._case.writes * self.usable
+        self._keep()
+        first, shares, sequences, next_look = None, [], [], 0
+        while drive.appended < goal:
+            self._admit()
+            self.step = max(self.step + 1, self._events[0][0])
+            while self._events and self._events[0][0] <= self.step:
+                self._event(*heapq.heappop(self._events)[1:])
+            if drive.appended >= next_look:
+                watch(drive.appended / goal)
+                next_look = drive.appended + self.usable / 20
+                if drive.appended >= FIRST * self.usable:
+                    first = first or (drive.appended, drive.moved, drive.levelled)
+                    shares.append({name: n / self.usable for name, n in drive.where().items()})
+                    sequences.append(len(self._open))
+        return first or (0, 0, 0), shares, sequences
+
+    def _keep(self):
+        """Sequences that stay."""
+        kept = -1
+        while self.drive.live < self._case.kept * self._case.fill * self.usable:
+            prompt, _ = self._lengths.draw()
+            self._append(kept, prompt // self._tokens * self._model.group_pages, prompt=True)
+            self.drive.end(kept)
+            kept -= 1
+
+    def _admit(self):
+        """Opens sequences as long as there is room."""
+        while True:
+            prompt, answer = self._waiting
+            full = prompt // self._tokens * self._model.group_pages
+            most = (prompt + answer) // self._tokens * self._model.group_pages
+            live = self.drive.live
+            if live + full > self._case.fill * self.usable:
+                return
+            if live + self._promised + most > self._most:
+                return
+            if self._design.eager and not self.drive.promise(self._promised + most):
+                return
+            self._waiting = self._lengths.draw()
+            self.opened += 1
+            self._open[self.opened] = self.step + answer, most
+            self._promised += most
+            if full:
+                self._append(self.opened, full, prompt=True)
+            self._next(self.opened, self._tokens - prompt % self._tokens)
+
+    def _next(self, sequence, tokens):
+        """A group of tokens is full after so many, or the sequence ends before."""
+        end, _ = self._open[sequence]
+        at = self.step + tokens
+        heapq.heappush(self._events, (min(at, end), sequence, at <= end))
+
+    def _event(self, sequence, full):
+        end, promised = self._open[sequence]
+        if full:
+            self._append(sequence, self._model.group_pages, prompt=False)
+        if full and self.step < end:
+            self._next(sequence, self._tokens)
+        else:
+            self._promised -= self._open.pop(sequence)[1]
+            self.drive.close(sequence)
+            self.drive.end(sequence)
+
+    def _append(self, sequence, pages, *, prompt):
+        end, promised = self._open.get(sequence, (None, 0))
+        left = FOREVER if end is None else end - self.step
+        match self._design.streams:
+            case "one":
+                stream = 0
+            case "apart":
+                stream = int(prompt)
+            case "end":
+                stream = left.bit_length()
+            case "own":
+                stream = sequence
+        cold = self._design.streams == "end" and left >= COLD
+        self.drive.append(sequence, pages, stream, cold=cold)
+        if end is not None:
+            self._open[sequence] = end, promised - pages
+            self._promised -= pages
+
+
+def measure_store(case, watch=lambda share: None, seed=0):
+    """Runs a case.
+
+    Parameters
+    ----------
+    case : Case
+    watch : callable
+        Told which share is done.
+    seed : int
+
+    Returns
+    -------
+    dict
+        The case's fields; ``groups``, ``group_bytes``; ``full`` (no group could be erased: the case
+        is not possible, and the rest is missing); ``amplification`` (pages written over pages
+        appended), ``levelling`` (what static wear levelling adds to it), ``live``, ``dead``,
+        ``left``, ``filling``, ``erased`` (mean shares of all usable pages, see `SpaceModel.where`),
+        ``sequences`` (open, mean), ``erases`` (of each group), ``spread`` (most less fewest of
+        them, over their mean).
+    """
+    run = _Run(case, seed)
+    drive = run.drive
+    row = asdict(case) | {
+        "groups": drive.usable,
+        "group_bytes": drive.pages * case.geometry.page_bytes,
+        "full": False,
+    }
+    try:
+        first, shares, sequences = run.run(watch)
+    except Full:
+        return row | {"full": True}
+    appended, moved, levelled = (
+        now - then
+        for now, then in zip((drive.appended, drive.moved, drive.levelled), first, strict=True)
+    )
+    erases = drive.books.erases[: drive.usable]
+    return (
+        row
+        | {name: float(np.mean([share[name] for share in shares])) for name in shares[0]}
+        | {
+            "amplification": 1 + (moved + levelled) / appended,
+            "levelling": levelled / appended,
+            "sequences_open": float(np.mean(sequences)),
+            "opened": run.opened,
+            "erases": erases,
+            "spread": (max(erases) - min(erases)) / float(np.mean(erases)),
+        }
+    )

@@ -1,0 +1,104 @@
+"""Arithmetic of space: pages of the firmware's own, victims, wear, device DRAM."""
+
+import numpy as np
+import pytest
+
+from flash_model.profiles import profile
+from host import DriveConfig, DriveError
+from host.capacity import SequenceShape, device_dram
+from host.firmware.blocks import Blocks
+from host.firmware.groups import BlockGroups
+from host.firmware.own_pages import OwnPages
+from host.firmware.victims import REST, WEAR_LIMIT, least_cost, resting
+
+
+@pytest.fixture
+def geometry():
+    return DriveConfig.preset("tiny").flash.geometry  # 2 channels, 2 dies, 16 pages of a block
+
+
+def test_own_pages_fill_a_group_before_the_next(geometry, rng):
+    blocks = Blocks(geometry)
+    groups = BlockGroups(geometry, blocks)
+    own = OwnPages(geometry, groups, blocks)
+    assert own.room([32, 0]) == own.room([32, 32]) == 1 and own.room([33, 1]) == 2
+    before, given = groups.erased, set()
+    for n in range(3 * 64):
+        channel, die = n % 2, int(rng.integers(2))
+        at, row = own.place(channel, die)
+        assert row % 16 == 0 or (channel, at, row - 1) in given  # pages of a block in order
+        given.add((channel, at, row))
+    assert len(given) == 3 * 64 and groups.erased == before - 3
+    assert own.room([32, 1]) == 1
+    while groups.take() is not None:
+        pass
+    with pytest.raises(DriveError, match="no block group is erased"):
+        own.place(0, 0)
+
+
+def test_what_is_written_least_is_pushed_and_what_is_moved_goes_where_it_was_most(geometry):
+    groups = BlockGroups(geometry, Blocks(geometry))
+    assert [groups.push() for _ in range(62)] == list(range(62)) and groups.push() is None
+    for group, times in ((5, 3), (9, 1), (7, 2)):
+        for _ in range(times):
+            groups.recycled(group)
+            assert groups.take() == group
+        assert groups.age(group) == 0 and groups.age(0) >= 61
+    for group in (7, 5, 9):
+        groups.recycled(group)
+    assert [groups.erases[g] for g in (5, 9, 7)] == [4, 2, 3]
+    assert [groups.take(), groups.push(), groups.push()] == [5, 9, 7]
+
+
+def test_victims_gain_what_they_promise(rng):
+    """Against a search of all prefixes, with room counted by hand."""
+    for _ in range(200):
+        live = {g: rng.integers(0, 33, 2) for g in range(8)}
+        erases = rng.integers(0, 3, 8).tolist()
+        free, missing = int(rng.integers(0, 33)), int(rng.integers(1, 4))
+
+        def room(pages, free=free):
+            return max(0, -(-(int(max(pages)) - free) // 32))
+
+        chosen = least_cost(live, 32, erases, missing, room)
+        order = sorted(
+            (g for g in live if live[g].min() < 32),
+            key=lambda g: (live[g].sum() + 0.02 * 64 * erases[g], g),
+        )
+        gains = [n - room(sum(live[g] for g in order[:n])) for n in range(1, len(order) + 1)]
+        enough = [n for n, gain in enumerate(gains, 1) if gain >= missing]
+        assert chosen == (order[: enough[0]] if enough else None)
+
+
+def test_only_what_rests_and_lags_is_moved_for_wear():
+    erases, ages = [10, 10 - WEAR_LIMIT, 9 - WEAR_LIMIT, 0], [0, 99, 99, 1]
+    usable = 99 // REST - 1
+    assert resting(range(4), erases, ages.__getitem__, usable) == 2
+    assert resting([0, 1, 3], erases, ages.__getitem__, usable) is None
+    assert resting([], erases, ages.__getitem__, usable) is None
+
+
+@pytest.mark.parametrize(
+    ("flash", "shape", "map_mib", "tail_mib"),
+    [
+        # 64 sequences x 256 heads x 131,072 tokens / 16 a group x 8 bytes; x 2 pages of 4 KiB
+        ("paper", (32, 8, 131_072), 1024, 128),
+        ("tlc_onfi5", (32, 8, 131_072), 256, 512),
+        ("paper", (40, 40, 2048), 100, 800),
+        ("tlc_onfi5", (40, 40, 2048), 25, 3200),
+    ],
+)
+def test_device_dram_of_64_sequences(flash, shape, map_mib, tail_mib):
+    geometry = profile(flash).geometry
+    layers, heads, tokens = shape
+    each = SequenceShape(
+        layers=layers, kv_heads=heads, head_dim=128, max_tokens=tokens,
+        page_bytes=geometry.page_bytes, channels=8, pass_tokens=8192,
+    )  # fmt: skip
+    bytes_ = device_dram(each, 64, geometry)
+    assert bytes_["map"] == map_mib << 20 and bytes_["tails"] == tail_mib << 20
+    assert bytes_["slots"] == 256 * (16 + geometry.page_bytes)
+    assert bytes_["heads"] == 64 * layers * heads * 16
+    assert bytes_["passes"] == 64 * layers * heads * -(-tokens // 8192) * 8
+    assert (sum(bytes_.values()) < 2e9) == (flash == "paper" or heads == 8)
+    assert np.all([size >= 0 for size in bytes_.values()])
