@@ -113,6 +113,9 @@ def _add_generate(parser):
         help="follow the same tokens on the other backends and on the unmodified model",
     )
     parser.add_argument(
+        "--report", action="store_true", help="show the health of the drive's flash, too"
+    )
+    parser.add_argument(
         "--out", default="out", metavar="DIR", help="folder for pictures (default: out)"
     )
     parser.add_argument(

@@ -17,6 +17,7 @@ from .checks import (
     checked_scale,
 )
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+from .health import drive_health
 from .packing import job_bytes
 from .stats import statistics
 
@@ -84,6 +85,7 @@ class KvDrive:
         self._flagged = {flag: 0 for flag in ResultFlag}
         self._pending = []
         self._running = True
+        self._appended = [0.0, 0]  # tokens, bytes of K and V
 
     def __enter__(self):
         return self
@@ -182,9 +184,9 @@ class KvDrive:
         try:
             self.backend.append(sequence, layer, k, v)
         except DriveError as error:
-            self._sequences[sequence].tokens[layer] += error.appended
+            self._grew(sequence, layer, error.appended)
             raise
-        self._sequences[sequence].tokens[layer] += len(k)
+        self._grew(sequence, layer, len(k))
 
     def preload(self, sequence, layer, k, v):
         """Like `append`, through the simulation's back door: no time passes in the drive."""
@@ -274,7 +276,8 @@ class KvDrive:
             for position, output in zip(positions, result.outputs, strict=True):
                 outputs[position] = output
         for (sequence, layer), output in zip(ticket.grown, outputs, strict=False):
-            self._sequences[sequence].tokens[layer] -= output is None
+            self._sequences[sequence].tokens[layer] -= 1
+            self._grew(sequence, layer, output is not None)
         self._note(flags)
         if failures:
             first = min(failures)
@@ -312,6 +315,10 @@ class KvDrive:
         }
         return statistics(self.backend.name, self.config.clock_hz, counters, channels, own)
 
+    def health(self):
+        """Wear, errors and expected life of the drive's flash, see `host.health.drive_health`."""
+        return drive_health(self.config, self.stats(), self.backend.wear(), *self._appended)
+
     def close(self, sequence):
         """Closes a sequence; its pages, tables and (after a while) its number are used again."""
         entry = self._idle_entry(sequence)
@@ -323,6 +330,13 @@ class KvDrive:
         if self._running:
             self._running = False
             self.backend.shutdown()
+
+    def _grew(self, sequence, layer, tokens):
+        """A layer holds so many tokens more."""
+        entry = self._sequences[sequence]
+        entry.tokens[layer] += tokens
+        self._appended[0] += tokens / len(entry.tokens)
+        self._appended[1] += tokens * 4 * entry.kv_heads * entry.head_dim
 
     def _check_running(self):
         if not self._running:

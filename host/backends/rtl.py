@@ -274,6 +274,9 @@ class RtlBackend(Backend):
             "pages_lost": repair.counts["pages_lost"],
         }
 
+    def wear(self):
+        return self.firmware.wear()
+
     def counters(self):
         def wide(address):
             low = self.lane.csr_read(address)  # freezes the high word

@@ -1,5 +1,7 @@
 """What an embedded core sees of the drive: management registers and device DRAM, nothing else."""
 
+from collections import Counter
+
 import numpy as np
 
 from rtl.registers import REGISTERS, FlashStatus
@@ -24,12 +26,18 @@ class Device:
     config : DriveConfig
     scratch : int
         DRAM address of room for a page with its spare bytes.
+
+    Attributes
+    ----------
+    counts : Counter of int
+        Management operations by their code.
     """
 
     def __init__(self, lane, config, scratch):
         self._lane = lane
         self._config = config
         self._scratch = scratch
+        self.counts = Counter()
 
     def charge(self):
         """Lets the time of one firmware call pass."""
@@ -60,6 +68,7 @@ class Device:
 
         ``pause`` is the number of cycles between two looks at FLASH_STATUS.
         """
+        self.counts[operation] += 1
         self.write("FLASH_ROW", die << _DIE_SHIFT | row)
         self.write("FLASH_OP", channel << 8 | operation)
         while (status := self.read("FLASH_STATUS")) & FlashStatus.BUSY:

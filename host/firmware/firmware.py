@@ -10,11 +10,11 @@ import numpy as np
 from rtl.commands import SQE, SQE_VIEWS, Opcode, Status
 from rtl.tables import SEQUENCE, SequenceState
 
-from ..capacity import Capacity
+from ..capacity import Capacity, spare_groups
 from ..checks import FORMATS
 from ..errors import DriveError
 from . import tables
-from .device import RESET, Device
+from .device import PROGRAM, RESET, Device
 from .raw_pages import RawPages
 from .repair import Repair
 from .sharing import SharedPages
@@ -116,6 +116,18 @@ class Firmware:
             for channel, die, row in zip(*(part.tolist() for part in places), strict=True)
         }
         self._refuse_tokens(not self.repair.mend(self._feed_starved, held))
+
+    def wear(self):
+        """What is known of the flash's wear, see `host.health`."""
+        geometry = self._config.flash.geometry
+        blocks = self.repair.blocks
+        return {
+            "pages_firmware": self.device.counts[PROGRAM],
+            "group_erases": self.groups.erases[: geometry.blocks - spare_groups(geometry)],
+            "spares": [blocks.spares(channel) for channel in range(geometry.channels)],
+            "reads_per_block_max": None,
+            "read_only": self.read_only,
+        }
 
     def _feed_starved(self):
         if self.device.read("MAILBOX_STATUS") & _STARVED:

@@ -32,6 +32,8 @@ class BlockGroups:
     ----------
     pushed : int
         Groups handed to the append path so far.
+    erases : list of int
+        Erases of each group.
     """
 
     def __init__(self, geometry, blocks):
@@ -44,6 +46,7 @@ class BlockGroups:
         self._back_door = set()  # those of them that were taken
         self._spent = np.zeros(geometry.channels, np.int64)  # append path's pages that have died
         self.pushed = 0
+        self.erases = [0] * geometry.blocks
 
     @property
     def erased(self):
@@ -105,6 +108,7 @@ class BlockGroups:
     def recycled(self, group):
         """A reclaimable group was erased."""
         self.retired(group)
+        self.erases[group] += 1
         self._erased.append(group)
 
     def retired(self, group):
