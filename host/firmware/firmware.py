@@ -81,6 +81,7 @@ class Firmware:
         self.device.clear(Capacity.SEQUENCE_TABLE, SEQUENCE.size * self._config.max_sequences)
         self.device.write("SEQUENCE_TABLE", Capacity.SEQUENCE_TABLE)
         self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)
+        self.device.write("READ_LIMIT", self._config.read_limit)
         self.repair.start()
         self._ring = self.device.read("GROUP_FREE")
         self._supply()
@@ -125,7 +126,15 @@ class Firmware:
             "pages_firmware": self.device.counts[PROGRAM],
             "group_erases": self.groups.erases[: geometry.blocks - spare_groups(geometry)],
             "spares": [blocks.spares(channel) for channel in range(geometry.channels)],
-            "reads_per_block_max": None,
+            "reads_per_block_max": max(
+                (
+                    self.device.reads(channel, *blocks.place(channel, die, group))
+                    for group in self.groups.in_use
+                    for channel in range(geometry.channels)
+                    for die in range(geometry.dies)
+                ),
+                default=0,
+            ),
             "read_only": self.read_only,
         }
 

@@ -54,6 +54,11 @@ class BlockGroups:
         return len(self._erased)
 
     @property
+    def in_use(self):
+        """Groups that were pushed or taken, and not erased since."""
+        return sorted(self._used)
+
+    @property
     def reclaimable(self):
         """Groups all of whose pages were written and are dead: they may be erased."""
         return [g for g in sorted(self._used) if (self._dead[g] == self._channel_pages).all()]

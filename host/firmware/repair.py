@@ -54,6 +54,8 @@ class Repair:
     refuge : host.firmware.refuge.Refuge
     crippled : dict of (int, int, int) to set of int
         Blocks that are in use and bad -> pages of them that are not there.
+    read_often : set of (int, int, int)
+        Blocks that were read ``config.read_limit`` times since they were erased.
     counts : Counter
         ``pages_moved``, ``pages_lost``.
     """
@@ -69,6 +71,7 @@ class Repair:
         self.groups = BlockGroups(self._geometry, self.blocks)
         self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
         self.crippled = {}
+        self.read_often = set()
         self._surplus = surplus
         self._again = Counter()
         self._failed, self._tired = [], set()  # slots; blocks that were read again too often
@@ -109,6 +112,7 @@ class Repair:
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
                 self._again.pop((channel, at, block), None)  # of pages that are gone now
+                self.read_often.discard((channel, at, block))
                 bad = self.crippled.pop((channel, at, block), None) is not None
                 if bad or not self._device.erase(channel, at, block * g.pages, self._pause):
                     self._refuse_if_protected(channel, at)
@@ -189,9 +193,11 @@ class Repair:
         """Notes failed programs, and blocks that had to be read again too often."""
         while (event := self._device.read("EVENT")) & FlashEvent.VALID:
             number = event & 0xFF
-            if event & FlashEvent.AGAIN:
-                row = self._device.read("EVENT_ROW")
-                place = number, row >> 24, (row & 0xFFFFFF) // self._geometry.pages
+            row = self._device.read("EVENT_ROW")
+            place = number, row >> 24, (row & 0xFFFFFF) // self._geometry.pages
+            if event & FlashEvent.OFTEN:
+                self.read_often.add(place)
+            elif event & FlashEvent.AGAIN:
                 self._again[place] += 1
                 if self._again[place] == AGAIN_LIMIT and place not in self.blocks.bad:
                     self._tired.add(place)
