@@ -18,7 +18,7 @@ __all__ = ["run_batch_session"]
 def run_batch_session(options, config, prompts, out, json_file, faults=None):
     """Like `host.session.run_session`, with a list of prompts, decoded together."""
     torch.manual_seed(options.seed)
-    session = _BatchSession(config)
+    session = _BatchSession(config, options.report)
     loaded = session.load(options.model)
     check_modules(loaded.model)
     ids = [encode(loaded.tokenizer, prompt) for prompt in prompts]
@@ -26,8 +26,10 @@ def run_batch_session(options, config, prompts, out, json_file, faults=None):
     with session.drive(options.backend, faults) as drive:
         session.show_prompts(prompts, ids)
         batch = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
+        health = drive.health()
     comparison = session.compare(loaded, batch) if options.compare else None
     record = make_batch_record(batch, loaded, config, manifest(config, options.seed), comparison)
+    record["health"] = health
     session.finish(record, batch, loaded, out, json_file, faults)
     return 0
 

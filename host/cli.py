@@ -1,4 +1,4 @@
-"""The command line: ``instinfer generate``, ``bench``, ``schedule``, ``area`` and ``verilog``."""
+"""The command line: ``instinfer generate``, ``bench``, ``schedule``, ``area`` and so on."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .area import add_area
 from .bench import add_bench
+from .endurance import add_endurance
 from .options import BadOption, add_drive_options, drive_config, out_folder
 from .schedule import add_schedule
 from .verilog import add_verilog
@@ -68,6 +69,13 @@ def _parser():
         "UltraScale+ and count what it takes, beside the paper's Table II.",
     )
     add_area(area)
+    endurance = commands.add_parser(
+        "endurance",
+        help="print how many tokens a drive's flash takes before it is worn out",
+        description="Print how many tokens of OPT-13B and Llama-3-8B flash takes before it is worn "
+        "out, beside the paper's claim.",
+    )
+    add_endurance(endurance)
     verilog = commands.add_parser(
         "verilog",
         help="write the drive as Verilog, with its register map",
@@ -111,6 +119,9 @@ def _add_generate(parser):
         "--compare",
         action="store_true",
         help="follow the same tokens on the other backends and on the unmodified model",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="show the health of the drive's flash, too"
     )
     parser.add_argument(
         "--out", default="out", metavar="DIR", help="folder for pictures (default: out)"

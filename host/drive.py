@@ -18,6 +18,7 @@ from .checks import (
     checked_scale,
 )
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+from .health import drive_health
 from .packing import job_bytes
 from .stats import statistics
 from .tickets import AppendTicket, Ticket
@@ -76,6 +77,7 @@ class KvDrive:
         self._flagged = {flag: 0 for flag in ResultFlag}
         self._pending = []
         self._running = True
+        self._appended = [0.0, 0]  # tokens, bytes of K and V
 
     def __enter__(self):
         return self
@@ -228,7 +230,7 @@ class KvDrive:
         ticket = AppendTicket(
             self.backend.submit_append(sequence, layer, k, v), sequence, layer, len(k)
         )
-        self._sequences[sequence].tokens[layer] += len(k)
+        self._grew(sequence, layer, len(k))
         self._pending.append(ticket)
         return ticket
 
@@ -326,7 +328,8 @@ class KvDrive:
             for position, output in zip(positions, result.outputs, strict=True):
                 outputs[position] = output
         for (sequence, layer), output in zip(ticket.grown, outputs, strict=False):
-            self._sequences[sequence].tokens[layer] -= output is None
+            self._sequences[sequence].tokens[layer] -= 1
+            self._grew(sequence, layer, output is not None)
         self._note(flags)
         if failures:
             first = min(failures)
@@ -339,7 +342,7 @@ class KvDrive:
         try:
             self.backend.wait_append(ticket.part)
         except DriveError as error:
-            self._sequences[ticket.sequence].tokens[ticket.layer] -= ticket.tokens - error.appended
+            self._grew(ticket.sequence, ticket.layer, error.appended - ticket.tokens)
             error.add_note(
                 f"{ticket.tokens} tokens of layer {ticket.layer} of sequence {ticket.sequence}"
             )
@@ -384,6 +387,10 @@ class KvDrive:
         }
         return statistics(self.backend.name, self.config.clock_hz, counters, channels, own)
 
+    def health(self):
+        """Wear, errors and expected life of the drive's flash, see `host.health.drive_health`."""
+        return drive_health(self.config, self.stats(), self.backend.wear(), *self._appended)
+
     def close(self, sequence):
         """Closes a sequence; its pages, tables and (after a while) its number are used again."""
         entry = self._idle_entry(sequence)
@@ -395,6 +402,13 @@ class KvDrive:
         if self._running:
             self._running = False
             self.backend.shutdown()
+
+    def _grew(self, sequence, layer, tokens):
+        """A layer holds so many tokens more."""
+        entry = self._sequences[sequence]
+        entry.tokens[layer] += tokens
+        self._appended[0] += tokens / len(entry.tokens)
+        self._appended[1] += tokens * 4 * entry.kv_heads * entry.head_dim
 
     def _check_running(self):
         if not self._running:

@@ -16,6 +16,7 @@ from . import models
 from .compare import compare_float, compare_runs, same_path
 from .drive import KvDrive
 from .generate import encode, generate
+from .health_report import show_health
 from .manifest import manifest
 from .record import make_record
 from .report import bytes_text, show_report, time_text
@@ -45,7 +46,7 @@ def run_session(options, config, prompt, out, json_file, faults=None):
         Of the drive's flash. The backends that it is compared with have none.
     """
     torch.manual_seed(options.seed)
-    session = Session(config)
+    session = Session(config, options.report)
     loaded = session.load(options.model)
     check_modules(loaded.model)
     ids = encode(loaded.tokenizer, prompt)
@@ -53,8 +54,10 @@ def run_session(options, config, prompt, out, json_file, faults=None):
     with session.drive(options.backend, faults) as drive:
         session.show_prompt(prompt, ids)
         run = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
+        health = drive.health()
     comparison = session.compare(loaded, run) if options.compare else None
     record = make_record(run, loaded, config, manifest(config, options.seed), comparison)
+    record["health"] = health
     session.finish(record, run, loaded, out, json_file, faults)
     return 0
 
@@ -65,10 +68,13 @@ class Session:
     Parameters
     ----------
     config : DriveConfig
+    report : bool
+        Whether the health of the drive's flash is shown.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, report):
         self.console, self.config = Console(highlight=False), config
+        self.report = report
         if not self.console.is_terminal:
             self.console = Console(highlight=False, width=FILE_WIDTH)
 
@@ -157,6 +163,8 @@ class Session:
         json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         pictures = self.draw(run, loaded, out)
         show_report(self.console, record, [*pictures, ("numbers", json_file)])
+        if self.report:
+            show_health(self.console, record["health"])
 
     def draw(self, run, loaded, out):
         if run.trace is None:

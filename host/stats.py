@@ -5,7 +5,7 @@ from rtl.registers import BREAKDOWN, CHANNEL_COUNTERS, COUNTERS
 __all__ = ["REPAIRS", "difference", "statistics"]
 
 _SHARES = ("data", "command", "waiting", "idle")
-REPAIRS = ("blocks_bad", "pages_moved", "pages_lost", "pages_compacted")
+REPAIRS = ("blocks_bad", "pages_moved", "pages_lost", "pages_compacted", "pages_refreshed")
 _OWN = ("saturated", "nonfinite", "simulated_clocks", *REPAIRS)
 
 
@@ -24,7 +24,8 @@ def statistics(backend, clock_hz, counters, channels, own):
         ``saturated`` and ``nonfinite`` (commands whose result had that flag), ``simulated_clocks``
         (clocks really simulated; fewer than cycles where idle stretches were skipped),
         ``blocks_bad`` (those delivered so included), ``pages_moved`` and ``pages_lost`` (of blocks
-        that went bad) and ``pages_compacted`` (moved to gain space); None where there are no cells.
+        that went bad), ``pages_compacted`` (moved to gain space), ``pages_refreshed`` (moved since
+        they were read too often); None where there are no cells.
 
     Returns
     -------

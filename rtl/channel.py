@@ -29,6 +29,7 @@ from .page_requests import page_request_layout, page_word_layout
 from .page_source import PageSource
 from .page_writer import PageWriter
 from .program_feeder import ProgramFeeder, order_layout
+from .read_counts import COUNT_BITS, ReadCounts, block_layout, block_of
 
 __all__ = ["Channel"]
 
@@ -57,6 +58,9 @@ class Channel(wiring.Component):
         Words of its PROGRAMs and READs, as they lie on flash. No word of a PROGRAM comes while
         those of another are on their way.
     o_again : Out(stream), `rtl.page_reader.again_layout`
+    read_limit, o_often, count_ask, count_clear, count_place, count_busy, count_value
+        ``limit``, ``o``, ``ask``, ``clear``, ``asked``, ``busy`` and ``value`` of
+        `rtl.read_counts.ReadCounts`.
     o : Out(stream), ``beat_layout()``
     o_readback : Out(stream), ``page_word_layout()``
     done : Out(stream), ``done_layout()``
@@ -82,6 +86,13 @@ class Channel(wiring.Component):
                 "i_management_words": In(stream.Signature(64)),
                 "o_management": Out(stream.Signature(read_layout())),
                 "o_again": Out(stream.Signature(again_layout(dies))),
+                "read_limit": In(COUNT_BITS),
+                "o_often": Out(stream.Signature(block_layout(config.flash.geometry))),
+                "count_ask": In(1),
+                "count_clear": In(1),
+                "count_place": In(block_layout(config.flash.geometry)),
+                "count_busy": Out(1),
+                "count_value": Out(COUNT_BITS),
                 "o": Out(stream.Signature(beat_layout())),
                 "o_readback": Out(stream.Signature(page_word_layout())),
                 "done": Out(stream.Signature(done_layout(dies))),
@@ -119,6 +130,7 @@ class Channel(wiring.Component):
         )
         m.submodules.feeder = feeder = ProgramFeeder(geometry)
         m.submodules.writer = writer = PageWriter(config.dies, code)
+        m.submodules.counts = counts = ReadCounts(geometry)
         m.submodules.ops = ops = Arbiter(operation_layout(config.dies), inputs=3)
         m.submodules.program_data = words = Queue(64, depth=PROGRAM_QUEUE)
 
@@ -140,6 +152,18 @@ class Channel(wiring.Component):
         waiting = feeder.waiting.bit_select(management.payload.die, 1)
         _unless(m, waiting, management, ops.i[1])
         connect(m, reader.o_again, flipped(self.o_again))
+        connect(m, counts.o, flipped(self.o_often))
+        m.d.comb += [
+            counts.sensed.eq(moves(reader.o_ops) & (reader.o_ops.payload.op == NandOp.READ)),
+            counts.place.die.eq(reader.o_ops.payload.die),
+            counts.place.block.eq(block_of(reader.o_ops.payload.row, geometry)),
+            counts.limit.eq(self.read_limit),
+            counts.ask.eq(self.count_ask),
+            counts.clear.eq(self.count_clear),
+            counts.asked.eq(self.count_place),
+            self.count_busy.eq(counts.busy),
+            self.count_value.eq(counts.value),
+        ]
         connect(m, words.o, controller.w_data)
         owners = self._share_reads(m, ops, controller, reader)
         with m.If(self.i_management_words.valid):
@@ -192,7 +216,13 @@ class Channel(wiring.Component):
                 & ~moves(self.o_again)
             ),
             self.quiet.eq(
-                controller.quiet & source.quiet & reader.quiet & feeder.quiet & writer.quiet & waits
+                controller.quiet
+                & source.quiet
+                & reader.quiet
+                & feeder.quiet
+                & writer.quiet
+                & counts.quiet
+                & waits
             ),
             controller.skip.eq(self.skip),
             self.next_event.eq(controller.next_event),

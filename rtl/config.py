@@ -64,6 +64,10 @@ class DriveConfig:
         power of two, 4096..262144.
     firmware_cycles : int
         Clock cycles charged for each call of the firmware.
+    read_limit : int
+        Reads of a block's pages since its last erase from which on it is to be written anew,
+        0..16777215; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
+        block by the coefficients of `flash_model.bit_errors`.
     """
 
     profile: str = "paper"
@@ -82,6 +86,7 @@ class DriveConfig:
     max_transfer: int = 2 << 20
     max_attend: int = 64 << 10
     firmware_cycles: int = 500
+    read_limit: int = 500_000
 
     def __post_init__(self):
         def check(name, ok, allowed):
@@ -144,6 +149,7 @@ class DriveConfig:
             "a power of two, 4096..262144",
         )
         check("dram_bytes", 1 << 20 <= self.dram_bytes <= 1 << 40, "1 MiB..1 TiB")
+        check("read_limit", 0 <= self.read_limit < 1 << 24, "0..16777215 reads; 0: no limit")
         check("firmware_cycles", self.firmware_cycles >= 0, "0 or more clock cycles")
 
     @classmethod

@@ -3,11 +3,13 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .allocator import substitute_layout
 from .flash_port import flash_request_layout
 from .health import event_layout
 from .memory_port import ADDRESS_BITS
+from .read_counts import COUNT_BITS, block_layout
 from .registers import DRIVE_ID, REGISTERS
 
 __all__ = ["Control", "ControlBusSignature"]
@@ -56,6 +58,9 @@ class Control(wiring.Component):
         As in `rtl.health`.
     read_only (Out)
         Of the executor.
+    count_ask, count_clear, count_channel, count_place (Out); count_busy, count_value (In)
+    read_limit (Out)
+        Reads of each block (`rtl.read_counts`) of channel ``count_channel``.
     counter_address, counter_read (Out); counter_value (In)
     executing : In(1)
     quiet : Out(1)
@@ -100,6 +105,13 @@ class Control(wiring.Component):
                 "event": In(event_layout()),
                 "event_taken": Out(1),
                 "read_only": Out(1),
+                "count_ask": Out(1),
+                "count_clear": Out(1),
+                "count_channel": Out(max(1, ceil_log2(geometry.channels))),
+                "count_place": Out(block_layout(geometry)),
+                "count_busy": In(1),
+                "count_value": In(COUNT_BITS),
+                "read_limit": Out(COUNT_BITS),
                 "counter_address": Out(13),
                 "counter_read": Out(1),
                 "counter_value": In(32),
@@ -138,6 +150,8 @@ class Control(wiring.Component):
             "FLASH_ADDRESS",
             "PROGRAM_BUFFER",
             "PROGRAM_HOLD",
+            "READ_COUNT_OF",
+            "READ_LIMIT",
             "READ_ONLY",
         ):
             registers[name] = values[name] = Signal(32, name=name.lower())
@@ -192,7 +206,18 @@ class Control(wiring.Component):
             self.substitution.serves_block.eq(row),
             self.event_taken.eq(strobe("EVENT_TAKEN")),
             self.read_only.eq(registers["READ_ONLY"][0]),
+            self.count_clear.eq(strobe("READ_COUNT_CLEAR")),
+            self.count_channel.eq(registers["READ_COUNT_OF"][24:]),
+            self.count_place.die.eq(registers["READ_COUNT_OF"][16:24]),
+            self.count_place.block.eq(registers["READ_COUNT_OF"][:16]),
+            self.read_limit.eq(registers["READ_LIMIT"]),
         ]
+        m.d.sync += self.count_ask.eq(strobe("READ_COUNT_OF"))  # once it is in its register
+        values["READ_COUNT"] = Cat(
+            self.count_value,
+            Signal(31 - COUNT_BITS, name="reserved"),
+            self.count_busy | self.count_ask,
+        )
         values["FLASH_STATUS"] = self.flash_status
         values["PROGRAM_USED"] = self.program_used
         values["EVENT"] = self.event.as_value()[:32]

@@ -183,9 +183,19 @@ class Drive(wiring.Component):
             connect(m, channel.o, engine.i_beats[index])
             connect(m, channel.phy, flipped(self.phy[index]))
             connect(m, channel.o_again, health.i_again[index])
+            connect(m, channel.o_often, health.i_often[index])
+            with m.If(control.count_channel == index):
+                m.d.comb += [
+                    channel.count_ask.eq(control.count_ask),
+                    channel.count_clear.eq(control.count_clear),
+                    control.count_busy.eq(channel.count_busy),
+                    control.count_value.eq(channel.count_value),
+                ]
             m.d.comb += [
                 channel.buffer.eq(control.program_buffer),
                 channel.skip.eq(self.skip),
+                channel.count_place.eq(control.count_place),
+                channel.read_limit.eq(control.read_limit),
                 self.next_event[index].eq(channel.next_event),
             ]
         done = self._connect_flash(m, append, executor, slots, flash_port, channels)
@@ -246,6 +256,7 @@ class Drive(wiring.Component):
         ):
             m.d.comb += getattr(executor, name).eq(getattr(control, name))
         m.d.comb += [
+            executor.hold.eq(control.program_hold),
             control.mailbox.eq(executor.mailbox),
             control.mailbox_sqe.eq(executor.mailbox_sqe),
             control.executing.eq(executor.executing),

@@ -51,6 +51,8 @@ class Executor(wiring.Component):
         `SQE` in, completion out.
     window_base, window_end : In(48)
         Host addresses that commands may name.
+    hold : In(1)
+        No command begins.
     read_only : In(1)
         Commands that bring tokens are refused.
     mailbox, mailbox_sqe : Out; mailbox_done, mailbox_status, mailbox_result : In
@@ -84,6 +86,7 @@ class Executor(wiring.Component):
                 "o": Out(stream.Signature(completion_layout())),
                 "window_base": In(ADDRESS_BITS),
                 "window_end": In(ADDRESS_BITS),
+                "hold": In(1),
                 "read_only": In(1),
                 "mailbox": Out(1),
                 "mailbox_sqe": Out(512),
@@ -178,11 +181,11 @@ class Executor(wiring.Component):
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += [
-                    self.i.ready.eq(1),
-                    self.waits.eq(~self.i.valid),
+                    self.i.ready.eq(~self.hold),
+                    self.waits.eq(~self.i.valid | self.hold),
                     self.executing.eq(0),
                 ]
-                with m.If(self.i.valid):
+                with m.If(self.i.valid & self.i.ready):
                     m.d.comb += self.clear_outcome.eq(1)
                     m.d.sync += [
                         self.sqe.eq(self.i.payload),

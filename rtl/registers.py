@@ -76,7 +76,8 @@ REGISTERS = {
                               "device-DRAM address of these words, 8-byte aligned"),
     "PROGRAM_BUFFER": Register(0x202C, "rw",
                                "device-DRAM address of the program slots, 8-byte aligned"),
-    "PROGRAM_HOLD": Register(0x2030, "rw", "bit 0: no program slot is handed out"),
+    "PROGRAM_HOLD": Register(0x2030, "rw",
+                             "bit 0: no program slot is handed out, and no command begins"),
     "PROGRAM_USED": Register(0x2034, "ro",
                              "program slots handed out and not taken back: programs under way "
                              "and failed"),
@@ -87,8 +88,17 @@ REGISTERS = {
                                  "FLASH_ROW serves, on the die in bits 31:24"),
     "MAILBOX_SQE": Register(0x2040, "ro", "16 registers: the command in the mailbox"),
     "EVENT": Register(0x2080, "ro", "see FlashEvent"),
-    "EVENT_ROW": Register(0x2084, "ro", "of a page read again: bits 31:24 die, 23:0 row address"),
+    "EVENT_ROW": Register(0x2084, "ro",
+                          "of a page read again, or of a block's first page: bits 31:24 die, "
+                          "23:0 row address"),
     "EVENT_TAKEN": Register(0x2088, "wo", "makes room for the next event"),
+    "READ_COUNT_OF": Register(0x2090, "rw",
+                              "bits 31:24 channel, 23:16 die, 15:0 block: asks how often its pages "
+                              "were read since it was cleared"),
+    "READ_COUNT": Register(0x2094, "ro", "bits 23:0 the answer, bit 31: not yet"),
+    "READ_COUNT_CLEAR": Register(0x2098, "wo", "clears the count of the block READ_COUNT_OF names"),
+    "READ_LIMIT": Register(0x209C, "rw",
+                           "bits 23:0: an event tells of a block read so often; 0: of none"),
     "READ_ONLY": Register(0x208C, "rw", "bit 0: every APPEND and STEP is refused"),
 }
 # fmt: on
@@ -103,10 +113,11 @@ class FlashStatus:
 
 
 class FlashEvent:
-    """Bits of EVENT. Bits 7:0: slot of a failed program, or channel of a page read again."""
+    """Bits of EVENT. Bits 7:0: slot of a failed program, or channel of the page or block."""
 
     VALID = 1 << 31
-    AGAIN = 1 << 30  # 0: a program failed, 1: a page was read again
+    AGAIN = 1 << 30  # a page was read again
+    OFTEN = 1 << 29  # a block was read READ_LIMIT times; neither: a program failed
     LOST = 1 << 11  # of a page read again: a codeword was given up
     LEVEL_SHIFT = 8  # bits 10:8: the last read-retry level
 

@@ -8,6 +8,7 @@ import numpy as np
 from rtl.commands import ResultFlag
 
 from ..errors import DriveError
+from ..health import WEAR
 from ..stats import REPAIRS
 
 __all__ = ["Backend", "Job", "Result"]
@@ -138,6 +139,10 @@ class Backend(ABC):
     def repairs(self):
         """Bad blocks and what became of their pages, see `host.stats`; without cells: None."""
         return dict.fromkeys(REPAIRS)
+
+    def wear(self):
+        """Wear of the flash, see `host.health`; without cells: None."""
+        return dict.fromkeys(WEAR)
 
     @abstractmethod
     def counters(self):

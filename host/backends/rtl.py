@@ -326,7 +326,11 @@ class RtlBackend(Backend):
             "pages_moved": repair.counts["pages_moved"],
             "pages_lost": repair.counts["pages_lost"],
             "pages_compacted": repair.counts["pages_compacted"],
+            "pages_refreshed": repair.counts["pages_refreshed"],
         }
+
+    def wear(self):
+        return self.firmware.wear()
 
     def counters(self):
         def wide(address):

@@ -19,8 +19,8 @@ __all__ = ["Compaction"]
 class Compaction:
     """Gains erased groups where none has only dead pages.
 
-    Attention must not be under way: its pages would be erased. An append may be, see
-    `Repair.at_rest`.
+    Attention must not be under way: its pages would be erased. That is so while a command waits in
+    the mailbox, or the append path for a group; and then no command begins (`Repair.at_rest`).
 
     Parameters
     ----------
@@ -66,6 +66,13 @@ class Compaction:
                 break
         return self._groups.erased - before
 
+    def refresh(self, groups):
+        """Empties those of these groups that can be: their blocks were read too often."""
+        live = self._candidates()
+        for group in sorted(groups & live.keys()):
+            if not self._emptied(group, live[group], "pages_refreshed"):
+                return
+
     def level(self):
         """Empties a group whose pages rest and that was erased far less often than others, if there
         is one."""
@@ -82,14 +89,17 @@ class Compaction:
         groups = self._groups
         return least_cost(live, groups.channel_pages, groups.erases, count, self._own.room)
 
-    def _emptied(self, group, pages):
-        """Moves what lives in a group and erases it; False if it has nowhere to go."""
+    def _emptied(self, group, pages, why="pages_compacted"):
+        """Moves what lives in a group and erases it; False if it has nowhere to go.
+
+        ``why`` is the count of `Repair` that has the pages.
+        """
         if self._own.room(pages) > self._groups.erased:
             return False
         with self._repair.at_rest(self._feed):
             for place in self._groups.within(group, *self._live()):
                 try:
-                    if not self._move(*place):
+                    if not self._move(*place, why):
                         self.unreadable.add(group)
                 except DriveError:  # pages of the drive fail, and none is left to stand in
                     return False
@@ -98,7 +108,7 @@ class Compaction:
                 self._erase(group)
         return True
 
-    def _move(self, channel, die, row):
+    def _move(self, channel, die, row, why):
         """Moves a page; False if it cannot be read."""
         found = self._pages.read(channel, die, row)
         if not found:
@@ -107,5 +117,5 @@ class Compaction:
         new = self._repair.program(channel, *self._own.place(channel, die), meta, user)
         self._repair.moved(channel, (die, row), new, meta)
         self._groups.bury(*np.array([[channel], [die], [row]]))
-        self._repair.counts["pages_compacted"] += 1
+        self._repair.counts[why] += 1
         return True

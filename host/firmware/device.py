@@ -79,8 +79,22 @@ class Device:
         return not status & FlashStatus.FAILED
 
     def erase(self, channel, die, row, pause):
-        """Erases the block of a row; whether it succeeded."""
-        return self.flash(ERASE, channel, die, row, pause=pause)
+        """Erases the block of a row; whether it succeeded. The count of its reads begins anew."""
+        done = self.flash(ERASE, channel, die, row, pause=pause)
+        self.clear_reads(channel, die, row // self._config.flash.geometry.pages)
+        return done
+
+    def reads(self, channel, die, block):
+        """Pages of a block read since its count was cleared."""
+        self.write("READ_COUNT_OF", channel << 24 | die << 16 | block)
+        while (count := self.read("READ_COUNT")) >> 31:
+            self.pause()
+        return count
+
+    def clear_reads(self, channel, die, block):
+        """Begins a block's count anew."""
+        self.reads(channel, die, block)
+        self.write("READ_COUNT_CLEAR", 0)
 
     def read_page(self, channel, die, row, column, words, level=0):
         """Words of a page as they lie on flash: uint8 array, or None if the die does not answer.

@@ -102,6 +102,7 @@ class Firmware:
         self.device.clear(Capacity.SEQUENCE_TABLE, SEQUENCE.size * self._config.max_sequences)
         self.device.write("SEQUENCE_TABLE", Capacity.SEQUENCE_TABLE)
         self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)
+        self.device.write("READ_LIMIT", self._config.read_limit)
         self.repair.start()
         self._ring = self.device.read("GROUP_FREE")
         if self._state.next_segment > 1:
@@ -171,14 +172,13 @@ class Firmware:
         self.device.charge()
         wants = self.device.read("MAILBOX_STATUS")
         if wants & _STARVED:
-            self._feed()
+            self._keep_room()
+            self._feed_starved()
         if wants & _WAITS:
             self._execute()
         self.repair.service(self._feed_starved)
         if self.repair.crippled and not self.read_only:
             self._refuse_tokens(True)
-        if not self.read_only:
-            self._replenish()
 
     def _refuse_tokens(self, refuse):
         """Whether the drive answers commands that bring tokens with READ_ONLY."""
@@ -195,6 +195,26 @@ class Firmware:
         }
         whole = self.repair.mend(self._feed_starved, held)
         self._refuse_tokens(not (whole and self._keeps()))
+
+    def wear(self):
+        """What is known of the flash's wear, see `host.health`."""
+        geometry = self._config.flash.geometry
+        blocks = self.repair.blocks
+        return {
+            "pages_firmware": int(self.device.own["pages_programmed"].sum()),
+            "group_erases": self.groups.usable_erases,
+            "spares": [blocks.spares(channel) for channel in range(geometry.channels)],
+            "reads_per_block_max": max(
+                (
+                    self.device.reads(channel, *blocks.place(channel, die, group))
+                    for group in self.groups.in_use
+                    for channel in range(geometry.channels)
+                    for die in range(geometry.dies)
+                ),
+                default=0,
+            ),
+            "read_only": self.read_only,
+        }
 
     def _feed_starved(self):
         if self.device.read("MAILBOX_STATUS") & _STARVED:
@@ -231,6 +251,7 @@ class Firmware:
                     status = Status.INVALID_OPCODE
         except DriveError as error:
             status = error.status
+        self._keep_room()
         self.device.write("MAILBOX_RESULT", result)
         self.device.write("MAILBOX_DONE", status)
 
@@ -445,7 +466,7 @@ class Firmware:
         are enough.
 
         Those that groups with live pages have to be emptied for are not gained yet, see
-        `_replenish`: what is closed until then need not be moved.
+        `_keep_room`: what is closed until then need not be moved.
 
         Parameters
         ----------
@@ -467,11 +488,18 @@ class Firmware:
         if missing > 0 and (missing := missing - self.reclaim(missing)) > 0:
             self._compaction.gain(missing)
 
-    def _replenish(self):
-        """Has a few erased groups at hand: without one, none can be emptied."""
+    def _keep_room(self):
+        """Has a few erased groups at hand, as without one none can be emptied, and what was read
+        too often written anew. Attention is not under way.
+        """
+        if self.read_only:
+            return
         if self.groups.erased < KEPT_ERASED:
             self._make_room(KEPT_ERASED)
             self._compaction.level()
+        if self.repair.read_often:
+            blocks = self.repair.blocks
+            self._compaction.refresh({blocks.serves(*place)[1] for place in self.repair.read_often})
 
     def reclaim(self, count=1):
         """Erases up to ``count`` dead block groups; returns how many became usable."""

@@ -51,11 +51,17 @@ class BlockGroups:
         self._back_door = set()  # those of them that were taken
         self._spent = np.zeros(geometry.channels, np.int64)  # append path's pages that have died
         self.pushed = 0
+        self.erases = [0] * geometry.blocks
 
     @property
     def erased(self):
         """Number of erased groups at hand."""
         return len(self._erased)
+
+    @property
+    def in_use(self):
+        """Groups that were pushed or taken, and not erased since."""
+        return sorted(self._used)
 
     @property
     def reclaimable(self):
@@ -160,8 +166,8 @@ class BlockGroups:
     def recycled(self, group):
         """A reclaimable group was erased."""
         self.retired(group)
-        self._erased.append(group)
         self.erases[group] += 1
+        self._erased.append(group)
 
     def retired(self, group):
         """A group cannot be made whole: it is never used again."""

@@ -58,6 +58,8 @@ class Repair:
     refuge : host.firmware.refuge.Refuge
     crippled : dict of (int, int, int) to set of int
         Blocks that are in use and bad -> pages of them that are not there.
+    read_often : set of (int, int, int)
+        Blocks that were read ``config.read_limit`` times since they were erased.
     counts : Counter
         ``pages_moved``, ``pages_lost``, ``pages_compacted``.
     """
@@ -73,10 +75,12 @@ class Repair:
         self.groups = BlockGroups(self._geometry, self.blocks)
         self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
         self.crippled = {}
+        self.read_often = set()
         self._surplus = surplus
         self._again = Counter()
         self._failed, self._tired = [], set()  # slots; blocks that were read again too often
         self._changed = False  # the table on flash is behind
+        self._holds = 0
         self._places = {}  # group -> its place in the append path's ring
         self.counts = Counter()
 
@@ -142,6 +146,7 @@ class Repair:
                 at, block = self.blocks.place(channel, die, group)
                 self._again.pop((channel, at, block), None)  # of pages that are gone now
                 self.crippled.pop((channel, at, block), None)
+                self.read_often.discard((channel, at, block))
                 bad = (channel, at, block) in self.blocks.bad
                 if bad or not self._device.erase(channel, at, block * g.pages, self._pause):
                     self._refuse_if_protected(channel, at)
@@ -166,8 +171,23 @@ class Repair:
         self._take()
         if not (self._failed or self._tired or self._changed):
             return
+        with self._held():
+            self._mend(feed)
+
+    @contextmanager
+    def _held(self):
+        """While it lasts no program slot is handed out, and no command begins."""
+        self._holds += 1
+        self._device.write("PROGRAM_HOLD", 1)
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._device.write("PROGRAM_HOLD", 0)
+
+    def _mend(self, feed):
         device = self._device
-        device.write("PROGRAM_HOLD", 1)
         while device.read("PROGRAM_USED") != len(self._failed):
             device.pause()
             feed()
@@ -191,7 +211,6 @@ class Repair:
             device.write("PROGRAM_RELEASE", slot)
         self._failed, self._tired = [], set()
         self.save()
-        device.write("PROGRAM_HOLD", 0)
 
     def program(self, channel, die, row, meta, user):
         """Programs a page of the firmware's own, on another block if its own fails.
@@ -242,18 +261,14 @@ class Repair:
 
     @contextmanager
     def at_rest(self, feed):
-        """While it lasts no program of the append path is under way, and none begins."""
-        device = self._device
-        device.write("PROGRAM_HOLD", 1)
-        while device.read("PROGRAM_USED"):
-            device.pause()
-            feed()  # a page that has its slot may wait for a group
-            self.service(feed)
-            device.write("PROGRAM_HOLD", 1)
-        try:
+        """While it lasts no program of the append path is under way, and none begins; nor does a
+        command."""
+        with self._held():
+            while self._device.read("PROGRAM_USED"):
+                self._device.pause()
+                feed()  # a page that has its slot may wait for a group
+                self.service(feed)
             yield
-        finally:
-            device.write("PROGRAM_HOLD", 0)
 
     def save_changes(self):
         """Writes the state table if blocks went bad since it was written. At rest."""
@@ -264,9 +279,11 @@ class Repair:
         """Notes failed programs, and blocks that had to be read again too often."""
         while (event := self._device.read("EVENT")) & FlashEvent.VALID:
             number = event & 0xFF
-            if event & FlashEvent.AGAIN:
-                row = self._device.read("EVENT_ROW")
-                place = number, row >> 24, (row & 0xFFFFFF) // self._geometry.pages
+            row = self._device.read("EVENT_ROW")
+            place = number, row >> 24, (row & 0xFFFFFF) // self._geometry.pages
+            if event & FlashEvent.OFTEN:
+                self.read_often.add(place)
+            elif event & FlashEvent.AGAIN:
                 self._again[place] += 1
                 if self._again[place] == AGAIN_LIMIT and place not in self.blocks.bad:
                     self._tired.add(place)

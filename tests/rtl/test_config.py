@@ -70,6 +70,7 @@ def test_a_preset_with_changes():
         ("max_attend", 5000, "power of two"),
         ("dram_bytes", 1000, "1 MiB"),
         ("firmware_cycles", -1, "0 or more"),
+        ("read_limit", 1 << 24, "0..16777215"),
     ],
 )
 def test_refused_with_value_range_and_remedy(name, bad, allowed):

@@ -219,3 +219,27 @@ def test_counters_are_reached_through_their_port():
             assert not hit or ctx.get(dut.csr.r_data) == at ^ 0x5A5A5A5A
 
     run(script)[1].run()
+
+
+def test_read_counts():
+    def script(ctx, dut, bench):
+        yield from write(ctx, dut, address("READ_LIMIT"), 0xABCDEF)
+        assert ctx.get(dut.read_limit) == 0xABCDEF
+        yield from write(ctx, dut, address("READ_COUNT_OF"), 1 << 24 | 1 << 16 | 63)
+        ctx.set(dut.csr.r_en, 0)
+        assert not ctx.get(dut.count_ask) or ctx.get(dut.count_channel) == 1
+        ctx.set(dut.count_value, 0x123456)
+        assert (yield from read(ctx, dut, address("READ_COUNT"))) == 1 << 31 | 0x123456
+        assert ctx.get(dut.count_channel) == 1
+        assert (ctx.get(dut.count_place.die), ctx.get(dut.count_place.block)) == (1, 63)
+        assert (yield from read(ctx, dut, address("READ_COUNT"))) == 0x123456
+        ctx.set(dut.count_busy, 1)
+        assert (yield from read(ctx, dut, address("READ_COUNT"))) == 1 << 31 | 0x123456
+        ctx.set(dut.csr.addr, address("READ_COUNT_CLEAR"))
+        ctx.set(dut.csr.w_en, 1)
+        assert ctx.get(dut.count_clear)
+        yield
+        ctx.set(dut.csr.w_en, 0)
+        assert not ctx.get(dut.count_clear)
+
+    run(script)[1].run()
