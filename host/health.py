@@ -54,9 +54,8 @@ def drive_health(config, stats, wear, tokens, token_bytes):
     groups = geometry.blocks - spare_groups(geometry)
     group_pages = geometry.channels * geometry.dies * geometry.pages
     drive_bytes = groups * group_pages * geometry.page_bytes
-    programmed, own = stats["pages_programmed"], wear["pages_firmware"]
-    appended = None if programmed is None or own is None else programmed - own
-    amplification = programmed / appended if appended else None
+    appended, own = stats["pages_programmed"], wear["pages_firmware"]
+    amplification = (appended + own) / appended if appended and own is not None else None
     erases = wear["group_erases"]
     mean = None if erases is None else float(np.mean(erases))
     per_token = token_bytes / tokens if tokens else None
@@ -68,7 +67,7 @@ def drive_health(config, stats, wear, tokens, token_bytes):
             if stats["seconds"]:
                 years = tokens_left / (tokens / stats["seconds"]) / YEAR_S
     return {
-        "pages_appended": programmed if own is None else appended,
+        "pages_appended": appended,
         "pages_firmware": own,
         "write_amplification": amplification,
         "blocks_erased": stats["blocks_erased"],

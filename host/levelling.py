@@ -32,12 +32,12 @@ def level(driver, firmware, config):
     """
     geometry = config.flash.geometry
     limit = LIMIT_GROUPS * geometry.dies * geometry.pages
-    if firmware.lag().max() <= limit:
+    if firmware.space.lag().max() <= limit:
         return
     head_dim = config.head_dims[0]
     tokens = config.group_tokens(head_dim)
     data = pack_append(*np.zeros((2, tokens, 1, head_dim), np.float16))
-    while (missing := firmware.lag() // 2).max() > 0:  # a token group is two pages
+    while (missing := firmware.space.lag() // 2).max() > 0:  # a token group is two pages
         opened = driver.submit(
             Opcode.OPEN,
             layers=config.channels * BATCH,

@@ -16,8 +16,8 @@ import numpy as np
 from flash_model.geometry import Geometry
 
 from ..firmware.blocks import Blocks
-from ..firmware.firmware import KEPT_ERASED
 from ..firmware.groups import BlockGroups
+from ..firmware.space import KEPT_ERASED
 from ..firmware.victims import cost, least_cost, resting
 
 __all__ = ["Full", "SpaceModel"]

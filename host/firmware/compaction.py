@@ -97,9 +97,9 @@ class Compaction:
         if self._own.room(pages) > self._groups.erased:
             return False
         with self._repair.at_rest(self._feed):
-            for place in self._groups.within(group, *self._live()):
+            for channel, die, row in self._groups.within(group, *self._live()):
                 try:
-                    if not self._move(*place, why):
+                    if not self._move(channel, die, row, why):
                         self.unreadable.add(group)
                 except DriveError:  # pages of the drive fail, and none is left to stand in
                     return False

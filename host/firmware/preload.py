@@ -84,11 +84,11 @@ class BackDoor:
             np.add.at(at, (channel, die), 1)
         missing = max(0, -(-int(at.max()) // self._geometry.pages) - len(self._groups))
         pages = (at - self._at).sum(axis=1)
-        if missing and not self._firmware.provide(missing, pages):
+        if missing and not self._firmware.space.provide(missing, pages):
             raise DriveError(
                 Status.NO_SPACE, f"{missing} more block groups are needed for the back door"
             )
-        self._groups += [self._firmware.groups.take() for _ in range(missing)]
+        self._groups += [self._firmware.space.groups.take() for _ in range(missing)]
 
     def _append(self, placement, index, head, new, places, format):
         """Appends [K, V][tokens][head_dim] to one head."""

@@ -171,11 +171,11 @@ class Repair:
         self._take()
         if not (self._failed or self._tired or self._changed):
             return
-        with self._held():
+        with self.held():
             self._mend(feed)
 
     @contextmanager
-    def _held(self):
+    def held(self):
         """While it lasts no program slot is handed out, and no command begins."""
         self._holds += 1
         self._device.write("PROGRAM_HOLD", 1)
@@ -263,7 +263,7 @@ class Repair:
     def at_rest(self, feed):
         """While it lasts no program of the append path is under way, and none begins; nor does a
         command."""
-        with self._held():
+        with self.held():
             while self._device.read("PROGRAM_USED"):
                 self._device.pause()
                 feed()  # a page that has its slot may wait for a group

@@ -10,7 +10,7 @@ from host.bench.store_drive import SpaceModel
 from host.bench.store_load import MODELS, Lengths
 from host.bench.store_measure import measure_store
 from host.cli import main
-from host.firmware.firmware import KEPT_ERASED
+from host.firmware.space import KEPT_ERASED
 
 PAGES = 100
 

@@ -67,7 +67,7 @@ def fragmented(contents):
     contents.fill(numbers, tokens)
     for number in numbers[::2]:
         contents.close(number)
-    assert not contents.drive.backend.firmware.groups.reclaimable
+    assert not contents.drive.backend.firmware.space.groups.reclaimable
     return tokens
 
 
@@ -119,15 +119,15 @@ def test_a_page_that_cannot_be_read_stays(tiny, monkeypatch):
         contents = Contents(drive, 3)
         tokens = fragmented(contents)
         firmware = drive.backend.firmware
-        bad = tuple(int(part[0]) for part in firmware._all_live())
+        bad = tuple(int(part[0]) for part in firmware.space.live())
         real = firmware._pages.read
         monkeypatch.setattr(
             firmware._pages, "read", lambda *place: None if place == bad else real(*place)
         )
         numbers = [contents.open(tokens) for _ in range(2)]
         contents.fill(numbers, tokens - 64)
-        (group,) = firmware._compaction.unreadable
-        assert bad in firmware.groups.within(group, *firmware._all_live())
+        (group,) = firmware.space.compaction.unreadable
+        assert bad in firmware.space.groups.within(group, *firmware.space.live())
         assert drive.stats()["pages_compacted"] > 0
         for number, wanted in contents.kept.items():
             for layer in range(LAYERS):

@@ -201,7 +201,7 @@ def test_the_whole_drive_can_be_filled_and_used_again(checker, config, lane):
     for turn in (1, 2):
         # 4 sequences of 2 layers x 4 heads x 59 groups x 2 pages over 2 channels: 472 pages each
         numbers = [checker.open(2, 4, 4 * groups) for _ in range(4)]
-        assert checker.drive.backend.firmware.provide()
+        assert checker.drive.backend.firmware.space.provide()
         for tokens in (100, 4 * groups - 100):
             for number in numbers:
                 checker.fill(number, tokens)
@@ -209,7 +209,7 @@ def test_the_whole_drive_can_be_filled_and_used_again(checker, config, lane):
         for number in numbers:
             checker.close(number)
         firmware = checker.drive.backend.firmware
-        assert firmware.groups.written(0).tolist() == [turn * pages] * 2
+        assert firmware.space.groups.written(0).tolist() == [turn * pages] * 2
     assert lane.counters["blocks_erased"] > 0
 
 
@@ -227,7 +227,7 @@ def test_random_churn_never_loses_data(backend, actions, rng):
         churn(Checker(drive, rng), rng, actions)
         stats, firmware = drive.stats(), drive.backend.firmware
         programmed = [channel["pages_programmed"] for channel in stats["channel_counters"]]
-        assert firmware.provide() and np.ptp(programmed) == firmware.lag().max()
+        assert firmware.space.provide() and np.ptp(programmed) == firmware.space.lag().max()
         if actions > 500:
             assert stats["blocks_erased"] > actions // 6
 
@@ -265,7 +265,7 @@ def test_lopsided_sequences_do_not_lock_the_ring(checker, drive, lane):
         number = checker.open(1, 1, 4)
         checker.append(number, 0, 4)
         checker.close(number)
-    lag = drive.backend.firmware.lag()
+    lag = drive.backend.firmware.space.lag()
     assert lag.max() <= 5 * 32 and lane.at[0] > 16 * 32
     assert np.array_equal(lag, max(lane.at) - np.array(lane.at))
     checker.fill(checker.open(3, 4, 256), 256)
@@ -378,7 +378,7 @@ def test_a_write_protected_die_is_not_taken_for_bad(checker, lane):
     firmware.device.flash = lambda op, *at, **how: op != 2 and real(op, *at, **how)
     lane.die_status = 0x60
     with pytest.raises(DriveError, match="die 0 of channel 0 is write-protected: release WP#"):
-        firmware.reclaim()
+        firmware.space.reclaim()
     assert not firmware.repair.blocks.bad
 
 

@@ -42,7 +42,7 @@ def test_counts_are_those_of_the_cells(tiny, rng):
         # An erase begins a count anew.
         for number in numbers:
             contents.close(number)
-        assert drive.backend.firmware.reclaim(2) == 2
+        assert drive.backend.firmware.space.reclaim(2) == 2
         after = counted(drive)
         assert (after == 0).sum() - (counts == 0).sum() == 2 * 4
         assert np.array_equal(after[after > 0], counts[after > 0])

@@ -10,8 +10,8 @@ from host.errors import DriveError
 from rtl.commands import Opcode, Status
 from rtl.registers import REGISTERS
 
-TOKENS = 480
-"""Four sequences of so many promise all 60 groups of preset tiny that can be promised."""
+TOKENS = 472
+"""Four sequences of so many promise all 59 groups of preset tiny that can be promised."""
 
 
 def refused(call):
@@ -42,11 +42,11 @@ def append_until_refused(contents, number, step):
     return error
 
 
-@pytest.mark.parametrize("step", [4, 8, 60, 128, 480])
+@pytest.mark.parametrize("step", [4, 8, 60, 128, 472])
 def test_the_last_spare_block(tiny, rng, step):
-    """Every page of six blocks of a channel fails: two more than what can stand in for them."""
+    """Every page of 16 blocks of a channel fails: more than what can stand in for them."""
     g = tiny.flash.geometry
-    weak = {(0, d, g.row(b, p)): 0 for d in range(2) for b in (1, 2, 3) for p in range(g.pages)}
+    weak = {(0, d, g.row(b, p)): 0 for d in range(2) for b in range(1, 9) for p in range(g.pages)}
     with KvDrive(tiny, faults=Faults(g, weak_pages=weak)) as drive:
         contents = Contents(drive, rng)
         others = [contents.open(TOKENS) for _ in range(3)]
@@ -81,7 +81,8 @@ def test_the_last_spare_block(tiny, rng, step):
 def test_a_loss_of_power_without_spare_blocks(tiny, rng, step):
     """What lies in crippled blocks and in the refuge is found again."""
     g = tiny.flash.geometry
-    weak = {(0, d, g.row(b, p)): 0 for d in range(2) for b in (1, 2, 3) for p in range(8, g.pages)}
+    rows = [g.row(block, page) for block in range(1, 9) for page in range(8, g.pages)]
+    weak = {(0, die, row): 0 for die in range(2) for row in rows}
     with KvDrive(tiny, faults=Faults(g, weak_pages=weak)) as drive:
         contents = Contents(drive, rng)
         other = contents.open(TOKENS)

@@ -1,0 +1,254 @@
+"""What the firmware does for OPEN, CLOSE, FORK, TRUNCATE, FLUSH, SAVE and HELD.
+
+What a loss of power must not undo is on flash (`state_table`) before a command is answered.
+"""
+
+import numpy as np
+
+from rtl.commands import Status
+from rtl.tables import SequenceState
+
+from ..checks import FORMATS
+from ..errors import DriveError
+from . import tables
+from .state import MOST_SEGMENTS, SequenceRecord
+from .truncation import Truncation
+
+__all__ = ["Sequences"]
+
+
+class Sequences:
+    """Open sequences.
+
+    Parameters
+    ----------
+    config : DriveConfig
+    device : Device
+    capacity : Capacity
+    repair : Repair
+    shared : SharedPages
+    tails : SavedTails
+    pages : RawPages
+    space : Space
+    """
+
+    def __init__(self, config, device, capacity, repair, shared, tails, pages, space):
+        self._config, self._device, self._capacity = config, device, capacity
+        self._repair, self._shared, self._tails = repair, shared, tails
+        self._pages, self._space = pages, space
+
+    @property
+    def _state(self):
+        return self._repair.state
+
+    def save(self, sequence=None):
+        """All tokens of a sequence, or of all of them, are on flash from here on."""
+        records = self._state.sequences
+        if sequence is None:
+            self._save_all(list(records.values()))
+        else:
+            self._save_all([records[self._placement(sequence).sequence]])
+
+    def segment(self):
+        """A number for pages that no other pages have.
+
+        Raises
+        ------
+        DriveError
+            NO_SPACE: all have been given.
+        """
+        state = self._state
+        if state.next_segment > MOST_SEGMENTS:
+            raise DriveError(
+                Status.NO_SPACE,
+                f"{MOST_SEGMENTS} numbers for sequences, forks, truncations and saved tails have "
+                "been given: close all sequences and switch the drive off and on, and they begin "
+                "again",
+            )
+        state.next_segment += 1
+        return state.next_segment - 1
+
+    def commit(self):
+        """What was changed is on flash from here on."""
+        self._repair.settle(self._space.feed)
+        if not self._repair.save():
+            raise DriveError(
+                Status.PROGRAM_FAILED, "no block that may hold the drive's state takes it any more"
+            )
+
+    def open(self, asked):
+        """Number of a new sequence, of the fields of an OPEN."""
+        if asked["format"] >= len(FORMATS):
+            raise DriveError(Status.UNSUPPORTED_FORMAT, f"format = {asked['format']}")
+        if asked["index"]:
+            raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {asked['index']}")
+        shape = self._capacity.shape(
+            *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens"))
+        )
+        segment = self.segment()
+        placement = self._capacity.admit(shape, self._shared.saved)
+        tables.clear_heads(self._device, placement)
+        if not self._space.provide():
+            self._capacity.release(placement.sequence)
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        record = SequenceRecord(
+            number=placement.sequence,
+            format=asked["format"],
+            layers=shape.layers,
+            kv_heads=shape.kv_heads,
+            head_dim=shape.head_dim,
+            max_tokens=shape.max_tokens,
+            place=placement.shape.place,
+            segment=segment,
+            saved_tokens=np.zeros(shape.layers, np.int64),
+        )
+        return self._enter(placement, record)
+
+    def _enter(self, placement, record):
+        """A sequence exists from here on."""
+        self._state.sequences[record.number] = record
+        tables.write_open(self._device, placement, record.format, record.segment)
+        self.commit()
+        self._space.supply()
+        return record.number
+
+    def _placement(self, sequence):
+        """`Placement` of an open sequence."""
+        placement = self._capacity.placements.get(sequence)
+        if placement is None:
+            closed = (
+                sequence < self._config.max_sequences
+                and tables.read_entry(self._device, sequence)["state"] == SequenceState.CLOSED
+            )
+            raise DriveError(Status.CLOSED_SEQUENCE if closed else Status.UNKNOWN_SEQUENCE)
+        return placement
+
+    def close(self, sequence):
+        """What a sequence holds is dead."""
+        placement = self._placement(sequence)
+        record = self._state.sequences.pop(sequence)
+        self.commit()
+        self._drop(tables.read_map(self._device, placement))
+        self._space.groups.bury(*self._tails.drop(record.saved))
+        tables.write_closed(self._device, sequence)
+        self._capacity.release(sequence)
+
+    def _drop(self, places):
+        """A sequence does not hold these pages any more."""
+        gone = self._shared.leave(*places)
+        self._space.groups.bury(*(part[gone] for part in places))
+
+    def fork(self, sequence, max_tokens):
+        """A new sequence with the same tokens; what they have on flash is shared."""
+        old = self._placement(sequence)
+        shape = old.shape
+        shape = self._capacity.shape(
+            shape.layers, shape.kv_heads, shape.head_dim, max_tokens or shape.max_tokens
+        )
+        if tables.read_heads(self._device, old).tokens.max() > shape.max_tokens:
+            raise DriveError(Status.CONTEXT_EXCEEDED, f"max_tokens = {max_tokens}")
+        segment = self.segment()
+        places = tables.read_map(self._device, old)
+        more = np.bincount(places[0], minlength=self._config.channels)
+        placement = self._capacity.admit(shape, self._shared.saved + more, old.shape.place)
+        self._shared.share(*places)
+        tables.copy(self._device, old, placement)
+        if not self._space.provide():
+            self._shared.leave(*tables.read_map(self._device, placement))
+            self._capacity.release(placement.sequence)
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        record = self._state.sequences[sequence].fork(
+            placement.sequence,
+            shape.max_tokens,
+            _of_layers(tables.read_heads(self._device, old).flash_groups, shape),
+            segment,
+        )
+        return self._enter(placement, record)
+
+    def truncate(self, sequence, tokens):
+        """Every layer keeps ``tokens`` tokens at most."""
+        placement = self._placement(sequence)
+        shape = placement.shape
+        heads = tables.read_heads(self._device, placement)
+        keep = np.minimum(heads.tokens, tokens)
+        groups = np.minimum(heads.flash_groups, keep // shape.group_tokens)
+        again = shape.channel_pages(groups) - shape.channel_pages(heads.flash_groups)
+        record = self._state.sequences[sequence]
+        room = self._space.own.room(self._tails.most(placement)) if record.saved_tokens.any() else 0
+        if not self._space.provide(room, -again):  # what is dropped may be written once more
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        segment = self.segment()
+        self._repair.settle(self._space.feed)
+        truncation = Truncation(self._device, self._pages, placement, FORMATS[record.format])
+        for index in np.flatnonzero(keep < heads.tokens).tolist():
+            truncation.cut(index, int(keep[index]))
+        dropped = tables.read_map(self._device, placement, groups)
+        truncation.commit()
+        self._cut(record, shape, tokens, groups, segment if len(dropped[0]) else 0)
+        self._drop(dropped)
+        self._space.supply()
+
+    def _cut(self, record, shape, tokens, groups, segment):
+        """Notes a truncation to ``tokens`` and ``groups`` [heads]; pages were given up if
+        ``segment`` is one."""
+        saved = np.minimum(record.saved_tokens, tokens)
+        if not segment and (saved == record.saved_tokens).all():
+            return
+        full = _of_layers(groups, shape)
+        in_pages = record.saved_tokens // shape.group_tokens > full
+        record.saved_tokens = saved
+        if segment:
+            record.cut(full, segment)
+            tables.write_segment(self._device, record.number, segment)
+        if (in_pages & (saved > full * shape.group_tokens)).any():
+            # Saved tokens of a page that was given up are now in the tail.
+            record.saved_tokens = np.minimum(saved, full * shape.group_tokens)
+            self._save_all([record])
+        else:
+            self.commit()
+
+    def _save_all(self, records):
+        """All tokens of these sequences are on flash from here on."""
+        self._repair.settle(self._space.feed)
+        old = []
+        try:
+            for record in records:
+                placement = self._capacity.placements[record.number]
+                heads = tables.read_heads(self._device, placement)
+                tokens = _of_layers(heads.tokens, placement.shape)
+                if (tokens != record.saved_tokens).any():
+                    old.append(record.saved)
+                    record.saved = self._save_tails(placement) if heads.tail_tokens.any() else 0
+                    record.saved_tokens = tokens
+        finally:
+            if old:
+                self.commit()
+                for segment in old:
+                    self._space.groups.bury(*self._tails.drop(segment))
+
+    def _save_tails(self, placement):
+        """Segment of the pages that the tails of a sequence were written to."""
+        if not self._space.provide(self._space.own.room(self._tails.most(placement))):
+            raise DriveError(Status.NO_SPACE, "too few erased block groups")
+        segment = self.segment()
+        try:
+            self._tails.write(
+                self._device, placement, segment, self._space.own, self._repair.program
+            )
+        except DriveError:
+            self._space.groups.bury(*self._tails.drop(segment))
+            raise
+        return segment
+
+    def tokens(self, sequence, layer):
+        """Tokens that a layer holds."""
+        placement = self._placement(sequence)
+        if layer >= placement.shape.layers:
+            raise DriveError(Status.LAYER_OUT_OF_RANGE, f"layer {layer}")
+        heads = tables.read_heads(self._device, placement)
+        return int(_of_layers(heads.tokens, placement.shape)[layer])
+
+
+def _of_layers(values, shape):
+    """The least of each layer's heads."""
+    return values.reshape(shape.layers, shape.kv_heads).min(axis=1)
