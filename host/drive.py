@@ -3,23 +3,15 @@
 import math
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from cosim.reference import FloatFormat
 from rtl.commands import ResultFlag, Status
 
-from .backends import Job, make_backend
-from .checks import (
-    MODES,
-    checked_array,
-    checked_format,
-    checked_integer,
-    checked_queries,
-    checked_scale,
-)
+from .backends import make_backend
+from .checks import MODES, checked_format, checked_integer, checked_scale
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 from .health import drive_health
-from .packing import job_bytes
+from .sequence_books import Sequence, SequenceBooks, cut_into_commands
 from .stats import statistics
 from .tickets import AppendTicket, Ticket
 
@@ -29,18 +21,6 @@ _FLAG_TEXT = {
     ResultFlag.SATURATED: "a score was clipped to the engine's range: the result may be inexact",
     ResultFlag.NONFINITE: "an infinity or NaN in q, K or V: that head's output is NaN",
 }
-
-
-@dataclass
-class _Sequence:
-    """What the host knows of a sequence."""
-
-    kv_heads: int
-    head_dim: int
-    max_tokens: int
-    format: FloatFormat
-    tokens: list = field(default_factory=list)  # stored, per layer
-    closed: bool = False
 
 
 class KvDrive:
@@ -73,11 +53,10 @@ class KvDrive:
         self.config = config
         self.backend = make_backend(backend, config, faults=faults, **options)
         self.last_flags = ResultFlag(0)
-        self._sequences = {}
+        self._sequences = SequenceBooks(config)
         self._flagged = {flag: 0 for flag in ResultFlag}
         self._pending = []
         self._running = True
-        self._appended = [0.0, 0]  # tokens, bytes of K and V
 
     def __enter__(self):
         return self
@@ -116,7 +95,7 @@ class KvDrive:
                     f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}",
                 )
         number = self.backend.open(layers, kv_heads, head_dim, capacity, format)
-        self._sequences[number] = _Sequence(
+        self._sequences[number] = Sequence(
             kv_heads, head_dim, capacity or self.config.max_tokens, format, [0] * layers
         )
         return number
@@ -226,17 +205,19 @@ class KvDrive:
         here; if one fails later, those given after it may be executed all the same. If the buffers
         of the link are full, the drive first executes some of what it has.
         """
-        k, v = self._checked_tokens(sequence, layer, k, v)
+        self._check_running()
+        k, v = self._sequences.checked_tokens(sequence, layer, k, v)
         ticket = AppendTicket(
             self.backend.submit_append(sequence, layer, k, v), sequence, layer, len(k)
         )
-        self._grew(sequence, layer, len(k))
+        self._sequences.grew(sequence, layer, len(k))
         self._pending.append(ticket)
         return ticket
 
     def preload(self, sequence, layer, k, v):
         """Like `append`, through the simulation's back door: no time passes in the drive."""
-        k, v = self._checked_tokens(sequence, layer, k, v)
+        self._check_running()
+        k, v = self._sequences.checked_tokens(sequence, layer, k, v)
         self.backend.preload(sequence, layer, k, v)
         self._sequences[sequence].tokens[layer] += len(k)
 
@@ -283,11 +264,11 @@ class KvDrive:
         if len({len(job) for job in jobs if isinstance(job, tuple | list)}) > 1:
             raise DriveValueError("attends and steps in one batch: give jobs of one kind")
         ahead = Counter()  # tokens that earlier jobs of the list append
-        jobs = [self._checked_job(job, ahead) for job in jobs]
+        jobs = [self._sequences.checked_job(job, ahead) for job in jobs]
         grown = [(job.sequence, job.layer) for job in jobs if job.k is not None]
-        self._check_room(grown)
+        self._sequences.check_room(grown)
         parts = []
-        for positions in _commands(jobs):
+        for positions in cut_into_commands(jobs):
             batch = [jobs[position] for position in positions]
             head_dim = self._sequences[batch[0].sequence].head_dim
             parts.append((batch, checked_scale(scale, head_dim), positions))
@@ -329,7 +310,7 @@ class KvDrive:
                 outputs[position] = output
         for (sequence, layer), output in zip(ticket.grown, outputs, strict=False):
             self._sequences[sequence].tokens[layer] -= 1
-            self._grew(sequence, layer, output is not None)
+            self._sequences.grew(sequence, layer, output is not None)
         self._note(flags)
         if failures:
             first = min(failures)
@@ -342,7 +323,7 @@ class KvDrive:
         try:
             self.backend.wait_append(ticket.part)
         except DriveError as error:
-            self._grew(ticket.sequence, ticket.layer, error.appended - ticket.tokens)
+            self._sequences.grew(ticket.sequence, ticket.layer, error.appended - ticket.tokens)
             error.add_note(
                 f"{ticket.tokens} tokens of layer {ticket.layer} of sequence {ticket.sequence}"
             )
@@ -389,7 +370,13 @@ class KvDrive:
 
     def health(self):
         """Wear, errors and expected life of the drive's flash, see `host.health.drive_health`."""
-        return drive_health(self.config, self.stats(), self.backend.wear(), *self._appended)
+        return drive_health(
+            self.config,
+            self.stats(),
+            self.backend.wear(),
+            self._sequences.appended_tokens,
+            self._sequences.appended_bytes,
+        )
 
     def close(self, sequence):
         """Closes a sequence; its pages, tables and (after a while) its number are used again."""
@@ -403,16 +390,13 @@ class KvDrive:
             self._running = False
             self.backend.shutdown()
 
-    def _grew(self, sequence, layer, tokens):
-        """A layer holds so many tokens more."""
-        entry = self._sequences[sequence]
-        entry.tokens[layer] += tokens
-        self._appended[0] += tokens / len(entry.tokens)
-        self._appended[1] += tokens * 4 * entry.kv_heads * entry.head_dim
-
     def _check_running(self):
         if not self._running:
             raise DriveError(Status.INTERNAL_ERROR, "the drive was shut down")
+
+    def _entry(self, sequence, layer):
+        self._check_running()
+        return self._sequences.entry(sequence, layer)
 
     def _idle_entry(self, sequence):
         """An open sequence's entry; it must have no jobs under way."""
@@ -420,67 +404,6 @@ class KvDrive:
         if any(ticket.uses(sequence) for ticket in self._pending):
             raise DriveValueError(f"sequence {sequence} has jobs under way: wait for them first")
         return entry
-
-    def _entry(self, sequence, layer):
-        self._check_running()
-        sequence = checked_integer("sequence", sequence)
-        layer = checked_integer("layer", layer)
-        entry = self._sequences.get(sequence)
-        if entry is None:
-            raise DriveError(Status.UNKNOWN_SEQUENCE, f"sequence {sequence}")
-        if entry.closed:
-            raise DriveError(Status.CLOSED_SEQUENCE, f"sequence {sequence}")
-        if not 0 <= layer < len(entry.tokens):
-            raise DriveError(
-                Status.LAYER_OUT_OF_RANGE, f"layer {layer} is not in 0..{len(entry.tokens) - 1}"
-            )
-        return entry
-
-    def _checked_tokens(self, sequence, layer, k, v):
-        entry = self._entry(sequence, layer)
-        wanted = {"tokens": None, "kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
-        k = checked_array("k", k, wanted, [entry.format])
-        v = checked_array("v", v, {**wanted, "tokens": len(k)}, [entry.format])
-        if len(k) == 0:
-            raise DriveError(Status.ZERO_LENGTH, "k and v hold no token")
-        self._check_room([(sequence, layer)] * len(k))
-        return k, v
-
-    def _check_room(self, grown):
-        for (sequence, layer), count in Counter(grown).items():
-            entry = self._sequences[sequence]
-            total = entry.tokens[layer] + count
-            if total > entry.max_tokens:
-                raise DriveError(
-                    Status.CONTEXT_EXCEEDED,
-                    f"{total} tokens in layer {layer} of sequence {sequence}, "
-                    f"which was opened for {entry.max_tokens}",
-                )
-
-    def _checked_job(self, job, ahead):
-        if not isinstance(job, tuple | list) or len(job) not in (3, 5):
-            raise DriveTypeError(
-                f"a job is {job!r:.60}: give (sequence, layer, q) or (sequence, layer, q, k, v)"
-            )
-        sequence, layer, q, k, v = job if len(job) == 5 else (*job, None, None)
-        entry = self._entry(sequence, layer)
-        q = checked_queries(q, entry, self.config.max_queries_per_kv)
-        steps = len(job) == 5
-        if steps:
-            wanted = {"kv_heads": entry.kv_heads, "head_dim": entry.head_dim}
-            k, v = (checked_array(n, x, wanted, [entry.format]) for n, x in (("k", k), ("v", v)))
-            ahead[sequence, layer] += 1
-        elif entry.tokens[layer] == 0:
-            raise DriveError(Status.EMPTY_CONTEXT, f"layer {layer} of sequence {sequence}")
-        size = job_bytes(len(q), entry.kv_heads, entry.head_dim, steps)
-        if size > self.config.max_attend:
-            raise DriveError(
-                Status.UNSUPPORTED_SHAPE,
-                f"a job of {len(q)} query heads has {size} bytes, "
-                f"one command takes {self.config.max_attend}",
-            )
-        tokens = entry.tokens[layer] + ahead[sequence, layer]
-        return Job(sequence, layer, q, k, v, tokens)
 
     def _note(self, flags):
         self.last_flags = flags
@@ -492,16 +415,3 @@ class KvDrive:
                     DriveWarning,
                     stacklevel=4,
                 )
-
-
-def _commands(jobs):
-    """Positions of jobs, cut into commands: one head_dim each, and no layer stepped twice."""
-    runs, seen, head_dim = [], set(), None
-    for position, job in enumerate(jobs):
-        key = (job.sequence, job.layer)
-        if not runs or job.q.shape[1] != head_dim or (job.k is not None and key in seen):
-            runs.append([])
-            seen, head_dim = set(), job.q.shape[1]
-        runs[-1].append(position)
-        seen.add(key)
-    return runs

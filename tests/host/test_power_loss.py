@@ -7,7 +7,8 @@ import pytest
 
 from cosim.reference import twin_attend
 from host import DriveError, KvDrive
-from rtl.commands import Status
+from host.firmware.state import MOST_SEGMENTS
+from rtl.commands import Opcode, Status
 
 LAYERS, HEADS, DIM, QUERIES = 2, 2, 64, 2
 SHAPE = {"layers": LAYERS, "kv_heads": HEADS, "head_dim": DIM}
@@ -263,3 +264,51 @@ def test_random_cuts(tiny, seed):
         for number in range(20 if seed == 0 else 30):
             cuts.lose_power(int(cuts.rng.integers(1, 120_000)), number)
         assert drive.backend.firmware.tokens_lost == 0
+
+
+def test_bad_input(tiny):
+    with KvDrive(tiny) as drive:
+        driver = drive.backend.driver
+        number, closed = (drive.open(**SHAPE, max_tokens=99) for _ in range(2))
+        drive.close(closed)
+        for opcode in (Opcode.SAVE, Opcode.HELD):
+            for sequence, status in (
+                (closed, Status.CLOSED_SEQUENCE),
+                (3, Status.UNKNOWN_SEQUENCE),
+            ):
+                with pytest.raises(DriveError) as refusal:
+                    driver.execute(opcode, sequence=sequence)
+                assert refusal.value.status == status
+        with pytest.raises(DriveError) as refusal:
+            driver.execute(Opcode.HELD, sequence=number, layer=LAYERS)
+        assert refusal.value.status == Status.LAYER_OUT_OF_RANGE
+        q = np.zeros((HEADS * QUERIES, DIM), np.float16)
+        k = np.zeros((HEADS, DIM), np.float16)
+        ticket = drive.submit([(number, 0, q, k, k)])
+        with pytest.raises(DriveError, match="wait for them first"):
+            drive.flush(number)
+        drive.wait(ticket)
+
+
+def test_numbers_of_segments_begin_again(tiny):
+    """After the last one only a drive without sequences, and without old pages, begins anew."""
+    with KvDrive(tiny) as drive:
+        contents = Contents(drive, 5)
+        number = contents.open()
+        contents.append(number, 50, 50)
+        state = drive.backend.firmware.repair.state
+        state.next_segment = MOST_SEGMENTS
+        contents.flush()  # takes the last one
+        for call in (contents.open, lambda: contents.fork(number)):
+            with pytest.raises(DriveError) as refusal:
+                call()
+            assert refusal.value.status == Status.NO_SPACE
+        contents.append(number, 4, 4)
+        contents.check()
+        contents.close(number)
+        contents.power_cycle()
+        number = contents.open()
+        assert drive.backend.firmware.repair.state.sequences[number].segment == 2
+        contents.append(number, 50, 50)
+        contents.flush()
+        assert contents.power_cycle(1) == {number: [0, 0]}
