@@ -127,7 +127,11 @@ class Sequences:
         """What a sequence holds is dead."""
         placement = self._placement(sequence)
         record = self._state.sequences.pop(sequence)
-        self.commit()
+        try:
+            self.commit()
+        except DriveError:
+            self._state.sequences[sequence] = record
+            raise
         self._drop(tables.read_map(self._device, placement))
         self._space.groups.bury(*self._tails.drop(record.saved))
         tables.write_closed(self._device, sequence)
@@ -177,14 +181,14 @@ class Sequences:
         room = self._space.own.room(self._tails.most(placement)) if record.saved_tokens.any() else 0
         if not self._space.provide(room, -again):  # what is dropped may be written once more
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
-        segment = self.segment()
+        segment = self.segment() if (groups < heads.flash_groups).any() else 0
         self._repair.settle(self._space.feed)
         truncation = Truncation(self._device, self._pages, placement, FORMATS[record.format])
         for index in np.flatnonzero(keep < heads.tokens).tolist():
             truncation.cut(index, int(keep[index]))
         dropped = tables.read_map(self._device, placement, groups)
         truncation.commit()
-        self._cut(record, shape, tokens, groups, segment if len(dropped[0]) else 0)
+        self._cut(record, shape, tokens, groups, segment)
         self._drop(dropped)
         self._space.supply()
 
