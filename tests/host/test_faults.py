@@ -116,7 +116,8 @@ def test_many_wrong_bits_of_a_page_lose_that_page_and_nothing_else(tiny, rng):
     with KvDrive(tiny) as drive:
         (first, _), (number, _) = stored(drive, GROUPS * group, rng, sequences=2)
         array = drive.backend.lane.array
-        place = place_of(tiny, array, sequence=number, layer=0, group=2, kind=0)
+        segment = drive.backend.firmware.repair.state.sequences[number].segment
+        place = place_of(tiny, array, segment=segment, index=0, group=2, kind=0)
     g = tiny.flash.geometry
     rng.bit_generator.state = seed
     with KvDrive(tiny, faults=Faults(g, bit_flips={place: 8 * g.page_total // 16})) as drive:
