@@ -511,6 +511,27 @@ def test_a_read_only_drive_takes_no_tokens():
     assert h.head(0, 0)["tokens"] == 1
 
 
+def test_no_command_begins_while_it_is_held():
+    """The one under way ends; the next one waits, quietly, until it may begin."""
+    h = Harness()
+    x, idle = h.dut.executor, []
+
+    def firmware(ctx):
+        while not ctx.get(x.executing):
+            yield
+        ctx.set(x.hold, 1)
+        while not h.done.items:
+            yield
+        for _ in range(500):
+            yield
+            idle.append(ctx.get(x.quiet) & ~ctx.get(x.executing) & 1)
+        assert len(h.done.items) == 1
+        ctx.set(x.hold, 0)
+
+    assert [status for status, _, _ in h.do(append(1), append(1), script=firmware)] == [0, 0]
+    assert all(idle[50:]) and h.head(0, 0)["tokens"] == 2
+
+
 JOBS_REFUSED = {
     "no queries": ({"queries": 0, "q_offset": 64}, Status.ZERO_LENGTH),
     "queries": ({"queries": CONFIG.max_queries_per_kv + 1}, Status.TOO_MANY_QUERY_HEADS),
