@@ -49,11 +49,12 @@ def test_one_token_returns_its_v_exactly():
     assert np.array_equal(attend_rounded(q, k, v).numpy(), np.repeat(v[0], 2, axis=0))
 
 
-def test_sdpa_is_near_and_worse():
+def test_sdpa_is_near_and_no_better():
+    """Some processors have it round once, too."""
     q, k, v = case(200, 9, 3, 64)
     exact, ideal = attend(q, k, v), attend_rounded(q, k, v)
     error = [((x.double() - exact).norm() / exact.norm()).item() for x in (ideal, sdpa(q, k, v))]
-    assert error[0] < error[1] < 2e-3
+    assert error[0] <= error[1] < 2e-3
 
 
 def test_rounds_once():
