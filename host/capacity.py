@@ -28,7 +28,15 @@ from rtl.tables import (
 from .errors import DriveError
 from .regions import Regions
 
-__all__ = ["OWN_GROUPS", "Capacity", "Placement", "SequenceShape", "device_dram", "spare_groups"]
+__all__ = [
+    "OWN_GROUPS",
+    "OWN_STREAM",
+    "Capacity",
+    "Placement",
+    "SequenceShape",
+    "device_dram",
+    "spare_groups",
+]
 
 SPARE_SHARE = 0.02
 """Of all groups, those kept for spares; parts are delivered with up to so many bad blocks."""
@@ -37,6 +45,10 @@ OWN_GROUPS = 3
 """Groups that sequences are not promised: one of the firmware's own that is partly filled (moved
 pages, saved tails), and two that stay erased, so that a group can be emptied while pages are
 appended."""
+
+OWN_STREAM = 2
+"""Groups that a sequence may fill from which on it has a stream of the append path of its own, if
+there are some (`host.firmware.stripes`)."""
 
 MOST_HEADS = 1 << PAGE_META.fields["index"].width
 """KV heads of all layers of a sequence, at most."""
@@ -208,8 +220,11 @@ class Capacity:
         self.scratch = self.program_buffer + program_slots(geometry) * slot_bytes(geometry)
         free = self.scratch + geometry.page_total
         self._dram = Regions(free, config.dram_bytes - free)
-        groups = geometry.blocks - spare_groups(geometry) - OWN_GROUPS
-        self._channel_pages = geometry.dies * groups * geometry.pages
+        self._group_pages = geometry.dies // config.die_parts * geometry.pages
+        groups = (geometry.blocks - spare_groups(geometry)) * config.die_parts - OWN_GROUPS
+        if config.append_streams > 1:
+            groups -= config.die_parts  # a stripe of the shared stream that is partly filled
+        self._channel_pages = groups * self._group_pages
         self._reserved = np.zeros(config.channels, dtype=np.int64)
         self._next = 0
         self.placements = {}
@@ -282,7 +297,7 @@ class Capacity:
         free = self._channel_pages - (self._reserved - saved)
         for choice in self._places() if place is None else [place]:
             shape = shape.at(choice)
-            if (shape.channel_pages() <= free).all():
+            if (self._promise(shape) <= free).all():
                 break
         else:
             raise DriveError(
@@ -298,7 +313,7 @@ class Capacity:
                 f"{sum(shape.table_bytes)} bytes of device DRAM are "
                 f"needed, {self._dram.free} are free",
             )
-        self._reserved = self._reserved + shape.channel_pages()
+        self._reserved = self._reserved + self._promise(shape)
         self._next = (number + 1) % slots
         self.placements[number] = Placement(number, shape, *addresses)
         return self.placements[number]
@@ -310,10 +325,17 @@ class Capacity:
             raise DriveError(
                 Status.NO_SPACE, f"device DRAM has no room any more for sequence {number}"
             )
-        self._reserved = self._reserved + shape.channel_pages()
+        self._reserved = self._reserved + self._promise(shape)
         self._next = (number + 1) % self._config.max_sequences
         self.placements[number] = Placement(number, shape, *addresses)
         return self.placements[number]
+
+    def _promise(self, shape):
+        """Pages per channel that a sequence is promised: whole groups, if it has a stream."""
+        pages = shape.channel_pages()
+        if self._config.append_streams > 1 and pages.max() >= OWN_STREAM * self._group_pages:
+            pages = -(-pages // self._group_pages) * self._group_pages
+        return pages
 
     def _places(self):
         """Places for a sequence, the best first; the same channel twice only with another die."""
@@ -340,4 +362,4 @@ class Capacity:
         placement = self.placements.pop(number)
         for address in (placement.heads, placement.map, placement.passes, placement.tail):
             self._dram.release(address)
-        self._reserved = self._reserved - placement.shape.channel_pages()
+        self._reserved = self._reserved - self._promise(placement.shape)

@@ -14,7 +14,7 @@ __all__ = ["add_store"]
 
 FIGURES = "bench_store.json"
 
-AXES = ("profile", "model", "fill", "design", "parts", "sequences", "kept")
+AXES = ("profile", "model", "fill", "design", "parts", "sequences", "kept", "declared")
 """Fields of `Case` that options set."""
 
 
@@ -24,7 +24,7 @@ def add_store(parser):
     parser.add_argument("--quick", action="store_true", help="four cases, a few seconds each")
     parser.add_argument(
         "--profile",
-        help="flash profile (this and the next six: one case instead of the sweep; default: paper)",
+        help="flash profile (this and the next seven: one case, no sweep; default: paper)",
     )
     parser.add_argument("--model", help=f"of {', '.join(MODELS)} (default: llama3-8b)")
     parser.add_argument("--fill", type=float, metavar="X", help="live share (default: 0.8)")
@@ -42,6 +42,12 @@ def add_store(parser):
     )
     parser.add_argument(
         "--kept", type=float, metavar="X", help="share of live pages that are never closed"
+    )
+    parser.add_argument(
+        "--declared",
+        type=float,
+        metavar="X",
+        help="answer tokens that sequences are opened for, over those that come",
     )
     parser.add_argument(
         "--writes",
@@ -69,6 +75,7 @@ def _cases(options):
     for name, low, high in (
         ("fill", 0.05, 0.95),
         ("kept", 0, 0.9),
+        ("declared", 1, 100),
         ("parts", 1, 128),
         ("sequences", 1, 100_000),
     ):

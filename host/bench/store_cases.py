@@ -18,8 +18,8 @@ class Design:
         Groups are erased before a sequence is admitted, for all that open ones may still append.
         If not, when the next one is needed.
     streams : str
-        "one": of the append path; "apart": one for prompts, one for answers; "end": by the tokens
-        left to the end of the sequence, in powers of 2; "own": one for each sequence.
+        "one": of the append path, for all; "end": by the tokens left to the end of the sequence, in
+        powers of 2; "own": one for each sequence that may fill some groups, one for all others.
     """
 
     text: str
@@ -28,13 +28,11 @@ class Design:
 
 
 DESIGNS = {
-    "early": Design(text="room made at OPEN for all that may be appended", eager=True),
-    "drive": Design(text="as the drive is: one stream, room made when a group is needed"),
-    "apart": Design(text="prompts and answers apart", streams="apart"),
-    "end": Design(text="by the tokens left to each sequence's end", streams="end"),
-    "own": Design(text="groups of its own for each sequence", streams="own"),
+    "early": Design(text="one stream, room made at OPEN for all that may be appended", eager=True),
+    "one": Design(text="one stream, room made when a group is needed"),
+    "end": Design(text="streams by the tokens left to each sequence's end", streams="end"),
+    "drive": Design(text="as the drive is: groups of its own for each sequence", streams="own"),
 }
-"""All with more than one stream need an append path that fills several groups at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +56,8 @@ class Case:
         blocks, and as many sequences as fill them.
     kept : float
         Of the live pages, those of sequences that are never closed.
+    declared : float
+        Answer tokens that a sequence is opened for, over those that come.
     writes : float
         Times that all usable pages are written.
     """
@@ -66,9 +66,10 @@ class Case:
     model: str = "llama3-8b"
     fill: float = 0.8
     design: str = "drive"
-    parts: int = 1
+    parts: int = 8
     sequences: int = 0
     kept: float = 0.0
+    declared: float = 1.0
     writes: float = 50
 
     @property
@@ -87,25 +88,25 @@ PAPER = ({"model": "llama3-8b", "sequences": 64}, {"model": "opt-13b"})
 
 
 def full_sweep():
-    """Cases of a full run: designs at 80 %, fills, larger blocks, sequences that stay."""
+    """Cases of a full run."""
     for base in PAPER:
-        for design in ("drive", "apart", "end"):
-            yield Case(design=design, **base)
-        for design in ("end", "own"):
-            yield Case(design=design, parts=8, **base)
+        for design, parts in (("one", 1), ("end", 1), ("end", 8), ("drive", 8)):
+            yield Case(design=design, parts=parts, **base)
         for fill in (0.6, 0.7, 0.9):
-            for design, parts in (("drive", 1), ("own", 8)):
+            for design, parts in (("one", 1), ("drive", 8)):
                 yield Case(design=design, fill=fill, parts=parts, **base)
-    yield Case(design="early", sequences=64)
-    for design, parts in (("drive", 1), ("own", 16)):
+        yield Case(declared=2.0, **base)
+    yield Case(design="early", parts=1, sequences=64)
+    yield Case(parts=4, sequences=64)
+    yield Case(parts=16, sequences=64)
+    for design, parts in (("one", 1), ("drive", 16)):
         for model in ("llama3-8b", "opt-13b"):
             yield Case(profile="tlc_onfi5", model=model, sequences=64, design=design, parts=parts)
-        yield Case(sequences=64, kept=0.1, design=design, parts=parts)
-    yield Case(design="drive")
+        yield Case(sequences=64, kept=0.1, design=design, parts=min(parts, 8))
 
 
 def quick_sweep():
     """Cases of a quick run."""
     for fill in (0.6, 0.8):
-        for design, parts in (("drive", 1), ("own", 8)):
+        for design, parts in (("one", 1), ("drive", 8)):
             yield Case(sequences=64, design=design, parts=parts, fill=fill, writes=5)

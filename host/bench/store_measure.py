@@ -6,7 +6,7 @@ from math import ceil, exp
 
 import numpy as np
 
-from ..capacity import OWN_GROUPS, spare_groups
+from ..capacity import OWN_GROUPS, OWN_STREAM, spare_groups
 from .store_cases import DESIGNS
 from .store_drive import Full, SpaceModel
 from .store_load import MODELS, Lengths
@@ -16,12 +16,8 @@ __all__ = ["ANSWER", "PROMPT", "SIGMA", "measure_store"]
 PROMPT, ANSWER, SIGMA = 1536, 512, 0.8
 """Mean tokens of prompts and answers, and the standard deviation of their logarithms."""
 
-COLD = 256
-"""Steps to a sequence's end from which on its pages go to groups that were erased often, where the
-append path tells."""
-
-FOREVER = 1 << 20
-"""Steps to the end of a sequence that stays."""
+STREAMS = 64
+"""Streams of the append path, see `DriveConfig.append_streams`."""
 
 FIRST = 1.0
 """Full-drive writes before amplification is counted: until then nothing need be moved."""
@@ -49,12 +45,17 @@ class _Run:
             held = case.sequences * mean / self._tokens * self._model.group_pages
             blocks = ceil(held / case.fill / pages / case.parts) + OWN_GROUPS
             blocks += max(2, spare_groups(geometry) * blocks // geometry.blocks)
-        self.drive = SpaceModel(blocks * case.parts, pages)
+        self.drive = SpaceModel(blocks, pages, case.parts)
         self.usable = self.drive.usable * pages
-        self._most = self.usable - OWN_GROUPS * pages
+        shared = case.parts if self._design.streams == "own" else 0
+        self._most = self.usable - (OWN_GROUPS + shared) * pages
+        self._own = set()  # sequences with streams of their own
         self._events = []  # (step, sequence, group of tokens or None: the end)
-        self._open = {}  # sequence -> (step it ends at, pages it may still append)
-        self._promised = 0
+        self._ends = {}  # sequence -> step it ends at
+        self._until = {}  # sequence -> step it ends at most
+        self._pages = {}  # sequence -> pages that it may still append
+        self._promises = {}  # sequence -> pages promised, those that it has included
+        self._promised = 0  # their sum
         self._waiting = self._lengths.draw()  # the sequence that is opened next
         self.step = self.opened = 0
 
@@ -74,7 +75,7 @@ class _Run:
                 if drive.appended >= FIRST * self.usable:
                     first = first or (drive.appended, drive.moved, drive.levelled)
                     shares.append({name: n / self.usable for name, n in drive.where().items()})
-                    sequences.append(len(self._open))
+                    sequences.append(len(self._ends))
         return first or (0, 0, 0), shares, sequences
 
     def _keep(self):
@@ -82,65 +83,82 @@ class _Run:
         kept = -1
         while self.drive.live < self._case.kept * self._case.fill * self.usable:
             prompt, _ = self._lengths.draw()
-            self._append(kept, prompt // self._tokens * self._model.group_pages, prompt=True)
-            self.drive.end(kept)
+            full = prompt // self._tokens * self._model.group_pages
+            self._enter(kept, self._model.context, full)
+            self._append(kept, full)
+            self._leave(kept)
             kept -= 1
 
     def _admit(self):
         """Opens sequences as long as there is room."""
         while True:
             prompt, answer = self._waiting
+            declared = min(ceil(answer * self._case.declared), self._model.context - prompt)
             full = prompt // self._tokens * self._model.group_pages
-            most = (prompt + answer) // self._tokens * self._model.group_pages
+            most = (prompt + declared) // self._tokens * self._model.group_pages
             live = self.drive.live
             if live + full > self._case.fill * self.usable:
                 return
-            if live + self._promised + most > self._most:
+            if self._promised + self._promise(most) > self._most:
                 return
-            if self._design.eager and not self.drive.promise(self._promised + most):
+            ahead = sum(self._pages.values()) + most
+            if self._design.eager and not self.drive.promise(ahead):
                 return
             self._waiting = self._lengths.draw()
             self.opened += 1
-            self._open[self.opened] = self.step + answer, most
-            self._promised += most
+            self._ends[self.opened] = self.step + answer
+            self._enter(self.opened, declared, most)
             if full:
-                self._append(self.opened, full, prompt=True)
+                self._append(self.opened, full)
             self._next(self.opened, self._tokens - prompt % self._tokens)
+
+    def _owns(self, pages):
+        return self._design.streams == "own" and pages >= OWN_STREAM * self.drive.pages
+
+    def _promise(self, pages):
+        """Pages promised to a sequence that may have so many, as `host.capacity.Capacity` does."""
+        return -(-pages // self.drive.pages) * self.drive.pages if self._owns(pages) else pages
+
+    def _enter(self, sequence, tokens, pages):
+        """A sequence may append so many tokens and pages from here on."""
+        self._until[sequence], self._pages[sequence] = self.step + tokens, pages
+        self._promises[sequence] = self._promise(pages)
+        self._promised += self._promises[sequence]
+        if self._owns(pages) and len(self._own) < STREAMS - 1:
+            self._own.add(sequence)
+
+    def _leave(self, sequence):
+        """It appends no more, and holds nothing any more if it is closed."""
+        del self._until[sequence], self._pages[sequence]
+        if sequence in self._own:
+            self._own.remove(sequence)
+            self.drive.end(sequence)
 
     def _next(self, sequence, tokens):
         """A group of tokens is full after so many, or the sequence ends before."""
-        end, _ = self._open[sequence]
-        at = self.step + tokens
+        end, at = self._ends[sequence], self.step + tokens
         heapq.heappush(self._events, (min(at, end), sequence, at <= end))
 
     def _event(self, sequence, full):
-        end, promised = self._open[sequence]
         if full:
-            self._append(sequence, self._model.group_pages, prompt=False)
-        if full and self.step < end:
+            self._append(sequence, self._model.group_pages)
+        if full and self.step < self._ends[sequence]:
             self._next(sequence, self._tokens)
         else:
-            self._promised -= self._open.pop(sequence)[1]
+            del self._ends[sequence]
+            self._leave(sequence)
+            self._promised -= self._promises.pop(sequence)
             self.drive.close(sequence)
-            self.drive.end(sequence)
 
-    def _append(self, sequence, pages, *, prompt):
-        end, promised = self._open.get(sequence, (None, 0))
-        left = FOREVER if end is None else end - self.step
-        match self._design.streams:
-            case "one":
-                stream = 0
-            case "apart":
-                stream = int(prompt)
-            case "end":
-                stream = left.bit_length()
-            case "own":
-                stream = sequence
-        cold = self._design.streams == "end" and left >= COLD
-        self.drive.append(sequence, pages, stream, cold=cold)
-        if end is not None:
-            self._open[sequence] = end, promised - pages
-            self._promised -= pages
+    def _append(self, sequence, pages):
+        left = self._until[sequence] - self.step
+        if sequence in self._own:
+            most = self._pages[sequence]
+            self.drive.append(sequence, pages, sequence, most=most, left=left)
+        else:
+            stream = left.bit_length() if self._design.streams == "end" else 0
+            self.drive.append(sequence, pages, stream)
+        self._pages[sequence] -= pages
 
 
 def measure_store(case, watch=lambda share: None, seed=0):

@@ -1,8 +1,15 @@
 """Which block serves where: bad blocks, spare blocks, and what stands in for what.
 
-A block group is one block number on every die; a block of it that is bad has another one serve in
-its place, if need be on another die of its channel. Spares are the blocks of the last groups, which
-hold no data, and of any group that has to be given up for them.
+A *block group* is one block number on every die of a part of the dies: group ``block * parts +
+part``. With four dies in two parts::
+
+            die 0  die 1 | die 2  die 3
+    block 0   group 0    |   group 1
+    block 1   group 2    |   group 3
+
+A block of it that is bad has another one serve in its place, if need be on another die of its
+channel. Spares are the blocks of the last groups, which hold no data, and of any group that has to
+be given up for them.
 """
 
 from collections import defaultdict
@@ -22,32 +29,62 @@ class Blocks:
     geometry : flash_model.geometry.Geometry
     reserved : iterable of (int, int, int)
         Blocks (channel, die, block) that are no spares.
+    parts : int
+        Parts of the dies that have groups of their own; divides ``geometry.dies``.
 
     Attributes
     ----------
+    parts : int
+    count, usable : int
+        Groups, and those of them that can hold pages.
+    channel_pages : int
+        Pages of a group on each channel.
     bad, reserved : set of (int, int, int)
     serving : dict of (int, int, int) to (int, int)
         Die and block that serve for a channel and die of a group, where it is not the block itself.
     """
 
-    def __init__(self, geometry, reserved=()):
+    def __init__(self, geometry, reserved=(), parts=1):
         g = self._geometry = geometry
+        self.parts = parts
+        self._part_dies = g.dies // parts
+        self.count = g.blocks * parts
+        self.usable = (g.blocks - spare_groups(g)) * parts
+        self.channel_pages = self._part_dies * g.pages
         self.bad = set()
         self.reserved = set(reserved)
         shape = (g.channels, g.dies, g.blocks)
-        self._group = np.broadcast_to(np.arange(g.blocks), shape).copy()  # that a block serves in,
-        self._die = np.broadcast_to(np.arange(g.dies)[:, None], shape).copy()  # and for which die
+        die, block = np.arange(g.dies)[:, None], np.arange(g.blocks)
+        self._group = np.broadcast_to(self._own(die, block), shape).copy()  # a block serves in,
+        self._die = np.broadcast_to(die, shape).copy()  # and for which die
         self.serving = {}
         self._of_group = defaultdict(set)  # group -> its keys there
         self._spares = defaultdict(list)  # (channel, die) -> blocks
-        self._spare_groups = range(g.blocks - 1, g.blocks - 1 - spare_groups(g), -1)
+        self._spare_groups = range(self.count - 1, self.usable - 1, -1)
         for group in self._spare_groups:
             self.give_up(group)
+
+    def _own(self, die, block):
+        """Group of a block that serves for itself."""
+        return block * self.parts + self.part_of(die)
+
+    def part_of(self, die):
+        """Part of the dies that a die, or each of an array, belongs to."""
+        return die // self._part_dies
+
+    def part(self, group):
+        """Part of the dies that a group is on."""
+        return group % self.parts
+
+    def dies(self, group):
+        """Dies of a group."""
+        first = self.part(group) * self._part_dies
+        return range(first, first + self._part_dies)
 
     def give_up(self, group):
         """The good blocks of a group become spares."""
         for channel in range(self._geometry.channels):
-            for die in range(self._geometry.dies):
+            for die in self.dies(group):
                 at, block = self.place(channel, die, group)
                 if not {(channel, at, block)} & (self.bad | self.reserved):
                     self._spares[channel, at].append(block)
@@ -66,14 +103,7 @@ class Blocks:
 
     def place(self, channel, die, group):
         """``(die, block)`` that serves for a die of a group."""
-        return self.serving.get((channel, die, group), (die, group))
-
-    def stand_ins(self, group):
-        """``(channel, die, (die, block))`` wherever another block serves in a group."""
-        return [
-            (channel, die, self.serving[channel, die, group])
-            for channel, die, _ in sorted(self._of_group.get(group, ()))
-        ]
+        return self.serving.get((channel, die, group), (die, group // self.parts))
 
     def serves(self, channel, die, block):
         """``(die, group)`` that a block serves for, or did before it was bad."""
@@ -98,7 +128,7 @@ class Blocks:
 
     def restore(self, serving):
         """What served before a loss of power does so again; groups that were given up for it."""
-        given_up = {block for _, block in serving.values()} - set(self._spare_groups)
+        given_up = {self._own(*place) for place in serving.values()} - set(self._spare_groups)
         for group in sorted(given_up):
             self.give_up(group)
         for (channel, die, group), spare in serving.items():

@@ -11,6 +11,7 @@ from rtl.tables import SEQUENCE
 
 from ..capacity import Capacity
 from ..errors import DriveError
+from . import tables
 from .device import RESET, Device
 from .raw_pages import RawPages
 from .recovery import Recovery
@@ -88,7 +89,6 @@ class Firmware:
         self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)
         self.device.write("READ_LIMIT", self._config.read_limit)
         self.repair.start()
-        self.space.start()
         if self.repair.state.next_segment > 1:
             self._recover()
         self.space.supply()
@@ -109,6 +109,7 @@ class Firmware:
             recovery.scan(space.groups.uses)
         for record in state.sequences.values():
             recovery.rebuild(record, self.sequences.segment())
+            tables.write_stream(self.device, record.number, space.begin(record.number))
         self.tokens_lost = recovery.tokens_lost
         self.shared.restore(*space.held_pages())
         live = space.live()
@@ -171,7 +172,7 @@ class Firmware:
                     self.device.reads(channel, *blocks.place(channel, die, group))
                     for group in groups.in_use
                     for channel in range(geometry.channels)
-                    for die in range(geometry.dies)
+                    for die in blocks.dies(group)
                 ),
                 default=0,
             ),

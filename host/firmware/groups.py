@@ -1,20 +1,22 @@
 """Block groups: which are erased, which the append path fills, which hold only dead pages.
 
-A *block group* is one block number on every die of every channel. Its life::
+A *block group* is one block number on every die of a part of the dies (`blocks`). Its life::
 
-    erased --push--> filled by the append path --------+--all pages written and dead--> erased again
-          +--take--> filled by preload or `own_pages` -+--what lives moved: `compaction`--^
+    erased --push--> filled by a stream of the append path ---+--all pages dead--> erased again
+          +--take--> filled by preload or `own_pages` --------+--what lives moved: `compaction`--^
 
 A group is erased as a whole. So what open sequences still may write is kept available in whole
-groups: see `shortage`.
+groups: see `missing`. What a stream that ends has not written of its groups counts as dead.
 
-The append path is given the group that was erased least; what is moved has outlived its neighbours
-and goes to the one that was erased most, where it may rest.
+`stripes` says which group a stream is given; what is moved has outlived its neighbours and goes to
+the one that was erased most, where it may rest.
 """
+
+from collections import defaultdict
 
 import numpy as np
 
-from ..capacity import spare_groups
+from .stripes import choose
 
 __all__ = ["BlockGroups"]
 
@@ -32,31 +34,30 @@ class BlockGroups:
     ----------
     channel_pages : int
         Pages of a group on each channel.
-    pushed : int
-        Groups handed to the append path so far.
+    stripes : dict of int to list of list of int
+        Groups that each stream was given, stripe by stripe, but for those it has filled.
     erases : list of int
         How often each group was erased.
     """
 
     def __init__(self, geometry, blocks):
-        self._geometry = geometry
         self._blocks = blocks
-        self.channel_pages = geometry.dies * geometry.pages
-        self._usable = geometry.blocks - spare_groups(geometry)
-        self._erased = list(range(self._usable))
+        self.channel_pages = blocks.channel_pages
+        self._erased = list(range(blocks.usable))
         self._uses, self._used_at = 0, {}
-        self.erases = [0] * geometry.blocks
-        self._dead = np.zeros((geometry.blocks, geometry.channels), np.int64)
+        self.erases = [0] * blocks.count
+        self._dead = np.zeros((blocks.count, geometry.channels), np.int64)
         self._used = set()  # pushed or taken, and not erased since
-        self._back_door = set()  # those of them that were taken
-        self._spent = np.zeros(geometry.channels, np.int64)  # append path's pages that have died
-        self.pushed = 0
-        self.erases = [0] * geometry.blocks
+        self.stripes = defaultdict(list)
 
     @property
     def erased(self):
         """Number of erased groups at hand."""
         return len(self._erased)
+
+    def is_erased(self, group):
+        """Whether a group is erased and at hand."""
+        return group in self._erased
 
     @property
     def in_use(self):
@@ -67,35 +68,48 @@ class BlockGroups:
     def reclaimable(self):
         """Groups all of whose pages were written and are dead: they may be erased. The one that was
         erased least comes first."""
-        dead = (g for g in sorted(self._used) if (self._dead[g] == self.channel_pages).all())
+        dead = np.flatnonzero((self._dead == self.channel_pages).all(axis=1)).tolist()
         return sorted(dead, key=self.erases.__getitem__)
 
     @property
     def usable_erases(self):
         """How often each group that can hold pages was erased."""
-        return self.erases[: self._usable]
+        return self.erases[: self._blocks.usable]
 
     def age(self, group):
         """Groups that came into use since a group did."""
         return self._uses - self._used_at[group]
 
-    def push(self):
-        """The next group for the append path, or None."""
-        group = self._use(min)
-        self.pushed += group is not None
-        return group
+    def best(self, stream, stripe, rank):
+        """The group that a stripe is given next, see `stripes.choose`; None if none is left on
+        parts that it does not have.
 
-    def take(self):
-        """An erased group for pages that the append path does not write, or None."""
-        group = self._use(max)
-        if group is not None:
-            self._back_door.add(group)
-        return group
+        It is erased, or has only dead pages. Parts that the stream was not given last are
+        preferred.
+        """
+        part = self._blocks.part
+        mine = {part(group) for group in stripe}
+        last = {part(group) for given in self.stripes[stream][-1:] for group in given}
+        pool = (g for g in (*self._erased, *self.reclaimable) if part(g) not in mine)
+        return choose(pool, self.erases, rank, lambda group: part(group) in last)
 
-    def _use(self, most):
-        if not self._erased:
+    def push(self, stream, stripe):
+        """A stream is given erased groups."""
+        for group in stripe:
+            self._use(group)
+        self.stripes[stream].append(list(stripe))
+
+    def take(self, part=None):
+        """An erased group for pages that the append path does not write, or None.
+
+        ``part`` is that of the dies it is to be on.
+        """
+        pool = [g for g in self._erased if part is None or self._blocks.part(g) == part]
+        if not pool:
             return None
-        group = most(self._erased, key=self.erases.__getitem__)  # of equals the one erased first
+        return self._use(max(pool, key=self.erases.__getitem__))  # of equals, erased first
+
+    def _use(self, group):
         self._erased.remove(group)
         self._used.add(group)
         self._uses += 1
@@ -123,17 +137,15 @@ class BlockGroups:
         while self._erased:
             self.take()
         used = sorted(self._used)
-        self._dead[used] = self.channel_pages
-        np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), -1)
+        self._dead[used] = self.channel_pages - self._live(channel, die, row)[used]
 
-    def by_append_path(self, channel, die, row):
-        """Pages per channel, of those given, that the append path wrote."""
-        own = ~np.isin(self._blocks.groups(channel, die, row), list(self._back_door))
-        return np.bincount(channel[own], minlength=self._geometry.channels)
+    def _live(self, channel, die, row):
+        live = np.zeros_like(self._dead)
+        np.add.at(live, (self._blocks.groups(channel, die, row), channel), 1)
+        return live
 
     def bury(self, channel, die, row):
         """Notes dead pages: arrays of channel, die and row."""
-        self._spent = self._spent + self.by_append_path(channel, die, row)
         np.add.at(self._dead, (self._blocks.groups(channel, die, row), channel), 1)
 
     def settled(self, channel, die, row):
@@ -148,8 +160,7 @@ class BlockGroups:
         -------
         dict of int to int array [channels]
         """
-        live = np.zeros_like(self._dead)
-        np.add.at(live, (self._blocks.groups(channel, die, row), channel), 1)
+        live = self._live(channel, die, row)
         full = (live + self._dead == self.channel_pages).all(axis=1)
         return {g: live[g] for g in sorted(self._used) if full[g] and live[g].any()}
 
@@ -172,26 +183,51 @@ class BlockGroups:
     def retired(self, group):
         """A group cannot be made whole: it is never used again."""
         self._used.discard(group)
-        self._back_door.discard(group)
         self._dead[group] = 0
+        for stripe in (stripe for stripes in self.stripes.values() for stripe in stripes):
+            if group in stripe:
+                stripe.remove(group)
 
-    def written(self, live):
-        """Pages per channel that the append path ever wrote; ``live`` are those not dead."""
-        return self._spent + live
-
-    def shortage(self, live, needed):
-        """Erased groups that are missing for everything that may still be appended.
-
-        Every channel fills the groups in the order in which they were pushed, so a channel's place
-        is the number of pages it ever wrote; what it may still need adds to that.
+    def unwritten(self, stream, channel, die, row):
+        """Pages per channel that a stream can still write to the groups it has.
 
         Parameters
         ----------
-        live : int array [channels]
-            Pages of open sequences that the append path wrote.
-        needed : int array [channels]
-            Pages that open sequences may still write.
+        stream : int
+        channel, die, row : int arrays
+            All live pages, each once. No append is under way.
         """
-        end = self.written(live) + needed
-        groups = -(-int(end.max()) // self.channel_pages)
-        return groups - self.pushed - len(self._erased)
+        mine = [group for stripe in self.stripes[stream] for group in stripe]
+        live = self._live(channel, die, row)
+        return (self.channel_pages - live[mine] - self._dead[mine]).sum(axis=0)
+
+    def wasted(self, stream, channel, die, row):
+        """Whether more pages than one group has are dead in those that a stream is filling.
+        ``channel``, ``die``, ``row``: all live pages, each once."""
+        mine = [group for stripe in self.stripes[stream] for group in stripe]
+        dead, live = self._dead[mine], self._live(channel, die, row)[mine]
+        filling = (dead + live < self.channel_pages).any(axis=1)
+        return dead[filling].sum(axis=0).max(initial=0) > self.channel_pages
+
+    def end(self, stream, channel, die, row):
+        """A stream writes nothing more to the groups it has. ``channel``, ``die``, ``row``: all
+        live pages, each once."""
+        mine = [group for stripe in self.stripes.pop(stream, ()) for group in stripe]
+        self._dead[mine] = self.channel_pages - self._live(channel, die, row)[mine]
+
+    def missing(self, needed, channel, die, row):
+        """Erased groups that are missing for everything that may still be appended, or, below 0,
+        those that nothing is promised.
+
+        Parameters
+        ----------
+        needed : dict of int to int array [channels]
+            Pages that the open sequences of each stream may still write.
+        channel, die, row : int arrays
+            All live pages, each once.
+        """
+        groups = 0
+        for stream, pages in needed.items():
+            more = int((pages - self.unwritten(stream, channel, die, row)).max())
+            groups += max(0, -(-more // self.channel_pages))
+        return groups - len(self._erased)

@@ -30,12 +30,13 @@ class BackDoor:
 
     def __init__(self, firmware, array, code):
         self._firmware = firmware
+        self._blocks = firmware.repair.blocks
         self._code = code
         self._device = firmware.device
         self._array = array
         geometry = array.geometry
         self._geometry = geometry
-        self._groups = []  # in the order of filling
+        self._stripes = []  # groups of all parts of the dies, in the order of filling
         self._at = np.zeros((geometry.channels, geometry.dies), np.int64)  # pages written
 
     def write(self, sequence, layer, k, v, format):
@@ -54,7 +55,7 @@ class BackDoor:
             )
             for h, head in enumerate(heads)
         ]
-        self._reserve(places)
+        self._reserve(sequence, places)
         for h, head in enumerate(heads):
             new = np.stack([k[:, h], v[:, h]])
             self._append(placement, first + h, head, new, places[h], format)
@@ -77,18 +78,24 @@ class BackDoor:
         )
         return np.broadcast_to(channel, die.shape), die
 
-    def _reserve(self, places):
-        """Takes the block groups for the pages at places, or raises."""
+    def _reserve(self, sequence, places):
+        """Takes the block groups for the pages of a sequence at places, or raises."""
         at = self._at.copy()
         for channel, die in places:
             np.add.at(at, (channel, die), 1)
-        missing = max(0, -(-int(at.max()) // self._geometry.pages) - len(self._groups))
-        pages = (at - self._at).sum(axis=1)
-        if missing and not self._firmware.space.provide(missing, pages):
+        missing = max(0, -(-int(at.max()) // self._geometry.pages) - len(self._stripes))
+        placed = {sequence: (at - self._at).sum(axis=1)}
+        space, parts = self._firmware.space, range(self._blocks.parts)
+        there = not missing or space.provide(missing * len(parts), placed)
+        for _ in range(missing if there else 0):
+            stripe = [space.groups.take(part) for part in parts]
+            there = there and None not in stripe
+            self._stripes.append(stripe)
+        if not there:
             raise DriveError(
-                Status.NO_SPACE, f"{missing} more block groups are needed for the back door"
+                Status.NO_SPACE,
+                f"{missing * len(parts)} more block groups are needed for the back door",
             )
-        self._groups += [self._firmware.space.groups.take() for _ in range(missing)]
 
     def _append(self, placement, index, head, new, places, format):
         """Appends [K, V][tokens][head_dim] to one head."""
@@ -146,7 +153,8 @@ class BackDoor:
         """Takes the die's next page: ``(die, row)`` of the block that serves."""
         number, page = divmod(int(self._at[channel, die]), self._geometry.pages)
         self._at[channel, die] += 1
-        at, block = self._firmware.repair.blocks.place(channel, die, self._groups[number])
+        group = self._stripes[number][self._blocks.part_of(die)]
+        at, block = self._blocks.place(channel, die, group)
         return at, self._geometry.row(block, page)
 
     def _program(self, placement, index, first, channels, pages, data):

@@ -65,9 +65,12 @@ class Recovery:
         same content; it counts where it serves.
         """
         g, state = self._geometry, self._state
-        units = [(channel, die) for die in range(g.dies) for channel in range(g.channels)]
-        places = [(*unit, group) for group in filter(uses, range(g.blocks)) for unit in units]
-        serving = [(c, *self._blocks.place(c, die, group)) for c, die, group in places]
+        serving = [
+            (channel, *self._blocks.place(channel, die, group))
+            for group in filter(uses, range(self._blocks.usable))
+            for die in self._blocks.dies(group)
+            for channel in range(g.channels)
+        ]
         # What stands in lacks the pages that could not be moved; so may these have gaps, too.
         stand_ins = {(c, *at) for (c, _, _), at in state.stand_ins.items()}
         others = (state.refuge | state.bad) - set(serving) - self._blocks.reserved

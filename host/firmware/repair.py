@@ -30,9 +30,6 @@ __all__ = ["AGAIN_LIMIT", "Repair"]
 AGAIN_LIMIT = 4
 """Times that pages of a block had to be read again, after which it is taken for bad."""
 
-RING = 16
-"""Places of the append path's ring of groups (`rtl.allocator.RING_GROUPS`)."""
-
 
 class Repair:
     """Keeps groups whole.
@@ -71,7 +68,7 @@ class Repair:
         self._pages, self._shared, self._tails = pages, shared, tails
         self._table = StateTable(device, config, pause)
         tables = [place for copy in self._table.copies for place in copy]
-        self.blocks = Blocks(self._geometry, tables)
+        self.blocks = Blocks(self._geometry, tables, config.die_parts)
         self.groups = BlockGroups(self._geometry, self.blocks)
         self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
         self.crippled = {}
@@ -81,7 +78,7 @@ class Repair:
         self._failed, self._tired = [], set()  # slots; blocks that were read again too often
         self._changed = False  # the table on flash is behind
         self._holds = 0
-        self._places = {}  # group -> its place in the append path's ring
+        self._columns = {}  # group -> its stream, stripe's place in the ring, and first column
         self.counts = Counter()
 
     def start(self):
@@ -125,23 +122,36 @@ class Repair:
         die, group = self.blocks.serves(channel, at, block)
         return self.groups.uses(group) and self.blocks.place(channel, die, group) == (at, block)
 
-    def push(self, group, number):
-        """Tells the append path which blocks stand in, before the group is pushed as ``number``."""
-        for old, place in list(self._places.items()):
-            if place == number % RING:
-                del self._places[old]
-        self._places[group] = number % RING
-        for channel, die, serves in self.blocks.stand_ins(group):
-            self._tell(group, channel, die, serves)
+    def push(self, stream, number, stripe):
+        """Gives a stream of the append path these groups, as stripe ``number`` of it."""
+        slot = number % self._config.stream_slots
+        for old, place in list(self._columns.items()):
+            if place[:2] == (stream, slot):
+                del self._columns[old]
+        columns = 0
+        for group in stripe:
+            self._columns[group] = stream, slot, columns
+            dies = self.blocks.dies(group)
+            for die in dies:
+                for channel in range(self._geometry.channels):
+                    self._tell(group, channel, die)
+            columns += len(dies)
+        self._device.write("STREAM", stream)
+        self._device.write("STRIPE_PUSH", columns)
 
-    def _tell(self, group, channel, die, serves):
-        self._device.write("FLASH_ROW", serves[0] << 24 | serves[1])
-        self._device.write("GROUP_SUBSTITUTE", die << 16 | channel << 8 | self._places[group])
+    def _tell(self, group, channel, die):
+        """Tells the append path which block serves for a die of a group that it fills."""
+        stream, slot, first = self._columns[group]
+        at, block = self.blocks.place(channel, die, group)
+        column = first + die - self.blocks.dies(group)[0]
+        self._device.write("STREAM", stream)
+        self._device.write("FLASH_ROW", at << 24 | block)
+        self._device.write("STRIPE_BLOCK", column << 16 | channel << 8 | slot)
 
     def erase(self, group):
         """Erases a group, blocks that fail replaced; whether it is whole."""
         g = self._geometry
-        for die in range(g.dies):
+        for die in self.blocks.dies(group):
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
                 self._again.pop((channel, at, block), None)  # of pages that are gone now
@@ -314,8 +324,8 @@ class Repair:
         for page, (meta, _) in pages.items():
             self.moved(channel, (at, self._geometry.row(block, page)), places[page], meta)
         self.counts["pages_moved"] += len(pages)
-        if group in self._places and dealt < self._geometry.pages:
-            self._tell(group, channel, die, new)
+        if group in self._columns and dealt < self._geometry.pages:
+            self._tell(group, channel, die)
         return places
 
     def _shelter(self, place, rescued):

@@ -107,7 +107,8 @@ class Sequences:
     def _enter(self, placement, record):
         """A sequence exists from here on."""
         self._state.sequences[record.number] = record
-        tables.write_open(self._device, placement, record.format, record.segment)
+        stream = self._space.begin(record.number)
+        tables.write_open(self._device, placement, record.format, record.segment, stream)
         self.commit()
         self._space.supply()
         return record.number
@@ -136,6 +137,7 @@ class Sequences:
         self._space.groups.bury(*self._tails.drop(record.saved))
         tables.write_closed(self._device, sequence)
         self._capacity.release(sequence)
+        self._space.end(sequence)
 
     def _drop(self, places):
         """A sequence does not hold these pages any more."""
@@ -179,7 +181,8 @@ class Sequences:
         again = shape.channel_pages(groups) - shape.channel_pages(heads.flash_groups)
         record = self._state.sequences[sequence]
         room = self._space.own.room(self._tails.most(placement)) if record.saved_tokens.any() else 0
-        if not self._space.provide(room, -again):  # what is dropped may be written once more
+        # What is dropped may be written once more.
+        if not self._space.provide(room, {sequence: -again}):
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
         segment = self.segment() if (groups < heads.flash_groups).any() else 0
         self._repair.settle(self._space.feed)
@@ -190,6 +193,7 @@ class Sequences:
         truncation.commit()
         self._cut(record, shape, tokens, groups, segment)
         self._drop(dropped)
+        self._space.trim(sequence)
         self._space.supply()
 
     def _cut(self, record, shape, tokens, groups, segment):

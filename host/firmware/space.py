@@ -1,28 +1,35 @@
 """Space: erased block groups for what open sequences were promised, and how they are gained.
 
-The append path is kept supplied with erased groups; groups whose pages are all dead are erased;
-groups that hold live pages too are emptied when it is time (`compaction`).
+The append path's streams are kept supplied with erased groups (`stripes`); groups whose pages are
+all dead are erased; groups that hold live pages too are emptied when it is time (`compaction`).
 """
+
+from collections import Counter
 
 import numpy as np
 
 from rtl.commands import Status
 
+from ..capacity import OWN_STREAM
 from ..errors import DriveError
 from . import tables
 from .compaction import Compaction
 from .own_pages import OwnPages
+from .stripes import SHARED_RANK, Lives, width
 
 __all__ = ["KEPT_ERASED", "STARVED", "Space"]
 
 PUSHED_AHEAD = 4
-"""Block groups that the append path is given ahead; it calls when it has none left."""
+"""Stripes that a single stream is given ahead; it calls when it has none left."""
 
 KEPT_ERASED = 2
 """Erased groups kept: one for pages that compaction moves, one for the append path meanwhile."""
 
 STARVED = 2
 """Of MAILBOX_STATUS: the append path waits for a block group."""
+
+SHARED = 0
+"""The stream of all sequences that have none of their own."""
 
 
 class Space:
@@ -43,6 +50,8 @@ class Space:
     groups : BlockGroups
     own : OwnPages
     compaction : Compaction
+    streams : dict of int to int
+        Of open sequences that have a stream of their own.
     """
 
     def __init__(self, config, device, capacity, repair, shared, tails, pages):
@@ -51,35 +60,72 @@ class Space:
         self.groups = repair.groups
         self.own = OwnPages(config.flash.geometry, self.groups, repair.blocks)
         self.compaction = Compaction(repair, self.own, pages, self._erase, self.live, self.feed)
-        self._ring = 0  # groups that the append path holds at most
+        self.streams = {}
+        self._lives = Lives()
+        self._pushed = Counter()  # stripes that each stream was given so far
+        self._used = False  # a group since `keep_room`
 
-    def start(self):
-        """The append path holds no group yet."""
-        self._ring = self._device.read("GROUP_FREE")
+    def begin(self, sequence):
+        """A sequence may append: the stream that it has its pages from, one of its own if it may
+        fill some groups."""
+        free = set(range(SHARED + 1, self._config.append_streams)) - set(self.streams.values())
+        pages = self._needed()[sequence].max()
+        if free and pages >= OWN_STREAM * self.groups.channel_pages:
+            self.streams[sequence] = min(free)
+        return self.streams.get(sequence, SHARED)
 
-    def shortage(self, placed=0):
+    def end(self, sequence):
+        """A sequence appends no more."""
+        stream = self.streams.pop(sequence, None)
+        if stream is not None:
+            self._end(stream)
+
+    def _end(self, stream):
+        """A stream writes nothing more to the groups it has. No append is under way."""
+        self.groups.end(stream, *self.live())
+        self._device.write("STREAM_END", stream)
+        while self._device.read("STREAM_END"):
+            self._device.pause()
+
+    def trim(self, sequence):
+        """A sequence has given up pages. Where its stream has written too many of them, or to some
+        channels far more than to others, it begins anew."""
+        stream = self.streams.get(sequence)
+        if stream is None:
+            return
+        uneven = self._held(stream) >= self._config.stream_slots - 1
+        if uneven or self.groups.wasted(stream, *self.live()):
+            self._end(stream)
+
+    def _needed(self):
+        """Pages per channel that each open sequence may still append."""
+        needed = {}
+        for number, placement in self._capacity.placements.items():
+            held = tables.read_heads(self._device, placement).flash_groups
+            needed[number] = placement.shape.channel_pages(first=held)
+        return needed
+
+    def shortage(self, placed=None):
         """Erased block groups missing for what open sequences may still append, see `BlockGroups`.
 
-        ``placed`` pages per channel of that are about to be written elsewhere.
+        ``placed`` (sequence -> pages per channel) of that are about to be written elsewhere.
         """
-        needed = np.zeros(self._config.channels, np.int64)
-        for placement in self._capacity.placements.values():
-            held = tables.read_heads(self._device, placement).flash_groups
-            needed += placement.shape.channel_pages(first=held)
-        return self.groups.shortage(self._appended(), needed - placed)
+        streams = {SHARED: np.zeros(self._config.channels, np.int64)}
+        for number, pages in self._needed().items():
+            stream = self.streams.get(number, SHARED)
+            pages = pages - (placed or {}).get(number, 0)
+            streams[stream] = streams.get(stream, 0) + pages
+        return self.groups.missing(streams, *self.live())
 
     def keeps(self):
         """Whether there is room for all that open sequences may still append."""
         return self.compaction.possible(self.shortage() - len(self.groups.reclaimable))
 
     def lag(self):
-        """Pages that each channel's append path is behind the foremost, which limits its ring."""
-        written = self.groups.written(self._appended())
-        return written.max() - written
-
-    def _appended(self):
-        """Pages per channel that the append path wrote and that open sequences hold."""
-        return self.groups.by_append_path(*self._shared.distinct(*self.held_pages()))
+        """Pages that each channel of the shared stream is behind the foremost, which limits its
+        ring."""
+        unwritten = self.groups.unwritten(SHARED, *self.live())
+        return unwritten - unwritten.min()
 
     def held_pages(self):
         """Channel, die and row of the pages of all sequences; what several hold, several times."""
@@ -95,7 +141,7 @@ class Space:
         pairs = zip(self._shared.distinct(*self.held_pages()), self._tails.places(), strict=True)
         return [np.concatenate(pair) for pair in pairs]
 
-    def provide(self, groups=0, placed=0):
+    def provide(self, groups=0, placed=None):
         """Makes sure of erased groups for all that open sequences may still append; whether there
         are enough.
 
@@ -106,7 +152,7 @@ class Space:
         ----------
         groups : int
             Erased groups that are wanted besides, at once.
-        placed : int array [channels]
+        placed : dict of int to int array [channels]
             Pages that these are for, of what open sequences may still append.
         """
         if groups:
@@ -128,7 +174,10 @@ class Space:
         """
         if self.groups.erased < KEPT_ERASED:
             self._make_room(KEPT_ERASED)
+            self._used = True
+        if self._used:
             self.compaction.level()
+            self._used = False
         if self._repair.read_often:
             blocks = self._repair.blocks
             self.compaction.refresh({blocks.serves(*place)[1] for place in self._repair.read_often})
@@ -149,40 +198,76 @@ class Space:
         return whole
 
     def supply(self):
-        """Keeps a few groups pushed ahead of the slowest channel."""
-        free = self._device.read("GROUP_FREE")
-        self._push_some(min(free, PUSHED_AHEAD - (self._ring - free)))
+        """Keeps a few stripes pushed ahead of the slowest channel, if there is one stream."""
+        if self._config.append_streams == 1:
+            self._push_some(SHARED, PUSHED_AHEAD - self._held(SHARED))
+
+    def _held(self, stream):
+        """Stripes that the slowest channel of a stream has not filled yet."""
+        held = []
+        for channel in range(self._config.channels):
+            self._device.write("STREAM", channel << 8 | stream)
+            filled = self._device.read("STREAM_FILLED")
+            held.append((self._pushed[stream] - filled) % (2 * self._config.stream_slots))
+        return max(held)
 
     def feed(self):
         """Gives the append path block groups if it waits for some."""
-        if self._device.read("MAILBOX_STATUS") & STARVED:
-            self._relieve()
+        status = self._device.read("MAILBOX_STATUS")
+        if status & STARVED:
+            self._relieve(status >> 8)
 
-    def _relieve(self):
-        """A channel ran dry: gives it a few groups more, as far as the append path takes them."""
-        free = self._device.read("GROUP_FREE")
+    def _relieve(self, stream):
+        """A channel ran dry: gives its stream a stripe, or a few, as far as it takes them."""
+        free = self._config.stream_slots - self._held(stream)
         if not free:
             raise DriveError(
                 Status.NO_SPACE,
                 "one flash channel was filled far ahead of another, and "
                 "the append path holds no more block groups",
             )
-        if not self._push():
+        if not self._push(stream, last=True):
             raise DriveError(Status.NO_SPACE, "no erased block group is left")
-        self._push_some(min(free, PUSHED_AHEAD) - 1)
+        if self._config.append_streams == 1:
+            self._push_some(stream, min(free, PUSHED_AHEAD) - 1)
 
-    def _push_some(self, count):
-        """Hands so many groups to the append path, but none of the last ones."""
+    def _push_some(self, stream, count):
+        """Gives a stream so many stripes, but none of the last groups."""
         for _ in range(count):
-            if self.groups.erased > KEPT_ERASED or self.reclaim():
-                self._push()
+            if not self._push(stream):
+                return
 
-    def _push(self):
-        """Hands one group to the append path; whether there was one."""
-        group = self.groups.push()
-        if group is None and self.reclaim():
-            group = self.groups.push()
-        if group is not None:
-            self._repair.push(group, self.groups.pushed - 1)
-            self._device.write("GROUP_PUSH", group)
-        return group is not None
+    def _push(self, stream, *, last=False):
+        """Gives a stream a stripe; whether there were groups, the ``last`` ones if need be."""
+        parts = self._config.die_parts
+        life, wide = SHARED_RANK if parts > 1 else 0.0, parts
+        if stream != SHARED:
+            sequence = next(n for n, own in self.streams.items() if own == stream)
+            placement = self._capacity.placements[sequence]
+            held = int(tables.read_heads(self._device, placement).tokens.min())
+            life = self._lives.rank(placement.shape.max_tokens - held)
+            wide = width(int(self._needed()[sequence].max()), self.groups.channel_pages, parts)
+        stripe = []
+        while len(stripe) < wide:
+            group = self._next(stream, stripe, life, last and not stripe)
+            if group is None:
+                break
+            stripe.append(group)
+        if stripe:
+            self.groups.push(stream, stripe)
+            self._repair.push(stream, self._pushed[stream], stripe)
+            self._pushed[stream] += 1
+            self._used = True
+        return bool(stripe)
+
+    def _next(self, stream, stripe, life, last):
+        """An erased group for a stripe, or None; the last ones only if ``last``."""
+        while (group := self.groups.best(stream, stripe, life)) is not None:
+            if not self.groups.is_erased(group):
+                if self._erase(group):
+                    return group
+            elif last or self.groups.erased - len(stripe) > KEPT_ERASED or self.reclaim():
+                return group
+            else:
+                return None
+        return None

@@ -17,6 +17,7 @@ __all__ = [
     "write_closed",
     "write_open",
     "write_segment",
+    "write_stream",
 ]
 
 _WORD = np.dtype("<u8")
@@ -49,7 +50,7 @@ def read_entry(device, sequence):
     return SEQUENCE.unpack(device.load(_address(sequence), SEQUENCE.size))
 
 
-def write_open(device, placement, format, segment):
+def write_open(device, placement, format, segment, stream=0):
     """Writes a sequence's entry: from here on the drive knows it. ``format`` is its number."""
     shape = placement.shape
     device.store(
@@ -74,15 +75,23 @@ def write_open(device, placement, format, segment):
             first_channel=shape.first_channel,
             first_die=shape.first_die,
             segment=segment,
+            stream=stream,
         ),
     )
 
 
 def write_segment(device, sequence, segment):
     """From here on a sequence marks its pages with ``segment``."""
-    device.store(
-        _address(sequence), SEQUENCE.pack(**read_entry(device, sequence) | {"segment": segment})
-    )
+    _write(device, sequence, segment=segment)
+
+
+def write_stream(device, sequence, stream):
+    """From here on a sequence has its pages from ``stream``."""
+    _write(device, sequence, stream=stream)
+
+
+def _write(device, sequence, **fields):
+    device.store(_address(sequence), SEQUENCE.pack(**read_entry(device, sequence) | fields))
 
 
 def write_closed(device, sequence):

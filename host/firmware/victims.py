@@ -11,7 +11,7 @@ __all__ = ["cost", "least_cost", "resting"]
 WEAR_WEIGHT = 0.02
 """Of a group's pages: what one erase more of a group counts when those to be emptied are chosen."""
 
-WEAR_LIMIT = 3
+WEAR_LIMIT = 2
 """Erases that a group may lag behind the one that was erased most, if its pages rest."""
 
 REST = 3
