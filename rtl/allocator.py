@@ -1,112 +1,139 @@
-"""Page allocation of the append path: the next page of an open block group, on the die wanted.
+"""Page allocation of the append path: the next page of a stream's open stripe, on the die wanted.
 
-The firmware pushes erased block groups (one block number, the same on every die) into a ring; each
-channel fills them in that order. Within a group a die may run ahead of the slowest one of its
-channel by up to `MAX_SKEW` pages, so that pages which are read together can lie on different dies
-however they came to be written::
+A *stripe* is, on each channel, a number of erased blocks, its *columns*, each of any die. The
+firmware names the blocks one by one and pushes the stripe into the ring of a *stream*; each channel
+fills the stripes of a stream in that order, and the streams do not wait for each other. Within a
+stripe a column may run ahead of the slowest one of its channel by up to `MAX_SKEW` pages, so that
+pages which are read together can lie on different dies however they came to be written::
 
-    page 5            .  .  .        base = 2: every die has taken pages 0 and 1
-    page 4            .  .  .        skew = 0 2 1 0: what each die has taken beyond
+    page 5            .  .  .        base = 2: every column has given pages 0 and 1
+    page 4            .  .  .        skew = 0 2 1 0: what each column has given beyond
     page 3            #  .  .
     page 2         .  #  #  .
-              die  0  1  2  3
+            column  0  1  2  3
 
-A channel takes all pages of a group before it goes on to the next.
+A channel takes all pages of a stripe before it goes on to the next. A page is wanted on a die; the
+column of that number is tried first, or where a stripe has fewer, one that dies share.
 
-A block that has gone bad is stood in for: the firmware names a die and a block whose pages are
-dealt instead. That holds until the last page of the block has been dealt, so what the firmware says
-of a group it says before it pushes it, or while no page is being dealt.
+A block that has gone bad meanwhile is stood in for: the firmware names another one for its column,
+while no page is being dealt.
+
+What is kept of streams lies in memories, which a reset does not reach: a sweep clears them.
 """
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
+from hls_attention.verilog import Ram
 
 __all__ = [
     "MAX_SKEW",
-    "RING_GROUPS",
     "Allocator",
+    "block_layout",
     "page_layout",
-    "substitute_layout",
     "wish_layout",
 ]
 
-RING_GROUPS = 16
-"""Block groups the ring holds."""
-
 MAX_SKEW = 7
-"""Pages by which a die may be ahead of the slowest die of its channel."""
+"""Pages by which a column may be ahead of the slowest one of its channel."""
 
 
-def wish_layout(geometry):
-    """Where a page is wanted: on this channel, on this die or the next that has room."""
+def _bits(count):
+    return max(1, ceil_log2(count))
+
+
+def wish_layout(geometry, streams=1):
+    """Where a page is wanted: of this stream and channel, on this die or the next with room."""
     return data.StructLayout(
         {
-            "channel": max(1, ceil_log2(geometry.channels)),
-            "die": max(1, ceil_log2(geometry.dies)),
+            "channel": _bits(geometry.channels),
+            "die": _bits(geometry.dies),
+            "stream": _bits(streams),
         }
     )
 
 
 def page_layout(geometry):
     """The page dealt."""
-    return data.StructLayout({"die": max(1, ceil_log2(geometry.dies)), "row": ROW_BITS})
+    return data.StructLayout({"die": _bits(geometry.dies), "row": ROW_BITS})
 
 
-def substitute_layout(geometry):
-    """The block that serves for one that is bad, and of which group, channel and die that one is.
+def block_layout(geometry, streams=1, slots=16):
+    """A block, and of which stream, stripe, channel and column it is.
 
-    ``place`` counts the groups pushed, modulo `RING_GROUPS`.
+    ``slot`` counts the stripes pushed to the stream, modulo ``slots``.
     """
-    die = max(1, ceil_log2(geometry.dies))
     return data.StructLayout(
         {
-            "place": ceil_log2(RING_GROUPS),
-            "channel": max(1, ceil_log2(geometry.channels)),
-            "die": die,
-            "serves_die": die,
-            "serves_block": 16,
+            "stream": _bits(streams),
+            "slot": ceil_log2(slots),
+            "channel": _bits(geometry.channels),
+            "column": _bits(geometry.dies),
+            "die": _bits(geometry.dies),
+            "block": 16,
         }
     )
 
 
 class Allocator(wiring.Component):
-    """Deals out pages, one request at a time. Latency 4.
+    """Deals out pages, one request at a time. Latency 6.
 
     Parameters
     ----------
     geometry : flash_model.geometry.Geometry
+    streams : int
+        A power of two.
+    slots : int
+        Stripes that the ring of a stream holds: a power of two, at least 2.
 
     Members
     -------
-    push : In(1), push_group : In(16)
-        Adds a block group; ignored when ``free`` is 0.
-    free : Out(5)
-        Block groups that may still be pushed.
-    substitute : In(1), substitution : In(``substitute_layout()``)
-        Another block serves for one of a group.
+    block_write : In(1), block_place : In(``block_layout()``)
+        The block of a column; before its stripe is pushed, or while no page is dealt.
+    push : In(1), push_stream : In, push_columns : In
+        Adds a stripe of so many columns, 1..dies, to a stream whose ring has room.
+    end : In(1), end_stream : In
+        What is left of the stripes pushed to a stream is given up; not while ``ending``.
+    ending : Out(1)
+        That is under way, or the sweep after a reset is (a clock for each stream and channel):
+        what is pushed before its end is lost.
+    look_stream, look_channel : In; filled : Out
+        Stripes that a channel has filled of a stream, modulo ``2 * slots``; one clock later.
     i : In(stream), ``wish_layout()``
     o : Out(stream), ``page_layout()``
-    starved : Out(1)
-        A request waits for a block group.
+    starved : Out(1), starved_stream : Out
+        A request waits for a stripe of this stream.
     quiet : Out(1)
     """
 
-    def __init__(self, geometry):
-        self._geometry = geometry
+    def __init__(self, geometry, streams=1, slots=16):
+        for name, value, least in (("streams", streams, 1), ("slots", slots, 2)):
+            if value < least or value & (value - 1):
+                raise ValueError(
+                    f"{name} = {value} is not possible: choose a power of two from {least} on"
+                )
+        self._geometry, self._streams, self._slots = geometry, streams, slots
+        stream_bits = _bits(streams)
         super().__init__(
             {
+                "block_write": In(1),
+                "block_place": In(block_layout(geometry, streams, slots)),
                 "push": In(1),
-                "push_group": In(16),
-                "free": Out(5),
-                "substitute": In(1),
-                "substitution": In(substitute_layout(geometry)),
-                "i": In(stream.Signature(wish_layout(geometry))),
+                "push_stream": In(stream_bits),
+                "push_columns": In(range(geometry.dies + 1)),
+                "end": In(1),
+                "end_stream": In(stream_bits),
+                "ending": Out(1),
+                "look_stream": In(stream_bits),
+                "look_channel": In(_bits(geometry.channels)),
+                "filled": Out(ceil_log2(slots) + 1),
+                "i": In(stream.Signature(wish_layout(geometry, streams))),
                 "o": Out(stream.Signature(page_layout(geometry))),
                 "starved": Out(1),
+                "starved_stream": Out(stream_bits),
                 "quiet": Out(1),
             }
         )
@@ -114,139 +141,235 @@ class Allocator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self._geometry
-        dies = geometry.dies
-        ring = Array(Signal(16, name=f"group_{i}") for i in range(RING_GROUPS))
-        pushed = Signal(5)
+        count_bits = len(self.filled)
         place = data.StructLayout(
             {
-                "at": 5,  # groups this channel has filled, modulo 32
+                "at": count_bits,  # stripes this channel has filled
                 "base": range(max(2, geometry.pages)),
-                "skew": data.ArrayLayout(range(MAX_SKEW + 1), dies),
+                "skew": data.ArrayLayout(range(MAX_SKEW + 1), geometry.dies),
             }
         )
-        places = [Signal(place, name=f"place_{c}") for c in range(geometry.channels)]
-
-        with m.If(self.push & (self.free != 0)):
-            m.d.sync += [ring[pushed[:4]].eq(self.push_group), pushed.eq(pushed + 1)]
-        most: Value = Const(0, 5)  # the slowest channel holds the ring
-        for channel, mine in enumerate(places):
-            held = Signal(5, name=f"held_{channel}")
-            so_far = Signal(5, name=f"most_{channel}")
-            m.d.comb += [held.eq(pushed - mine.at), so_far.eq(Mux(held > most, held, most))]
-            most = so_far
-        m.d.comb += self.free.eq(RING_GROUPS - most)
-
-        wish = Signal(wish_layout(geometry))
+        wish = Signal(wish_layout(geometry, self._streams))
         mine = Signal(place)
-        group = Signal(16)
-        page = Signal(range(geometry.pages))
-        ends = Signal()  # of its block
-        substitution = self.substitution
-        named = data.StructLayout({"die": len(substitution.die), "block": 16, "valid": 1})
-        index_bits = len(substitution.place) + len(substitution.channel) + len(substitution.die)
-        m.submodules.substitutes = substitutes = memory.Memory(
-            shape=named, depth=1 << index_bits, init=[]
-        )
-        write, read = substitutes.write_port(), substitutes.read_port()
-        asked_die = Signal(len(substitution.die))
-        chosen = Signal(len(substitution.die))
-        asked = Cat(asked_die, wish.channel, mine.at[:4])
+        wanted = Signal(len(wish.die))  # column
+        within = Signal(geometry.dies)  # columns that the stripe has
+        chosen = Signal(len(wish.die))  # column
+        page = Signal(range(max(2, geometry.pages)))
+
+        rows = 1 << ceil_log2(geometry.channels) + ceil_log2(self._streams)
+        m.submodules.places = places = memory.Memory(shape=place, depth=max(2, rows), init=[])
+        stored, read, look = places.write_port(), places.read_port(), places.read_port()
+        swept = Signal(ceil_log2(places.depth))
         m.d.comb += [
-            read.addr.eq(asked),
-            read.en.eq(1),
-            write.addr.eq(asked),
-            write.data.eq(0),
+            stored.addr.eq(self._row(wish.stream, wish.channel)),
+            read.addr.eq(self._row(wish.stream, wish.channel)),
+            look.addr.eq(self._row(self.look_stream, self.look_channel)),
+            self.filled.eq(look.data.at),
+            self.starved_stream.eq(wish.stream),
         ]
-        with m.If(self.substitute):
-            m.d.comb += [
-                write.en.eq(1),
-                write.addr.eq(Cat(substitution.die, substitution.channel, substitution.place)),
-                write.data.valid.eq(1),
-                write.data.die.eq(substitution.serves_die),
-                write.data.block.eq(substitution.serves_block),
-            ]
-        with m.FSM(name="state"):
+        pushing, onto, count, pushed, columns = self._rings(m)
+        m.d.comb += [
+            pushed.addr.eq(wish.stream),
+            columns.addr.eq(self._slot(wish.stream, read.data.at)),
+        ]
+        column = Signal(len(wish.die))
+        block = self._blocks(m, wish, mine.at, column)
+
+        giving_up, ended = Signal(), Signal.like(self.end_stream)
+        again = Signal()  # a request that starved is looked at again
+        with m.If(self.end):
+            m.d.sync += [giving_up.eq(1), ended.eq(self.end_stream)]
+
+        with m.FSM(name="state") as states:
+            with m.State("SWEEP"):
+                m.d.comb += [
+                    stored.en.eq(1),
+                    stored.addr.eq(swept),
+                    count.en.eq(1),
+                    count.addr.eq(swept >> ceil_log2(geometry.channels)),
+                    count.data.eq(0),
+                ]
+                m.d.sync += swept.eq(swept + 1)
+                with m.If(swept.all()):
+                    m.next = "IDLE"
             with m.State("IDLE"):
-                m.d.comb += [self.i.ready.eq(1), self.quiet.eq(~self.i.valid)]
-                with m.If(self.i.valid):
+                m.d.comb += [
+                    self.i.ready.eq(~giving_up),
+                    self.quiet.eq(~self.i.valid & ~giving_up & ~pushing),
+                ]
+                with m.If(giving_up):
+                    m.next = "END"
+                with m.Elif(self.i.valid):
                     m.d.sync += wish.eq(self.i.payload)
                     m.next = "LOAD"
             with m.State("LOAD"):
-                with m.Switch(wish.channel):
-                    for channel, stored in enumerate(places):
-                        with m.Case(channel):
-                            m.d.sync += mine.eq(stored)
-                m.next = "CHOOSE"
+                m.next = "PLACE"
+            with m.State("PLACE"):
+                m.d.sync += mine.eq(read.data)
+                m.next = "OPEN"
+            with m.State("OPEN"):
+                is_open = pushed.data != mine.at
+                comes = pushing & (onto == wish.stream)
+                m.d.comb += [
+                    self.starved.eq(~is_open & ~comes),
+                    self.quiet.eq(~is_open & ~pushing & ~giving_up),
+                ]
+                m.d.sync += [
+                    wanted.eq(self._column(wish.die, columns.data)),
+                    within.eq(Cat(columns.data > index for index in range(geometry.dies))),
+                    again.eq(0),
+                ]
+                with m.If(is_open):
+                    m.next = "CHOOSE"
+                with m.Elif(giving_up):
+                    m.d.sync += again.eq(1)
+                    m.next = "END"
             with m.State("CHOOSE"):
-                group_open = pushed != mine.at
-                m.d.comb += [self.starved.eq(~group_open), self.quiet.eq(~group_open)]
-                die, skew = self._choose(m, wish, mine)
-                m.d.comb += asked_die.eq(die)
+                free, skew = self._choose(m, wanted, within, mine)
+                m.d.comb += column.eq(free)
+                m.d.sync += [chosen.eq(free), page.eq(mine.base + skew)]
+                m.next = "DEAL"
+            with m.State("DEAL"):
                 m.d.sync += [
-                    chosen.eq(die),
-                    group.eq(ring[mine.at[:4]]),
-                    page.eq(mine.base + skew),
-                    ends.eq(mine.base + skew == geometry.pages - 1),
+                    self.o.payload.die.eq(block.die),
+                    self.o.payload.row.eq(block.block * geometry.pages + page),
                 ]
-                with m.If(group_open):
-                    m.next = "SUBSTITUTE"
-            with m.State("SUBSTITUTE"):
-                bad = read.data.valid
-                m.d.sync += [
-                    self.o.payload.die.eq(Mux(bad, read.data.die, chosen)),
-                    self.o.payload.row.eq(Mux(bad, read.data.block, group) * geometry.pages + page),
-                ]
-                m.d.comb += asked_die.eq(chosen)
-                with m.If(~self.substitute):  # the memory has one write port
-                    m.d.comb += write.en.eq(ends)
-                    m.next = "ANSWER"
+                m.next = "ANSWER"
             with m.State("ANSWER"):
-                m.d.comb += [self.o.valid.eq(1), self.quiet.eq(~self.o.ready)]
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    self.quiet.eq(~self.o.ready & ~pushing),
+                    stored.en.eq(self.o.ready),
+                    stored.data.eq(self._take(m, mine, chosen, within)),
+                ]
                 with m.If(self.o.ready):
-                    after = self._take(m, mine, chosen, place)
-                    with m.Switch(wish.channel):
-                        for channel, stored in enumerate(places):
-                            with m.Case(channel):
-                                m.d.sync += stored.eq(after)
                     m.next = "IDLE"
+            with m.State("END"):
+                m.d.comb += pushed.addr.eq(ended)
+                m.next = "GIVE_UP"
+            with m.State("GIVE_UP"):
+                m.d.comb += [
+                    pushed.en.eq(0),  # all channels are to go on at the same stripe
+                    stored.en.eq(1),
+                    stored.addr.eq(self._row(ended, swept)),
+                    stored.data.at.eq(pushed.data),
+                ]
+                m.d.sync += swept.eq(swept + 1)
+                with m.If(swept == geometry.channels - 1):
+                    m.d.sync += [swept.eq(0), giving_up.eq(0)]
+                    m.next = "IDLE"
+                    with m.If(again):
+                        m.next = "LOAD"
+        m.d.comb += self.ending.eq(giving_up | again | states.ongoing("SWEEP"))
         return m
 
-    def _choose(self, m, wish, mine):
-        """The die wanted or the first after it that may take a page; the slowest always may."""
+    def _row(self, stream, channel):
+        """Row of a channel's place in a stream."""
+        channel = channel[: ceil_log2(self._geometry.channels)]
+        return Cat(channel, stream[: ceil_log2(self._streams)])
+
+    def _slot(self, stream, number):
+        """Row of what is known of a stream's stripe."""
+        return Cat(number[: ceil_log2(self._slots)], stream[: ceil_log2(self._streams)])
+
+    def _rings(self, m):
+        """Stripes pushed to each stream, modulo twice its slots, and the columns of each.
+
+        A push counts two clocks later: the count so far is read first.
+        """
+        streams = max(2, self._streams)
+        counts = memory.Memory(shape=len(self.filled), depth=streams, init=[])
+        widths = memory.Memory(
+            shape=range(self._geometry.dies + 1), depth=self._streams * self._slots, init=[]
+        )
+        m.submodules.counts, m.submodules.widths = counts, widths
+        count, width = counts.write_port(), widths.write_port()
+        before = counts.read_port(transparent_for=[count])
+        pushed = counts.read_port(transparent_for=[count])
+        columns = widths.read_port(transparent_for=[width])
+        pushing, onto = Signal(), Signal.like(self.push_stream)
+        m.d.sync += [
+            pushing.eq(self.push),
+            onto.eq(self.push_stream),
+            width.data.eq(self.push_columns),
+        ]
+        m.d.comb += [
+            before.addr.eq(self.push_stream),
+            count.en.eq(pushing),
+            count.addr.eq(onto),
+            count.data.eq(before.data + 1),
+            width.en.eq(pushing),
+            width.addr.eq(self._slot(onto, before.data)),
+        ]
+        return pushing, onto, count, pushed, columns
+
+    def _blocks(self, m, wish, number, column):
+        """The block of a column of a stripe, one clock after its ``number`` and ``column``."""
+        geometry = self._geometry
+        named = data.StructLayout({"die": _bits(geometry.dies), "block": 16})
+        written = self.block_place
+        bits = len(self._slot(wish.stream, number)) + ceil_log2(geometry.channels)
+        ram = Ram(width=named.size, depth=1 << bits + ceil_log2(geometry.dies))
+        m.submodules.blocks = ram
+        block = Signal(named)
+
+        def row(stream, number, channel, column):
+            channel = channel[: ceil_log2(geometry.channels)]
+            return Cat(column[: ceil_log2(geometry.dies)], channel, self._slot(stream, number))
+
+        m.d.comb += [
+            ram.w_en.eq(self.block_write),
+            ram.w_addr.eq(row(written.stream, written.slot, written.channel, written.column)),
+            ram.w_data.eq(Cat(written.die, written.block)),
+            ram.r_en.eq(1),
+            ram.r_addr.eq(row(wish.stream, number, wish.channel, column)),
+            block.eq(ram.r_data),
+        ]
+        return block
+
+    def _column(self, die, columns):
+        """The column that a die's pages are wanted of."""
+        last = (columns - 1)[: len(die)]
+        masked = die & Cat(last[bit:].any() for bit in range(len(die)))
+        return Mux(masked < columns, masked, masked - columns)
+
+    def _choose(self, m, wanted, within, mine):
+        """The column wanted or the first after it that may give a page; the slowest always may."""
         geometry = self._geometry
         dies = geometry.dies
         can = Signal(dies)
         can_after = Signal(dies)
-        die = Signal(range(max(2, dies)), name="chosen_die")
+        column = Signal(len(wanted), name="chosen_column")
         skew = Signal(range(MAX_SKEW + 1), name="chosen_skew")
         for index in range(dies):
-            mine_skew = mine.skew[index]
+            ahead = mine.skew[index]
+            has_page = (ahead != MAX_SKEW) & (mine.base + ahead < geometry.pages)
             m.d.comb += [
-                can[index].eq((mine_skew != MAX_SKEW) & (mine.base + mine_skew < geometry.pages)),
-                can_after[index].eq(can[index] & (wish.die <= index)),
+                can[index].eq(within[index] & has_page),
+                can_after[index].eq(can[index] & (wanted <= index)),
             ]
         for candidates in (can, can_after):  # the later assignment wins
             with m.If(candidates.any()):
                 for index in reversed(range(dies)):
                     with m.If(candidates[index]):
-                        m.d.comb += [die.eq(index), skew.eq(mine.skew[index])]
-        return die, skew
+                        m.d.comb += [column.eq(index), skew.eq(mine.skew[index])]
+        return column, skew
 
-    def _take(self, m, mine, die, place):
-        """What the channel's place becomes once a page of ``die`` is taken."""
+    def _take(self, m, mine, column, within):
+        """What the channel's place becomes once a page of ``column`` is taken."""
         geometry = self._geometry
         dies = geometry.dies
-        taken = Signal(place)
-        after = Signal(place)
+        taken = Signal.like(mine)
+        after = Signal.like(mine)
         m.d.comb += taken.eq(mine)
         for index in range(dies):
-            with m.If(die == index):
+            with m.If(column == index):
                 m.d.comb += taken.skew[index].eq(mine.skew[index] + 1)
         m.d.comb += after.eq(taken)
-        with m.If(Cat(taken.skew[index] != 0 for index in range(dies)).all()):
+        with m.If(Cat((taken.skew[i] != 0) | ~within[i] for i in range(dies)).all()):
             m.d.comb += after.base.eq(mine.base + 1)
             for index in range(dies):
-                m.d.comb += after.skew[index].eq(taken.skew[index] - 1)
+                m.d.comb += after.skew[index].eq(taken.skew[index] - within[index])
             with m.If(mine.base == geometry.pages - 1):
                 m.d.comb += [after.base.eq(0), after.at.eq(mine.at + 1)]
         return after

@@ -53,6 +53,8 @@ class AppendPath(wiring.Component):
     geometry : flash_model.geometry.Geometry
     pass_tokens : int
         A power of two.
+    streams : int
+        Of the allocator, a power of two.
 
     Members
     -------
@@ -73,7 +75,7 @@ class AppendPath(wiring.Component):
     quiet : Out(1)
     """
 
-    def __init__(self, geometry, pass_tokens):
+    def __init__(self, geometry, pass_tokens, streams=1):
         self._geometry = geometry
         self._pass_shift = ceil_log2(pass_tokens)
         super().__init__(
@@ -86,7 +88,7 @@ class AppendPath(wiring.Component):
                 "ask_slot": Out(1),
                 "slot": In(stream.Signature(ceil_log2(program_slots(geometry)))),
                 "buffer": In(ADDRESS_BITS),
-                "o_wish": Out(stream.Signature(wish_layout(geometry))),
+                "o_wish": Out(stream.Signature(wish_layout(geometry, streams))),
                 "page": In(stream.Signature(page_layout(geometry))),
                 "o_order": Out(stream.Signature(program_layout(geometry))),
                 "read": Out(MemoryPortSignature()),
@@ -146,6 +148,7 @@ class AppendPath(wiring.Component):
             fills.eq(in_group + take == sequence.group_tokens),
             channel.eq((group + first_channel)[:channel_shift] if channels > 1 else 0),
             self.o_wish.payload.channel.eq(channel),
+            self.o_wish.payload.stream.eq(sequence.stream),
             self.o_order.payload.channel.eq(channel),
             self.o_order.payload.die.eq(dealt_die),
             self.o_order.payload.row.eq(dealt_row),

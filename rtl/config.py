@@ -36,6 +36,10 @@ class DriveConfig:
         Flash channels: 1, 2, 4, 8 or 16.
     dies : int
         Dies (chip enables) per channel, 1..64.
+    die_parts : int
+        Parts of a channel's dies that have block groups of their own; divides `dies`.
+    append_streams : int
+        Streams that the append path fills block groups of at a time, a power of two, 1..256.
     clock_hz : int
         Core clock.
     max_queries_per_kv : int
@@ -73,6 +77,8 @@ class DriveConfig:
     profile: str = "paper"
     channels: int = 8
     dies: int = 16
+    die_parts: int = 1
+    append_streams: int = 1
     clock_hz: int = 250_000_000
     max_queries_per_kv: int = 4
     max_head_dim: int = 128
@@ -103,6 +109,16 @@ class DriveConfig:
             )
         check("channels", self.channels in (1, 2, 4, 8, 16), "1, 2, 4, 8 or 16")
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
+        check(
+            "die_parts",
+            self.die_parts >= 1 and self.dies % self.die_parts == 0,
+            f"a divisor of dies = {self.dies}",
+        )
+        check(
+            "append_streams",
+            self.append_streams in [1 << n for n in range(9)],
+            "a power of two, 1..256",
+        )
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
         check("max_head_dim", self.max_head_dim in HEAD_DIMS, f"one of {_list(HEAD_DIMS)}")
@@ -183,6 +199,11 @@ class DriveConfig:
     def head_dims(self):
         """Supported head_dim."""
         return tuple(d for d in HEAD_DIMS if d <= self.max_head_dim)
+
+    @property
+    def stream_slots(self):
+        """Stripes that a stream is given ahead at most."""
+        return 16 if self.append_streams == 1 else 4
 
     @property
     def max_passes(self):

@@ -1,15 +1,16 @@
 """The control bus: registers of `rtl.registers`, doorbells and mailbox."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .allocator import substitute_layout
+from .allocator import block_layout
 from .flash_port import flash_request_layout
 from .health import event_layout
 from .memory_port import ADDRESS_BITS
-from .read_counts import COUNT_BITS, block_layout
+from .read_counts import COUNT_BITS
+from .read_counts import block_layout as count_layout
 from .registers import DRIVE_ID, REGISTERS
 
 __all__ = ["Control", "ControlBusSignature"]
@@ -39,6 +40,8 @@ class Control(wiring.Component):
     Parameters
     ----------
     geometry : flash_model.geometry.Geometry
+    streams, slots : int
+        Of the allocator.
 
     Members
     -------
@@ -46,10 +49,10 @@ class Control(wiring.Component):
     settings (Out): enable, sq_base, cq_base, window_base, window_end, sq_size, cq_size,
         sequence_table
     doorbells (Out): sq_tail, sq_tail_write, cq_head, cq_head_write
-    mailbox, mailbox_sqe, starved (In); mailbox_done, mailbox_status, mailbox_result (Out)
-    group_push, group (Out); group_free (In)
-    substitute, substitution (Out)
-        Of the allocator.
+    mailbox, mailbox_sqe (In); mailbox_done, mailbox_status, mailbox_result (Out)
+    block_write, block_place, push, push_columns, end, end_stream, stream, look_channel (Out)
+    starved, starved_stream, filled, ending (In)
+        Of the allocator; ``stream`` is both pushed to and looked at.
     flash_start, flash_request (Out); flash_status (In)
         Management operations (`rtl.flash_port`).
     program_buffer, program_hold, program_release, program_released (Out); program_used (In)
@@ -66,8 +69,9 @@ class Control(wiring.Component):
     quiet : Out(1)
     """
 
-    def __init__(self, geometry):
-        self._geometry = geometry
+    def __init__(self, geometry, streams=1, slots=16):
+        place = block_layout(geometry, streams, slots)
+        stream = place["stream"].shape
         super().__init__(
             {
                 "csr": Out(ControlBusSignature()),
@@ -85,15 +89,21 @@ class Control(wiring.Component):
                 "cq_head_write": Out(1),
                 "mailbox": In(1),
                 "mailbox_sqe": In(512),
-                "starved": In(1),
                 "mailbox_done": Out(1),
                 "mailbox_status": Out(11),
                 "mailbox_result": Out(32),
-                "group_push": Out(1),
-                "group": Out(16),
-                "group_free": In(5),
-                "substitute": Out(1),
-                "substitution": Out(substitute_layout(geometry)),
+                "block_write": Out(1),
+                "block_place": Out(place),
+                "push": Out(1),
+                "push_columns": Out(range(geometry.dies + 1)),
+                "end": Out(1),
+                "end_stream": Out(stream),
+                "ending": In(1),
+                "stream": Out(stream),
+                "look_channel": Out(place["channel"].shape),
+                "filled": In(ceil_log2(slots) + 1),
+                "starved": In(1),
+                "starved_stream": In(stream),
                 "flash_start": Out(1),
                 "flash_request": Out(flash_request_layout()),
                 "flash_status": In(32),
@@ -108,7 +118,7 @@ class Control(wiring.Component):
                 "count_ask": Out(1),
                 "count_clear": Out(1),
                 "count_channel": Out(max(1, ceil_log2(geometry.channels))),
-                "count_place": Out(block_layout(geometry)),
+                "count_place": Out(count_layout(geometry)),
                 "count_busy": In(1),
                 "count_value": In(COUNT_BITS),
                 "read_limit": Out(COUNT_BITS),
@@ -153,6 +163,7 @@ class Control(wiring.Component):
             "READ_COUNT_OF",
             "READ_LIMIT",
             "READ_ONLY",
+            "STREAM",
         ):
             registers[name] = values[name] = Signal(32, name=name.lower())
             with m.If(strobe(name)):
@@ -176,8 +187,6 @@ class Control(wiring.Component):
             self.mailbox_result.eq(registers["MAILBOX_RESULT"]),
             self.mailbox_status.eq(csr.w_data),
             self.mailbox_done.eq(strobe("MAILBOX_DONE")),
-            self.group.eq(csr.w_data),
-            self.group_push.eq(strobe("GROUP_PUSH")),
             self.counter_address.eq(csr.addr - 0x3000),
             self.counter_read.eq(csr.r_en & (csr.addr >= 0x3000) & (csr.addr < 0x5000)),
         ]
@@ -198,12 +207,19 @@ class Control(wiring.Component):
             self.program_hold.eq(registers["PROGRAM_HOLD"][0]),
             self.program_release.eq(strobe("PROGRAM_RELEASE")),
             self.program_released.eq(word),
-            self.substitute.eq(strobe("GROUP_SUBSTITUTE")),
-            self.substitution.place.eq(word),
-            self.substitution.channel.eq(word[8:16]),
-            self.substitution.die.eq(word[16:24]),
-            self.substitution.serves_die.eq(row[24:]),
-            self.substitution.serves_block.eq(row),
+            self.stream.eq(registers["STREAM"][:8]),
+            self.look_channel.eq(registers["STREAM"][8:16]),
+            self.block_write.eq(strobe("STRIPE_BLOCK")),
+            self.block_place.stream.eq(self.stream),
+            self.block_place.slot.eq(word[:8]),
+            self.block_place.channel.eq(word[8:16]),
+            self.block_place.column.eq(word[16:24]),
+            self.block_place.die.eq(row[24:]),
+            self.block_place.block.eq(row),
+            self.push.eq(strobe("STRIPE_PUSH")),
+            self.push_columns.eq(word[:8]),
+            self.end.eq(strobe("STREAM_END")),
+            self.end_stream.eq(word[:8]),
             self.event_taken.eq(strobe("EVENT_TAKEN")),
             self.read_only.eq(registers["READ_ONLY"][0]),
             self.count_clear.eq(strobe("READ_COUNT_CLEAR")),
@@ -224,8 +240,15 @@ class Control(wiring.Component):
         values["EVENT_ROW"] = self.event.as_value()[32:]
         values["ID"] = DRIVE_ID
         values["STATUS"] = Cat(self.enable, self.mailbox, self.executing)
-        values["MAILBOX_STATUS"] = Cat(self.mailbox, self.starved, self.event.valid)
-        values["GROUP_FREE"] = self.group_free
+        values["MAILBOX_STATUS"] = Cat(
+            self.mailbox,
+            self.starved,
+            self.event.valid,
+            Signal(5, name="status_reserved"),
+            Mux(self.starved, self.starved_stream, 0),
+        )
+        values["STREAM_FILLED"] = self.filled
+        values["STREAM_END"] = self.ending
 
         m.d.comb += self.quiet.eq(~csr.w_en & ~csr.r_en)
         with m.If(csr.r_en):

@@ -81,7 +81,7 @@ class Drive(wiring.Component):
     irq : Out(1)
         One clock for each completion posted.
     mailbox : Out(1)
-        The firmware is wanted: a command in the mailbox, no block group left, or an event.
+        The firmware is wanted: a command in the mailbox, no stripe left, or an event.
     quiet : Out(1), skip : In(32), next_event : Out(32).array(channels)
         Simulation only: nothing but die timers can change the drive before the first of
         ``next_event``; clocks to pass at once.
@@ -107,15 +107,16 @@ class Drive(wiring.Component):
         m = Module()
         config = self._config
         geometry = config.flash.geometry
-        m.submodules.control = control = Control(geometry)
+        streams, ring = config.append_streams, config.stream_slots
+        m.submodules.control = control = Control(geometry, streams, ring)
         m.submodules.queue = queue = CommandQueue()
         m.submodules.executor = executor = Executor(config)
         m.submodules.sequences = sequences = SequenceReader(config.max_sequences)
-        m.submodules.allocator = allocator = Allocator(geometry)
+        m.submodules.allocator = allocator = Allocator(geometry, streams, ring)
         m.submodules.slots = slots = ProgramSlots(geometry)
         m.submodules.flash_port = flash_port = FlashPort(geometry)
         m.submodules.health = health = Health(geometry)
-        m.submodules.append = append = AppendPath(geometry, config.pass_tokens)
+        m.submodules.append = append = AppendPath(geometry, config.pass_tokens, streams)
         m.submodules.walker = walker = Walker(geometry)
         m.submodules.tails = tails = TailReader(config.channels)
         m.submodules.results = results = ResultWriter()
@@ -268,11 +269,18 @@ class Drive(wiring.Component):
         connect(m, slots.failed, health.i_failed)
         m.d.comb += [
             control.starved.eq(allocator.starved),
-            control.group_free.eq(allocator.free),
-            allocator.push.eq(control.group_push),
-            allocator.push_group.eq(control.group),
-            allocator.substitute.eq(control.substitute),
-            allocator.substitution.eq(control.substitution),
+            control.starved_stream.eq(allocator.starved_stream),
+            control.filled.eq(allocator.filled),
+            control.ending.eq(allocator.ending),
+            allocator.block_write.eq(control.block_write),
+            allocator.block_place.eq(control.block_place),
+            allocator.push.eq(control.push),
+            allocator.push_stream.eq(control.stream),
+            allocator.push_columns.eq(control.push_columns),
+            allocator.end.eq(control.end),
+            allocator.end_stream.eq(control.end_stream),
+            allocator.look_stream.eq(control.stream),
+            allocator.look_channel.eq(control.look_channel),
             append.buffer.eq(control.program_buffer),
             slots.hold.eq(control.program_hold),
             slots.release.eq(control.program_release),

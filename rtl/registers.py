@@ -54,17 +54,19 @@ REGISTERS = {
     "CQ_HEAD": Register(0x1004, "wo", "doorbell: new completion queue head"),
     "MAILBOX_STATUS": Register(0x2000, "ro",
                                "bit 0: a command waits for the firmware, "
-                               "bit 1: the append path waits for a block group, "
-                               "bit 2: an event waits"),
+                               "bit 1: the append path waits for a stripe of the stream in "
+                               "bits 15:8, bit 2: an event waits"),
     "MAILBOX_RESULT": Register(0x2004, "rw", "DW0 of the completion to come"),
     "MAILBOX_DONE": Register(0x2008, "wo",
                              "bits 10:0 status: completes the command in the mailbox"),
     "SEQUENCE_TABLE": Register(0x200C, "rw",
                                "device-DRAM address of the sequence table, 64-byte aligned"),
-    "GROUP_PUSH": Register(0x2010, "wo",
-                           "hands an erased block group (block number, the same on all dies) "
-                           "to the append path"),
-    "GROUP_FREE": Register(0x2014, "ro", "block groups that may still be pushed"),
+    "STRIPE_PUSH": Register(0x2010, "wo",
+                            "bits 7:0 columns: hands a stripe to the append path, of the stream "
+                            "that STREAM names"),
+    "STREAM_FILLED": Register(0x2014, "ro",
+                              "stripes that the channel that STREAM names has filled of it, modulo "
+                              "2 * slots"),
     "FLASH_ROW": Register(0x2018, "rw", "of FLASH_OP: bits 31:24 die, 23:0 row address"),
     "FLASH_OP": Register(0x201C, "wo",
                          "bits 7:0 NandOp, 15:8 channel: starts a management operation"),
@@ -82,10 +84,10 @@ REGISTERS = {
                              "program slots handed out and not taken back: programs under way "
                              "and failed"),
     "PROGRAM_RELEASE": Register(0x2038, "wo", "takes back the slot of a failed program"),
-    "GROUP_SUBSTITUTE": Register(0x203C, "wo",
-                                 "bits 3:0 how manieth group pushed, modulo 16, 15:8 channel, "
-                                 "23:16 die: instead of its block there the block in bits 15:0 of "
-                                 "FLASH_ROW serves, on the die in bits 31:24"),
+    "STRIPE_BLOCK": Register(0x203C, "wo",
+                             "bits 7:0 how manieth stripe of the stream that STREAM names, modulo "
+                             "its slots, 15:8 channel, 23:16 column: there the block in bits 15:0 "
+                             "of FLASH_ROW serves, on the die in bits 31:24"),
     "MAILBOX_SQE": Register(0x2040, "ro", "16 registers: the command in the mailbox"),
     "EVENT": Register(0x2080, "ro", "see FlashEvent"),
     "EVENT_ROW": Register(0x2084, "ro",
@@ -100,6 +102,10 @@ REGISTERS = {
     "READ_LIMIT": Register(0x209C, "rw",
                            "bits 23:0: an event tells of a block read so often; 0: of none"),
     "READ_ONLY": Register(0x208C, "rw", "bit 0: every APPEND and STEP is refused"),
+    "STREAM": Register(0x20A0, "rw", "bits 7:0 stream, 15:8 channel of STREAM_FILLED"),
+    "STREAM_END": Register(0x20A4, "rw",
+                           "gives up what the stream in bits 7:0 has left of its stripes; reads 1 "
+                           "while that is under way"),
 }
 # fmt: on
 

@@ -79,6 +79,7 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("first_channel", 58, 0, 8, "channel of group 0 of head 0"),
     ("first_die", 59, 0, 8, "dies that its pages are on from where `page_die` has them else"),
     ("segment", 60, 0, 24, "what its pages are marked with, see PAGE_META"),
+    ("stream", 63, 0, 8, "append stream that its pages come from"),
 ])
 
 HEAD = Layout("HEAD", 16, [

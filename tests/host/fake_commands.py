@@ -207,7 +207,7 @@ class Commands:
             tail = entry["tail"] + (2 * index + kind) * self.geometry.page_bytes
             page = self.dram[tail : tail + used].tobytes()
             meta = PAGE_META.pack(group=group, kind=kind, index=index, segment=entry["segment"])
-            places.append((yield from self._program(channel, page, meta)))
+            places.append((yield from self._program(channel, entry["stream"], page, meta)))
         (k_die, k_row), (v_die, v_row) = places
         assert group < entry["groups"]
         self._store(

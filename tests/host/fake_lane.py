@@ -15,7 +15,6 @@ from host.firmware.state_table import deliver
 from rtl.page_codec import decode_pages, encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
-RING = 16
 PROGRAM_CYCLES, ERASE_LOOKS = 50, 3
 NAMES = {register.address: name for name, register in REGISTERS.items()}
 
@@ -71,14 +70,17 @@ class FakeLane(Commands):
         self.registers = Counter()
         self.counters = Counter()
         self.channel_counters = [Counter() for _ in range(config.channels)]
-        self.ring = []
-        self.at = [0] * config.channels
+        streams, channels = config.append_streams, config.channels
+        self.blocks = {}  # (stream, slot, channel, column) -> (die, block)
+        self.pushed = [[] for _ in range(streams)]  # columns of each stripe
+        self.filled = [[0] * channels for _ in range(streams)]  # stripes
+        self.dealt = [[0] * channels for _ in range(streams)]  # pages of the open one
         self.reset = set()
         self.marks = set()  # (channel, die, block) that their makers found bad
-        self.substitutes = {}
         self.die_status = 0xE0
         self.busy = 0
-        self.waiting = self.starved = False
+        self.waiting = False
+        self.starved = None  # the stream that a page waits for
         self.flushes = []
         self.work = None
         self.commands = []
@@ -91,7 +93,7 @@ class FakeLane(Commands):
 
     @property
     def mailbox(self):
-        return self.waiting or self.starved
+        return self.waiting or self.starved is not None
 
     def close(self):
         self.closed = True
@@ -113,9 +115,13 @@ class FakeLane(Commands):
             case "STATUS":
                 return 1 | self.waiting << 1 | (self.work is not None) << 2
             case "MAILBOX_STATUS":
-                return self.waiting | self.starved << 1
-            case "GROUP_FREE":
-                return self._free()
+                starved = 0 if self.starved is None else 2 | self.starved << 8
+                return self.waiting | starved
+            case "STREAM_FILLED":
+                channel, stream = divmod(self.registers["STREAM"], 256)
+                return self.filled[stream][channel] % (2 * self.config.stream_slots)
+            case "STREAM_END":
+                return 0  # it is over at once
             case "FLASH_STATUS":
                 self.busy = max(0, self.busy - 1)
                 return int(self.busy > 0) | self.die_status << 8
@@ -132,17 +138,21 @@ class FakeLane(Commands):
             case "CONTROL" if value:
                 self.head = self.cq_tail = self.registers["SQ_TAIL"] = self.registers["CQ_HEAD"] = 0
                 self.phase = 1
-            case "GROUP_SUBSTITUTE":
-                number = len(self.ring)
-                assert value & 15 == number % RING, "a group that is being pushed"
-                row = self.registers["FLASH_ROW"]
-                at = number, value >> 8 & 0xFF, value >> 16
-                self.substitutes[at] = row >> 24, row & 0xFFFF
-            case "GROUP_PUSH":
-                assert self._free(), "a group was pushed into a full ring"
-                assert value not in self.ring[min(self.at) // self._channel_pages() :]
-                self.ring.append(value)
-                self.starved = False  # it may be again: the command looks when it goes on
+            case "STRIPE_BLOCK":
+                stream, row = self.registers["STREAM"] & 0xFF, self.registers["FLASH_ROW"]
+                slot, channel, column = value & 0xFF, value >> 8 & 0xFF, value >> 16
+                assert slot == self._slot(stream, len(self.pushed[stream])), "not the next stripe"
+                assert max(column, row >> 24) < self.geometry.dies
+                assert channel < self.geometry.channels
+                place = channel, row >> 24, row & 0xFFFF
+                assert place not in self._held(), "a block that is being filled"
+                self.blocks[stream, slot, channel, column] = place[1:]
+            case "STRIPE_PUSH":
+                self._push(self.registers["STREAM"] & 0xFF, value)
+            case "STREAM_END":
+                stream = value & 0xFF
+                self.filled[stream] = [len(self.pushed[stream])] * self.geometry.channels
+                self.dealt[stream] = [0] * self.geometry.channels
             case "FLASH_OP":
                 assert not self.busy, "a management operation while one runs"
                 self._flash(value >> 8, value & 0xFF, self.registers["FLASH_ROW"])
@@ -175,11 +185,34 @@ class FakeLane(Commands):
             stuck=not irqs and not self.mailbox and self.work is None,
         )
 
-    def _channel_pages(self):
-        return self.geometry.dies * self.geometry.pages
+    def _slot(self, stream, number):
+        assert stream < len(self.pushed), "no such stream"
+        return number % self.config.stream_slots
 
-    def _free(self):
-        return RING - (len(self.ring) - min(self.at) // self._channel_pages())
+    def _stripe(self, stream, number, channel):
+        """Die and block of each column."""
+        slot, columns = self._slot(stream, number), self.pushed[stream][number]
+        return [self.blocks[stream, slot, channel, column] for column in range(columns)]
+
+    def _held(self):
+        """Channel, die and block of what the append path was given and has not filled."""
+        return [
+            (channel, *place)
+            for stream, filled in enumerate(self.filled)
+            for channel, first in enumerate(filled)
+            for number in range(first, len(self.pushed[stream]))
+            for place in self._stripe(stream, number, channel)
+        ]
+
+    def _push(self, stream, columns):
+        assert 1 <= columns <= self.geometry.dies
+        room = self.config.stream_slots - (len(self.pushed[stream]) - min(self.filled[stream]))
+        assert room, "a stripe was pushed into a full ring"
+        self.pushed[stream].append(columns)
+        held = self._held()  # which looks up the block of every column
+        assert len(held) == len(set(held)), "a block was given twice"
+        if stream == self.starved:  # it may be again: the command looks when it goes on
+            self.starved = None
 
     def _flash(self, channel, operation, row):
         die, row = row >> 24, row & 0xFFFFFF
@@ -213,19 +246,21 @@ class FakeLane(Commands):
         self.channel_counters[channel][name] += 1
         self.counters[name] += 1
 
-    def _allocate(self, channel):
+    def _allocate(self, channel, stream):
         assert len(self.reset) == self.geometry.channels * self.geometry.dies, "dies were not reset"
-        number, page = divmod(self.at[channel], self._channel_pages())
-        while number >= len(self.ring):
-            self.starved = True
+        while (number := self.filled[stream][channel]) == len(self.pushed[stream]):
+            self.starved = stream
             yield
-        page, die = divmod(page, self.geometry.dies)
-        self.at[channel] += 1
-        die, block = self.substitutes.get((number, channel, die), (die, self.ring[number]))
+        stripe = self._stripe(stream, number, channel)
+        page, column = divmod(self.dealt[stream][channel], len(stripe))
+        self.dealt[stream][channel] += 1
+        if self.dealt[stream][channel] == len(stripe) * self.geometry.pages:
+            self.filled[stream][channel], self.dealt[stream][channel] = number + 1, 0
+        die, block = stripe[column]
         return die, block * self.geometry.pages + page
 
-    def _program(self, channel, data, meta):
-        die, row = yield from self._allocate(channel)
+    def _program(self, channel, stream, data, meta):
+        die, row = yield from self._allocate(channel, stream)
         page = np.frombuffer(data, np.uint8)[None]
         raw = encode_pages(self.config.code, [row], [meta], page)
         self.array.write_page(channel, die, row, raw.tobytes())

@@ -26,6 +26,7 @@ KV_HEADS, LAYERS, GROUPS = 3, 2, 8
 PASS_TOKENS = 8
 PASS_ENTRIES = 5
 FIRST_CHANNEL, FIRST_DIE = 3, 1
+STREAMS, STREAM = 8, 5
 
 
 def geometry(channels=2):
@@ -55,6 +56,7 @@ def sequence(head_dim, page_bytes, format=0):
         passes=PASSES,
         first_channel=FIRST_CHANNEL,
         first_die=FIRST_DIE,
+        stream=STREAM,
     )
 
 
@@ -180,7 +182,7 @@ class Model:
 
 
 def build(seq, geo, **changes):
-    dut = AppendPath(geo, PASS_TOKENS)
+    dut = AppendPath(geo, PASS_TOKENS, STREAMS)
     bench = Bench(dut, timeout=20000, **changes)
     read = bench.memory(dut.read, 1 << 16, latency=4)
     write = bench.memory(dut.write, 1 << 16, latency=4)
@@ -200,6 +202,7 @@ def allocator(bench, dut, geo, available=lambda: True):
         def drive(self, ctx, frozen):
             if ctx.get(dut.o_wish.valid):
                 wish = ctx.get(dut.o_wish.payload)
+                assert wish.stream == STREAM
                 self.offered = (wish.channel, wish.die)
             ctx.set(dut.o_wish.ready, self.wish is None)
             if self.wish:
@@ -355,7 +358,7 @@ def test_groups_go_to_the_channel_the_map_says(head):
     ]
 
 
-def test_waits_for_a_block_group_quietly():
+def test_waits_for_a_stripe_quietly():
     geo = geometry(2)
     seq = sequence(16, geo.page_bytes)
     dut, bench, dram = build(seq, geo, quiet=True)

@@ -32,6 +32,11 @@ def test_the_default_drive_serves_common_models():
     assert DriveConfig(max_tokens=9000).max_passes == 2
 
 
+def test_more_streams_have_fewer_slots():
+    assert DriveConfig().stream_slots == 16 and DriveConfig(append_streams=1).die_parts == 1
+    assert DriveConfig(append_streams=256, die_parts=4).stream_slots == 4
+
+
 def test_the_digest_tells_configurations_apart():
     assert DriveConfig().digest == DriveConfig().digest == DriveConfig(channels=8).digest
     assert len({DriveConfig(channels=n).digest for n in (1, 2, 4, 8)}) == 4
@@ -56,6 +61,10 @@ def test_a_preset_with_changes():
         ("dies", 0, "1..64"),
         ("dies", 65, "1..64"),
         ("dies", "2", "type int"),
+        ("die_parts", 3, "a divisor of dies = 16"),
+        ("die_parts", 0, "a divisor of dies = 16"),
+        ("append_streams", 3, "a power of two, 1..256"),
+        ("append_streams", 512, "a power of two, 1..256"),
         ("clock_hz", 1_000_000, "50 MHz"),
         ("max_queries_per_kv", 9, "1..8"),
         ("max_head_dim", 100, "64, 80, 96, 112, 128, 192, 256"),

@@ -31,7 +31,7 @@ def read(ctx, dut, at):
 
 
 def run(script, **changes):
-    dut = Control(GEOMETRY)
+    dut = Control(GEOMETRY, streams=64, slots=4)
     bench = Bench(dut, **changes)
     bench.script(lambda ctx: script(ctx, dut, bench))
     return dut, bench
@@ -42,6 +42,7 @@ def test_what_is_written_is_read_back():
 
     def script(ctx, dut, bench):
         names = [name for name, register in REGISTERS.items() if register.access == "rw"]
+        names.remove("STREAM_END")  # reads something else
         values = {name: rng.getrandbits(32) for name in names}
         for name in rng.sample(names, len(names)):
             yield from write(ctx, dut, address(name), values[name])
@@ -88,7 +89,8 @@ def test_doorbells_and_pushes_last_one_clock():
         for name, value, strobe, port in (
             ("SQ_TAIL", 7, dut.sq_tail_write, dut.sq_tail),
             ("CQ_HEAD", 9, dut.cq_head_write, dut.cq_head),
-            ("GROUP_PUSH", 33, dut.group_push, dut.group),
+            ("STRIPE_PUSH", 2, dut.push, dut.push_columns),
+            ("STREAM_END", 61, dut.end, dut.end_stream),
             ("MAILBOX_DONE", 0x702, dut.mailbox_done, dut.mailbox_status),
         ):
             ctx.set(dut.csr.addr, address(name))
@@ -99,8 +101,6 @@ def test_doorbells_and_pushes_last_one_clock():
             yield
             ctx.set(dut.csr.w_en, 0)
             assert not ctx.get(strobe)
-        ctx.set(dut.group_free, 13)
-        assert (yield from read(ctx, dut, address("GROUP_FREE"))) == 13
 
     run(script)[1].run()
 
@@ -112,8 +112,10 @@ def test_mailbox():
         ctx.set(dut.mailbox_sqe, sqe)
         ctx.set(dut.mailbox, 1)
         assert (yield from read(ctx, dut, address("MAILBOX_STATUS"))) == 1
+        ctx.set(dut.starved_stream, 61)
+        assert (yield from read(ctx, dut, address("MAILBOX_STATUS"))) == 1
         ctx.set(dut.starved, 1)
-        assert (yield from read(ctx, dut, address("MAILBOX_STATUS"))) == 3
+        assert (yield from read(ctx, dut, address("MAILBOX_STATUS"))) == 61 << 8 | 3
         words = []
         for word in range(16):
             words.append((yield from read(ctx, dut, address("MAILBOX_SQE", word))))
@@ -150,7 +152,7 @@ def test_management_operations():
     run(script)[1].run()
 
 
-def test_program_slots_and_substitutes():
+def test_program_slots():
     def script(ctx, dut, bench):
         ctx.set(dut.program_used, 77)
         assert (yield from read(ctx, dut, address("PROGRAM_USED"))) == 77
@@ -162,15 +164,36 @@ def test_program_slots_and_substitutes():
         ctx.set(dut.csr.w_en, 1)
         assert ctx.get(dut.program_release) and ctx.get(dut.program_released) == 99
         yield
+
+    run(script)[1].run()
+
+
+def test_streams():
+    """Their blocks, pushes and ends, and what is seen of them."""
+
+    def script(ctx, dut, bench):
+        yield from write(ctx, dut, address("STREAM"), 1 << 8 | 45)
+        assert (ctx.get(dut.stream), ctx.get(dut.look_channel)) == (45, 1)
         yield from write(ctx, dut, address("FLASH_ROW"), 1 << 24 | 61)
-        ctx.set(dut.csr.addr, address("GROUP_SUBSTITUTE"))
-        ctx.set(dut.csr.w_data, 1 << 16 | 1 << 8 | 13)
+        ctx.set(dut.csr.addr, address("STRIPE_BLOCK"))
+        ctx.set(dut.csr.w_data, 0 << 16 | 1 << 8 | 3)
+        assert not ctx.get(dut.block_write)
         ctx.set(dut.csr.w_en, 1)
-        got = ctx.get(dut.substitution)
-        assert ctx.get(dut.substitute) and not ctx.get(dut.program_release)
-        assert (got.place, got.channel, got.die) == (13, 1, 1)
-        assert (got.serves_die, got.serves_block) == (1, 61)
+        assert ctx.get(dut.block_write) and not ctx.get(dut.push) and not ctx.get(dut.end)
+        wanted = {"stream": 45, "slot": 3, "channel": 1, "column": 0, "die": 1, "block": 61}
+        got = ctx.get(dut.block_place)
+        assert {name: getattr(got, name) for name in wanted} == wanted
+        ctx.set(dut.csr.w_data, 1 << 16 | 0 << 8 | 2)
+        got = ctx.get(dut.block_place)
+        assert (got.slot, got.channel, got.column) == (2, 0, 1)
         yield
+        ctx.set(dut.csr.w_en, 0)
+        assert not ctx.get(dut.block_write)
+        ctx.set(dut.filled, 7)
+        assert (yield from read(ctx, dut, address("STREAM_FILLED"))) == 7
+        for ending in (1, 0):
+            ctx.set(dut.ending, ending)
+            assert (yield from read(ctx, dut, address("STREAM_END"))) == ending
 
     run(script)[1].run()
 
