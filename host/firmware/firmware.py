@@ -89,6 +89,7 @@ class Firmware:
         self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)
         self.device.write("READ_LIMIT", self._config.read_limit)
         self.repair.start()
+        self.space.start()
         if self.repair.state.next_segment > 1:
             self._recover()
         self.space.supply()

@@ -65,6 +65,10 @@ class Space:
         self._pushed = Counter()  # stripes that each stream was given so far
         self._used = False  # a group since `keep_room`
 
+    def start(self):
+        """The append path has no stripes."""
+        self._ended()
+
     def begin(self, sequence):
         """A sequence may append: the stream that it has its pages from, one of its own if it may
         fill some groups."""
@@ -84,6 +88,10 @@ class Space:
         """A stream writes nothing more to the groups it has. No append is under way."""
         self.groups.end(stream, *self.live())
         self._device.write("STREAM_END", stream)
+        self._ended()
+
+    def _ended(self):
+        """Waits for the allocator."""
         while self._device.read("STREAM_END"):
             self._device.pause()
 

@@ -73,6 +73,8 @@ class FakeLane(Commands):
         streams, channels = config.append_streams, config.channels
         self.blocks = {}  # (stream, slot, channel, column) -> (die, block)
         self.pushed = [[] for _ in range(streams)]  # columns of each stripe
+        self.given = set()  # (channel, die, block) of all stripes so far
+        self.taken = [0] * channels  # pages dealt so far
         self.filled = [[0] * channels for _ in range(streams)]  # stripes
         self.dealt = [[0] * channels for _ in range(streams)]  # pages of the open one
         self.reset = set()
@@ -147,6 +149,7 @@ class FakeLane(Commands):
                 place = channel, row >> 24, row & 0xFFFF
                 assert place not in self._held(), "a block that is being filled"
                 self.blocks[stream, slot, channel, column] = place[1:]
+                self.given.add(place)
             case "STRIPE_PUSH":
                 self._push(self.registers["STREAM"] & 0xFF, value)
             case "STREAM_END":
@@ -254,6 +257,7 @@ class FakeLane(Commands):
         stripe = self._stripe(stream, number, channel)
         page, column = divmod(self.dealt[stream][channel], len(stripe))
         self.dealt[stream][channel] += 1
+        self.taken[channel] += 1
         if self.dealt[stream][channel] == len(stripe) * self.geometry.pages:
             self.filled[stream][channel], self.dealt[stream][channel] = number + 1, 0
         die, block = stripe[column]

@@ -87,7 +87,7 @@ def checker(drive, rng):
 
 def test_bring_up(drive, lane, config):
     assert len(lane.reset) == config.channels * config.dies
-    assert 1 <= len(lane.ring) <= 16 and len(set(lane.ring)) == len(lane.ring)
+    assert 1 <= len(lane.pushed[0]) <= 16 and len(lane.given) == 4 * len(lane.pushed[0])
     table = lane.dram[lane.registers["SEQUENCE_TABLE"] :][: SEQUENCE.size * config.max_sequences]
     assert not table.any()
 
@@ -208,8 +208,7 @@ def test_the_whole_drive_can_be_filled_and_used_again(checker, config, lane):
         checker.check()
         for number in numbers:
             checker.close(number)
-        firmware = checker.drive.backend.firmware
-        assert firmware.space.groups.written(0).tolist() == [turn * pages] * 2
+        assert lane.taken == [turn * pages] * 2
     assert lane.counters["blocks_erased"] > 0
 
 
@@ -266,8 +265,8 @@ def test_lopsided_sequences_do_not_lock_the_ring(checker, drive, lane):
         checker.append(number, 0, 4)
         checker.close(number)
     lag = drive.backend.firmware.space.lag()
-    assert lag.max() <= 5 * 32 and lane.at[0] > 16 * 32
-    assert np.array_equal(lag, max(lane.at) - np.array(lane.at))
+    assert lag.max() <= 5 * 32 and lane.taken[0] > 16 * 32
+    assert np.array_equal(lag, max(lane.taken) - np.array(lane.taken))
     checker.fill(checker.open(3, 4, 256), 256)
     checker.check()
 
@@ -320,7 +319,7 @@ def test_preload_goes_beside_the_append_path(checker, lane):
         preload(b, 2)
         checker.fill(a, 1)
     checker.check()
-    hardware = {(c, d, r) for c, d, r in lane.array.pages if r // 16 in lane.ring}
+    hardware = {(c, d, r) for c, d, r in lane.array.pages if (c, d, r // 16) in lane.given}
     table = {place for place in lane.array.pages if place[2] // 16 == 63}  # of bad blocks
     preloaded = set(lane.array.pages) - hardware - table
     assert hardware and preloaded
@@ -361,7 +360,8 @@ def test_blocks_that_cannot_be_erased_are_replaced(checker, lane, broken):
         checker.drive.close(checker.forget(number))
     assert set(failed.values()) == {1} and set(failed) == firmware.repair.blocks.bad
     assert (0, 0, 5) in failed and {block for _, _, block in failed} <= broken
-    assert lane.ring.count(62) == lane.ring.count(63) == 0
+    stand_ins = set(firmware.repair.blocks.serving.values())
+    assert {(d, b) for _, d, b in lane.given if b > 61} <= stand_ins
     checker.fill(checker.open(2, 2, 256), 200)
     checker.check()
     table = StateTable(firmware.device, checker.drive.config, 1)
@@ -455,15 +455,36 @@ def test_the_table_survives_an_interruption_at_any_page(config, dies, channels):
 def test_groups_by_hand():
     geometry = DriveConfig.preset("tiny").flash.geometry  # 32 pages per channel and group
     groups = BlockGroups(geometry, Blocks(geometry))
-    first = groups.push()
-    assert (first, groups.pushed, groups.erased) == (0, 1, 61)
+    assert groups.best(0, [], 0.0) == 0
+    groups.push(0, [0])
+    assert groups.erased == 61 and groups.stripes == {0: [[0]]}
     channel, row = np.repeat([0, 1], 32), np.tile(np.repeat(np.arange(16), 2), 2)
     die = np.tile([0, 1], 32)
+    none = (np.empty(0, int),) * 3
+    assert groups.unwritten(0, *none).tolist() == [32, 32]
+    assert groups.unwritten(0, channel[:3], die[:3], row[:3]).tolist() == [29, 32]
+    assert groups.missing({0: np.array([32, 0])}, *none) == -61
+    assert groups.missing({0: np.array([32, 33]), 1: np.array([1, 1])}, *none) == 2 - 61
     groups.bury(channel[:-1], die[:-1], row[:-1])
     assert groups.reclaimable == []
     groups.bury(channel[-1:], die[-1:], row[-1:])
-    assert groups.reclaimable == [0]
-    none = np.zeros(2, int)
-    assert groups.shortage(none, none + 32) == 2 - 1 - 61
+    assert groups.reclaimable == [0] and groups.unwritten(0, *none).tolist() == [0, 0]
     groups.recycled(0)
-    assert groups.erased == 62 and groups.shortage(none, none + 32 * 65) == 66 - 1 - 62
+    assert groups.erased == 62 and groups.missing({0: np.array([32 * 65, 0])}, *none) == 65 - 62
+
+
+def test_what_a_stream_leaves_unwritten_is_dead():
+    geometry = DriveConfig.preset("tiny").flash.geometry
+    groups = BlockGroups(geometry, Blocks(geometry, parts=2))  # 16 pages per channel and group
+    groups.push(3, [4, 7])  # blocks 2 and 3
+    live = np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([32, 32, 48])
+    groups.bury(np.array([0]), np.array([0]), np.array([33]))
+    assert groups.unwritten(3, *live).tolist() == [30, 30]
+    groups.end(3, *live)
+    assert groups.unwritten(3, *live).tolist() == [0, 0]
+    assert {g: pages.tolist() for g, pages in groups.settled(*live).items()} == {
+        4: [1, 1],
+        7: [0, 1],
+    }
+    groups.bury(*live)
+    assert groups.reclaimable == [4, 7]

@@ -9,6 +9,7 @@ from host.capacity import SequenceShape, device_dram
 from host.firmware.blocks import Blocks
 from host.firmware.groups import BlockGroups
 from host.firmware.own_pages import OwnPages
+from host.firmware.stripes import Lives, choose, width
 from host.firmware.victims import REST, WEAR_LIMIT, least_cost, resting
 
 
@@ -38,7 +39,14 @@ def test_own_pages_fill_a_group_before_the_next(geometry, rng):
 
 def test_what_is_written_least_is_pushed_and_what_is_moved_goes_where_it_was_most(geometry):
     groups = BlockGroups(geometry, Blocks(geometry))
-    assert [groups.push() for _ in range(62)] == list(range(62)) and groups.push() is None
+
+    def push(rank=0.0):
+        group = groups.best(0, [], rank)
+        if group is not None:
+            groups.push(0, [group])
+        return group
+
+    assert [push() for _ in range(62)] == list(range(62)) and push() is None
     for group, times in ((5, 3), (9, 1), (7, 2)):
         for _ in range(times):
             groups.recycled(group)
@@ -47,7 +55,46 @@ def test_what_is_written_least_is_pushed_and_what_is_moved_goes_where_it_was_mos
     for group in (7, 5, 9):
         groups.recycled(group)
     assert [groups.erases[g] for g in (5, 9, 7)] == [4, 2, 3]
-    assert [groups.take(), groups.push(), groups.push()] == [5, 9, 7]
+    assert [groups.take(), push(), push()] == [5, 9, 7]
+
+
+def test_stripes_lie_on_different_parts(geometry):
+    """Two parts: groups of even and of odd numbers."""
+    groups = BlockGroups(geometry, Blocks(geometry, parts=2))
+    assert groups.channel_pages == 16 and groups.erased == 124
+    stripe = []
+    while (group := groups.best(1, stripe, 0.0)) is not None:
+        stripe.append(group)
+    assert stripe == [0, 1]
+    groups.push(1, [0])
+    assert groups.best(1, [], 0.0) == 1 and groups.best(2, [], 0.0) == 1  # not the part before
+    groups.push(2, [1])
+    assert groups.best(2, [], 0.0) == 2 and groups.best(2, [], 1.0) == 122
+    assert groups.take(part=1) == 3
+
+
+def test_a_stripe_is_as_wide_as_what_will_surely_fill_it():
+    assert [width(pages, 16, 4) for pages in (1, 15, 16, 31, 32, 63, 64, 1000)] == [
+        1, 1, 1, 1, 2, 3, 4, 4,
+    ]  # fmt: skip
+
+
+def test_lives_are_ranked_among_those_written_lately():
+    lives = Lives()
+    assert [lives.rank(left) for left in (5, 9, 1, 9)] == [0, 1 / 2, 0, 2 / 4]
+    for left in range(300):
+        lives.rank(left)
+    assert lives.rank(44) == 0 and lives.rank(299 - 64) == pytest.approx(3 / 4, abs=0.01)
+
+
+def test_of_a_pool_the_least_erased_or_the_most():
+    erases = [4, 1, 3, 2, 0]
+    assert choose(range(5), erases, 0.0, lambda g: False) == 4
+    assert choose(range(5), erases, 1.0, lambda g: False) == 0
+    assert choose(range(5), erases, 0.9, lambda g: False) == 2  # 0.9 ** 3 of five
+    assert choose(range(5), erases, 0.0, lambda g: g == 4) == 1
+    assert choose([4], erases, 0.0, lambda g: g == 4) == 4
+    assert choose([], erases, 0.5, lambda g: False) is None
 
 
 def test_victims_gain_what_they_promise(rng):
