@@ -91,6 +91,12 @@ class Repair:
         for group in self.blocks.restore(self.state.stand_ins):
             self.groups.drop(group)
         if self.state.erases:
+            if len(self.state.erases) != self.blocks.count:
+                raise DriveError(
+                    Status.INTERNAL_ERROR,
+                    f"the flash was written with {len(self.state.erases)} block groups, "
+                    f"die_parts = {self.blocks.parts} makes {self.blocks.count}: choose another",
+                )
             self.groups.erases[:] = self.state.erases
         # From here on they are one: what changes is in the next version of the table.
         self.state.bad, self.state.stand_ins = self.blocks.bad, self.blocks.serving

@@ -54,7 +54,7 @@ def deliver(config, array):
     for index in array.faults.bad_blocks if array.faults is not None else ():
         unit, block = divmod(index, g.blocks)
         bad.add((*divmod(unit, g.dies), block))
-    state = DriveState(bad=bad, erases=[0] * g.blocks)
+    state = DriveState(bad=bad, erases=[0] * g.blocks * config.die_parts)
     for places in StateTable.candidates(g):
         channel, die, block = next(place for place in places if place not in bad)
         for n, page in enumerate(StateTable.pages(config, 1, state, g.row(block, 0))):
