@@ -18,6 +18,7 @@ HEAD_DIMS = (64, 80, 96, 112, 128, 192, 256)
 
 MAX_TOKENS = 131_072
 MAX_PASSES = 16
+MOST_PARTS = 8
 
 
 class ConfigError(ValueError):
@@ -36,10 +37,12 @@ class DriveConfig:
         Flash channels: 1, 2, 4, 8 or 16.
     dies : int
         Dies (chip enables) per channel, 1..64.
-    die_parts : int
-        Parts of a channel's dies that have block groups of their own; divides `dies`.
     append_streams : int
-        Streams that the append path fills block groups of at a time, a power of two, 1..256.
+        Streams that the append path fills block groups of at a time, a power of two, 1..256: one
+        for all sequences, or more, of which each sequence that may fill some groups has its own.
+    die_parts : int
+        Parts of a channel's dies that have block groups of their own; divides `dies`. 0: 8 or the
+        most below that divide them, 1 with one stream.
     clock_hz : int
         Core clock.
     max_queries_per_kv : int
@@ -77,8 +80,8 @@ class DriveConfig:
     profile: str = "paper"
     channels: int = 8
     dies: int = 16
-    die_parts: int = 1
     append_streams: int = 1
+    die_parts: int = 0
     clock_hz: int = 250_000_000
     max_queries_per_kv: int = 4
     max_head_dim: int = 128
@@ -110,14 +113,18 @@ class DriveConfig:
         check("channels", self.channels in (1, 2, 4, 8, 16), "1, 2, 4, 8 or 16")
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
         check(
-            "die_parts",
-            self.die_parts >= 1 and self.dies % self.die_parts == 0,
-            f"a divisor of dies = {self.dies}",
-        )
-        check(
             "append_streams",
             self.append_streams in [1 << n for n in range(9)],
             "a power of two, 1..256",
+        )
+        if self.die_parts == 0:
+            most = 1 if self.append_streams == 1 else MOST_PARTS
+            parts = max(n for n in range(1, most + 1) if self.dies % n == 0)
+            object.__setattr__(self, "die_parts", parts)
+        check(
+            "die_parts",
+            self.die_parts >= 1 and self.dies % self.die_parts == 0,
+            f"a divisor of dies = {self.dies}, or 0",
         )
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
@@ -230,8 +237,8 @@ def _list(numbers):
 
 
 PRESETS = {
-    "default": {},
-    "paper": {"clock_hz": 285_000_000, "bit_error_rate": 1e-3},
+    "default": {"append_streams": 64},
+    "paper": {"append_streams": 64, "clock_hz": 285_000_000, "bit_error_rate": 1e-3},
     "tiny": {
         "profile": "tiny",
         "channels": 2,

@@ -34,7 +34,7 @@ MOST = 480
 """Tokens of a sequence: a quarter of the drive."""
 STEPS = 300
 """Steps of one history."""
-CONFIG = DriveConfig.preset("tiny")
+CONFIG = DriveConfig.preset("tiny", die_parts=2, append_streams=4)
 COUNTS = strategies.one_of(strategies.integers(1, 9), strategies.integers(100, MOST))
 SEEDS = strategies.integers(0, 2**32 - 1)
 

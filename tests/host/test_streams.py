@@ -140,7 +140,7 @@ def test_the_whole_drive_can_be_promised_and_filled(checker, drive):
     "changes, allowed",
     [
         ({"die_parts": 3}, "die_parts = 3"),
-        ({"die_parts": 0}, "die_parts = 0"),
+        ({"die_parts": -1}, "die_parts = -1"),
         ({"append_streams": 3}, "append_streams = 3"),
         ({"append_streams": 512}, "append_streams = 512"),
     ],

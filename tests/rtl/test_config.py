@@ -62,7 +62,7 @@ def test_a_preset_with_changes():
         ("dies", 65, "1..64"),
         ("dies", "2", "type int"),
         ("die_parts", 3, "a divisor of dies = 16"),
-        ("die_parts", 0, "a divisor of dies = 16"),
+        ("die_parts", -1, "a divisor of dies = 16"),
         ("append_streams", 3, "a power of two, 1..256"),
         ("append_streams", 512, "a power of two, 1..256"),
         ("clock_hz", 1_000_000, "50 MHz"),
