@@ -149,7 +149,7 @@ class SpaceModel:
         """Erases and empties groups until so many pages can be appended before anything is closed;
         whether they can."""
         last = self._streams.get(stream)
-        left = last.left if last is not None else 0
+        left = last.pages if last is not None else 0
         wanted = max(0, -(-(pages - left) // self.pages))
         self._make_room(wanted + KEPT_ERASED)
         return self.books.erased >= wanted

@@ -77,10 +77,11 @@ def test_shapes_of_models():
 def test_a_group_for_each_sequence_moves_nothing_and_one_stream_does():
     rows = {
         design: measure_store(Case(sequences=24, design=design, parts=parts, writes=4))
-        for design, parts in (("drive", 1), ("own", 16))
+        for design, parts in (("one", 1), ("drive", 16))
     }
-    assert rows["own"]["amplification"] - rows["own"]["levelling"] == 1
-    assert rows["drive"]["amplification"] > 1.02
+    drive = rows["drive"]
+    assert drive["amplification"] - drive["levelling"] == pytest.approx(1, abs=1e-3)
+    assert rows["one"]["amplification"] > 1.02
     for row in rows.values():
         parts = sum(row[name] for name in ("live", "dead", "left", "filling", "erased"))
         assert parts == pytest.approx(1)
@@ -89,9 +90,9 @@ def test_a_group_for_each_sequence_moves_nothing_and_one_stream_does():
 
 
 def test_command(tmp_path, capsys):
-    given = ["bench", "store", "--sequences", "16", "--writes", "2", "--design", "own"]
+    given = ["bench", "store", "--sequences", "16", "--writes", "2", "--design", "drive"]
     assert main([*given, "--parts", "16", "--out", str(tmp_path)]) == 0
-    assert "own" in capsys.readouterr().out
+    assert "drive" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "bench_store.json").read_text())["rows"]
     assert row["amplification"] == 1 and not row["full"]
     assert (tmp_path / "bench_store.png").stat().st_size > 10_000
