@@ -1,6 +1,7 @@
 """What ``instinfer bench store`` runs: drives, models, fills, and designs of the append path."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from flash_model.profiles import profile
 
@@ -83,7 +84,10 @@ class Case:
         return f"{self.profile}, {self.model}, {self.fill:.0%} full, {self.design}"
 
 
-PAPER = ({"model": "llama3-8b", "sequences": 64}, {"model": "opt-13b", "sequences": 40})
+PAPER: tuple[dict[str, Any], ...] = (
+    {"model": "llama3-8b", "sequences": 64},
+    {"model": "opt-13b", "sequences": 40},
+)
 """Drives with the paper's flash, of as many blocks as these sequences fill: about 64 are open."""
 
 

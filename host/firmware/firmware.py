@@ -110,7 +110,8 @@ class Firmware:
             recovery.scan(space.groups.uses)
         for record in state.sequences.values():
             recovery.rebuild(record, self.sequences.segment())
-            tables.write_stream(self.device, record.number, space.begin(record.number))
+            space.begin(record.number)
+            tables.write_stream(self.device, record.number, space.stream(record.number))
         self.tokens_lost = recovery.tokens_lost
         self.shared.restore(*space.held_pages())
         live = space.live()
@@ -207,6 +208,8 @@ class Firmware:
                 self._mend()
         except DriveError as error:
             status = error.status
+        if not self.read_only:
+            self.space.begin_anew()
         self._keep_room()
         self.device.write("MAILBOX_RESULT", result)
         self.device.write("MAILBOX_DONE", status)

@@ -197,22 +197,36 @@ class BlockGroups:
         channel, die, row : int arrays
             All live pages, each once. No append is under way.
         """
-        mine = [group for stripe in self.stripes[stream] for group in stripe]
-        live = self._live(channel, die, row)
-        return (self.channel_pages - live[mine] - self._dead[mine]).sum(axis=0)
+        return self._unwritten(stream, self._live(channel, die, row)).sum(axis=0)
+
+    def _unwritten(self, stream, live):
+        mine = self._given(stream)
+        return self.channel_pages - live[mine] - self._dead[mine]
+
+    def _given(self, stream):
+        return [group for stripe in self.stripes[stream] for group in stripe]
+
+    def filling(self, channel, die, row):
+        """Groups that are not filled, each with its stream. ``channel``, ``die``, ``row``: all live
+        pages, each once."""
+        live, filling = self._live(channel, die, row), {}
+        for stream in list(self.stripes):
+            left = self._unwritten(stream, live).any(axis=1)
+            filling |= {g: stream for g, some in zip(self._given(stream), left) if some}
+        return filling
 
     def wasted(self, stream, channel, die, row):
         """Whether more pages than one group has are dead in those that a stream is filling.
         ``channel``, ``die``, ``row``: all live pages, each once."""
-        mine = [group for stripe in self.stripes[stream] for group in stripe]
-        dead, live = self._dead[mine], self._live(channel, die, row)[mine]
-        filling = (dead + live < self.channel_pages).any(axis=1)
-        return dead[filling].sum(axis=0).max(initial=0) > self.channel_pages
+        filling = self._unwritten(stream, self._live(channel, die, row)).any(axis=1)
+        dead = self._dead[self._given(stream)][filling]
+        return dead.sum(axis=0).max(initial=0) > self.channel_pages
 
     def end(self, stream, channel, die, row):
         """A stream writes nothing more to the groups it has. ``channel``, ``die``, ``row``: all
         live pages, each once."""
-        mine = [group for stripe in self.stripes.pop(stream, ()) for group in stripe]
+        mine = self._given(stream)
+        del self.stripes[stream]
         self._dead[mine] = self.channel_pages - self._live(channel, die, row)[mine]
 
     def missing(self, needed, channel, die, row):
@@ -226,8 +240,8 @@ class BlockGroups:
         channel, die, row : int arrays
             All live pages, each once.
         """
-        groups = 0
+        groups, live = 0, self._live(channel, die, row)
         for stream, pages in needed.items():
-            more = int((pages - self.unwritten(stream, channel, die, row)).max())
+            more = int((pages - self._unwritten(stream, live).sum(axis=0)).max())
             groups += max(0, -(-more // self.channel_pages))
         return groups - len(self._erased)

@@ -88,7 +88,9 @@ class Sequences:
         segment = self.segment()
         placement = self._capacity.admit(shape, self._shared.saved)
         tables.clear_heads(self._device, placement)
+        self._space.begin(placement.sequence)
         if not self._space.provide():
+            self._space.end(placement.sequence)
             self._capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
         record = SequenceRecord(
@@ -107,7 +109,7 @@ class Sequences:
     def _enter(self, placement, record):
         """A sequence exists from here on."""
         self._state.sequences[record.number] = record
-        stream = self._space.begin(record.number)
+        stream = self._space.stream(record.number)
         tables.write_open(self._device, placement, record.format, record.segment, stream)
         self.commit()
         self._space.supply()
@@ -159,7 +161,9 @@ class Sequences:
         placement = self._capacity.admit(shape, self._shared.saved + more, old.shape.place)
         self._shared.share(*places)
         tables.copy(self._device, old, placement)
+        self._space.begin(placement.sequence)
         if not self._space.provide():
+            self._space.end(placement.sequence)
             self._shared.leave(*tables.read_map(self._device, placement))
             self._capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")

@@ -16,6 +16,7 @@ from . import tables
 from .compaction import Compaction
 from .own_pages import OwnPages
 from .stripes import SHARED_RANK, Lives, width
+from .victims import WEAR_LIMIT, resting
 
 __all__ = ["KEPT_ERASED", "STARVED", "Space"]
 
@@ -70,12 +71,13 @@ class Space:
         self._ended()
 
     def begin(self, sequence):
-        """A sequence may append: the stream that it has its pages from, one of its own if it may
-        fill some groups."""
+        """A sequence may append, and has a stream of its own if it may fill some groups."""
         free = set(range(SHARED + 1, self._config.append_streams)) - set(self.streams.values())
-        pages = self._needed()[sequence].max()
-        if free and pages >= OWN_STREAM * self.groups.channel_pages:
+        if free and self._needed(sequence).max() >= OWN_STREAM * self.groups.channel_pages:
             self.streams[sequence] = min(free)
+
+    def stream(self, sequence):
+        """The stream that a sequence has its pages from."""
         return self.streams.get(sequence, SHARED)
 
     def end(self, sequence):
@@ -105,13 +107,21 @@ class Space:
         if uneven or self.groups.wasted(stream, *self.live()):
             self._end(stream)
 
-    def _needed(self):
-        """Pages per channel that each open sequence may still append."""
-        needed = {}
-        for number, placement in self._capacity.placements.items():
-            held = tables.read_heads(self._device, placement).flash_groups
-            needed[number] = placement.shape.channel_pages(first=held)
-        return needed
+    def begin_anew(self):
+        """A stream gives up groups that it fills so slowly that others were erased far more often.
+        No append is under way."""
+        erases = self.groups.usable_erases
+        if max(erases) - min(erases) > WEAR_LIMIT:
+            filling = self.groups.filling(*self.live())
+            group = resting(filling, erases, self.groups.age, len(erases))
+            if group is not None:
+                self._end(filling[group])
+
+    def _needed(self, sequence):
+        """Pages per channel that an open sequence may still append."""
+        placement = self._capacity.placements[sequence]
+        held = tables.read_heads(self._device, placement).flash_groups
+        return placement.shape.channel_pages(first=held)
 
     def shortage(self, placed=None):
         """Erased block groups missing for what open sequences may still append, see `BlockGroups`.
@@ -119,10 +129,9 @@ class Space:
         ``placed`` (sequence -> pages per channel) of that are about to be written elsewhere.
         """
         streams = {SHARED: np.zeros(self._config.channels, np.int64)}
-        for number, pages in self._needed().items():
-            stream = self.streams.get(number, SHARED)
-            pages = pages - (placed or {}).get(number, 0)
-            streams[stream] = streams.get(stream, 0) + pages
+        for number in self._capacity.placements:
+            stream, pages = self.stream(number), self._needed(number)
+            streams[stream] = streams.get(stream, 0) + pages - (placed or {}).get(number, 0)
         return self.groups.missing(streams, *self.live())
 
     def keeps(self):
@@ -254,7 +263,7 @@ class Space:
             placement = self._capacity.placements[sequence]
             held = int(tables.read_heads(self._device, placement).tokens.min())
             life = self._lives.rank(placement.shape.max_tokens - held)
-            wide = width(int(self._needed()[sequence].max()), self.groups.channel_pages, parts)
+            wide = width(int(self._needed(sequence).max()), self.groups.channel_pages, parts)
         stripe = []
         while len(stripe) < wide:
             group = self._next(stream, stripe, life, last and not stripe)
