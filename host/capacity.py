@@ -30,11 +30,11 @@ from .regions import Regions
 
 __all__ = [
     "OWN_GROUPS",
-    "OWN_STREAM",
     "Capacity",
     "Placement",
     "SequenceShape",
     "device_dram",
+    "own_stream",
     "spare_groups",
 ]
 
@@ -46,10 +46,6 @@ OWN_GROUPS = 3
 pages, saved tails), and two that stay erased, so that a group can be emptied while pages are
 appended."""
 
-OWN_STREAM = 2
-"""Groups that a sequence may fill from which on it has a stream of the append path of its own, if
-there are some (`host.firmware.stripes`)."""
-
 MOST_HEADS = 1 << PAGE_META.fields["index"].width
 """KV heads of all layers of a sequence, at most."""
 
@@ -57,6 +53,12 @@ MOST_HEADS = 1 << PAGE_META.fields["index"].width
 def spare_groups(geometry):
     """The last groups of a drive, whose blocks are spares and hold the bad-block table."""
     return max(2, int(geometry.blocks * SPARE_SHARE))
+
+
+def own_stream(parts):
+    """Groups that a sequence may fill from which on it has a stream of the append path of its own,
+    if there are some: as many as lie on half of the dies, so that it is read from as many."""
+    return max(2, parts // 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,7 +335,8 @@ class Capacity:
     def _promise(self, shape):
         """Pages per channel that a sequence is promised: whole groups, if it has a stream."""
         pages = shape.channel_pages()
-        if self._config.append_streams > 1 and pages.max() >= OWN_STREAM * self._group_pages:
+        own = own_stream(self._config.die_parts) * self._group_pages
+        if self._config.append_streams > 1 and pages.max() >= own:
             pages = -(-pages // self._group_pages) * self._group_pages
         return pages
 

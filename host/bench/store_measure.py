@@ -6,7 +6,7 @@ from math import ceil, exp
 
 import numpy as np
 
-from ..capacity import OWN_GROUPS, OWN_STREAM, spare_groups
+from ..capacity import OWN_GROUPS, own_stream, spare_groups
 from .store_cases import DESIGNS
 from .store_drive import Full, SpaceModel
 from .store_load import MODELS, Lengths
@@ -113,7 +113,8 @@ class _Run:
             self._next(self.opened, self._tokens - prompt % self._tokens)
 
     def _owns(self, pages):
-        return self._design.streams == "own" and pages >= OWN_STREAM * self.drive.pages
+        least = own_stream(self._case.parts) * self.drive.pages
+        return self._design.streams == "own" and pages >= least
 
     def _promise(self, pages):
         """Pages promised to a sequence that may have so many, as `host.capacity.Capacity` does."""

@@ -1,14 +1,14 @@
 """Stripes: which block groups a stream of the append path is given next.
 
-Pages of one sequence die together. So a sequence that may still fill a few groups has a *stream* of
-its own, whose groups hold nothing else; all others share stream 0. A stream is given a *stripe* at
-a time, groups on different parts of the dies, as many as it will surely fill, so that its pages are
+Pages of one sequence die together. So a sequence that may fill a few groups has a *stream* of its
+own, whose groups hold nothing else; all others share stream 0. A stream is given a *stripe* at a
+time, groups on different parts of the dies, as many as it may still fill, so that its pages are
 spread over as many dies as can be::
 
                  part 0   part 1   part 2   part 3
     stream 0     [ 12       13       14       15 ]     all parts, whatever is left to be written
-    stream 5     [ 20       21 ]                       two groups' worth of tokens may still come
-    stream 6                         [ 22 ]
+    stream 5     [ 20       21       22 ]              five groups' worth of tokens may come: two
+                                [ 38       31 ]        stripes of three and of two
 
 Groups that were erased often go to streams whose sequences may live long, and rest there.
 
@@ -32,8 +32,9 @@ SHORT = 3
 
 def width(pages, group_pages, parts):
     """Groups of the next stripe of a stream of its own that may still write so many pages per
-    channel."""
-    return min(parts, max(1, pages // group_pages))
+    channel: as few stripes as can be, of the same width."""
+    groups = max(1, -(-pages // group_pages))
+    return -(-groups // -(-groups // parts))
 
 
 class Lives:

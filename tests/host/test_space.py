@@ -73,10 +73,14 @@ def test_stripes_lie_on_different_parts(geometry):
     assert groups.take(part=1) == 3
 
 
-def test_a_stripe_is_as_wide_as_what_will_surely_fill_it():
-    assert [width(pages, 16, 4) for pages in (1, 15, 16, 31, 32, 63, 64, 1000)] == [
-        1, 1, 1, 1, 2, 3, 4, 4,
-    ]  # fmt: skip
+def test_stripes_of_a_sequence_are_as_wide_as_each_other():
+    """Pages -> the stripes that they fill, one after the other, of groups of 16 pages."""
+    for pages, wanted in ((1, [1]), (16, [1]), (17, [2]), (64, [4]), (65, [3, 2]), (144, [3] * 3)):
+        widths, left = [], pages
+        while left > 0:
+            widths.append(width(left, 16, 4))
+            left -= 16 * widths[-1]
+        assert widths == wanted, pages
 
 
 def test_lives_are_ranked_among_those_written_lately():
