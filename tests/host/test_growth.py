@@ -11,7 +11,8 @@ HEADS, QUERIES = 1, 2
 
 
 def grow(config, rng, tokens, compared, head_dim):
-    """Steps to ``tokens`` tokens; results at the lengths in ``compared`` against the twin."""
+    """Token by token to ``tokens``; at the lengths in ``compared`` a step, its result against the
+    twin's."""
     k, v = rng.standard_normal((2, tokens, HEADS, head_dim)).astype(np.float16)
     q = rng.standard_normal((tokens, HEADS * QUERIES, head_dim)).astype(np.float16)
     scale = checked_scale(None, head_dim)[0]
@@ -19,8 +20,10 @@ def grow(config, rng, tokens, compared, head_dim):
     with KvDrive(config) as drive:
         number = drive.open(layers=1, kv_heads=HEADS, head_dim=head_dim, max_tokens=tokens)
         for at in range(tokens):
-            got = drive.step(number, 0, q[at], k[at], v[at])
-            if at + 1 in compared:
+            if at + 1 not in compared:
+                drive.append(number, 0, k[at : at + 1], v[at : at + 1])
+            else:
+                got = drive.step(number, 0, q[at], k[at], v[at])
                 wanted = twin_attend(
                     q[at], k[: at + 1, 0], v[: at + 1, 0], scale, pass_tokens=config.pass_tokens
                 )
