@@ -34,7 +34,6 @@ __all__ = [
     "Placement",
     "SequenceShape",
     "device_dram",
-    "own_stream",
     "spare_groups",
 ]
 
@@ -53,12 +52,6 @@ MOST_HEADS = 1 << PAGE_META.fields["index"].width
 def spare_groups(geometry):
     """The last groups of a drive, whose blocks are spares and hold the bad-block table."""
     return max(2, int(geometry.blocks * SPARE_SHARE))
-
-
-def own_stream(parts):
-    """Groups that a sequence may fill from which on it has a stream of the append path of its own,
-    if there are some: as many as lie on half of the dies, so that it is read from as many."""
-    return max(2, parts // 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +328,7 @@ class Capacity:
     def _promise(self, shape):
         """Pages per channel that a sequence is promised: whole groups, if it has a stream."""
         pages = shape.channel_pages()
-        own = own_stream(self._config.die_parts) * self._group_pages
+        own = self._config.stream_groups * self._group_pages
         if self._config.append_streams > 1 and pages.max() >= own:
             pages = -(-pages // self._group_pages) * self._group_pages
         return pages

@@ -43,6 +43,9 @@ class DriveConfig:
     die_parts : int
         Parts of a channel's dies that have block groups of their own; divides `dies`. 0: 8 or the
         most below that divide them, 1 with one stream.
+    stream_groups : int
+        Block groups that a sequence may fill from which on it has a stream of its own, 1..1024.
+        0: two, or as many as lie on half of the dies, so that it is read from as many.
     clock_hz : int
         Core clock.
     max_queries_per_kv : int
@@ -82,6 +85,7 @@ class DriveConfig:
     dies: int = 16
     append_streams: int = 1
     die_parts: int = 0
+    stream_groups: int = 0
     clock_hz: int = 250_000_000
     max_queries_per_kv: int = 4
     max_head_dim: int = 128
@@ -126,6 +130,9 @@ class DriveConfig:
             self.die_parts >= 1 and self.dies % self.die_parts == 0,
             f"a divisor of dies = {self.dies}, or 0",
         )
+        if self.stream_groups == 0:
+            object.__setattr__(self, "stream_groups", max(2, self.die_parts // 2))
+        check("stream_groups", 1 <= self.stream_groups <= 1024, "1..1024, or 0")
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")
         check("max_head_dim", self.max_head_dim in HEAD_DIMS, f"one of {_list(HEAD_DIMS)}")

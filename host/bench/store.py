@@ -14,7 +14,7 @@ __all__ = ["add_store"]
 
 FIGURES = "bench_store.json"
 
-AXES = ("profile", "model", "fill", "design", "parts", "sequences", "kept", "declared")
+AXES = ("profile", "model", "fill", "design", "parts", "own", "sequences", "kept", "declared")
 """Fields of `Case` that options set."""
 
 
@@ -24,7 +24,7 @@ def add_store(parser):
     parser.add_argument("--quick", action="store_true", help="four cases, a few seconds each")
     parser.add_argument(
         "--profile",
-        help="flash profile (this and the next seven: one case, no sweep; default: paper)",
+        help="flash profile (this and the next eight: one case, no sweep; default: paper)",
     )
     parser.add_argument("--model", help=f"of {', '.join(MODELS)} (default: llama3-8b)")
     parser.add_argument("--fill", type=float, metavar="X", help="live share (default: 0.8)")
@@ -33,6 +33,12 @@ def add_store(parser):
     )
     parser.add_argument(
         "--parts", type=int, metavar="N", help="parts of the dies that have groups of their own"
+    )
+    parser.add_argument(
+        "--own",
+        type=int,
+        metavar="N",
+        help="groups that a sequence may fill from which on it has its own (default: half of N, 2)",
     )
     parser.add_argument(
         "--sequences",
@@ -77,6 +83,7 @@ def _cases(options):
         ("kept", 0, 0.9),
         ("declared", 1, 100),
         ("parts", 1, 128),
+        ("own", 1, 1024),
         ("sequences", 1, 100_000),
     ):
         if name in given and not low <= given[name] <= high:

@@ -52,6 +52,9 @@ class Case:
         Of `DESIGNS`.
     parts : int
         A block group is a block number on one of so many parts of the dies.
+    own : int
+        Groups that a sequence may fill from which on it has a stream of its own, see
+        `DriveConfig.stream_groups`.
     sequences : int
         Open at a time, on average: the drive has as many blocks as they fill. 0: the profile's
         blocks, and as many sequences as fill them.
@@ -68,6 +71,7 @@ class Case:
     fill: float = 0.8
     design: str = "drive"
     parts: int = 8
+    own: int = 0
     sequences: int = 0
     kept: float = 0.0
     declared: float = 1.0
@@ -100,13 +104,15 @@ def full_sweep():
             for design, parts in (("one", 1), ("drive", 8)):
                 yield Case(design=design, fill=fill, parts=parts, **base)
         yield Case(declared=2.0, **base)
-    yield Case(design="early", parts=1, sequences=64)
     yield Case(parts=4, sequences=64)
     yield Case(parts=16, sequences=64)
     for design, parts in (("one", 1), ("drive", 16)):
         for base in PAPER:
             yield Case(profile="tlc_onfi5", design=design, parts=parts, **base)
+            if design == "drive":
+                yield Case(profile="tlc_onfi5", parts=parts, own=2, **base)
         yield Case(sequences=64, kept=0.1, design=design, parts=min(parts, 8))
+    yield Case(design="early", parts=1, sequences=64)
 
 
 def quick_sweep():

@@ -6,7 +6,7 @@ from math import ceil, exp
 
 import numpy as np
 
-from ..capacity import OWN_GROUPS, own_stream, spare_groups
+from ..capacity import OWN_GROUPS, spare_groups
 from .store_cases import DESIGNS
 from .store_drive import Full, SpaceModel
 from .store_load import MODELS, Lengths
@@ -113,7 +113,7 @@ class _Run:
             self._next(self.opened, self._tokens - prompt % self._tokens)
 
     def _owns(self, pages):
-        least = own_stream(self._case.parts) * self.drive.pages
+        least = (self._case.own or max(2, self._case.parts // 2)) * self.drive.pages
         return self._design.streams == "own" and pages >= least
 
     def _promise(self, pages):

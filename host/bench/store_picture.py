@@ -20,6 +20,9 @@ ASKED = 1.05
 
 MOST_BARS = 14
 
+LONGEST = 1.8
+"""Amplification that bars are cut off at."""
+
 
 def save_store(path, rows):
     """Draw the rows of a run and save them as PNG.
@@ -48,9 +51,11 @@ def save_store(path, rows):
 def _name(row):
     parts = [row["profile"], row["model"], row["design"]]
     if row["parts"] > 1:
-        parts.append(f"1/{row['parts']}")
+        parts.append(f"1/{row['parts']}" + (f"+{row['own']}" if row["own"] else ""))
     if row["kept"]:
         parts.append(f"{row['kept']:.0%} stay")
+    if row["declared"] != 1:
+        parts.append(f"declared {row['declared']:g}x")
     if row["sequences"]:
         parts.append(f"{row['sequences']} seq.")
     return ", ".join(parts)
@@ -96,9 +101,11 @@ def _designs(axes, rows):
             color=COLOURS[1],
             height=0.6,
         )
-        axes.text(row["amplification"], place, f" {row['amplification']:.3f}", va="center", size=7)
+        end = min(row["amplification"], LONGEST)
+        axes.text(end, place, f" {row['amplification']:.3f}", va="center", size=7)
     axes.axvline(ASKED, color=INK, linewidth=1, linestyle=":")
-    axes.set_xlim(1, max([row["amplification"] for row in rows], default=1) * 1.1)
+    most = max([row["amplification"] for row in rows], default=1)
+    axes.set_xlim(1, min(most, LONGEST) * 1.1)
     axes.set_xlabel("orange: by static wear levelling", color=QUIET)
     _bars(axes, rows)
 

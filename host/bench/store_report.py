@@ -7,10 +7,11 @@ from .store_cases import DESIGNS
 __all__ = ["show_store"]
 
 NOTES = """\
-design     /8: a block group is a block number on 1 of 8 parts of the dies
+design     /8: a block group is a block number on 1 of 8 parts of the dies; +2: a
+           sequence has a stream of its own from 2 groups on, not from half of these
 group      MiB of a block group
 seqs       sequences open, on average; fill: live share aimed at; k: of it, what
-           is never closed
+           is never closed; d: answer tokens declared over those that came
 written    pages written over pages appended; level: of these by static wear
            levelling
 spread     erases of a group, most less fewest, over their mean
@@ -37,9 +38,11 @@ def show_store(console, rows, picture):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         parts = f"/{row['parts']}" if row["parts"] > 1 else ""
+        parts += f"+{row['own']}" if row["own"] else ""
         facts = [row["profile"], row["model"], row["design"] + parts]
         facts.append(f"{row['group_bytes'] >> 20}")
         fill = f"{row['fill']:.0%}" + (f" k{row['kept']:.0%}" if row["kept"] else "")
+        fill += f" d{row['declared']:g}" if row["declared"] != 1 else ""
         if row["full"]:
             table.add_row(*facts, "", fill, "full")
             continue
@@ -50,8 +53,8 @@ def show_store(console, rows, picture):
             f"{row['amplification']:.3f}",
             f"{row['levelling']:.3f}",
             f"{row['spread']:.0%}",
-            f"{row['live']:.1%}",
-            f"{row['dead'] + row['left']:.1%}",
+            f"{row['live']:.0%}",
+            f"{row['dead'] + row['left']:.0%}",
         )
     console.print(table)
     console.print(f"\n{NOTES}\n", highlight=False)

@@ -10,7 +10,6 @@ import numpy as np
 
 from rtl.commands import Status
 
-from ..capacity import own_stream
 from ..errors import DriveError
 from . import tables
 from .compaction import Compaction
@@ -73,7 +72,7 @@ class Space:
     def begin(self, sequence):
         """A sequence may append, and has a stream of its own if it may fill some groups."""
         free = set(range(SHARED + 1, self._config.append_streams)) - set(self.streams.values())
-        least = own_stream(self._config.die_parts) * self.groups.channel_pages
+        least = self._config.stream_groups * self.groups.channel_pages
         if free and self._needed(sequence).max() >= least:
             self.streams[sequence] = min(free)
 

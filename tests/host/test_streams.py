@@ -7,7 +7,7 @@ from fake_lane import FakeLane
 from test_firmware import Checker
 
 from host import DriveConfig, KvDrive
-from host.capacity import OWN_GROUPS, own_stream
+from host.capacity import OWN_GROUPS
 from host.firmware import tables
 from rtl.tables import SEQUENCE
 
@@ -64,7 +64,7 @@ def test_what_dies_together_need_not_be_moved(changes, moves, rng):
 
 def test_long_sequences_have_a_stream_each_and_short_ones_share(checker, drive):
     a, b = checker.open(2, 2, 256), checker.open(2, 2, 100)
-    short = checker.open(1, 1, 4 * 16 * own_stream(2) - 16)  # a group less than two
+    short = checker.open(1, 1, 4 * 16 * drive.config.stream_groups - 16)  # a group less than two
     assert [stream_of(drive, number) for number in (a, b, short)] == [1, 2, 0]
     for tokens in (50, 30, 20):
         for number in (a, b, short):

@@ -63,6 +63,7 @@ def test_a_preset_with_changes():
         ("dies", "2", "type int"),
         ("die_parts", 3, "a divisor of dies = 16"),
         ("die_parts", -1, "a divisor of dies = 16"),
+        ("stream_groups", 2000, "1..1024"),
         ("append_streams", 3, "a power of two, 1..256"),
         ("append_streams", 512, "a power of two, 1..256"),
         ("clock_hz", 1_000_000, "50 MHz"),
