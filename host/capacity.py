@@ -326,11 +326,12 @@ class Capacity:
         return self.placements[number]
 
     def _promise(self, shape):
-        """Pages per channel that a sequence is promised: whole groups, if it has a stream."""
+        """Pages per channel that a sequence is promised: whole groups if it has a stream, and one
+        more, as it may have to begin anew within one (`Space.begin_anew`)."""
         pages = shape.channel_pages()
         own = self._config.stream_groups * self._group_pages
         if self._config.append_streams > 1 and pages.max() >= own:
-            pages = -(-pages // self._group_pages) * self._group_pages
+            pages = (1 - -pages // self._group_pages) * self._group_pages
         return pages
 
     def _places(self):

@@ -18,7 +18,8 @@ HEAD_DIMS = (64, 80, 96, 112, 128, 192, 256)
 
 MAX_TOKENS = 131_072
 MAX_PASSES = 16
-MOST_PARTS = 8
+MOST_PARTS = 16
+MOST_GROUPS = 1 << 16
 
 
 class ConfigError(ValueError):
@@ -41,8 +42,8 @@ class DriveConfig:
         Streams that the append path fills block groups of at a time, a power of two, 1..256: one
         for all sequences, or more, of which each sequence that may fill some groups has its own.
     die_parts : int
-        Parts of a channel's dies that have block groups of their own; divides `dies`. 0: 8 or the
-        most below that divide them, 1 with one stream.
+        Parts of a channel's dies that have block groups of their own; divides `dies`, and makes
+        65,536 groups at most. 0: as many as that allows, 16 at most, 1 with one stream.
     stream_groups : int
         Block groups that a sequence may fill from which on it has a stream of its own, 1..1024.
         0: two, or as many as lie on half of the dies, so that it is read from as many.
@@ -122,13 +123,20 @@ class DriveConfig:
             "a power of two, 1..256",
         )
         if self.die_parts == 0:
-            most = 1 if self.append_streams == 1 else MOST_PARTS
+            blocks = self.flash.geometry.blocks
+            most = 1 if self.append_streams == 1 else min(MOST_PARTS, MOST_GROUPS // blocks)
             parts = max(n for n in range(1, most + 1) if self.dies % n == 0)
             object.__setattr__(self, "die_parts", parts)
         check(
             "die_parts",
             self.die_parts >= 1 and self.dies % self.die_parts == 0,
             f"a divisor of dies = {self.dies}, or 0",
+        )
+        check(
+            "die_parts",
+            self.die_parts * self.flash.geometry.blocks <= MOST_GROUPS,
+            f"at most {MOST_GROUPS // self.flash.geometry.blocks}: there are "
+            f"{self.flash.geometry.blocks} blocks of each die, {MOST_GROUPS} groups at most",
         )
         if self.stream_groups == 0:
             object.__setattr__(self, "stream_groups", max(2, self.die_parts // 2))

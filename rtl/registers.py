@@ -65,8 +65,8 @@ REGISTERS = {
                             "bits 7:0 columns: hands a stripe to the append path, of the stream "
                             "that STREAM names"),
     "STREAM_FILLED": Register(0x2014, "ro",
-                              "stripes that the channel that STREAM names has filled of it, modulo "
-                              "2 * slots"),
+                              "two clocks after STREAM: stripes that the channel it names has "
+                              "filled of its stream, modulo 2 * slots"),
     "FLASH_ROW": Register(0x2018, "rw", "of FLASH_OP: bits 31:24 die, 23:0 row address"),
     "FLASH_OP": Register(0x201C, "wo",
                          "bits 7:0 NandOp, 15:8 channel: starts a management operation"),

@@ -70,7 +70,7 @@ class Case:
     model: str = "llama3-8b"
     fill: float = 0.8
     design: str = "drive"
-    parts: int = 8
+    parts: int = 16
     own: int = 0
     sequences: int = 0
     kept: float = 0.0
@@ -98,25 +98,25 @@ PAPER: tuple[dict[str, Any], ...] = (
 def full_sweep():
     """Cases of a full run."""
     for base in PAPER:
-        for design, parts in (("one", 1), ("end", 1), ("end", 8), ("drive", 8)):
+        for design, parts in (("one", 1), ("end", 1), ("end", 16), ("drive", 16)):
             yield Case(design=design, parts=parts, **base)
         for fill in (0.6, 0.7, 0.9):
-            for design, parts in (("one", 1), ("drive", 8)):
+            for design, parts in (("one", 1), ("drive", 16)):
                 yield Case(design=design, fill=fill, parts=parts, **base)
         yield Case(declared=2.0, **base)
     yield Case(parts=4, sequences=64)
-    yield Case(parts=16, sequences=64)
+    yield Case(parts=8, sequences=64)
     for design, parts in (("one", 1), ("drive", 16)):
         for base in PAPER:
             yield Case(profile="tlc_onfi5", design=design, parts=parts, **base)
             if design == "drive":
                 yield Case(profile="tlc_onfi5", parts=parts, own=2, **base)
-        yield Case(sequences=64, kept=0.1, design=design, parts=min(parts, 8))
+        yield Case(sequences=64, kept=0.1, design=design, parts=parts)
     yield Case(design="early", parts=1, sequences=64)
 
 
 def quick_sweep():
     """Cases of a quick run."""
     for fill in (0.6, 0.8):
-        for design, parts in (("one", 1), ("drive", 8)):
+        for design, parts in (("one", 1), ("drive", 16)):
             yield Case(sequences=64, design=design, parts=parts, fill=fill, writes=5)

@@ -191,7 +191,7 @@ class SpaceModel:
         self._level(number)
         stripe = []
         while len(stripe) < wide and (group := self._next(number, stripe, life)) is not None:
-            stripe.append(group)
+            stripe.append(self.books.use(group))
         if not stripe:
             raise Full
         self.books.push(number, stripe)
@@ -207,7 +207,7 @@ class SpaceModel:
             return None
         if not books.is_erased(group):
             self._erase(group)
-        elif stripe and books.erased - len(stripe) <= KEPT_ERASED and not self._reclaim():
+        elif stripe and books.erased <= KEPT_ERASED and not self._reclaim():
             return None
         return group
 

@@ -118,7 +118,9 @@ class _Run:
 
     def _promise(self, pages):
         """Pages promised to a sequence that may have so many, as `host.capacity.Capacity` does."""
-        return -(-pages // self.drive.pages) * self.drive.pages if self._owns(pages) else pages
+        if self._owns(pages):
+            pages = (1 - -pages // self.drive.pages) * self.drive.pages
+        return pages
 
     def _enter(self, sequence, tokens, pages):
         """A sequence may append so many tokens and pages from here on."""

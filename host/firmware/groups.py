@@ -35,7 +35,7 @@ class BlockGroups:
     channel_pages : int
         Pages of a group on each channel.
     stripes : dict of int to list of list of int
-        Groups that each stream was given, stripe by stripe, but for those it has filled.
+        Groups that each stream was given, stripe by stripe, and that were not erased since.
     erases : list of int
         How often each group was erased.
     """
@@ -69,7 +69,7 @@ class BlockGroups:
         """Groups all of whose pages were written and are dead: they may be erased. The one that was
         erased least comes first."""
         dead = np.flatnonzero((self._dead == self.channel_pages).all(axis=1)).tolist()
-        return sorted(dead, key=self.erases.__getitem__)
+        return sorted((g for g in dead if g in self._used), key=self.erases.__getitem__)
 
     @property
     def usable_erases(self):
@@ -94,10 +94,12 @@ class BlockGroups:
         return choose(pool, self.erases, rank, lambda group: part(group) in last)
 
     def push(self, stream, stripe):
-        """A stream is given erased groups."""
-        for group in stripe:
-            self._use(group)
+        """A stream is given groups that were put to `use`."""
         self.stripes[stream].append(list(stripe))
+
+    def erased_on(self, part):
+        """Number of erased groups at hand on a part of the dies."""
+        return sum(self._blocks.part(group) == part for group in self._erased)
 
     def take(self, part=None):
         """An erased group for pages that the append path does not write, or None.
@@ -107,9 +109,10 @@ class BlockGroups:
         pool = [g for g in self._erased if part is None or self._blocks.part(g) == part]
         if not pool:
             return None
-        return self._use(max(pool, key=self.erases.__getitem__))  # of equals, erased first
+        return self.use(max(pool, key=self.erases.__getitem__))  # of equals, erased first
 
-    def _use(self, group):
+    def use(self, group):
+        """An erased group is about to be written to; returns it."""
         self._erased.remove(group)
         self._used.add(group)
         self._uses += 1
@@ -184,9 +187,11 @@ class BlockGroups:
         """A group cannot be made whole: it is never used again."""
         self._used.discard(group)
         self._dead[group] = 0
-        for stripe in (stripe for stripes in self.stripes.values() for stripe in stripes):
-            if group in stripe:
-                stripe.remove(group)
+        for stripes in self.stripes.values():
+            for stripe in stripes:
+                if group in stripe:
+                    stripe.remove(group)
+            stripes[:] = filter(None, stripes)
 
     def unwritten(self, stream, channel, die, row):
         """Pages per channel that a stream can still write to the groups it has.
@@ -217,10 +222,11 @@ class BlockGroups:
 
     def wasted(self, stream, channel, die, row):
         """Whether more pages than one group has are dead in those that a stream is filling.
+
         ``channel``, ``die``, ``row``: all live pages, each once."""
         filling = self._unwritten(stream, self._live(channel, die, row)).any(axis=1)
         dead = self._dead[self._given(stream)][filling]
-        return dead.sum(axis=0).max(initial=0) > self.channel_pages
+        return dead.sum(axis=0).min() > self.channel_pages
 
     def end(self, stream, channel, die, row):
         """A stream writes nothing more to the groups it has. ``channel``, ``die``, ``row``: all
@@ -229,7 +235,7 @@ class BlockGroups:
         del self.stripes[stream]
         self._dead[mine] = self.channel_pages - self._live(channel, die, row)[mine]
 
-    def missing(self, needed, channel, die, row):
+    def missing(self, needed, channel, die, row, ended=None):
         """Erased groups that are missing for everything that may still be appended, or, below 0,
         those that nothing is promised.
 
@@ -239,9 +245,13 @@ class BlockGroups:
             Pages that the open sequences of each stream may still write.
         channel, die, row : int arrays
             All live pages, each once.
+        ended : int, optional
+            A stream that is taken to have no groups.
         """
         groups, live = 0, self._live(channel, die, row)
         for stream, pages in needed.items():
-            more = int((pages - self._unwritten(stream, live).sum(axis=0)).max())
+            if stream != ended:
+                pages = pages - self._unwritten(stream, live).sum(axis=0)
+            more = int(pages.max())
             groups += max(0, -(-more // self.channel_pages))
         return groups - len(self._erased)

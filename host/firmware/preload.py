@@ -86,16 +86,16 @@ class BackDoor:
         missing = max(0, -(-int(at.max()) // self._geometry.pages) - len(self._stripes))
         placed = {sequence: (at - self._at).sum(axis=1)}
         space, parts = self._firmware.space, range(self._blocks.parts)
-        there = not missing or space.provide(missing * len(parts), placed)
-        for _ in range(missing if there else 0):
-            stripe = [space.groups.take(part) for part in parts]
-            there = there and None not in stripe
-            self._stripes.append(stripe)
-        if not there:
+        if missing and not (
+            space.provide(missing * len(parts), placed)
+            and all(space.groups.erased_on(part) >= missing for part in parts)
+        ):
             raise DriveError(
                 Status.NO_SPACE,
                 f"{missing * len(parts)} more block groups are needed for the back door",
             )
+        for _ in range(missing):
+            self._stripes.append([space.groups.take(part) for part in parts])
 
     def _append(self, placement, index, head, new, places, format):
         """Appends [K, V][tokens][head_dim] to one head."""

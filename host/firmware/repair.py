@@ -157,6 +157,7 @@ class Repair:
     def erase(self, group):
         """Erases a group, blocks that fail replaced; whether it is whole."""
         g = self._geometry
+        self._columns.pop(group, None)
         for die in self.blocks.dies(group):
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)

@@ -197,7 +197,7 @@ class Sequences:
         truncation.commit()
         self._cut(record, shape, tokens, groups, segment)
         self._drop(dropped)
-        self._space.trim(sequence)
+        self._space.begin_anew(sequence)
         self._space.supply()
 
     def _cut(self, record, shape, tokens, groups, segment):

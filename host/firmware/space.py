@@ -97,25 +97,31 @@ class Space:
         while self._device.read("STREAM_END"):
             self._device.pause()
 
-    def trim(self, sequence):
-        """A sequence has given up pages. Where its stream has written too many of them, or to some
-        channels far more than to others, it begins anew."""
-        stream = self.streams.get(sequence)
-        if stream is None:
-            return
-        uneven = self._held(stream) >= self._config.stream_slots - 1
-        if uneven or self.groups.wasted(stream, *self.live()):
-            self._end(stream)
+    def begin_anew(self, sequence=None):
+        """Streams give up groups that it does not pay to fill, as far as there are others.
 
-    def begin_anew(self):
-        """A stream gives up groups that it fills so slowly that others were erased far more often.
-        No append is under way."""
+        The shared stream, and that of ``sequence``, which has given up pages: if some channels have
+        filled many stripes more than others, or too many pages are dead in those groups. Any
+        stream: if it fills them so slowly that others were erased far more often. No append is
+        under way.
+        """
+        if self._config.append_streams == 1:
+            return
+        for stream in {SHARED, self.stream(sequence)}:
+            uneven = self._held(stream) >= self._config.stream_slots - 1
+            if uneven or self.groups.wasted(stream, *self.live()):
+                self._end_if_possible(stream)
         erases = self.groups.usable_erases
         if max(erases) - min(erases) > WEAR_LIMIT:
             filling = self.groups.filling(*self.live())
             group = resting(filling, erases, self.groups.age, len(erases))
             if group is not None:
-                self._end(filling[group])
+                self._end_if_possible(filling[group])
+
+    def _end_if_possible(self, stream):
+        missing = self.shortage(ended=stream) - len(self.groups.reclaimable)
+        if self.compaction.possible(missing):
+            self._end(stream)
 
     def _needed(self, sequence):
         """Pages per channel that an open sequence may still append."""
@@ -123,16 +129,17 @@ class Space:
         held = tables.read_heads(self._device, placement).flash_groups
         return placement.shape.channel_pages(first=held)
 
-    def shortage(self, placed=None):
+    def shortage(self, placed=None, ended=None):
         """Erased block groups missing for what open sequences may still append, see `BlockGroups`.
 
-        ``placed`` (sequence -> pages per channel) of that are about to be written elsewhere.
+        ``placed`` (sequence -> pages per channel) of that are about to be written elsewhere;
+        ``ended`` is a stream that is taken to have no groups.
         """
         streams = {SHARED: np.zeros(self._config.channels, np.int64)}
         for number in self._capacity.placements:
             stream, pages = self.stream(number), self._needed(number)
             streams[stream] = streams.get(stream, 0) + pages - (placed or {}).get(number, 0)
-        return self.groups.missing(streams, *self.live())
+        return self.groups.missing(streams, *self.live(), ended)
 
     def keeps(self):
         """Whether there is room for all that open sequences may still append."""
@@ -269,7 +276,7 @@ class Space:
             group = self._next(stream, stripe, life, last and not stripe)
             if group is None:
                 break
-            stripe.append(group)
+            stripe.append(self.groups.use(group))
         if stripe:
             self.groups.push(stream, stripe)
             self._repair.push(stream, self._pushed[stream], stripe)
@@ -283,7 +290,7 @@ class Space:
             if not self.groups.is_erased(group):
                 if self._erase(group):
                     return group
-            elif last or self.groups.erased - len(stripe) > KEPT_ERASED or self.reclaim():
+            elif last or self.groups.erased > KEPT_ERASED or self.reclaim():
                 return group
             else:
                 return None

@@ -456,7 +456,7 @@ def test_groups_by_hand():
     geometry = DriveConfig.preset("tiny").flash.geometry  # 32 pages per channel and group
     groups = BlockGroups(geometry, Blocks(geometry))
     assert groups.best(0, [], 0.0) == 0
-    groups.push(0, [0])
+    groups.push(0, [groups.use(0)])
     assert groups.erased == 61 and groups.stripes == {0: [[0]]}
     channel, row = np.repeat([0, 1], 32), np.tile(np.repeat(np.arange(16), 2), 2)
     die = np.tile([0, 1], 32)
@@ -476,7 +476,7 @@ def test_groups_by_hand():
 def test_what_a_stream_leaves_unwritten_is_dead():
     geometry = DriveConfig.preset("tiny").flash.geometry
     groups = BlockGroups(geometry, Blocks(geometry, parts=2))  # 16 pages per channel and group
-    groups.push(3, [4, 7])  # blocks 2 and 3
+    groups.push(3, [groups.use(4), groups.use(7)])  # blocks 2 and 3
     live = np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([32, 32, 48])
     groups.bury(np.array([0]), np.array([0]), np.array([33]))
     assert groups.unwritten(3, *live).tolist() == [30, 30]

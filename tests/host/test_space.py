@@ -42,9 +42,7 @@ def test_what_is_written_least_is_pushed_and_what_is_moved_goes_where_it_was_mos
 
     def push(rank=0.0):
         group = groups.best(0, [], rank)
-        if group is not None:
-            groups.push(0, [group])
-        return group
+        return None if group is None else groups.use(group)
 
     assert [push() for _ in range(62)] == list(range(62)) and push() is None
     for group, times in ((5, 3), (9, 1), (7, 2)):
@@ -66,9 +64,9 @@ def test_stripes_lie_on_different_parts(geometry):
     while (group := groups.best(1, stripe, 0.0)) is not None:
         stripe.append(group)
     assert stripe == [0, 1]
-    groups.push(1, [0])
+    groups.push(1, [groups.use(0)])
     assert groups.best(1, [], 0.0) == 1 and groups.best(2, [], 0.0) == 1  # not the part before
-    groups.push(2, [1])
+    groups.push(2, [groups.use(1)])
     assert groups.best(2, [], 0.0) == 2 and groups.best(2, [], 1.0) == 122
     assert groups.take(part=1) == 3
 
