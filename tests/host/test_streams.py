@@ -1,12 +1,13 @@
 """Sequences with streams of their own: what dies together lies together, on any die."""
 
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from fake_lane import FakeLane
 from test_firmware import Checker
 
-from host import DriveConfig, KvDrive
+from host import DriveConfig, DriveError, KvDrive
 from host.capacity import OWN_GROUPS
 from host.firmware import tables
 from rtl.tables import SEQUENCE
@@ -16,7 +17,7 @@ STREAMS = {"die_parts": 2, "append_streams": 4}
 
 
 def drive_with(**changes):
-    config = DriveConfig.preset("tiny", pass_tokens=256, **changes)
+    config = DriveConfig.preset("tiny", **{"pass_tokens": 256, **changes})
     return KvDrive(config, backend="rtl", lane=FakeLane(config))
 
 
@@ -116,6 +117,38 @@ def test_truncated_again_and_again(checker, drive):
     assert drive.stats()["blocks_erased"] > 50
     groups = drive.backend.firmware.space.groups
     assert sum(map(len, groups.stripes.values())) < 24
+
+
+def test_lopsided_sequences_do_not_lock_the_shared_ring(checker, drive):
+    """Single groups of a single head all lie on channel 0; the ring holds four stripes."""
+    for _ in range(150):
+        number = checker.open(1, 1, 4)
+        checker.append(number, 0, 4)
+        checker.close(number)
+    assert drive.backend.lane.taken[0] - drive.backend.lane.taken[1] > 4 * 32
+    assert drive.backend.firmware.space.lag().max() < 3 * 32
+
+
+def test_streams_may_begin_anew_in_a_drive_that_is_promised(rng):
+    """Each is promised a group for it; truncations are not refused."""
+    with drive_with(**STREAMS | {"append_streams": 16}, max_sequences=32) as drive:
+        checker, space = Checker(drive, rng), drive.backend.firmware.space
+        numbers = []
+        with suppress(DriveError):
+            while True:
+                numbers.append(checker.open(1, 2, 224))
+        assert len(numbers) == len(space.streams) == 14
+        for number in numbers:
+            checker.fill(number, 124)
+        for number in numbers[::2]:
+            drive.truncate(number, 80)
+            checker.kept[number][0] = [x[:80] for x in checker.kept[number][0]]
+        for stream in space.streams.values():
+            space._end(stream)
+        assert space.keeps()
+        for number in numbers:
+            checker.fill(number, 100)
+        checker.check()
 
 
 def test_the_whole_drive_can_be_promised_and_filled(checker, drive):
