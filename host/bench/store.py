@@ -14,7 +14,18 @@ __all__ = ["add_store"]
 
 FIGURES = "bench_store.json"
 
-AXES = ("profile", "model", "fill", "design", "parts", "own", "sequences", "kept", "declared")
+AXES = (
+    "profile",
+    "model",
+    "fill",
+    "design",
+    "parts",
+    "own",
+    "sequences",
+    "kept",
+    "declared",
+    "longer",
+)
 """Fields of `Case` that options set."""
 
 
@@ -24,7 +35,7 @@ def add_store(parser):
     parser.add_argument("--quick", action="store_true", help="four cases, a few seconds each")
     parser.add_argument(
         "--profile",
-        help="flash profile (this and the next eight: one case, no sweep; default: paper)",
+        help="flash profile (this and the next nine: one case, no sweep; default: paper)",
     )
     parser.add_argument("--model", help=f"of {', '.join(MODELS)} (default: llama3-8b)")
     parser.add_argument("--fill", type=float, metavar="X", help="live share (default: 0.8)")
@@ -56,6 +67,9 @@ def add_store(parser):
         help="answer tokens that sequences are opened for, over those that come",
     )
     parser.add_argument(
+        "--longer", type=float, metavar="X", help="prompts and answers so many times as long"
+    )
+    parser.add_argument(
         "--writes",
         type=float,
         default=50,
@@ -82,6 +96,7 @@ def _cases(options):
         ("fill", 0.05, 0.95),
         ("kept", 0, 0.9),
         ("declared", 1, 100),
+        ("longer", 0.1, 16),
         ("parts", 1, 128),
         ("own", 1, 1024),
         ("sequences", 1, 100_000),

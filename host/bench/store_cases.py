@@ -62,6 +62,8 @@ class Case:
         Of the live pages, those of sequences that are never closed.
     declared : float
         Answer tokens that a sequence is opened for, over those that come.
+    longer : float
+        Prompts, answers and the model's context are so many times as long.
     writes : float
         Times that all usable pages are written.
     """
@@ -75,6 +77,7 @@ class Case:
     sequences: int = 0
     kept: float = 0.0
     declared: float = 1.0
+    longer: float = 1.0
     writes: float = 50
 
     @property
@@ -112,6 +115,7 @@ def full_sweep():
             if design == "drive":
                 yield Case(profile="tlc_onfi5", parts=parts, own=2, **base)
         yield Case(sequences=64, kept=0.1, design=design, parts=parts)
+    yield Case(longer=6.0)
     yield Case(design="early", parts=1, sequences=64)
 
 

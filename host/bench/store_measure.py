@@ -29,19 +29,22 @@ class _Run:
     def __init__(self, case, seed):
         self._case, self._design = case, DESIGNS[case.design]
         self._model = MODELS[case.model]
+        self._context = int(self._model.context * case.longer)
         geometry = case.geometry
         self._tokens = self._model.group_tokens(geometry.page_bytes)
         self._lengths = Lengths(
             np.random.default_rng(seed),
-            prompt=PROMPT,
-            answer=ANSWER,
+            prompt=PROMPT * case.longer,
+            answer=ANSWER * case.longer,
             sigma=SIGMA,
-            context=self._model.context,
+            context=self._context,
         )
         pages = geometry.channels * geometry.dies * geometry.pages // case.parts
         blocks = geometry.blocks
         if case.sequences:
-            mean = PROMPT + ANSWER * exp(SIGMA**2) / 2  # tokens held, over the time it is open
+            mean = case.longer * (
+                PROMPT + ANSWER * exp(SIGMA**2) / 2
+            )  # tokens held, over the time it is open
             held = case.sequences * mean / self._tokens * self._model.group_pages
             blocks = ceil(held / case.fill / pages / case.parts) + OWN_GROUPS
             blocks += max(2, spare_groups(geometry) * blocks // geometry.blocks)
@@ -84,7 +87,7 @@ class _Run:
         while self.drive.live < self._case.kept * self._case.fill * self.usable:
             prompt, _ = self._lengths.draw()
             full = prompt // self._tokens * self._model.group_pages
-            self._enter(kept, self._model.context, full)
+            self._enter(kept, self._context, full)
             self._append(kept, full)
             self._leave(kept)
             kept -= 1
@@ -93,7 +96,7 @@ class _Run:
         """Opens sequences as long as there is room."""
         while True:
             prompt, answer = self._waiting
-            declared = min(ceil(answer * self._case.declared), self._model.context - prompt)
+            declared = min(ceil(answer * self._case.declared), self._context - prompt)
             full = prompt // self._tokens * self._model.group_pages
             most = (prompt + declared) // self._tokens * self._model.group_pages
             live = self.drive.live

@@ -56,6 +56,8 @@ def _name(row):
         parts.append(f"{row['kept']:.0%} stay")
     if row["declared"] != 1:
         parts.append(f"declared {row['declared']:g}x")
+    if row["longer"] != 1:
+        parts.append(f"{row['longer']:g}x as long")
     if row["sequences"]:
         parts.append(f"{row['sequences']} seq.")
     return ", ".join(parts)

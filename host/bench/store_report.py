@@ -11,7 +11,8 @@ design     /8: a block group is a block number on 1 of 8 parts of the dies; +2: 
            sequence has a stream of its own from 2 groups on, not from half of these
 group      MiB of a block group
 seqs       sequences open, on average; fill: live share aimed at; k: of it, what
-           is never closed; d: answer tokens declared over those that came
+           is never closed; d: answer tokens declared over those that came;
+           x: prompts and answers so many times as long
 written    pages written over pages appended; level: of these by static wear
            levelling
 spread     erases of a group, most less fewest, over their mean
@@ -43,6 +44,7 @@ def show_store(console, rows, picture):
         facts.append(f"{row['group_bytes'] >> 20}")
         fill = f"{row['fill']:.0%}" + (f" k{row['kept']:.0%}" if row["kept"] else "")
         fill += f" d{row['declared']:g}" if row["declared"] != 1 else ""
+        fill += f" x{row['longer']:g}" if row["longer"] != 1 else ""
         if row["full"]:
             table.add_row(*facts, "", fill, "full")
             continue
