@@ -35,6 +35,7 @@ __all__ = [
     "SequenceShape",
     "device_dram",
     "spare_groups",
+    "whole_groups",
 ]
 
 SPARE_SHARE = 0.02
@@ -52,6 +53,12 @@ MOST_HEADS = 1 << PAGE_META.fields["index"].width
 def spare_groups(geometry):
     """The last groups of a drive, whose blocks are spares and hold the bad-block table."""
     return max(2, int(geometry.blocks * SPARE_SHARE))
+
+
+def whole_groups(pages, group_pages):
+    """Pages per channel that a sequence with a stream of its own is promised for so many: whole
+    groups, and one more, as it may have to begin anew within one (`Space.begin_anew`)."""
+    return (1 - -pages // group_pages) * group_pages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,12 +333,11 @@ class Capacity:
         return self.placements[number]
 
     def _promise(self, shape):
-        """Pages per channel that a sequence is promised: whole groups if it has a stream, and one
-        more, as it may have to begin anew within one (`Space.begin_anew`)."""
+        """Pages per channel that a sequence is promised."""
         pages = shape.channel_pages()
         own = self._config.stream_groups * self._group_pages
         if self._config.append_streams > 1 and pages.max() >= own:
-            pages = (1 - -pages // self._group_pages) * self._group_pages
+            return whole_groups(pages, self._group_pages)
         return pages
 
     def _places(self):

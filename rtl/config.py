@@ -10,7 +10,7 @@ from flash_model.profiles import PROFILES, Profile, profile
 from .ecc.placement import strongest
 from .ecc.rates import sizes_for
 
-__all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "PRESETS"]
+__all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "PRESETS", "stream_groups"]
 
 
 HEAD_DIMS = (64, 80, 96, 112, 128, 192, 256)
@@ -20,6 +20,11 @@ MAX_TOKENS = 131_072
 MAX_PASSES = 16
 MOST_PARTS = 16
 MOST_GROUPS = 1 << 16
+
+
+def stream_groups(parts):
+    """`DriveConfig.stream_groups` where nothing is said: what lies on half of the dies."""
+    return max(2, parts // 2)
 
 
 class ConfigError(ValueError):
@@ -139,7 +144,7 @@ class DriveConfig:
             f"{self.flash.geometry.blocks} blocks of each die, {MOST_GROUPS} groups at most",
         )
         if self.stream_groups == 0:
-            object.__setattr__(self, "stream_groups", max(2, self.die_parts // 2))
+            object.__setattr__(self, "stream_groups", stream_groups(self.die_parts))
         check("stream_groups", 1 <= self.stream_groups <= 1024, "1..1024, or 0")
         check("clock_hz", 50_000_000 <= self.clock_hz <= 1_000_000_000, "50 MHz..1 GHz")
         check("max_queries_per_kv", 1 <= self.max_queries_per_kv <= 8, "1..8")

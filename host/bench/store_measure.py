@@ -6,7 +6,9 @@ from math import ceil, exp
 
 import numpy as np
 
-from ..capacity import OWN_GROUPS, spare_groups
+from rtl.config import stream_groups
+
+from ..capacity import OWN_GROUPS, spare_groups, whole_groups
 from .store_cases import DESIGNS
 from .store_drive import Full, SpaceModel
 from .store_load import MODELS, Lengths
@@ -116,14 +118,12 @@ class _Run:
             self._next(self.opened, self._tokens - prompt % self._tokens)
 
     def _owns(self, pages):
-        least = (self._case.own or max(2, self._case.parts // 2)) * self.drive.pages
+        least = (self._case.own or stream_groups(self._case.parts)) * self.drive.pages
         return self._design.streams == "own" and pages >= least
 
     def _promise(self, pages):
         """Pages promised to a sequence that may have so many, as `host.capacity.Capacity` does."""
-        if self._owns(pages):
-            pages = (1 - -pages // self.drive.pages) * self.drive.pages
-        return pages
+        return whole_groups(pages, self.drive.pages) if self._owns(pages) else pages
 
     def _enter(self, sequence, tokens, pages):
         """A sequence may append so many tokens and pages from here on."""

@@ -224,9 +224,9 @@ class BlockGroups:
         """Whether more pages than one group has are dead in those that a stream is filling.
 
         ``channel``, ``die``, ``row``: all live pages, each once."""
-        filling = self._unwritten(stream, self._live(channel, die, row)).any(axis=1)
-        dead = self._dead[self._given(stream)][filling]
-        return dead.sum(axis=0).min() > self.channel_pages
+        filling = self.filling(channel, die, row)
+        mine = [group for group, filled_by in filling.items() if filled_by == stream]
+        return self._dead[mine].sum(axis=0).min() > self.channel_pages
 
     def end(self, stream, channel, die, row):
         """A stream writes nothing more to the groups it has. ``channel``, ``die``, ``row``: all

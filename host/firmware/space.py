@@ -264,7 +264,8 @@ class Space:
     def _push(self, stream, *, last=False):
         """Gives a stream a stripe; whether there were groups, the ``last`` ones if need be."""
         parts = self._config.die_parts
-        life, wide = SHARED_RANK if parts > 1 else 0.0, parts
+        # A single stream uses all groups: each time the one that was erased least.
+        life, wide = SHARED_RANK if self._config.append_streams > 1 else 0.0, parts
         if stream != SHARED:
             sequence = next(n for n, own in self.streams.items() if own == stream)
             placement = self._capacity.placements[sequence]
