@@ -163,7 +163,7 @@ SQE_VIEWS = {
         ("kv_heads", 42, 0, 16, "CDW10: KV heads"),
         ("head_dim", 44, 0, 16, "CDW11: elements of one K or V vector"),
         ("format", 46, 0, 8, "CDW11: format of K and V, 0 FP16, 1 BF16"),
-        ("index", 47, 0, 8, "CDW11: 0 none (channel-indexed copy comes later)"),
+        ("index", 47, 0, 8, "CDW11: 1: K is kept a second time, by channel"),
         ("max_tokens", 48, 0, 32,
          "CDW12: capacity reserved for the sequence; 0: the drive's maximum"),
     ]),

@@ -6,6 +6,7 @@
       .heads  + 16 * (layer * kv_heads + h)  -> HEAD       (kept by the append path)
       .map    +  8 * (... * groups + group)  -> MAP_ENTRY  (kept by the append path)
       .passes +  8 * (... * pass_entries + n)-> PASS       (kept by the append path)
+      .columns + 4 * (... * groups + page)   -> COLUMN_ENTRY's half (kept by the append path)
       .tail   + 2 * page_bytes * (...)       -> K page, V page of tokens not yet on flash
 
 A *token group* is what fits one page: ``page_bytes // (2 * head_dim)`` tokens, its K in one page
@@ -16,6 +17,18 @@ for this one. Within a channel, pages are wanted on dies by `page_die`, so that 
 together can be sensed at the same time however they came to be written. ``first_channel`` and
 ``first_die`` of a sequence (`place_of`) keep those of a batch apart.
 
+A sequence opened for it has its K a second time, *by channel* (of the head, not of the flash), in
+units of as many tokens as elements fit a codeword::
+
+    K page of group g      | t0: c0 c1 .. c127 | t1: c0 c1 .. c127 | ...    16 tokens, d = 128
+    column page p of a unit| c(4p): t0 .. t511 | c(4p+1): t0 .. t511 | ...  4 codewords of 1 KiB
+
+so that a codeword holds one channel of ``unit_tokens`` consecutive tokens, and a reader that wants
+few channels moves few codewords. A unit takes as many pages as it has token groups; page ``p`` of
+a head lies on the flash channel of its token group ``p``, on the die of `column_die`. It is made
+from the K pages once all of them are on flash: tokens beyond the last whole unit are in the K pages
+alone, and no second tail is needed.
+
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
 beginning of the next.
@@ -24,6 +37,7 @@ beginning of the next.
 from .layout import Layout
 
 __all__ = [
+    "COLUMN_ENTRY",
     "SEQUENCE",
     "HEAD",
     "MAP_ENTRY",
@@ -33,11 +47,14 @@ __all__ = [
     "PageKind",
     "SequenceState",
     "HEAD_STRIDE",
+    "column_buffer",
+    "column_die",
     "group_channel",
     "page_die",
     "place_of",
     "program_slots",
     "slot_bytes",
+    "unit_groups",
 ]
 
 
@@ -56,6 +73,7 @@ class PageKind:
     V = 1
     STATE = 2  # of the drive's state table
     TAILS = 3  # saved tails of a sequence; ``group`` numbers the pages
+    COLUMNS = 4  # K by channel; ``group`` numbers the pages of a head
 
 
 # fmt: off
@@ -67,14 +85,16 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("layers", 6, 0, 16, "layers"),
     ("max_tokens", 8, 0, 32, "capacity in tokens"),
     ("groups", 12, 0, 32, "map entries per head: ceil(max_tokens / group_tokens)"),
-    ("heads", 16, 0, 64, "DRAM address of the HEAD table"),
-    ("map", 24, 0, 64, "DRAM address of the map"),
-    ("tail", 32, 0, 64, "DRAM address of the tails"),
-    ("group_tokens", 40, 0, 16, "tokens of a full group, page_bytes // (2 * head_dim)"),
-    ("pass_groups", 42, 0, 16, "whole groups of a pass: pass_tokens // group_tokens"),
-    ("pass_rest", 44, 0, 16, "tokens of a pass beyond these"),
+    ("heads", 16, 0, 48, "DRAM address of the HEAD table"),
+    ("group_tokens", 22, 0, 16, "tokens of a full group, page_bytes // (2 * head_dim)"),
+    ("map", 24, 0, 48, "DRAM address of the map"),
+    ("pass_groups", 30, 0, 16, "whole groups of a pass: pass_tokens // group_tokens"),
+    ("tail", 32, 0, 48, "DRAM address of the tails"),
+    ("pass_rest", 38, 0, 16, "tokens of a pass beyond these"),
+    ("passes", 40, 0, 48, "DRAM address of the PASS table"),
     ("pass_entries", 46, 0, 16, "PASS entries per head: ceil(max_tokens / pass_tokens)"),
-    ("passes", 48, 0, 64, "DRAM address of the PASS table"),
+    ("columns", 48, 0, 48, "DRAM address of the COLUMN_ENTRY table"),
+    ("unit_groups", 54, 0, 16, "groups of a unit of K by channel; 0: it is not kept"),
     ("number", 56, 0, 16, "the sequence: its place in this table"),
     ("first_channel", 58, 0, 8, "channel of group 0 of head 0"),
     ("first_die", 59, 0, 8, "dies that its pages are on from where `page_die` has them else"),
@@ -90,6 +110,7 @@ HEAD = Layout("HEAD", 16, [
     ("v_exp", 11, 0, 8, "the same of V"),
     ("k_bad", 12, 0, 1, "K of that pass holds an infinity or NaN"),
     ("v_bad", 12, 1, 1, "V of that pass holds an infinity or NaN"),
+    ("column_pages", 13, 0, 24, "pages of K by channel on flash, whole units"),
 ])
 
 PASS = Layout("PASS", 8, [
@@ -107,10 +128,18 @@ MAP_ENTRY = Layout("MAP_ENTRY", 8, [
     ("v_die", 7, 0, 8, "its die"),
 ])
 
+COLUMN_ENTRY = Layout("COLUMN_ENTRY", 8, [
+    ("even_row", 0, 0, 24, "row address of a page of K by channel with an even number"),
+    ("even_die", 3, 0, 8, "its die"),
+    ("odd_row", 4, 0, 24, "row address of the page after it"),
+    ("odd_die", 7, 0, 8, "its die"),
+])
+"""Entries of two pages; those of a head begin with entry ``index * groups`` of 4 bytes."""
+
 PAGE_META = Layout("PAGE_META", 8, [
     ("group", 0, 0, 18, "token group"),
-    ("kind", 2, 2, 2, "PageKind"),
-    ("index", 2, 4, 20, "layer * kv_heads + KV head"),
+    ("kind", 2, 2, 3, "PageKind"),
+    ("index", 2, 5, 19, "layer * kv_heads + KV head"),
     ("segment", 5, 0, 24, "who wrote it: a number that no other pages of this place have"),
 ])
 """What a page of flash says of itself, in the check words of its codewords.
@@ -194,6 +223,22 @@ def page_die(number, index, head, kind, kv_heads, dies, first=0):
     return (turn + around + _reversed(number, dies) + first & 0xFFFF) % dies
 
 
+def column_die(number, index, head, kv_heads, dies, first=0):
+    """Die that a page of K by channel is wanted on: half around from where the K page of the same
+    number is. Parameters as of `page_die`."""
+    return page_die(number, index, head, 0, kv_heads, dies, first + dies // 2)
+
+
+def unit_groups(head_dim, page_bytes, codeword_bytes):
+    """Token groups of a unit of K by channel; 0 where it cannot be kept.
+
+    A unit must be whole groups that fill their pages, and a group whole words of four tokens.
+    """
+    group, unit = page_bytes // (2 * head_dim), codeword_bytes // 2
+    possible = page_bytes % (2 * head_dim) == 0 and group % 4 == 0 and unit % group == 0
+    return unit // group if possible else 0
+
+
 def program_slots(geometry):
     """Program slots of a drive: two for each die, 256 at most, a power of two."""
     return min(256, 1 << (2 * geometry.channels * geometry.dies - 1).bit_length())
@@ -202,3 +247,9 @@ def program_slots(geometry):
 def slot_bytes(geometry):
     """Bytes from one program slot to the next."""
     return SLOT_HEADER.size + geometry.page_bytes
+
+
+def column_buffer(program_buffer, geometry):
+    """DRAM address of the unit of K by channel that is being made, behind the program slots:
+    ``max_head_dim`` codewords."""
+    return program_buffer + program_slots(geometry) * slot_bytes(geometry)
