@@ -4,12 +4,13 @@
 
     slot --> place --> header, words --> slot in device DRAM --> program ordered --> map entry
 
-The words come from the host or, of a group that became full, from the tail.
+The words come from the host or, of a group that became full, from the tail; those of K by channel
+from the column buffer.
 """
 
-from amaranth.hdl import Cat, Mux, Signal
+from amaranth.hdl import Cat, Const, Mux, Signal
 
-from .tables import PAGE_META, SLOT_HEADER, page_die, slot_bytes
+from .tables import PAGE_META, SLOT_HEADER, PageKind, page_die, slot_bytes
 
 __all__ = ["page_states"]
 
@@ -30,14 +31,21 @@ def page_states(m, path, x, number):
     geometry = path.geometry
     header = Signal(SLOT_HEADER.struct, name="slot_header")
     meta = Signal(PAGE_META.struct, name="page_meta")
+    columns = x.request.columns
+    stored = Signal(name="from_memory")  # the page comes from device DRAM
+    entry_address = Signal(len(x.map_address), name="entry_address")
     m.d.comb += [
+        stored.eq(x.flushing | x.request.flush | columns),
+        entry_address.eq(
+            Mux(columns, x.columns_address + (x.group << 2), x.map_address + (x.group << 3))
+        ),
         header.row.eq(x.dealt_row),
         header.die.eq(x.dealt_die),
         header.channel.eq(path.o_order.payload.channel),
         header.words.eq(x.group_words),
         header.meta.eq(meta),
         meta.group.eq(x.group),
-        meta.kind.eq(x.kind),
+        meta.kind.eq(Mux(columns, PageKind.COLUMNS, x.kind)),
         meta.index.eq(x.index),
         meta.segment.eq(path.sequence.segment),
     ]
@@ -49,7 +57,7 @@ def page_states(m, path, x, number):
             x.kind,
             path.sequence.kv_heads,
             geometry.dies,
-            path.sequence.first_die,
+            path.sequence.first_die + Mux(columns, geometry.dies // 2, 0),  # `column_die`
         )
         m.d.sync += path.o_wish.payload.die.eq(die)
         m.next = "SLOT"
@@ -94,21 +102,21 @@ def page_states(m, path, x, number):
         with m.If(x.writer.i_data.ready):
             m.d.sync += x.words.eq(x.words + 1)
             with m.If(x.words == SLOT_HEADER.words - 1):
-                with m.If(x.flushing | x.request.flush):
-                    m.next = "ASK_TAIL"
+                with m.If(stored):
+                    m.next = "ASK_MEMORY"
                 with m.Else():
                     m.next = "TO_SLOT"
-    with m.State("ASK_TAIL"):
+    with m.State("ASK_MEMORY"):
         m.d.comb += [
             x.reader.i.valid.eq(1),
-            x.reader.i.payload.address.eq(x.tail_page),
+            x.reader.i.payload.address.eq(x.source),
             x.reader.i.payload.words.eq(x.group_words),
         ]
         with m.If(x.reader.i.ready):
             m.next = "TO_SLOT"
     with m.State("TO_SLOT"):
         to_slot = x.writer.i_data
-        with m.If(x.flushing | x.request.flush):
+        with m.If(stored):
             m.d.comb += [
                 to_slot.valid.eq(x.reader.o.valid),
                 to_slot.payload.eq(x.reader.o.payload.data),
@@ -132,8 +140,8 @@ def page_states(m, path, x, number):
         m.d.comb += [
             x.writer.i.valid.eq(1),
             x.writer.i.payload.words.eq(1),
-            x.writer.i.payload.address.eq(x.map_address + (x.group << 3)),
-            x.writer.i.payload.strobe.eq(Mux(x.kind, 0xF0, 0x0F)),
+            x.writer.i.payload.address.eq(Cat(Const(0, 3), entry_address[3:])),
+            x.writer.i.payload.strobe.eq(Mux(Mux(columns, entry_address[2], x.kind), 0xF0, 0x0F)),
         ]
         with m.If(x.writer.i.ready):
             m.next = "MAP_WORD"

@@ -5,6 +5,7 @@
     words (K [tokens][d], then V) --scan--> tail in device DRAM  (group not full)
                                   --scan--> program slot         (whole group at once)
     tail in device DRAM ------------------> program slot         (group became full)
+    column buffer ------------------------> program slots        (a unit of K by channel)
 
 A page lies in a program slot in device DRAM until its die has it, so that it is not lost if the
 program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.program_feeder`): the
@@ -39,6 +40,7 @@ from .tables import (
     HEAD_STRIDE,
     PASS,
     SEQUENCE,
+    column_buffer,
     program_slots,
 )
 
@@ -67,7 +69,7 @@ class AppendPath(wiring.Component):
     ask_slot : Out(1); slot : In(stream)
         The program slots.
     buffer : In(48)
-        DRAM address of slot 0.
+        DRAM address of slot 0. The column buffer is behind the slots.
     o_wish : Out(stream), ``wish_layout()``; page : In(stream), ``page_layout()``
         The allocator.
     o_order : Out(stream), ``program_layout()``
@@ -119,6 +121,7 @@ class AppendPath(wiring.Component):
         head = Signal(HEAD.struct)
         index = Signal(24)
         map_address = Signal(ADDRESS_BITS)
+        columns_address = Signal(ADDRESS_BITS)  # of the head's entries there
         tail_address = Signal(ADDRESS_BITS)
         passes_address = Signal(ADDRESS_BITS)
         kind = Signal()  # 0 K, 1 V
@@ -160,8 +163,17 @@ class AppendPath(wiring.Component):
             self.o.payload.passes.eq(passes_address),
             self.o.payload.flush_due.eq(due),
         ]
+        source = Signal(ADDRESS_BITS)  # of a page that comes from device DRAM
+        unit_page = Signal(ADDRESS_BITS)  # that of the unit at hand
         tail_page = Signal(ADDRESS_BITS)
-        m.d.comb += tail_page.eq(tail_address + Mux(kind, page_bytes, 0))
+        m.d.comb += [
+            tail_page.eq(tail_address + Mux(kind, page_bytes, 0)),
+            source.eq(Mux(request.columns, unit_page, tail_page)),
+            self.o.payload.unit_due.eq(
+                (sequence.unit_groups != 0)
+                & (head.flash_groups >= head.column_pages + sequence.unit_groups)
+            ),
+        ]
 
         # Words until the pass ends, and what is known of the pass that ended last.
         pass_words = Signal(self._pass_shift + len(token_words))
@@ -201,8 +213,11 @@ class AppendPath(wiring.Component):
                     ]
                     m.next = "ADDRESSES"
             with m.State("ADDRESSES"):
+                entries = Signal(40)  # of the heads before this one
+                m.d.comb += entries.eq(index * sequence.groups)
                 m.d.sync += [
-                    map_address.eq(sequence.map + index * (sequence.groups << 3)),
+                    map_address.eq(sequence.map + (entries << 3)),
+                    columns_address.eq(sequence.columns + (entries << 2)),
                     tail_address.eq(sequence.tail + index * (2 * page_bytes)),
                     passes_address.eq(sequence.passes + index * (sequence.pass_entries << 3)),
                     first_channel.eq(index * HEAD_STRIDE + sequence.first_channel),
@@ -221,12 +236,21 @@ class AppendPath(wiring.Component):
                     with m.If(reader.o.payload.last):
                         with m.If(request.flush):
                             m.next = "FLUSH"
+                        with m.Elif(request.columns):
+                            m.next = "COLUMNS"
                         with m.Elif(request.tokens == 0):
                             m.next = "ANSWER"
                         with m.Else():
                             m.next = "KIND"
             with m.State("FLUSH"):
                 m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
+                m.next = "ALLOCATE"
+            with m.State("COLUMNS"):
+                m.d.sync += [
+                    group.eq(head.column_pages),
+                    left.eq(sequence.unit_groups),
+                    unit_page.eq(column_buffer(self.buffer, self._geometry)),
+                ]
                 m.next = "ALLOCATE"
             with m.State("KIND"):
                 in_pass = head.tokens[: self._pass_shift]
@@ -280,8 +304,9 @@ class AppendPath(wiring.Component):
                     index=index,
                     flushing=flushing,
                     group_words=group_words,
-                    tail_page=tail_page,
+                    source=source,
                     map_address=map_address,
+                    columns_address=columns_address,
                     dealt_row=dealt_row,
                     dealt_die=dealt_die,
                     slot=slot,
@@ -338,7 +363,18 @@ class AppendPath(wiring.Component):
                     m.next = "CHUNK_DONE"
 
             with m.State("CHUNK_DONE"):
-                with m.If(ends):
+                with m.If(request.columns):
+                    m.d.sync += [
+                        left.eq(left - 1),
+                        group.eq(group + 1),
+                        unit_page.eq(unit_page + page_bytes),
+                    ]
+                    with m.If(left == 1):
+                        m.d.sync += head.column_pages.eq(group + 1)
+                        m.next = "WRITE_HEAD"
+                    with m.Else():
+                        m.next = "ALLOCATE"
+                with m.Elif(ends):
                     m.next = "END_PASS"
                 with m.Elif(~request.flush & (left != take)):
                     m.d.sync += [

@@ -16,19 +16,22 @@ WORD_LANES = 4
 
 
 def append_layout():
-    """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail."""
+    """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail,
+    ``columns`` only writes the pages of a unit of K by channel."""
     return data.StructLayout(
         {
             "head": 16,
             "tokens": 24,
             "defer": 1,  # a group that its last token fills stays in the tail
             "flush": 1,
+            "columns": 1,
         }
     )
 
 
 def head_info_layout():
-    """The head's table entry after the request, its addresses, and whether a flush is due."""
+    """The head's table entry after the request, its addresses, and what is due: a flush of its
+    tail, a unit of K by channel."""
     return data.StructLayout(
         {
             "head": HEAD.struct,
@@ -37,6 +40,7 @@ def head_info_layout():
             "tail": ADDRESS_BITS,  # DRAM address of its tail
             "passes": ADDRESS_BITS,  # DRAM address of its PASS entries
             "flush_due": 1,
+            "unit_due": 1,
         }
     )
 

@@ -39,6 +39,7 @@ from .queues import CommandQueue
 from .result_writer import ResultWriter
 from .sequence_reader import SequenceReader
 from .tail_reader import TailReader
+from .transposer import Transposer
 from .walker import Walker
 
 __all__ = ["Drive", "engine_config"]
@@ -118,6 +119,9 @@ class Drive(wiring.Component):
         m.submodules.health = health = Health(geometry)
         m.submodules.append = append = AppendPath(geometry, config.pass_tokens, streams)
         m.submodules.walker = walker = Walker(geometry)
+        m.submodules.transposer = transposer = Transposer(
+            geometry.page_bytes // 8, config.codeword_bytes
+        )
         m.submodules.tails = tails = TailReader(config.channels)
         m.submodules.results = results = ResultWriter()
         m.submodules.engine = engine = Engine(engine_config(config))
@@ -125,7 +129,7 @@ class Drive(wiring.Component):
         m.submodules.queries = queries = Queue(64, depth=QUERY_WORDS_AHEAD)
         m.submodules.counters = counters = Counters(config.channels)
         m.submodules.host_ports = host = PortArbiter(readers=3, writers=3)
-        m.submodules.dram_ports = dram = PortArbiter(readers=6 + config.channels, writers=2)
+        m.submodules.dram_ports = dram = PortArbiter(readers=6 + config.channels, writers=3)
         channels = []
         for index in range(config.channels):
             channel = Shared("flash_channel", lambda: Channel(config), apart=True)
@@ -141,6 +145,8 @@ class Drive(wiring.Component):
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_walk, walker.i)
         connect(m, walker.o_tail, tails.i)
+        connect(m, executor.o_transpose, transposer.i)
+        connect(m, executor.o_transpose_words, transposer.i_words)
         connect(m, append.o_wish, allocator.i)
         connect(m, allocator.o, append.page)
         connect(m, executor.o_jobs, jobs.i)
@@ -154,6 +160,8 @@ class Drive(wiring.Component):
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
             append.layer.eq(sequences.layer),
+            executor.program_buffer.eq(control.program_buffer),
+            executor.transposed.eq(transposer.settled),
             executor.outcome.eq(results.outcome),
             executor.results_busy.eq(results.busy),
             results.clear.eq(executor.clear_outcome),
@@ -173,7 +181,7 @@ class Drive(wiring.Component):
         )
         for index, port in enumerate(readers):
             self._share(m, port, dram.readers[index], ("ar", "r"))
-        for index, port in enumerate((append.write, flash_port.write)):
+        for index, port in enumerate((append.write, flash_port.write, transposer.write)):
             self._share(m, port, dram.writers[index], ("aw", "w", "b"))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
@@ -216,6 +224,7 @@ class Drive(wiring.Component):
                 health,
                 append,
                 walker,
+                transposer,
                 tails,
                 results,
                 host,
@@ -322,12 +331,12 @@ class Drive(wiring.Component):
                     channel.i_order.valid.eq(append.o_order.valid),
                     append.o_order.ready.eq(channel.i_order.ready),
                 ]
-            with m.If(channel.o_readback.valid):  # one page at a time: only one channel has any
+            with m.If(executor.readback_channel == index):
                 m.d.comb += [
-                    executor.i_readback.valid.eq(1),
+                    executor.i_readback.valid.eq(channel.o_readback.valid),
                     executor.i_readback.payload.eq(channel.o_readback.payload),
+                    channel.o_readback.ready.eq(executor.i_readback.ready),
                 ]
-            m.d.comb += channel.o_readback.ready.eq(executor.i_readback.ready)
         is_program = done.o.payload.tag[-1]
         assert PROGRAM_TAG == 1 << TAG_BITS - 1
         m.d.comb += [

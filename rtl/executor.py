@@ -7,16 +7,18 @@
                      +--> ATTEND, STEP:  host --> command buffer; per job and head: append path,
                      |                   engine job + q, walker, result request
                      +--> READ_KV, CAPABILITIES: drive --> host
-                     +--> completion
+                     +--> completion, then what the command leaves to be done
 
 A command is checked before it changes anything. A job of a list that is refused is reported, with
 its index, and the others go on. The states of each command live in a file of
-their own (`executor_append`, `executor_attend`, `executor_read`).
+their own (`executor_append`, `executor_attend`, `executor_read`), as have those of what comes after
+(`executor_after`).
 """
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 
 from hls_attention.beats import job_layout
 
@@ -24,6 +26,7 @@ from .append_records import append_layout, head_info_layout
 from .command_buffer import CommandBuffer
 from .commands import FIRMWARE, JOB, SQE, SQE_VIEWS, Opcode, Status
 from .data_pointer import DataPointer
+from .executor_after import after_states
 from .executor_append import append_states
 from .executor_attend import attend_states
 from .executor_read import read_states
@@ -33,6 +36,7 @@ from .page_requests import page_word_layout
 from .queues import completion_layout
 from .result_writer import outcome_layout, result_request_layout
 from .tables import SEQUENCE
+from .transposer import transpose_layout
 from .walker import walk_layout
 
 __all__ = ["Executor"]
@@ -67,7 +71,14 @@ class Executor(wiring.Component):
         Map walker.
     o_results : Out(stream); outcome, results_busy : In; clear_outcome : Out
         Result writer.
-    i_readback : In(stream), ``page_word_layout()``
+    i_readback : In(stream), ``page_word_layout()``; readback_channel : Out
+        Pages read back, from this channel's page source.
+    program_buffer : In(48)
+        DRAM address of the program slots.
+    o_transpose : Out(stream), ``transpose_layout()``; o_transpose_words : Out(stream), 64 bits
+        The transposer.
+    transposed : In(1)
+        All that it was given is in device DRAM.
     host_list, host_data : Out(MemoryPortSignature)
         Reads of PRP lists; reads and writes of command data.
     dram : Out(MemoryPortSignature)
@@ -109,6 +120,11 @@ class Executor(wiring.Component):
                 "results_busy": In(1),
                 "clear_outcome": Out(1),
                 "i_readback": In(stream.Signature(page_word_layout())),
+                "readback_channel": Out(max(1, ceil_log2(config.channels))),
+                "program_buffer": In(ADDRESS_BITS),
+                "o_transpose": Out(stream.Signature(transpose_layout())),
+                "o_transpose_words": Out(stream.Signature(64)),
+                "transposed": In(1),
                 "host_list": Out(MemoryPortSignature()),
                 "host_data": Out(MemoryPortSignature()),
                 "dram": Out(MemoryPortSignature()),
@@ -150,6 +166,7 @@ class Executor(wiring.Component):
         self.head = Signal(16)
         self.info = Signal(head_info_layout())
         self.job = Signal(JOB.struct)
+        self.flush_due = Signal()  # a STEP filled a tail
         self.waits = Signal()
         self.link_error = link_error = Signal()
 
@@ -217,12 +234,7 @@ class Executor(wiring.Component):
                     with m.If(self.o.ready):
                         m.d.comb += [self.finished.eq(1), self.failed.eq(self.status != 0)]
                         m.next = "AFTER"
-            with m.State("AFTER"):
-                # Background work of the command: groups that became full go onto flash.
-                with m.If(self.flush_due):
-                    m.next = "FLUSH_JOB"
-                with m.Else():
-                    m.next = "IDLE"
+            after_states(m, self)
         return m
 
     def _decode(self, m):
@@ -278,7 +290,29 @@ class Executor(wiring.Component):
                     m.d.sync += status.eq(self.i_sequence.payload)
                     m.next = refused
 
-    def ask_append(self, m, name, *, then, tokens=0, defer=0, flush=0):
+    def read_job(self, m, name, *, then):
+        """States that read the entry of job ``index`` from the command buffer into ``job``."""
+        word = Signal(range(JOB.words), name=f"{name.lower()}_word")
+        with m.State(name):
+            m.d.comb += [
+                self.buffer.i_range.valid.eq(1),
+                self.buffer.i_range.payload.words.eq(JOB.words),
+                self.buffer.i_range.payload.address.eq(self.index << 2),
+            ]
+            m.d.sync += word.eq(0)
+            with m.If(self.buffer.i_range.ready):
+                m.next = f"{name}_WORDS"
+        with m.State(f"{name}_WORDS"):
+            m.d.comb += self.buffer.o.ready.eq(1)
+            with m.If(self.buffer.o.valid):
+                m.d.sync += [
+                    self.job.as_value().word_select(word, 64).eq(self.buffer.o.payload),
+                    word.eq(word + 1),
+                ]
+                with m.If(word == JOB.words - 1):
+                    m.next = then
+
+    def ask_append(self, m, name, *, then, tokens=0, defer=0, flush=0, columns=0):
         """States that ask the append path about the head in hand; the answer is in ``info``."""
         with m.State(name):
             m.d.comb += [
@@ -287,6 +321,7 @@ class Executor(wiring.Component):
                 self.o_append.payload.tokens.eq(tokens),
                 self.o_append.payload.defer.eq(defer),
                 self.o_append.payload.flush.eq(flush),
+                self.o_append.payload.columns.eq(columns),
             ]
             with m.If(self.o_append.ready):
                 m.next = f"{name}_ANSWER"

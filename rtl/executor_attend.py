@@ -17,18 +17,11 @@ from .executor_pass import pass_states
 
 __all__ = ["attend_states"]
 
-JOB_WORDS = JOB.words
-
 
 def attend_states(m, x):
-    """Adds the states to the executor ``x``; entered at ATTEND, left at FINISH.
-
-    The states from FLUSH_JOB on run after the completion: they put groups that became full in a
-    STEP onto flash, and end at IDLE.
-    """
+    """Adds the states to the executor ``x``; entered at ATTEND, left at FINISH."""
     step = x.sqe.opcode == Opcode.STEP
     moved_in = Signal(20, name="attend_words_in")
-    word = Signal(3, name="attend_word")
     tag = Signal(JOB_BITS, name="attend_tag")
     beats = Signal(BEATS_BITS, name="attend_beats")
     q_words = Signal(20, name="attend_q_words")  # of one KV head
@@ -40,7 +33,6 @@ def attend_states(m, x):
     result_words = Signal(24, name="attend_result_words")  # of one KV head
     all_words = Signal(32, name="attend_all_words")  # of all KV heads
     all_queries = Signal(20, name="attend_all_queries")
-    x.flush_due = Signal(name="flush_due")
     refusal = Signal(11, name="attend_refusal")
     lost = Signal(name="attend_lost")
     buffer = x.buffer
@@ -101,28 +93,7 @@ def attend_states(m, x):
                 with m.Else():
                     m.next = "ATTEND_JOB"
 
-    def read_entry(name, then):
-        """States that read the entry of job ``x.index`` from the buffer into ``x.job``."""
-        with m.State(name):
-            m.d.comb += [
-                buffer.i_range.valid.eq(1),
-                buffer.i_range.payload.words.eq(JOB_WORDS),
-                buffer.i_range.payload.address.eq(x.index << 2),
-            ]
-            m.d.sync += word.eq(0)
-            with m.If(buffer.i_range.ready):
-                m.next = f"{name}_WORDS"
-        with m.State(f"{name}_WORDS"):
-            m.d.comb += buffer.o.ready.eq(1)
-            with m.If(buffer.o.valid):
-                m.d.sync += [
-                    job.as_value().word_select(word[:2], 64).eq(buffer.o.payload),
-                    word.eq(word + 1),
-                ]
-                with m.If(word == JOB_WORDS - 1):
-                    m.next = then
-
-    read_entry("ATTEND_JOB", "ATTEND_PLACE")
+    x.read_job(m, "ATTEND_JOB", then="ATTEND_PLACE")
     with m.State("ATTEND_PLACE"):
         m.d.sync += [
             status_at.eq(x.sqe.result + job.result_offset),
@@ -302,32 +273,3 @@ def attend_states(m, x):
             with m.If((outcome.failed == 0) & outcome.error):
                 m.d.sync += x.status.eq(Status.TRANSFER_ERROR)
             m.next = "FINISH"
-
-    # After the completion.
-    with m.State("FLUSH_JOB"):
-        m.d.sync += [x.index.eq(0), x.flush_due.eq(0)]
-        m.next = "FLUSH_ENTRY"
-    read_entry("FLUSH_ENTRY", "FLUSH_SEQUENCE")
-    x.look_up(m, job.sequence, job.layer, "FLUSH_SEQUENCE", ok="FLUSH_HEADS", refused="FLUSH_NEXT")
-    with m.State("FLUSH_HEADS"):
-        m.d.sync += x.head.eq(0)
-        m.next = "FLUSH_LOOK"
-    x.ask_append(m, "FLUSH_LOOK", then="FLUSH_CHECK")
-    with m.State("FLUSH_CHECK"):
-        with m.If(x.info.head.tail_tokens == x.sequence.group_tokens):
-            m.next = "FLUSH_HEAD"
-        with m.Else():
-            m.next = "FLUSH_NEXT_HEAD"
-    x.ask_append(m, "FLUSH_HEAD", then="FLUSH_NEXT_HEAD", flush=1)
-    with m.State("FLUSH_NEXT_HEAD"):
-        m.d.sync += x.head.eq(x.head + 1)
-        with m.If(x.head + 1 == x.sequence.kv_heads):
-            m.next = "FLUSH_NEXT"
-        with m.Else():
-            m.next = "FLUSH_LOOK"
-    with m.State("FLUSH_NEXT"):
-        m.d.sync += x.index.eq(x.index + 1)
-        with m.If(x.index + 1 == attend.jobs):
-            m.next = "IDLE"
-        with m.Else():
-            m.next = "FLUSH_ENTRY"

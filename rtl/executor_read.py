@@ -82,7 +82,7 @@ def read_states(m, x):
 
     x.load_pointer(m, "READ_POINTER", then="READ_SOURCE")
     with m.State("READ_SOURCE"):
-        m.d.sync += sent.eq(0)
+        m.d.sync += [sent.eq(0), x.readback_channel.eq(x.info.channel + x.sqe.group)]
         with m.If(constant):
             m.next = "READ_RANGE"
         with m.Elif(on_flash):

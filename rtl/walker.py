@@ -26,11 +26,11 @@ __all__ = ["Walker", "walk_layout", "tail_request_layout"]
 
 
 def walk_layout():
-    """One pass for the walker, or the end of a list, or one page to be read back."""
+    """One pass for the walker, or the end of a list, or pages to be read back."""
     return data.StructLayout(
         {
             "end": 1,  # nothing follows: finish what is open
-            "readback": 1,  # one page of ``kind``, group ``first``
+            "readback": 1,  # pages of ``kind`` for nobody's pass, groups ``first`` to ``last``
             "kind": Kind,
             "tag": JOB_BITS,
             "format": Format,
@@ -210,15 +210,13 @@ class Walker(wiring.Component):
                 with m.If(taken):
                     with m.If(on_tail):
                         m.next = "TAIL"
-                    with m.Elif(job.readback):
-                        m.next = "NEXT"
                     with m.Else():
                         m.d.sync += token.eq(token + request.tokens)
-                        self._advance(m, group, channel, beyond)
+                        self._advance(m, group, channel, beyond, job.readback)
             with m.State("TAIL"):
                 m.d.comb += [self.o_tail.valid.eq(1), waits.eq(~self.o_tail.ready)]
                 with m.If(self.o_tail.ready):
-                    self._advance(m, group, channel, beyond)
+                    self._advance(m, group, channel, beyond, job.readback)
             with m.State("TURN"):
                 # After K(n): V(n-1), if one is owed; after V(n-1): on with the next job.
                 with m.If(kind == Kind.K):
@@ -232,11 +230,13 @@ class Walker(wiring.Component):
                     m.next = "NEXT"
         return m
 
-    def _advance(self, m, group, channel, beyond):
+    def _advance(self, m, group, channel, beyond, readback):
         m.d.sync += group.eq(group + 1)
         if self._geometry.channels > 1:
             m.d.sync += channel.eq(channel + 1)
         with m.If(group + 1 == beyond):
             m.next = "TURN"
+            with m.If(readback):
+                m.next = "NEXT"
         with m.Else():
             m.next = "DEAL"

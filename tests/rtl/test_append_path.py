@@ -15,6 +15,9 @@ from rtl.tables import (
     PASS,
     SEQUENCE,
     SLOT_HEADER,
+    PageKind,
+    column_buffer,
+    column_die,
     group_channel,
     program_slots,
     slot_bytes,
@@ -385,3 +388,68 @@ def test_waits_for_a_stripe_quietly():
     slots = [BUFFER + order["slot"] * slot_bytes(geo) + SLOT_HEADER.size for order in orders.items]
     in_slots = [dram.bytes[at : at + geo.page_bytes] for at in slots]
     assert np.frombuffer(b"".join(in_slots), "<u8").tolist() == page and bench.still > 50
+
+
+@pytest.mark.parametrize("index_of_head, groups", [(0, 8), (2, 7)])
+@pytest.mark.parametrize("stall, backpressure", CROSS)
+def test_a_unit_of_k_by_channel(index_of_head, groups, stall, backpressure):
+    """Its pages come from the column buffer; their entries may begin with an odd one."""
+    geo = geometry(2)
+    columns, unit, before = 0x4000, 3, 3
+    seq = sequence(16, geo.page_bytes) | {
+        "groups": groups,
+        "columns": columns,
+        "unit_groups": unit,
+        "segment": SEGMENT,
+    }
+    dut, bench, dram = build(seq, geo, quiet=True, stall=stall, backpressure=backpressure)
+    allocator(bench, dut, geo)
+    index = KV_HEADS + index_of_head
+    head = {"tokens": 27, "flash_groups": 6, "tail_tokens": 3, "k_exp": 9, "v_bad": 1}
+    head["column_pages"] = before
+    at = HEADS + 16 * index
+    dram.put(at, HEAD.pack(**head))
+    rng = np.random.default_rng(7)
+    unit_bytes = rng.bytes(unit * geo.page_bytes)
+    dram.put(column_buffer(BUFFER, geo), unit_bytes)
+    dram.put(columns, b"\xee" * 4 * groups * KV_HEADS * LAYERS)
+
+    def settings(ctx):
+        ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
+        ctx.set(dut.layer, 1)
+        ctx.set(dut.buffer, BUFFER)
+        yield
+
+    bench.script(settings)
+    requests = [{"head": index_of_head}, {"head": index_of_head, "columns": 1}]
+    source = bench.source(dut.i)
+    answers = bench.sink(dut.o, then=lambda _: requests and source.items.append(requests.pop(0)))
+    source.items.append(requests.pop(0))
+    pages = []
+
+    def fetch(order):
+        at = BUFFER + order["slot"] * slot_bytes(geo)
+        place = SLOT_HEADER.unpack(dram.bytes[at : at + SLOT_HEADER.size])
+        pages.append((place, bytes(dram.bytes[at + SLOT_HEADER.size :][: geo.page_bytes])))
+
+    bench.sink(dut.o_order, then=fetch)
+    bench.run(lambda: len(answers.items) == 2, idle=30)
+
+    assert [answer["unit_due"] for answer in answers.items] == [1, 0]
+    assert HEAD.unpack(dram.bytes[at : at + 16]) == HEAD.unpack(
+        HEAD.pack(**head | {"column_pages": before + unit})
+    )
+    assert b"".join(page for _, page in pages) == unit_bytes
+    entries = dict.fromkeys(range(groups * KV_HEADS * LAYERS), b"\xee" * 4)
+    for number, (place, _) in enumerate(pages, before):
+        assert place["channel"] == group_channel(
+            number, 1, KV_HEADS, index_of_head, 2, FIRST_CHANNEL
+        )
+        die = column_die(number // 2, index, index_of_head, KV_HEADS, geo.dies, FIRST_DIE)
+        assert place["die"] == die
+        meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
+        assert meta == {
+            "group": number, "kind": PageKind.COLUMNS, "index": index, "segment": SEGMENT
+        }  # fmt: skip
+        entries[index * groups + number] = (place["die"] << 24 | place["row"]).to_bytes(4, "little")
+    assert dram.bytes[columns : columns + 4 * len(entries)] == b"".join(entries.values())

@@ -136,10 +136,27 @@ def test_job_and_tables_as_the_host_sees_them():
         pass_rest=6,
         pass_entries=7,
         passes=8,
-    ) == struct.pack("<BBHHHIIQQQHHHHQ8x", 1, 2, 64, 3, 30, 8192, 256, 1, 2, 3, 32, 5, 6, 7, 8)
+        columns=9,
+        unit_groups=10,
+        number=11,
+        first_channel=12,
+        first_die=13,
+        segment=0x0E0F10,
+        stream=17,
+    ) == struct.pack("<BBHHHII", 1, 2, 64, 3, 30, 8192, 256) + b"".join(
+        struct.pack("<IHH", address, 0, number)
+        for address, number in ((1, 32), (2, 5), (3, 6), (8, 7), (9, 10))
+    ) + struct.pack("<HBBI", 11, 12, 13, 0x110E0F10)
     assert tables.HEAD.pack(
-        tokens=9, flash_groups=4, tail_tokens=5, k_exp=200, v_exp=1, k_bad=1, v_bad=1
-    ) == struct.pack("<IIHBBB3x", 9, 4, 5, 200, 1, 3)
+        tokens=9,
+        flash_groups=4,
+        tail_tokens=5,
+        k_exp=200,
+        v_exp=1,
+        k_bad=1,
+        v_bad=1,
+        column_pages=0x010203,
+    ) == struct.pack("<IIHBBI", 9, 4, 5, 200, 1, 0x01020303)
     assert tables.PASS.pack(k_exp=200, k_bad=1, v_exp=3, v_bad=1) == struct.pack(
         "<BB2xBB2x", 200, 1, 3, 1
     )

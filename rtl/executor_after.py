@@ -1,0 +1,120 @@
+"""States of what a command leaves to be done once its completion is posted.
+
+::
+
+    job --> head --+--> a tail that is full goes onto flash ------------------> head again
+      ^            +--> a unit of K by channel is due: its K pages are read,
+      |            |    transposed into the column buffer, written as pages --> head again
+      '--- next ---'
+
+A STEP leaves tails that its tokens filled, an APPEND only units. Until they are done no other
+command begins, so that nobody moves or gives up the pages meanwhile.
+"""
+
+from amaranth.hdl import Signal
+
+from hls_attention.beats import Kind
+from hls_attention.streams import moves
+
+from .commands import Opcode, Status
+from .tables import column_buffer
+
+__all__ = ["after_states"]
+
+
+def after_states(m, x):
+    """Adds the states to the executor ``x``; entered at AFTER, left at IDLE."""
+    appended = x.sqe.opcode == Opcode.APPEND
+    job, head, sequence = x.job, x.info.head, x.sequence
+    pages_left = Signal(16, name="unit_pages_left")
+    address = Signal(len(x.program_buffer), name="unit_address")
+    unreadable = Signal(name="unit_unreadable")
+
+    with m.State("AFTER"):
+        m.d.sync += [x.index.eq(0), x.flush_due.eq(0)]
+        with m.If(x.flush_due):
+            m.next = "AFTER_JOB"
+        with m.Elif(appended & (x.status == Status.SUCCESS) & (sequence.unit_groups != 0)):
+            m.next = "AFTER_HEADS"
+        with m.Else():
+            m.next = "IDLE"
+    x.read_job(m, "AFTER_JOB", then="AFTER_SEQUENCE")
+    x.look_up(m, job.sequence, job.layer, "AFTER_SEQUENCE", ok="AFTER_HEADS", refused="AFTER_NEXT")
+    with m.State("AFTER_HEADS"):
+        m.d.sync += x.head.eq(0)
+        m.next = "AFTER_LOOK"
+    x.ask_append(m, "AFTER_LOOK", then="AFTER_CHECK")
+    with m.State("AFTER_CHECK"):
+        with m.If(head.tail_tokens == sequence.group_tokens):
+            m.next = "AFTER_FLUSH"
+        with m.Elif(x.info.unit_due):
+            m.next = "UNIT_WALK"
+        with m.Else():
+            m.next = "AFTER_NEXT_HEAD"
+    x.ask_append(m, "AFTER_FLUSH", then="AFTER_CHECK", flush=1)
+
+    with m.State("UNIT_WALK"):
+        walk = x.o_walk
+        m.d.comb += [
+            walk.valid.eq(1),
+            walk.payload.readback.eq(1),
+            walk.payload.kind.eq(Kind.K),
+            walk.payload.channel.eq(x.info.channel),
+            walk.payload.map.eq(x.info.map),
+            walk.payload.flash_groups.eq(head.flash_groups),
+            walk.payload.group_tokens.eq(sequence.group_tokens),
+            walk.payload.first.eq(head.column_pages),
+            walk.payload.last.eq(head.column_pages + sequence.unit_groups - 1),
+            walk.payload.end_tokens.eq(sequence.group_tokens),
+            walk.payload.beats.eq(sequence.head_dim >> 2),
+        ]
+        m.d.sync += [
+            pages_left.eq(sequence.unit_groups),
+            address.eq(column_buffer(x.program_buffer, x.config.flash.geometry)),
+            x.readback_channel.eq(x.info.channel + head.column_pages),
+            unreadable.eq(0),
+        ]
+        with m.If(walk.ready):
+            m.next = "UNIT_WORDS"
+    with m.State("UNIT_WORDS"):
+        words = x.o_transpose_words
+        m.d.comb += [
+            x.o_transpose.valid.eq(1),
+            x.o_transpose.payload.address.eq(address),
+            x.o_transpose.payload.beats.eq(sequence.head_dim >> 2),
+            x.o_transpose.payload.quads.eq(sequence.group_tokens >> 2),
+            words.valid.eq(x.i_readback.valid),
+            words.payload.eq(x.i_readback.payload.data),
+            x.i_readback.ready.eq(words.ready),
+            x.waits.eq(~moves(words)),
+        ]
+        with m.If(moves(words) & x.i_readback.payload.error):
+            m.d.sync += unreadable.eq(1)
+        with m.If(x.o_transpose.ready):
+            m.d.sync += [
+                pages_left.eq(pages_left - 1),
+                address.eq(address + (sequence.group_tokens << 1)),
+                x.readback_channel.eq(x.readback_channel + 1),
+            ]
+            with m.If(pages_left == 1):
+                m.next = "UNIT_SETTLE"
+    with m.State("UNIT_SETTLE"):
+        m.d.comb += x.waits.eq(~x.transposed)
+        with m.If(x.transposed):
+            m.next = "UNIT_WRITE"
+            with m.If(unreadable):  # it stays due
+                m.next = "AFTER_NEXT_HEAD"
+    x.ask_append(m, "UNIT_WRITE", then="AFTER_CHECK", columns=1)
+
+    with m.State("AFTER_NEXT_HEAD"):
+        m.d.sync += x.head.eq(x.head + 1)
+        with m.If(x.head + 1 == sequence.kv_heads):
+            m.next = "AFTER_NEXT"
+        with m.Else():
+            m.next = "AFTER_LOOK"
+    with m.State("AFTER_NEXT"):
+        m.d.sync += x.index.eq(x.index + 1)
+        with m.If(appended | (x.index + 1 == x.attend.jobs)):
+            m.next = "IDLE"
+        with m.Else():
+            m.next = "AFTER_JOB"
