@@ -1,7 +1,7 @@
 """The executor between host memory and device DRAM: what each command does, what is refused.
 
-Sequence reader, append path and result writer are the real ones; drivers stand for engine, walker
-and flash::
+Sequence reader, append path, transposer and result writer are the real ones; drivers stand for
+engine, walker and flash::
 
     SQE --> Executor --> completion      host memory <-> Executor, page list, ResultWriter
                |  \\--> jobs, q, walks (collected; the engine's results are numbered words)
@@ -12,8 +12,9 @@ import dataclasses
 import random
 import struct
 
+import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
@@ -46,6 +47,7 @@ from rtl.tables import (
     program_slots,
     slot_bytes,
 )
+from rtl.transposer import Transposer
 from tests.rtl.streams_bench import Bench
 
 CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
@@ -55,7 +57,8 @@ GROUP = GEOMETRY.page_bytes // (2 * HEAD_DIM)
 HOST, DRAM = 32 * PAGE, 1 << 17
 WINDOW = (PAGE, 31 * PAGE)
 DATA, RESULT = 4 * PAGE, 24 * PAGE
-TABLE, HEADS, MAP, PASSES, BUFFER, TAIL = 0x0, 0x1000, 0x2000, 0x4000, 0x8000, 0x10000
+TABLE, HEADS, MAP, PASSES, BUFFER, TAIL = 0x0, 0x1000, 0x2000, 0x4000, 0x8000, 0x14000
+COLUMNS, UNIT_GROUPS = 0x3000, 2
 SCALE = {"scale_mant": 1 << 25, "scale_exp": 0x3D}
 
 
@@ -67,6 +70,7 @@ class Front(wiring.Component):
         self.append = AppendPath(GEOMETRY, CONFIG.pass_tokens)
         self.sequences = SequenceReader(CONFIG.max_sequences)
         self.results = ResultWriter()
+        self.transposer = Transposer(GEOMETRY.page_bytes // 8, CONFIG.codeword_bytes)
         super().__init__(
             {
                 "host": Out(MemoryPortSignature()),
@@ -81,14 +85,17 @@ class Front(wiring.Component):
         m.submodules.append = append = self.append
         m.submodules.sequences = sequences = self.sequences
         m.submodules.results = results = self.results
+        m.submodules.transposer = transposer = self.transposer
         m.submodules.host_ports = host = PortArbiter(readers=2, writers=2)
-        m.submodules.dram_ports = dram = PortArbiter(readers=3, writers=1)
+        m.submodules.dram_ports = dram = PortArbiter(readers=3, writers=2)
         connect(m, executor.o_sequence, sequences.i)
         connect(m, sequences.o, executor.i_sequence)
         connect(m, executor.o_append, append.i)
         connect(m, executor.o_words, append.i_words)
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_results, results.i)
+        connect(m, executor.o_transpose, transposer.i)
+        connect(m, executor.o_transpose_words, transposer.i_words)
         m.d.comb += [
             executor.outcome.eq(results.outcome),
             executor.results_busy.eq(results.busy),
@@ -108,13 +115,19 @@ class Front(wiring.Component):
             (append.read, dram.readers[1], read),
             (executor.dram, dram.readers[2], read),
             (append.write, dram.writers[0], write),
+            (transposer.write, dram.writers[1], write),
         ):
             for name in names:
                 connect(m, getattr(port, name), getattr(shared, name))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
-        m.d.comb += append.buffer.eq(BUFFER)
-        m.d.comb += self.quiet.eq(executor.quiet & append.quiet & sequences.quiet & results.quiet)
+        m.d.comb += [
+            append.buffer.eq(BUFFER),
+            executor.program_buffer.eq(BUFFER),
+            executor.transposed.eq(transposer.settled),
+        ]
+        blocks = executor, append, sequences, results, transposer
+        m.d.comb += self.quiet.eq(Cat(block.quiet for block in blocks).all())
         return m
 
 
@@ -380,6 +393,64 @@ def test_a_step_that_fills_a_group_attends_its_tail_then_flushes_it():
         at = MAP + 32 * head
         entry = MAP_ENTRY.unpack(h.dram.bytes[at : at + 8])
         assert entry["k_row"] == 100 + 2 * head and entry["v_row"] == 101 + 2 * head
+
+
+@pytest.mark.parametrize("unreadable", [None, 0])
+def test_an_append_leaves_units_of_k_by_channel(unreadable):
+    """Those of heads whose K pages can be read; four groups are two units."""
+    h = Harness()
+    h.bench.timeout = 60_000
+    h.sequence(0, max_tokens=6 * GROUP, groups=6, columns=COLUMNS, unit_groups=UNIT_GROUPS)
+    tokens, unit, page = 4 * GROUP, UNIT_GROUPS * GROUP, GEOMETRY.page_bytes
+    k = [
+        np.frombuffer(h.host.bytes, np.uint16, tokens * HEAD_DIM, DATA + at).reshape(tokens, -1)
+        for at in range(0, 4 * KV_HEADS * HEAD_DIM * tokens, 4 * HEAD_DIM * tokens)
+    ]
+    units = [(head, at) for head in range(KV_HEADS) if head != unreadable for at in (0, unit)]
+    for head in range(KV_HEADS):
+        for at in (0, unit)[: 1 if head == unreadable else 2]:
+            h.readback.items += k[head][at : at + unit].reshape(-1).view(np.uint64).tolist()
+        if head == unreadable:
+            h.readback.items[-1] |= 1 << 64
+    h.do(append(tokens), idle=9000)
+    assert [(w["readback"], w["kind"], w["first"], w["last"]) for w in h.walks.items] == [
+        (1, 0, first, first + UNIT_GROUPS - 1)
+        for head in range(KV_HEADS)
+        for first in ((0,) if head == unreadable else (0, UNIT_GROUPS))
+    ]
+    of_k_and_v = 2 * KV_HEADS * 4
+    pages = np.array(h.pages[of_k_and_v * page // 8 :], np.uint64).view(np.uint16)
+    pages = pages.reshape(len(units), UNIT_GROUPS, -1)
+    for (head, at), (first, second) in zip(units, pages):
+        for channel, column in enumerate((first, second)):
+            assert (column[:unit] == k[head][at : at + unit, channel]).all()
+    channels = [order["channel"] for order in h.orders.items[of_k_and_v:]]
+    assert channels == [(head + 1 + n) % 2 for head, at in units for n in (0, 1)]
+    for head in range(KV_HEADS):
+        assert h.head(0, head)["column_pages"] == 2 * UNIT_GROUPS * (head != unreadable)
+
+
+def test_a_step_that_fills_the_last_group_of_a_unit():
+    h = Harness()
+    h.sequence(0, columns=COLUMNS, unit_groups=UNIT_GROUPS)
+    command, raw = attend([{}], opcode=Opcode.STEP)
+    h.host.put(DATA, raw)
+    h.bench.timeout = 60_000
+    rng = random.Random(5)
+    unit_words, page_words = UNIT_GROUPS * GEOMETRY.page_bytes // 8, GEOMETRY.page_bytes // 8
+    k = [[rng.getrandbits(64) for _ in range(unit_words)] for _ in range(KV_HEADS)]
+    for of_head in k:
+        h.readback.items += of_head
+    assert h.do(append(2 * GROUP - 1), command, idle=6000)[1] == (Status.SUCCESS, 0, 0)
+    first = 2 * KV_HEADS * page_words  # after the group that the append filled
+    for head in range(KV_HEADS):
+        entry = h.head(0, head)
+        assert (entry["flash_groups"], entry["column_pages"]) == (UNIT_GROUPS, UNIT_GROUPS)
+        first += 2 * page_words  # after the group that the step filled
+        column = np.array(h.pages[first : first + page_words], np.uint64).view(np.uint16)
+        of_head = np.array(k[head], np.uint64).view(np.uint16).reshape(-1, HEAD_DIM)
+        assert (column[: len(of_head)] == of_head[:, 0]).all()
+        first += unit_words
 
 
 def test_a_job_behind_one_that_filled_the_same_tail_is_refused():

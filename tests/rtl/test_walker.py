@@ -165,18 +165,20 @@ def test_pages_are_read_back_between_lists():
     walk, entries, place = job(rng, 1, 0, 9, 0)
     for n, entry in enumerate(entries):
         memory.put(walk["map"] + 8 * n, MAP_ENTRY.pack(**entry))
+    ranges = [(0, 0, K), (5, 5, V), (2, 8, K), (8, 8, K)]
     bench.source(
         dut.i,
         [
-            {**walk, "readback": 1, "kind": kind, "first": group, "last": group}
-            for group, kind in ((0, K), (5, V), (8, K))
+            {**walk, "readback": 1, "kind": kind, "first": first, "last": last, "end_tokens": 5}
+            for first, last, kind in ranges
         ],
     )
+    wanted = [(group, kind) for first, last, kind in ranges for group in range(first, last + 1)]
     got = []
     for channel, port in enumerate(dut.o):
         bench.sink(port, then=lambda unit, channel=channel: got.append((channel, unit)))
-    bench.run(lambda: len(got) == 3, idle=40)
-    for (channel, unit), (group, kind) in zip(got, ((0, K), (5, V), (8, K))):
+    bench.run(lambda: len(got) == len(wanted), idle=40)
+    for (channel, unit), (group, kind) in zip(got, wanted, strict=True):
         name = "kv"[kind]
         assert channel == channel_of(group, place, 4)
         assert shown(unit, ("source", "die", "row", "tokens", "beats")) == {
