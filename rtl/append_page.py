@@ -26,7 +26,8 @@ def page_states(m, path, x, number):
     x : namespace
         The path's registers and movers that a page needs.
     number : Value
-        The how manieth group of its head on its channel the page belongs to.
+        The how manieth group of its head on its channel the page belongs to; of K by channel, the
+        page itself.
     """
     geometry = path.geometry
     header = Signal(SLOT_HEADER.struct, name="slot_header")

@@ -125,7 +125,8 @@ class AppendPath(wiring.Component):
         tail_address = Signal(ADDRESS_BITS)
         passes_address = Signal(ADDRESS_BITS)
         kind = Signal()  # 0 K, 1 V
-        group = Signal(32)  # of the chunk at hand
+        group = Signal(32)  # of the chunk at hand, or page of K by channel
+        place = Signal(32)  # group on whose channel it goes
         in_group = Signal(16)  # its first token's place there
         left = Signal(24)
         flushing = Signal()  # the group at hand comes from the tail
@@ -149,7 +150,7 @@ class AppendPath(wiring.Component):
             ends_deferred.eq(request.defer & (left == take)),
             whole.eq((take == sequence.group_tokens) & ~ends_deferred),
             fills.eq(in_group + take == sequence.group_tokens),
-            channel.eq((group + first_channel)[:channel_shift] if channels > 1 else 0),
+            channel.eq((place + first_channel)[:channel_shift] if channels > 1 else 0),
             self.o_wish.payload.channel.eq(channel),
             self.o_wish.payload.stream.eq(sequence.stream),
             self.o_order.payload.channel.eq(channel),
@@ -163,6 +164,11 @@ class AppendPath(wiring.Component):
             self.o.payload.passes.eq(passes_address),
             self.o.payload.flush_due.eq(due),
         ]
+        m.d.comb += place.eq(group)
+        with m.If(request.columns):  # all pages of a unit: of units of 2, 4, 8 ... groups
+            for shift in range(1, len(sequence.unit_groups)):
+                with m.If(sequence.unit_groups[shift]):
+                    m.d.comb += place.eq(group >> shift)
         source = Signal(ADDRESS_BITS)  # of a page that comes from device DRAM
         unit_page = Signal(ADDRESS_BITS)  # that of the unit at hand
         tail_page = Signal(ADDRESS_BITS)
@@ -314,7 +320,7 @@ class AppendPath(wiring.Component):
                     scanned=scanned,
                     waits=waits,
                 ),
-                group >> channel_shift,
+                Mux(request.columns, group, group >> channel_shift),
             )
             with m.State("WRITE_HEAD"):
                 m.d.comb += [

@@ -24,10 +24,10 @@ units of as many tokens as elements fit a codeword::
     column page p of a unit| c(4p): t0 .. t511 | c(4p+1): t0 .. t511 | ...  4 codewords of 1 KiB
 
 so that a codeword holds one channel of ``unit_tokens`` consecutive tokens, and a reader that wants
-few channels moves few codewords. A unit takes as many pages as it has token groups; page ``p`` of
-a head lies on the flash channel of its token group ``p``, on the die of `column_die`. It is made
-from the K pages once all of them are on flash: tokens beyond the last whole unit are in the K pages
-alone, and no second tail is needed.
+few channels moves few codewords. A unit takes as many pages as it has token groups, a power of two;
+all lie on one flash channel (`column_channel`), on the dies of `column_die`. It is made from the K
+pages once all of them are on flash: tokens beyond the last whole unit are in the K pages alone, and
+no second tail is needed.
 
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
@@ -48,6 +48,7 @@ __all__ = [
     "SequenceState",
     "HEAD_STRIDE",
     "column_buffer",
+    "column_channel",
     "column_die",
     "group_channel",
     "page_die",
@@ -223,10 +224,19 @@ def page_die(number, index, head, kind, kv_heads, dies, first=0):
     return (turn + around + _reversed(number, dies) + first & 0xFFFF) % dies
 
 
-def column_die(number, index, head, kv_heads, dies, first=0):
-    """Die that a page of K by channel is wanted on: half around from where the K page of the same
-    number is. Parameters as of `page_die`."""
-    return page_die(number, index, head, 0, kv_heads, dies, first + dies // 2)
+def column_channel(page, unit_groups, index, channels, first=0):
+    """Flash channel of page ``page`` of K by channel of head ``index``.
+
+    That of the token group with its unit's number: a unit lies on one channel, so that the scores
+    of its tokens are summed there.
+    """
+    return group_channel(page // unit_groups, 0, 0, index, channels, first)
+
+
+def column_die(page, index, head, kv_heads, dies, first=0):
+    """Die that page ``page`` of K by channel is wanted on: those of a unit lie apart, half around
+    from where the head's first K page is. Parameters as of `page_die`."""
+    return page_die(page, index, head, 0, kv_heads, dies, first + dies // 2)
 
 
 def unit_groups(head_dim, page_bytes, codeword_bytes):

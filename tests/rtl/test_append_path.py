@@ -17,6 +17,7 @@ from rtl.tables import (
     SLOT_HEADER,
     PageKind,
     column_buffer,
+    column_channel,
     column_die,
     group_channel,
     program_slots,
@@ -390,12 +391,12 @@ def test_waits_for_a_stripe_quietly():
     assert np.frombuffer(b"".join(in_slots), "<u8").tolist() == page and bench.still > 50
 
 
-@pytest.mark.parametrize("index_of_head, groups", [(0, 8), (2, 7)])
+@pytest.mark.parametrize("index_of_head, groups, unit", [(0, 8, 4), (2, 7, 2)])
 @pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_a_unit_of_k_by_channel(index_of_head, groups, stall, backpressure):
+def test_a_unit_of_k_by_channel(index_of_head, groups, unit, stall, backpressure):
     """Its pages come from the column buffer; their entries may begin with an odd one."""
     geo = geometry(2)
-    columns, unit, before = 0x4000, 3, 3
+    columns, before = 0x4000, unit
     seq = sequence(16, geo.page_bytes) | {
         "groups": groups,
         "columns": columns,
@@ -405,7 +406,13 @@ def test_a_unit_of_k_by_channel(index_of_head, groups, stall, backpressure):
     dut, bench, dram = build(seq, geo, quiet=True, stall=stall, backpressure=backpressure)
     allocator(bench, dut, geo)
     index = KV_HEADS + index_of_head
-    head = {"tokens": 27, "flash_groups": 6, "tail_tokens": 3, "k_exp": 9, "v_bad": 1}
+    head = {
+        "tokens": 4 * (before + unit) + 3,
+        "flash_groups": before + unit,
+        "tail_tokens": 3,
+        "k_exp": 9,
+        "v_bad": 1,
+    }
     head["column_pages"] = before
     at = HEADS + 16 * index
     dram.put(at, HEAD.pack(**head))
@@ -442,10 +449,8 @@ def test_a_unit_of_k_by_channel(index_of_head, groups, stall, backpressure):
     assert b"".join(page for _, page in pages) == unit_bytes
     entries = dict.fromkeys(range(groups * KV_HEADS * LAYERS), b"\xee" * 4)
     for number, (place, _) in enumerate(pages, before):
-        assert place["channel"] == group_channel(
-            number, 1, KV_HEADS, index_of_head, 2, FIRST_CHANNEL
-        )
-        die = column_die(number // 2, index, index_of_head, KV_HEADS, geo.dies, FIRST_DIE)
+        assert place["channel"] == column_channel(number, unit, index, 2, FIRST_CHANNEL)
+        die = column_die(number, index, index_of_head, KV_HEADS, geo.dies, FIRST_DIE)
         assert place["die"] == die
         meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
         assert meta == {

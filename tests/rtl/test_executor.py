@@ -425,7 +425,7 @@ def test_an_append_leaves_units_of_k_by_channel(unreadable):
         for channel, column in enumerate((first, second)):
             assert (column[:unit] == k[head][at : at + unit, channel]).all()
     channels = [order["channel"] for order in h.orders.items[of_k_and_v:]]
-    assert channels == [(head + 1 + n) % 2 for head, at in units for n in (0, 1)]
+    assert channels == [(3 * head + 1 + at // unit) % 2 for head, at in units for _ in (0, 1)]
     for head in range(KV_HEADS):
         assert h.head(0, head)["column_pages"] == 2 * UNIT_GROUPS * (head != unreadable)
 
