@@ -52,7 +52,12 @@ public:
         status.cycle = status.evaluated = 0;
         status.next_event = NO_TIMER;
     }
-    ~Lane() { top_->final(); }
+    ~Lane() {
+        // Scopes leave the thread's context when they go, which may be another lane's by now.
+        Verilated::threadContextp(context_.get());
+        top_->final();
+        top_.reset();
+    }
 
     uint32_t run(uint32_t stop, uint64_t until, uint64_t evaluations) {
         const uint64_t slice = status.evaluated + evaluations;
