@@ -24,6 +24,7 @@ from .groups import BlockGroups
 from .refuge import KEPT, Refuge
 from .state import DriveState
 from .state_table import StateTable
+from .stripe_table import StripeTable
 
 __all__ = ["AGAIN_LIMIT", "Repair"]
 
@@ -51,6 +52,7 @@ class Repair:
     ----------
     blocks : host.firmware.blocks.Blocks
     groups : host.firmware.groups.BlockGroups
+    stripes : host.firmware.stripe_table.StripeTable
     state : DriveState
     refuge : host.firmware.refuge.Refuge
     crippled : dict of (int, int, int) to set of int
@@ -70,6 +72,7 @@ class Repair:
         tables = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, tables, config.die_parts)
         self.groups = BlockGroups(self._geometry, self.blocks)
+        self.stripes = StripeTable(device, config, self.blocks)
         self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
         self.crippled = {}
         self.read_often = set()
@@ -78,7 +81,6 @@ class Repair:
         self._failed, self._tired = [], set()  # slots; blocks that were read again too often
         self._changed = False  # the table on flash is behind
         self._holds = 0
-        self._columns = {}  # group -> its stream, stripe's place in the ring, and first column
         self.counts = Counter()
 
     def start(self):
@@ -128,36 +130,10 @@ class Repair:
         die, group = self.blocks.serves(channel, at, block)
         return self.groups.uses(group) and self.blocks.place(channel, die, group) == (at, block)
 
-    def push(self, stream, number, stripe):
-        """Gives a stream of the append path these groups, as stripe ``number`` of it."""
-        slot = number % self._config.stream_slots
-        for old, place in list(self._columns.items()):
-            if place[:2] == (stream, slot):
-                del self._columns[old]
-        columns = 0
-        for group in stripe:
-            self._columns[group] = stream, slot, columns
-            dies = self.blocks.dies(group)
-            for die in dies:
-                for channel in range(self._geometry.channels):
-                    self._tell(group, channel, die)
-            columns += len(dies)
-        self._device.write("STREAM", stream)
-        self._device.write("STRIPE_PUSH", columns)
-
-    def _tell(self, group, channel, die):
-        """Tells the append path which block serves for a die of a group that it fills."""
-        stream, slot, first = self._columns[group]
-        at, block = self.blocks.place(channel, die, group)
-        column = first + die - self.blocks.dies(group)[0]
-        self._device.write("STREAM", stream)
-        self._device.write("FLASH_ROW", at << 24 | block)
-        self._device.write("STRIPE_BLOCK", column << 16 | channel << 8 | slot)
-
     def erase(self, group):
         """Erases a group, blocks that fail replaced; whether it is whole."""
         g = self._geometry
-        self._columns.pop(group, None)
+        self.stripes.forget(group)
         for die in self.blocks.dies(group):
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
@@ -331,8 +307,8 @@ class Repair:
         for page, (meta, _) in pages.items():
             self.moved(channel, (at, self._geometry.row(block, page)), places[page], meta)
         self.counts["pages_moved"] += len(pages)
-        if group in self._columns and dealt < self._geometry.pages:
-            self._tell(group, channel, die)
+        if dealt < self._geometry.pages:
+            self.stripes.tell(group, channel, die)
         return places
 
     def _shelter(self, place, rescued):

@@ -280,7 +280,7 @@ class Space:
             stripe.append(self.groups.use(group))
         if stripe:
             self.groups.push(stream, stripe)
-            self._repair.push(stream, self._pushed[stream], stripe)
+            self._repair.stripes.push(stream, self._pushed[stream], stripe)
             self._pushed[stream] += 1
             self._used = True
         return bool(stripe)
