@@ -1,42 +1,31 @@
 """What a sequence needs of a drive, and whether the drive can still give it.
 
-`SequenceShape` is the arithmetic of one sequence: groups, tables, flash pages per channel.
-`Capacity` keeps the books over all open sequences: numbers, device DRAM, flash pages. The firmware
-decides with it for a drive of gateware, the `twin` and `golden` backends for a drive of arrays, so
-that all of them refuse the same things with the same status.
+`Capacity` keeps the books over all open sequences: numbers, device DRAM, flash pages. What one of
+them needs is the arithmetic of `host.sequence_shape`. The firmware decides with it for a drive of
+gateware, the `twin` and `golden` backends for a drive of arrays, so that all of them refuse the
+same things with the same status.
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rtl.commands import Status
 from rtl.tables import (
-    HEAD,
-    HEAD_STRIDE,
-    MAP_ENTRY,
     PAGE_META,
-    PASS,
     SEQUENCE,
-    group_channel,
+    column_buffer,
     place_of,
-    program_slots,
-    slot_bytes,
+    unit_groups,
 )
 
+from .checks import INDEXES
 from .errors import DriveError
 from .regions import Regions
+from .sequence_shape import SequenceShape
 
-__all__ = [
-    "OWN_GROUPS",
-    "Capacity",
-    "Placement",
-    "SequenceShape",
-    "device_dram",
-    "spare_groups",
-    "whole_groups",
-]
+__all__ = ["OWN_GROUPS", "Capacity", "Placement", "spare_groups", "whole_groups"]
 
 SPARE_SHARE = 0.02
 """Of all groups, those kept for spares; parts are delivered with up to so many bad blocks."""
@@ -61,133 +50,10 @@ def whole_groups(pages, group_pages):
     return (1 - -pages // group_pages) * group_pages
 
 
-@dataclass(frozen=True, kw_only=True)
-class SequenceShape:
-    """Shape of a sequence's K and V and its capacity.
-
-    Parameters
-    ----------
-    layers, kv_heads, head_dim, max_tokens : int
-    page_bytes, channels : int
-        Of the drive's flash.
-    pass_tokens : int
-        Of the drive.
-    first_channel, first_die : int
-        Where its pages begin, see `rtl.tables.place_of`.
-    """
-
-    layers: int
-    kv_heads: int
-    head_dim: int
-    max_tokens: int
-    page_bytes: int
-    channels: int
-    pass_tokens: int
-    first_channel: int = 0
-    first_die: int = 0
-
-    @property
-    def place(self):
-        """``(first_channel, first_die)``"""
-        return self.first_channel, self.first_die
-
-    def at(self, place):
-        """The same shape in another place."""
-        return replace(self, first_channel=place[0], first_die=place[1])
-
-    def channel(self, group, index):
-        """Channel of a token group of head ``index``, ``layer * kv_heads + h``."""
-        return group_channel(group, 0, 0, index, self.channels, self.first_channel)
-
-    @property
-    def heads(self):
-        """KV heads of all layers; head ``layer * kv_heads + h``."""
-        return self.layers * self.kv_heads
-
-    @property
-    def group_tokens(self):
-        """Tokens of a full group."""
-        return self.page_bytes // (2 * self.head_dim)
-
-    @property
-    def groups(self):
-        """Map entries per head."""
-        return -(-self.max_tokens // self.group_tokens)
-
-    @property
-    def passes(self):
-        """PASS entries per head."""
-        return -(-self.max_tokens // self.pass_tokens)
-
-    def passes_of(self, tokens):
-        """Passes of a head that holds so many tokens."""
-        return -(-tokens // self.pass_tokens)
-
-    def pages_of(self, tokens):
-        """Flash pages of K that an attend of one head reads, ``tokens`` of it on flash: a page that
-        holds the end of one pass and the beginning of the next is read for both."""
-        starts = np.arange(0, tokens, self.pass_tokens)
-        ends = np.minimum(starts + self.pass_tokens, tokens)
-        return int((-(-ends // self.group_tokens) - starts // self.group_tokens).sum())
-
-    @property
-    def token_bytes(self):
-        """Bytes of K and V of one token and layer."""
-        return 4 * self.kv_heads * self.head_dim
-
-    @property
-    def table_bytes(self):
-        """Device DRAM of head table, map, pass table and tails."""
-        return (
-            HEAD.size * self.heads,
-            MAP_ENTRY.size * self.heads * self.groups,
-            PASS.size * self.heads * self.passes,
-            2 * self.page_bytes * self.heads,
-        )
-
-    def channel_pages(self, first=0, last=None):
-        """Flash pages per channel of the full groups ``first`` to ``last`` of every head.
-
-        ``first`` and ``last`` are ints or arrays with one entry per head; ``last`` (excluded) is
-        the capacity's number of full groups if not given.
-        """
-        last = self.max_tokens // self.group_tokens if last is None else last
-        head = np.arange(self.heads)[:, None]
-        residue = np.arange(self.channels)[None, :] - HEAD_STRIDE * head - self.first_channel
-        residue %= self.channels
-
-        def below(count):  # groups g < count with g % channels == residue
-            count = np.broadcast_to(np.asarray(count, dtype=np.int64), (self.heads,))[:, None]
-            return (count - residue + self.channels - 1) // self.channels
-
-        return 2 * (below(last) - below(first)).sum(axis=0)
-
-
-def device_dram(shape, sequences, geometry):
-    """Bytes of device DRAM that so many sequences take.
-
-    Parameters
-    ----------
-    shape : SequenceShape
-        Of each.
-    sequences : int
-    geometry : flash_model.geometry.Geometry
-
-    Returns
-    -------
-    dict
-        ``sequences`` (their table), ``heads``, ``map``, ``passes``, ``tails``, ``slots`` (pages on
-        their way to a die: the second buffer of what is flushed, for all sequences together).
-    """
-    names = ("heads", "map", "passes", "tails")
-    tables = dict(zip(names, (sequences * size for size in shape.table_bytes), strict=True))
-    slots = program_slots(geometry) * slot_bytes(geometry)
-    return {"sequences": SEQUENCE.size * sequences, **tables, "slots": slots}
-
-
 @dataclass(frozen=True)
 class Placement:
-    """What an admitted sequence was given: its number and its tables in device DRAM."""
+    """What an admitted sequence was given: its number and its tables in device DRAM, 0 for one
+    that it has not."""
 
     sequence: int
     shape: SequenceShape
@@ -195,6 +61,7 @@ class Placement:
     map: int
     passes: int
     tail: int
+    columns: int
 
 
 class Capacity:
@@ -210,6 +77,7 @@ class Capacity:
     ----------
     program_buffer, scratch : int
         Device-DRAM addresses of the program slots, and of room for a page with its spare bytes.
+        Between them is the unit of K by channel that is being made (`rtl.tables.column_buffer`).
     """
 
     SEQUENCE_TABLE = 0
@@ -219,7 +87,8 @@ class Capacity:
         self._config = config
         geometry = config.flash.geometry
         self.program_buffer = self.SEQUENCE_TABLE + SEQUENCE.size * config.max_sequences
-        self.scratch = self.program_buffer + program_slots(geometry) * slot_bytes(geometry)
+        self.scratch = column_buffer(self.program_buffer, geometry)
+        self.scratch += config.max_head_dim * config.code.data_bytes
         free = self.scratch + geometry.page_total
         self._dram = Regions(free, config.dram_bytes - free)
         self._group_pages = geometry.dies // config.die_parts * geometry.pages
@@ -231,8 +100,11 @@ class Capacity:
         self._next = 0
         self.placements = {}
 
-    def shape(self, layers, kv_heads, head_dim, max_tokens):
-        """`SequenceShape` of what is asked for; raises `DriveError` for what cannot be served."""
+    def shape(self, layers, kv_heads, head_dim, max_tokens, index=0):
+        """`SequenceShape` of what is asked for; raises `DriveError` for what cannot be served.
+
+        ``index`` is a number of `INDEXES`.
+        """
         config = self._config
 
         def refuse(status, detail):
@@ -262,6 +134,14 @@ class Capacity:
                 f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}",
             )
         geometry = config.flash.geometry
+        units = {d: self._unit_groups(d) for d in config.head_dims} if index else {head_dim: 0}
+        if index and not units[head_dim]:
+            dims = ", ".join(str(d) for d, unit in units.items() if unit) or "none"
+            refuse(
+                Status.UNSUPPORTED_INDEX,
+                f"index = {INDEXES[index]!r} with head_dim = {head_dim}: this drive keeps K by "
+                f"channel for these head_dims: {dims}",
+            )
         return SequenceShape(
             layers=layers,
             kv_heads=kv_heads,
@@ -270,7 +150,13 @@ class Capacity:
             page_bytes=geometry.page_bytes,
             channels=geometry.channels,
             pass_tokens=config.pass_tokens,
+            unit_groups=units[head_dim],
         )
+
+    def _unit_groups(self, head_dim):
+        config = self._config
+        page_bytes = config.flash.geometry.page_bytes
+        return unit_groups(head_dim, page_bytes, config.code.data_bytes)
 
     def admit(self, shape, saved=0, place=None):
         """`Placement` of a new sequence; raises `DriveError` where there is no room for it.
@@ -305,36 +191,42 @@ class Capacity:
             raise DriveError(
                 Status.NO_SPACE,
                 f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
-                f"{shape.channel_pages().max()} flash pages a channel, "
+                f"{shape.most_pages.max()} flash pages a channel, "
                 f"{free.min()} are not reserved",
             )
-        addresses = self._dram.allocate_all(shape.table_bytes)
-        if addresses is None:
+        placement = self._enter(number, shape)
+        if placement is None:
             raise DriveError(
                 Status.NO_SPACE,
-                f"{sum(shape.table_bytes)} bytes of device DRAM are "
+                f"{sum(shape.table_bytes.values())} bytes of device DRAM are "
                 f"needed, {self._dram.free} are free",
             )
-        self._reserved = self._reserved + self._promise(shape)
-        self._next = (number + 1) % slots
-        self.placements[number] = Placement(number, shape, *addresses)
-        return self.placements[number]
+        return placement
 
     def restore(self, number, shape):
         """`Placement` of a sequence that was admitted before a loss of power."""
-        addresses = self._dram.allocate_all(shape.table_bytes)
-        if addresses is None:
+        placement = self._enter(number, shape)
+        if placement is None:
             raise DriveError(
                 Status.NO_SPACE, f"device DRAM has no room any more for sequence {number}"
             )
+        return placement
+
+    def _enter(self, number, shape):
+        """`Placement` with tables, and pages that are promised; None if the tables do not fit."""
+        tables = {name: size for name, size in shape.table_bytes.items() if size}
+        addresses = self._dram.allocate_all(tables.values())
+        if addresses is None:
+            return None
         self._reserved = self._reserved + self._promise(shape)
         self._next = (number + 1) % self._config.max_sequences
-        self.placements[number] = Placement(number, shape, *addresses)
+        given = dict.fromkeys(shape.table_bytes, 0) | dict(zip(tables, addresses, strict=True))
+        self.placements[number] = Placement(number, shape, **given)
         return self.placements[number]
 
     def _promise(self, shape):
         """Pages per channel that a sequence is promised."""
-        pages = shape.channel_pages()
+        pages = shape.most_pages
         own = self._config.stream_groups * self._group_pages
         if self._config.append_streams > 1 and pages.max() >= own:
             return whole_groups(pages, self._group_pages)
@@ -356,13 +248,14 @@ class Capacity:
             return f"{self._config.max_sequences} sequences are open"
         return (
             f"{shape.max_tokens} tokens of {shape.heads} heads need up to "
-            f"{shape.channel_pages().max()} of {self._channel_pages} flash pages a channel and "
-            f"{sum(shape.table_bytes)} of {self._config.dram_bytes} bytes of device DRAM"
+            f"{shape.most_pages.max()} of {self._channel_pages} flash pages a channel and "
+            f"{sum(shape.table_bytes.values())} of {self._config.dram_bytes} bytes of device DRAM"
         )
 
     def release(self, number):
         """Gives back what a sequence was given."""
         placement = self.placements.pop(number)
-        for address in (placement.heads, placement.map, placement.passes, placement.tail):
-            self._dram.release(address)
+        for name, size in placement.shape.table_bytes.items():
+            if size:
+                self._dram.release(getattr(placement, name))
         self._reserved = self._reserved - self._promise(placement.shape)

@@ -12,9 +12,11 @@ from .errors import DriveError, DriveTypeError, DriveValueError
 
 __all__ = [
     "FORMATS",
+    "INDEXES",
     "MODES",
     "checked_array",
     "checked_format",
+    "checked_index",
     "checked_integer",
     "checked_queries",
     "checked_scale",
@@ -22,6 +24,9 @@ __all__ = [
 
 FORMATS = (FP16, BF16)
 """Element formats by the number the drive knows them by."""
+
+INDEXES = ("none", "channel")
+"""Extra copies of K by the number the drive knows them by: none, K by channel."""
 
 MODES = ("dense",)
 """Attend modes."""
@@ -42,6 +47,14 @@ def checked_format(name):
             return format
     known = " or ".join(repr(format.name) for format in FORMATS)
     raise DriveError(Status.UNSUPPORTED_FORMAT, f"kv_format = {name!r}: give {known}")
+
+
+def checked_index(name):
+    """The number of an index."""
+    if name not in INDEXES:
+        known = " or ".join(map(repr, INDEXES))
+        raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {name!r}: give {known}")
+    return INDEXES.index(name)
 
 
 def checked_array(name, array, wanted, formats):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rtl.commands import ResultFlag, Status
 
 from .backends import make_backend
-from .checks import MODES, checked_format, checked_integer, checked_scale
+from .checks import MODES, checked_format, checked_index, checked_integer, checked_scale
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 from .health import drive_health
 from .sequence_books import Sequence, SequenceBooks, cut_into_commands
@@ -76,12 +76,13 @@ class KvDrive:
         kv_format : str
             Format of K and V: "fp16" or "bf16".
         index : str
-            Extra copies of K for sparse attention: "none".
+            Extra copies of K: "none", or "channel": K a second time, by channel of the head, so
+            that sparse attention reads some channels of all tokens. Half as much again is written,
+            and not every head_dim can be kept so: a unit of it must fill its pages.
         """
         self._check_running()
         format = checked_format(kv_format)
-        if index != "none":
-            raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {index!r}, the drive has 'none'")
+        index = checked_index(index)
         layers, kv_heads, head_dim = (
             checked_integer(*pair)
             for pair in (("layers", layers), ("kv_heads", kv_heads), ("head_dim", head_dim))
@@ -94,9 +95,14 @@ class KvDrive:
                     Status.CONTEXT_EXCEEDED,
                     f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}",
                 )
-        number = self.backend.open(layers, kv_heads, head_dim, capacity, format)
+        number = self.backend.open(layers, kv_heads, head_dim, capacity, format, index)
         self._sequences[number] = Sequence(
-            kv_heads, head_dim, capacity or self.config.max_tokens, format, [0] * layers
+            kv_heads,
+            head_dim,
+            capacity or self.config.max_tokens,
+            format,
+            [0] * layers,
+            copies_of_k=1 + (index > 0),
         )
         return number
 

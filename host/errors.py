@@ -58,7 +58,10 @@ MEANINGS = {
     ),
     Status.UNSUPPORTED_FORMAT: ("the engine does not know this format", "use FP16 or BF16"),
     Status.UNSUPPORTED_MODE: ("the engine does not know this mode", "use mode 0, dense"),
-    Status.UNSUPPORTED_INDEX: ("the drive does not keep this index of K", "use index 'none'"),
+    Status.UNSUPPORTED_INDEX: (
+        "the drive does not keep this index of K",
+        "use index 'none', or a head_dim that it is kept for",
+    ),
     Status.TOO_MANY_KV_HEADS: (
         "more KV heads than a sequence of this drive may have",
         "use fewer, or a drive with a larger max_transfer",

@@ -34,7 +34,7 @@ def drive_health(config, stats, wear, tokens, token_bytes):
     tokens : float
         Tokens appended, each counted as the share of its sequence's layers that it came to.
     token_bytes : int
-        Bytes of K and V appended.
+        Bytes of K and V appended, K as often as it is kept.
 
     Returns
     -------

@@ -23,6 +23,7 @@ class Sequence:
     max_tokens: int
     format: FloatFormat
     tokens: list = field(default_factory=list)  # stored, per layer
+    copies_of_k: int = 1
     closed: bool = False
 
 
@@ -38,7 +39,7 @@ class SequenceBooks(dict):
     appended_tokens : float
         Tokens that were appended, in all layers.
     appended_bytes : int
-        Of their K and V.
+        Of their K and V, K as often as it is kept.
     """
 
     def __init__(self, config):
@@ -51,7 +52,8 @@ class SequenceBooks(dict):
         entry = self[sequence]
         entry.tokens[layer] += tokens
         self.appended_tokens += tokens / len(entry.tokens)
-        self.appended_bytes += tokens * 4 * entry.kv_heads * entry.head_dim
+        vectors = (1 + entry.copies_of_k) * entry.kv_heads
+        self.appended_bytes += tokens * vectors * 2 * entry.head_dim
 
     def entry(self, sequence, layer):
         """An open sequence's entry; `DriveError` if it, or the layer, is not there."""

@@ -35,13 +35,14 @@ def partial_flags(partials):
 class _Layer:
     """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come.
 
-    ``groups`` names the full groups, so that forks know what they share. The first ``saved`` tokens
+    ``groups`` names the full groups and ``units`` the whole units of K by channel, so that forks
+    know what they share. The first ``saved`` tokens
     outlive a loss of power whatever becomes of the others.
     """
 
     def __init__(self, kv_heads, head_dim, dtype):
         self.tokens = self.saved = 0
-        self.groups = []
+        self.groups, self.units = [], []
         self._data = np.zeros((2, kv_heads, 16, head_dim), dtype)
 
     def append(self, k, v):
@@ -64,7 +65,8 @@ class _Layer:
     def copy(self):
         other = copy(self)
         other.saved = 0
-        other._data, other.groups = self._data.copy(), self.groups.copy()
+        other._data = self._data.copy()
+        other.groups, other.units = self.groups.copy(), self.units.copy()
         return other
 
     def view(self, start=0, stop=None):
@@ -85,8 +87,10 @@ class ArrayBackend(Backend):
         self._capacity = Capacity(config)
         self._layers = {}
         self._results = {}
-        self._group_numbers = count()
-        self._sharing = Counter()  # full groups by name: sequences that hold them besides one
+        self._names = count()
+        self._sharing = (
+            Counter()
+        )  # full groups, units by name: sequences that hold them besides one
         self._saved = np.zeros(config.channels, np.int64)  # pages that this saves, per channel
         self._tickets = 0
         self._counters = Counter()
@@ -100,8 +104,8 @@ class ArrayBackend(Backend):
     def partials(self, q, k, v, scale):
         """A list of `Partial`, one per pass, over all query heads; arguments as above."""
 
-    def open(self, layers, kv_heads, head_dim, max_tokens, format):
-        shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
+    def open(self, layers, kv_heads, head_dim, max_tokens, format, index):
+        shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens, index)
         number = self._capacity.admit(shape, self._saved).sequence
         self._layers[number] = [_Layer(kv_heads, head_dim, format.dtype) for _ in range(layers)]
         self._command()
@@ -116,15 +120,16 @@ class ArrayBackend(Backend):
 
     def fork(self, sequence, max_tokens):
         old = self._shape(sequence)
-        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens)
+        index = int(old.unit_groups > 0)
+        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, index)
         layers = self._layers[sequence]
         more = sum(
-            self._pages(old, number, np.arange(len(layer.groups)))
+            self._pages(old, number, np.arange(len(layer.groups)), np.arange(len(layer.units)))
             for number, layer in enumerate(layers)
         )
         new = self._capacity.admit(shape, self._saved + more, old.place).sequence
         self._saved = self._saved + more
-        self._sharing.update(name for layer in layers for name in layer.groups)
+        self._sharing.update(name for layer in layers for name in layer.groups + layer.units)
         self._layers[new] = [layer.copy() for layer in layers]
         self._command()
         return new
@@ -151,17 +156,28 @@ class ArrayBackend(Backend):
     def _leave(self, sequence, number, first):
         """A layer does not hold its full groups from ``first`` on any more."""
         layer, shape = self._layers[sequence][number], self._shape(sequence)
-        gone = layer.groups[first:]
-        del layer.groups[first:]
+        shared = [
+            self._without(layer.groups, first),
+            self._without(layer.units, first // (shape.unit_groups or 1)),
+        ]
+        self._saved = self._saved - self._pages(shape, number, *shared)
+
+    def _without(self, names, first):
+        """Takes the names from ``first`` on off a list; numbers of those that others hold, too."""
+        gone = names[first:]
+        del names[first:]
         shared = [n for n, name in enumerate(gone, first) if self._sharing[name]]
         self._sharing.subtract(name for name in gone if self._sharing[name])
-        self._saved = self._saved - self._pages(shape, number, np.array(shared, int))
+        return np.array(shared, int)
 
-    def _pages(self, shape, layer, groups):
-        """Pages per channel of full groups of a layer, all heads."""
-        heads = np.arange(shape.kv_heads)[:, None]
-        channel = shape.channel(groups, layer * shape.kv_heads + heads)
-        return 2 * np.bincount(channel.ravel(), minlength=shape.channels)
+    def _pages(self, shape, layer, groups, units):
+        """Pages per channel of full groups, and of units of K by channel, of a layer, all heads."""
+        index = layer * shape.kv_heads + np.arange(shape.kv_heads)[:, None]
+        pages = 2 * np.bincount(shape.channel(groups, index).ravel(), minlength=shape.channels)
+        if len(units):
+            channel = shape.column_channel(units * shape.unit_groups, index)
+            pages += shape.unit_groups * np.bincount(channel.ravel(), minlength=shape.channels)
+        return pages
 
     def submit_append(self, sequence, layer, k, v):
         shape = self._shape(sequence)
@@ -248,19 +264,30 @@ class ArrayBackend(Backend):
         return self._capacity.placements[sequence].shape
 
     def _store(self, sequence, layer, k, v):
-        """Appends, and counts the pages that filled groups would be programmed to."""
-        filled = self._grow(sequence, layer, k, v)
-        self._count(pages_programmed=2 * filled * self._shape(sequence).kv_heads)
+        """Appends, and counts the pages that filled groups would be programmed to; and, of units
+        of K by channel, those that their K would be read from."""
+        shape = self._shape(sequence)
+        groups, columns = (pages * shape.kv_heads for pages in self._grow(sequence, layer, k, v))
+        self._count(
+            pages_programmed=2 * groups + columns,
+            pages_read=columns,
+            bytes_flash=columns * shape.page_bytes,
+        )
 
     def _grow(self, sequence, layer, k, v):
-        """Appends; returns the number of groups that became full."""
+        """Appends; returns the number of groups that became full, and of pages of K by channel that
+        become possible with them."""
         shape = self._shape(sequence)
         store = self._layers[sequence][layer]
         before = store.tokens // shape.group_tokens
         store.append(k, v)
         filled = store.tokens // shape.group_tokens - before
-        store.groups += islice(self._group_numbers, filled)
-        return filled
+        store.groups += islice(self._names, filled)
+        units = (
+            len(store.groups) // shape.unit_groups - len(store.units) if shape.unit_groups else 0
+        )
+        store.units += islice(self._names, units)
+        return filled, units * shape.unit_groups
 
     def _count(self, **amounts):
         self._counters.update(amounts)

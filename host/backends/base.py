@@ -69,8 +69,9 @@ class Backend(ABC):
         self.config = config
 
     @abstractmethod
-    def open(self, layers, kv_heads, head_dim, max_tokens, format):
-        """Number of a new sequence (``max_tokens`` 0: the drive's maximum)."""
+    def open(self, layers, kv_heads, head_dim, max_tokens, format, index):
+        """Number of a new sequence (``max_tokens`` 0: the drive's maximum; ``index``: the number
+        of one of `host.checks.INDEXES`)."""
 
     @abstractmethod
     def close(self, sequence):

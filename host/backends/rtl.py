@@ -130,8 +130,8 @@ class RtlBackend(Backend):
             return None
         return command.completion["result"]
 
-    def open(self, layers, kv_heads, head_dim, max_tokens, format):
-        shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens)
+    def open(self, layers, kv_heads, head_dim, max_tokens, format, index):
+        shape = self._capacity.shape(layers, kv_heads, head_dim, max_tokens, index)
         level(self.driver, self.firmware, self.config)
         command = self.driver.submit(
             Opcode.OPEN,
@@ -140,6 +140,7 @@ class RtlBackend(Backend):
             head_dim=head_dim,
             max_tokens=max_tokens,
             format=FORMATS.index(format),
+            index=index,
         )
         return self._opened(command, shape, format)
 
@@ -154,7 +155,8 @@ class RtlBackend(Backend):
 
     def fork(self, sequence, max_tokens):
         old = self._shapes[sequence]
-        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens)
+        index = int(old.unit_groups > 0)
+        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, index)
         level(self.driver, self.firmware, self.config)
         command = self.driver.submit(Opcode.FORK, sequence=sequence, tokens=max_tokens)
         number = self._opened(command, shape, self._formats[sequence])

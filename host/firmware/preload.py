@@ -1,4 +1,5 @@
-"""The simulation's back door: K and V straight into flash cells, map, head table and tail.
+"""The simulation's back door: K and V straight into flash cells, map, head table and tail; and K
+by channel where it is kept.
 
 What it leaves behind is what the append path would have left, each page on the die it is wanted
 on, but in block groups of its own. No time passes, unless dead groups must be erased to make room.
@@ -7,12 +8,12 @@ on, but in block groups of its own. No time passes, unless dead groups must be e
 import numpy as np
 
 from rtl.commands import Status
-from rtl.page_codec import encode_pages
-from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, page_die
+from rtl.page_codec import decode_pages, encode_pages
+from rtl.tables import HEAD, PAGE_META, PASS, PageKind, column_die, page_die
 
 from ..errors import DriveError
 from .exponents import token_exponents
-from .tables import read_entry
+from .tables import PLACE, pack_place, place_at, read_entry
 
 __all__ = ["BackDoor"]
 
@@ -55,10 +56,15 @@ class BackDoor:
             )
             for h, head in enumerate(heads)
         ]
-        self._reserve(sequence, places)
+        columns = [
+            self._column_places(shape, first + h, head, (head["tokens"] + len(k)))
+            for h, head in enumerate(heads)
+        ]
+        self._reserve(sequence, [*places, *columns])
         for h, head in enumerate(heads):
             new = np.stack([k[:, h], v[:, h]])
             self._append(placement, first + h, head, new, places[h], format)
+            self._build(placement, first + h, head, columns[h])
 
     def _head(self, placement, index):
         return HEAD.unpack(self._device.load(placement.heads + HEAD.size * index, HEAD.size))
@@ -77,6 +83,22 @@ class BackDoor:
             shape.first_die,
         )
         return np.broadcast_to(channel, die.shape), die
+
+    def _column_places(self, shape, index, head, tokens):
+        """Channel and die of the pages of K by channel that a head with so many tokens lacks."""
+        last = shape.column_pages(tokens // shape.group_tokens)
+        page = np.arange(head["column_pages"], last)
+        if not len(page):
+            return page, page
+        die = column_die(
+            page,
+            index,
+            index % shape.kv_heads,
+            shape.kv_heads,
+            self._geometry.dies,
+            shape.first_die,
+        )
+        return shape.column_channel(page, index), die
 
     def _reserve(self, sequence, places):
         """Takes the block groups for the pages of a sequence at places, or raises."""
@@ -110,22 +132,21 @@ class BackDoor:
         ]
         data = np.concatenate([np.stack(old), new], axis=1)
         count = len(places[0])
-        rows = [
-            [self._next_page(int(channel), int(die)) for channel, die in zip(*place, strict=True)]
-            for place in zip(*places, strict=True)
-        ]  # (die, row) of K and V of each group
-        self._program(placement, index, head["flash_groups"], places[0], rows, data)
-        entries = [
-            MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die)
-            for (k_die, k_row), (v_die, v_row) in rows
+        groups = data[:, : count * shape.group_tokens]
+        groups = groups.reshape(2, count, shape.group_tokens * shape.head_dim)
+        user = np.ascontiguousarray(groups.transpose(1, 0, 2)).view(np.uint8)
+        marks = [
+            (kind, head["flash_groups"] + n)
+            for n in range(count)
+            for kind in (PageKind.K, PageKind.V)
         ]
-        at = index * shape.groups + head["flash_groups"]
-        self._device.store(placement.map + MAP_ENTRY.size * at, b"".join(entries))
+        channels, dies = (part.ravel() for part in places)
+        self._program(placement, index, marks, channels, dies, user.reshape(2 * count, -1))
         data = data[:, count * shape.group_tokens :]
         for kind in range(2):
             self._device.store(tail + kind * size, data[kind].tobytes())
         self._follow(placement, index, head, new, format)
-        head["flash_groups"] += len(entries)
+        head["flash_groups"] += count
         head["tail_tokens"] = data.shape[1]
         head["tokens"] += new.shape[1]
         self._device.store(placement.heads + HEAD.size * index, HEAD.pack(**head))
@@ -157,20 +178,55 @@ class BackDoor:
         at, block = self._blocks.place(channel, die, group)
         return at, self._geometry.row(block, page)
 
-    def _program(self, placement, index, first, channels, pages, data):
-        """Writes groups of [K, V][tokens][head_dim] to their pages, as the drive encodes them."""
-        shape, count = placement.shape, len(pages)
-        if not count:
+    def _program(self, placement, index, marks, channels, dies, user):
+        """Writes pages to the next ones of their dies, as the drive encodes them, and their places
+        to the tables.
+
+        Parameters
+        ----------
+        placement : Placement
+        index : int
+            Head, ``layer * kv_heads + h``.
+        marks : list of (int, int)
+            `PageKind` and ``group`` of each page.
+        channels, dies : int arrays [pages]
+        user : uint8 array [pages, bytes]
+        """
+        if not marks:
             return
         segment = read_entry(self._device, placement.sequence)["segment"]
         metas = [
-            PAGE_META.pack(group=first + n, kind=kind, index=index, segment=segment)
-            for n in range(count)
-            for kind in range(2)
+            PAGE_META.pack(group=group, kind=kind, index=index, segment=segment)
+            for kind, group in marks
         ]
-        groups = data[:, : count * shape.group_tokens].reshape(2, count, -1)
-        user = np.ascontiguousarray(groups.transpose(1, 0, 2)).view(np.uint8)
-        dies, rows = np.reshape(pages, (-1, 2)).T
-        raw = encode_pages(self._code, rows, metas, user.reshape(2 * count, -1))
-        for channel, die, row, page in zip(np.ravel(channels), dies, rows, raw, strict=True):
-            self._array.write_page(int(channel), int(die), int(row), page.tobytes())
+        channels = channels.tolist()
+        places = [self._next_page(*at) for at in zip(channels, dies.tolist(), strict=True)]
+        raw = encode_pages(self._code, [row for _, row in places], metas, user)
+        for mark, channel, place, page in zip(marks, channels, places, raw, strict=True):
+            self._array.write_page(channel, *place, page.tobytes())
+            self._device.store(place_at(placement, mark[0], index, mark[1]), pack_place(*place))
+
+    def _build(self, placement, index, head, places):
+        """Writes K by channel of the units that a head lacks, at these channels and dies."""
+        shape, count = placement.shape, len(places[0])
+        first, unit = head["column_pages"], shape.unit_groups
+        for at in range(0, count, unit or 1):
+            groups = range(first + at, first + at + unit)
+            k = np.concatenate([self._k_page(placement, index, group) for group in groups])
+            user = np.ascontiguousarray(k.T).view(np.uint8).reshape(unit, -1)
+            marks = [(PageKind.COLUMNS, page) for page in groups]
+            channels, dies = (part[at : at + unit] for part in places)
+            self._program(placement, index, marks, channels, dies, user)
+        head["column_pages"] += count
+        self._device.store(placement.heads + HEAD.size * index, HEAD.pack(**head))
+
+    def _k_page(self, placement, index, group):
+        """K of a group on flash, bits [tokens, head_dim]."""
+        place = self._device.load(place_at(placement, PageKind.K, index, group), PLACE)
+        row, die = int.from_bytes(place[:3], "little"), place[3]
+        raw = self._array.page(placement.shape.channel(group, index), die, row)
+        raw = raw[: self._geometry.page_bytes // self._code.data_bytes * self._code.words * 8]
+        user, _, corrected = decode_pages(self._code, [row], raw[None])
+        if (corrected < 0).any():
+            raise DriveError(Status.UNRECOVERED_READ, f"K of group {group} of head {index}")
+        return user[0].view(np.uint16).reshape(-1, placement.shape.head_dim)

@@ -2,7 +2,8 @@
 
 Device DRAM is empty. Every block is read page by page up to where it is erased; each page says
 which segment, head and group it holds. A sequence has the groups that follow each other from the
-first one on, in all heads of a layer, and beyond them the tail that was saved last, if it fits.
+first one on, in all heads of a layer, and beyond them the tail that was saved last, if it fits;
+a head has the whole units of K by channel that follow each other as far as its groups go.
 What was given up, or was not whole in every head, is dead; so the sequence marks its pages with a
 new segment from here on. Nothing is programmed into a block that was not erased since.
 """
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, PageKind
+from rtl.tables import HEAD, PAGE_META, PASS, PageKind
 
 from ..checks import FORMATS
 from ..errors import DriveError
@@ -55,6 +56,7 @@ class Recovery:
             self._writers.update(dict.fromkeys(record.segments, record))
         self._saved = {record.saved for record in state.sequences.values()} - {0}
         self._found = {}  # (segment, head, group) -> [_Page of K, _Page of V]
+        self._columns = {}  # (segment, head, page) -> place
         self._tails = {}  # (segment, number) -> place, user bytes
         self.tokens_lost = 0
 
@@ -83,6 +85,8 @@ class Recovery:
         segment, kind = meta["segment"], meta["kind"]
         if kind == PageKind.TAILS and segment in self._saved:
             self._tails.setdefault((segment, meta["group"]), (place, user))
+        elif kind == PageKind.COLUMNS and segment in self._writers:
+            self._columns.setdefault((segment, meta["index"], meta["group"]), place)
         elif kind in (PageKind.K, PageKind.V) and segment in self._writers:
             record = self._writers[segment]
             tokens = self._geometry.page_bytes // (2 * record.head_dim)
@@ -94,7 +98,7 @@ class Recovery:
     def rebuild(self, record, segment):
         """Opens a sequence again; from here on it marks its pages with ``segment``."""
         shape = self._capacity.shape(
-            record.layers, record.kv_heads, record.head_dim, record.max_tokens
+            record.layers, record.kv_heads, record.head_dim, record.max_tokens, record.index
         ).at(record.place)
         placement = self._capacity.restore(record.number, shape)
         pairs = [self._groups(record, index) for index in range(shape.heads)]
@@ -106,10 +110,19 @@ class Recovery:
             tokens = np.where(fits, saved, tokens)
         tokens = tokens.reshape(record.layers, record.kv_heads).min(axis=1)
         self.tokens_lost += int(np.maximum(record.saved_tokens - tokens, 0).sum())
+        caught_up = set()
         for index, pair in enumerate(pairs):
             tail = None if tails is None else tails[index]
-            self._head(placement, record, index, int(tokens[index // record.kv_heads]), pair, tail)
-        record.cut(tokens // shape.group_tokens, segment)
+            held = int(tokens[index // record.kv_heads])
+            places, writers = self._units(record, shape, index, held // shape.group_tokens)
+            caught_up |= writers
+            at = tables.place_at(placement, PageKind.COLUMNS, index, 0)
+            if places:
+                self._device.store(at, b"".join(tables.pack_place(*place[1:]) for place in places))
+            self._head(placement, record, index, held, pair, tail, len(places))
+        record.caught_up = caught_up
+        heads = tables.read_heads(self._device, placement)
+        record.cut(tokens // shape.group_tokens, segment, tables.columns_behind(shape, heads))
         record.saved_tokens = np.minimum(record.saved_tokens, tokens)
         tables.write_open(self._device, placement, record.format, segment)
 
@@ -122,6 +135,23 @@ class Recovery:
             if None in pair:
                 return pairs
             pairs.append(pair)
+
+    def _units(self, record, shape, index, groups):
+        """Places of the pages of K by channel that a head with so many groups has, and segments
+        that have written some of them without writing the last group of the unit."""
+        places, writers, layer = [], set(), index // record.kv_heads
+        while shape.column_pages(groups) > len(places):
+            end = len(places) + shape.unit_groups
+            allowed = record.column_writers(layer, end)
+            unit = {
+                page: next((s for s in allowed if (s, index, page) in self._columns), None)
+                for page in range(len(places), end)
+            }
+            if None in unit.values():
+                break
+            places += (self._columns[segment, index, page] for page, segment in unit.items())
+            writers |= set(unit.values()) - {record.writer(layer, end - 1)}
+        return places, writers
 
     def _tails_of(self, record, shape):
         """Saved tails of all heads, or None. Their places are noted."""
@@ -136,18 +166,15 @@ class Recovery:
         except DriveError:
             return None
 
-    def _head(self, placement, record, index, tokens, pairs, tail):
-        """Writes a head's record, map, passes and tail."""
+    def _head(self, placement, record, index, tokens, pairs, tail, columns):
+        """Writes a head's record, map, passes and tail; it has so many pages of K by channel."""
         shape, device = placement.shape, self._device
         groups, rest = divmod(tokens, shape.group_tokens)
         pairs = pairs[:groups]
-        entries = []
-        for k, v in pairs:
-            (_, k_die, k_row), (_, v_die, v_row) = k.place, v.place
-            entries.append(MAP_ENTRY.pack(k_row=k_row, k_die=k_die, v_row=v_row, v_die=v_die))
-        at = placement.map + MAP_ENTRY.size * shape.groups * index
-        device.store(at, b"".join(entries))
-        head = dict(tokens=tokens, flash_groups=groups, tail_tokens=rest)
+        at = tables.place_at(placement, PageKind.K, index, 0)
+        places = (tables.pack_place(*page.place[1:]) for pair in pairs for page in pair)
+        device.store(at, b"".join(places))
+        head = dict(tokens=tokens, flash_groups=groups, tail_tokens=rest, column_pages=columns)
         passes = [{} for _ in range(shape.passes_of(tokens))]
         for kind, name in enumerate("kv"):
             facts = [(pair[kind].exponent, pair[kind].bad) for pair in pairs]

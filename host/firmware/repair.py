@@ -16,9 +16,10 @@ import numpy as np
 
 from rtl.commands import Status
 from rtl.registers import FlashEvent
-from rtl.tables import MAP_ENTRY, PAGE_META, SLOT_HEADER, PageKind, slot_bytes
+from rtl.tables import PAGE_META, SLOT_HEADER, PageKind, slot_bytes
 
 from ..errors import DriveError
+from . import tables
 from .blocks import Blocks
 from .groups import BlockGroups
 from .refuge import KEPT, Refuge
@@ -69,8 +70,8 @@ class Repair:
         self._pause = pause
         self._pages, self._shared, self._tails = pages, shared, tails
         self._table = StateTable(device, config, pause)
-        tables = [place for copy in self._table.copies for place in copy]
-        self.blocks = Blocks(self._geometry, tables, config.die_parts)
+        reserved = [place for copy in self._table.copies for place in copy]
+        self.blocks = Blocks(self._geometry, reserved, config.die_parts)
         self.groups = BlockGroups(self._geometry, self.blocks)
         self.stripes = StripeTable(device, config, self.blocks)
         self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
@@ -403,20 +404,19 @@ class Repair:
         if fields["kind"] == PageKind.TAILS:
             self._tails.move(fields["segment"], channel, old, new)
             return
-        name = "v" if fields["kind"] == PageKind.V else "k"
-        half = MAP_ENTRY.pack(**{f"{name}_die": new[0], f"{name}_row": new[1]})
-        part = slice(4, 8) if name == "v" else slice(0, 4)
         for placement in self._capacity.placements.values():
-            shape = placement.shape
-            index = fields["index"]
+            shape, index = placement.shape, fields["index"]
             if index >= shape.heads or fields["group"] >= shape.groups:
                 continue
-            if shape.channel(fields["group"], index) != channel:
+            columns = fields["kind"] == PageKind.COLUMNS
+            if columns and not shape.unit_groups:
                 continue
-            at = placement.map + MAP_ENTRY.size * (index * shape.groups + fields["group"])
-            entry = MAP_ENTRY.unpack(self._device.load(at, MAP_ENTRY.size))
-            if (entry[f"{name}_die"], entry[f"{name}_row"]) == old:
-                self._device.store(at + part.start, half[part])
+            channel_of = shape.column_channel if columns else shape.channel
+            if channel_of(fields["group"], index) != channel:
+                continue
+            at = tables.place_at(placement, fields["kind"], index, fields["group"])
+            if self._device.load(at, tables.PLACE) == tables.pack_place(*old):
+                self._device.store(at, tables.pack_place(*new))
 
     def save(self):
         """Writes the state table; whether a block took it.

@@ -97,7 +97,7 @@ def _arrays(places):
 def pack_tails(device, placement):
     """The record of a sequence as it is now."""
     shape, heads = placement.shape, tables.read_heads(device, placement)
-    raw = np.frombuffer(device.load(placement.tail, shape.table_bytes[3]), np.uint8)
+    raw = np.frombuffer(device.load(placement.tail, shape.table_bytes["tail"]), np.uint8)
     raw = raw.reshape(shape.heads, 2, shape.page_bytes)
     used = 2 * shape.head_dim * heads.tail_tokens
     parts = (raw[index, :, :size].tobytes() for index, size in enumerate(used))

@@ -8,7 +8,7 @@ import numpy as np
 from rtl.commands import Status
 from rtl.tables import SequenceState
 
-from ..checks import FORMATS
+from ..checks import FORMATS, INDEXES
 from ..errors import DriveError
 from . import tables
 from .state import MOST_SEGMENTS, SequenceRecord
@@ -80,10 +80,10 @@ class Sequences:
         """Number of a new sequence, of the fields of an OPEN."""
         if asked["format"] >= len(FORMATS):
             raise DriveError(Status.UNSUPPORTED_FORMAT, f"format = {asked['format']}")
-        if asked["index"]:
+        if asked["index"] >= len(INDEXES):
             raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {asked['index']}")
         shape = self._capacity.shape(
-            *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens"))
+            *(asked[n] for n in ("layers", "kv_heads", "head_dim", "max_tokens", "index"))
         )
         segment = self.segment()
         placement = self._capacity.admit(shape, self._shared.saved)
@@ -100,6 +100,7 @@ class Sequences:
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             max_tokens=shape.max_tokens,
+            index=asked["index"],
             place=placement.shape.place,
             segment=segment,
             saved_tokens=np.zeros(shape.layers, np.int64),
@@ -149,9 +150,13 @@ class Sequences:
     def fork(self, sequence, max_tokens):
         """A new sequence with the same tokens; what they have on flash is shared."""
         old = self._placement(sequence)
-        shape = old.shape
+        shape, record = old.shape, self._state.sequences[sequence]
         shape = self._capacity.shape(
-            shape.layers, shape.kv_heads, shape.head_dim, max_tokens or shape.max_tokens
+            shape.layers,
+            shape.kv_heads,
+            shape.head_dim,
+            max_tokens or shape.max_tokens,
+            record.index,
         )
         if tables.read_heads(self._device, old).tokens.max() > shape.max_tokens:
             raise DriveError(Status.CONTEXT_EXCEEDED, f"max_tokens = {max_tokens}")
@@ -167,11 +172,14 @@ class Sequences:
             self._shared.leave(*tables.read_map(self._device, placement))
             self._capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
-        record = self._state.sequences[sequence].fork(
+        heads = tables.read_heads(self._device, old)
+        record.wrote(int(heads.column_pages.sum()))
+        record = record.fork(
             placement.sequence,
             shape.max_tokens,
-            _of_layers(tables.read_heads(self._device, old).flash_groups, shape),
+            _of_layers(heads.flash_groups, shape),
             segment,
+            tables.columns_behind(shape, heads),
         )
         return self._enter(placement, record)
 
@@ -182,7 +190,9 @@ class Sequences:
         heads = tables.read_heads(self._device, placement)
         keep = np.minimum(heads.tokens, tokens)
         groups = np.minimum(heads.flash_groups, keep // shape.group_tokens)
+        columns = np.minimum(heads.column_pages, shape.column_pages(groups))
         again = shape.channel_pages(groups) - shape.channel_pages(heads.flash_groups)
+        again = again + shape.channel_columns(columns) - shape.channel_columns(heads.column_pages)
         record = self._state.sequences[sequence]
         room = self._space.own.room(self._tails.most(placement)) if record.saved_tokens.any() else 0
         # What is dropped may be written once more.
@@ -195,6 +205,7 @@ class Sequences:
             truncation.cut(index, int(keep[index]))
         dropped = tables.read_map(self._device, placement, groups)
         truncation.commit()
+        record.wrote(int(heads.column_pages.sum()))
         self._cut(record, shape, tokens, groups, segment)
         self._drop(dropped)
         self._space.begin_anew(sequence)
@@ -210,7 +221,9 @@ class Sequences:
         in_pages = record.saved_tokens // shape.group_tokens > full
         record.saved_tokens = saved
         if segment:
-            record.cut(full, segment)
+            placement = self._capacity.placements[record.number]
+            heads = tables.read_heads(self._device, placement)
+            record.cut(full, segment, tables.columns_behind(shape, heads))
             tables.write_segment(self._device, record.number, segment)
         if (in_pages & (saved > full * shape.group_tokens)).any():
             # Saved tokens of a page that was given up are now in the tail.

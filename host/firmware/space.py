@@ -126,8 +126,9 @@ class Space:
     def _needed(self, sequence):
         """Pages per channel that an open sequence may still append."""
         placement = self._capacity.placements[sequence]
-        held = tables.read_heads(self._device, placement).flash_groups
-        return placement.shape.channel_pages(first=held)
+        heads, shape = tables.read_heads(self._device, placement), placement.shape
+        columns = shape.channel_columns(first=heads.column_pages)
+        return shape.channel_pages(first=heads.flash_groups) + columns
 
     def shortage(self, placed=None, ended=None):
         """Erased block groups missing for what open sequences may still append, see `BlockGroups`.

@@ -12,6 +12,13 @@ open, and of which *segments* each is made::
 A sequence marks its pages with its own segment. A fork begins a new one, and so does a sequence
 that gives up groups by a truncation, so that no two pages of one place have the same mark and a
 page that was given up, or comes later in another sequence, is never taken for one that counts.
+
+A page of K by channel holds tokens of its whole unit, so it counts for a sequence if the segment
+that it is marked with ends behind the unit, or has not ended: the groups of the unit were there
+when it was written, and are the same ones still. Mostly that is the segment of the unit's last
+group. After a loss of power in the middle of a unit's pages they are written once more, under a
+segment that has no group of the unit and perhaps none at all: such a one is not forgotten
+(``caught_up``).
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,7 +38,7 @@ class SequenceRecord:
 
     Parameters
     ----------
-    number, format, layers, kv_heads, head_dim, max_tokens : int
+    number, format, layers, kv_heads, head_dim, max_tokens, index : int
         As in OPEN.
     place : (int, int)
         Where its pages begin, see `rtl.tables.place_of`.
@@ -43,6 +50,11 @@ class SequenceRecord:
         Segment of the tails that were saved last, 0: none were.
     saved_tokens : int array [layers]
         Tokens that are there again after a loss of power, whatever becomes of later ones.
+    caught_up : set of int
+        Ancestors that are kept for pages of K by channel, whether they have groups or not.
+    behind : int or None
+        Pages of K by channel that all heads had when ``segment`` began, if those of a whole unit
+        were missing. Not kept on flash: from a loss of power on, the pages say it.
     """
 
     number: int
@@ -51,14 +63,18 @@ class SequenceRecord:
     kv_heads: int
     head_dim: int
     max_tokens: int
+    index: int = 0
     place: tuple
     segment: int
     ancestors: list = field(default_factory=list)
     saved: int = 0
     saved_tokens: np.ndarray
+    caught_up: set = field(default_factory=set)
+    behind: int | None = None
 
-    def fork(self, number, max_tokens, groups, segment):
-        """The record of a sequence that begins with the first ``groups`` [layers] of this one."""
+    def fork(self, number, max_tokens, groups, segment, behind):
+        """The record of a sequence that begins with the first ``groups`` [layers] of this one; the
+        rest as of `cut`."""
         new = replace(
             self,
             number=number,
@@ -66,19 +82,28 @@ class SequenceRecord:
             ancestors=list(self.ancestors),
             saved=0,
             saved_tokens=np.zeros(self.layers, np.int64),
+            caught_up=set(self.caught_up),
         )
-        new.cut(groups, segment)
+        new.cut(groups, segment, behind)
         return new
 
-    def cut(self, groups, segment):
-        """Keeps the first ``groups`` [layers]; pages to come are marked with a new segment."""
+    def wrote(self, columns):
+        """Notes how many pages of K by channel all heads have. To be told before its segment ends
+        and before a fork."""
+        if self.behind is not None and columns > self.behind:
+            self.caught_up.add(self.segment)
+
+    def cut(self, groups, segment, behind=None):
+        """Keeps the first ``groups`` [layers]; pages to come are marked with a new segment, at
+        whose beginning K by channel is ``behind``."""
         links, ends = [], np.zeros(self.layers, np.int64)
         for old, end in [*self.ancestors, (self.segment, groups)]:
             end = np.minimum(end, groups)
-            if (end > ends).any():
+            if (end > ends).any() or old in self.caught_up:
                 links.append((old, end))
             ends = np.maximum(ends, end)
-        self.ancestors, self.segment = links, segment
+        self.ancestors, self.segment, self.behind = links, segment, behind
+        self.caught_up &= {old for old, _ in links}
 
     def writer(self, layer, group):
         """Segment that a group's pages are marked with."""
@@ -87,6 +112,14 @@ class SequenceRecord:
                 return segment
         return self.segment
 
+    def column_writers(self, layer, end):
+        """Segments that pages of K by channel may be marked with, of a unit that ends before group
+        ``end``; the first that has a page counts."""
+        return [
+            *(segment for segment, last in self.ancestors if end <= last[layer]),
+            self.segment,
+        ]
+
     @property
     def segments(self):
         """All that its pages on flash may be marked with."""
@@ -94,7 +127,7 @@ class SequenceRecord:
 
     def words(self):
         """As it lies on flash."""
-        yield self.number | self.format << 16
+        yield self.number | self.format << 16 | self.index << 24
         yield self.layers | self.kv_heads << 16
         channel, die = self.place
         yield self.head_dim | channel << 16 | die << 24
@@ -102,16 +135,19 @@ class SequenceRecord:
         yield from _runs(self.saved_tokens)
         yield len(self.ancestors)
         for segment, ends in self.ancestors:
-            yield segment
+            yield segment | (segment in self.caught_up) << 31
             yield from _runs(ends)
 
     @classmethod
     def read(cls, words):
         """The record that an iterator of words begins with."""
         first, second, third, max_tokens, segment, saved = (next(words) for _ in range(6))
+        saved_tokens = _read_runs(words)
+        links = [(next(words), _read_runs(words)) for _ in range(next(words))]
         return cls(
             number=first & 0xFFFF,
-            format=first >> 16,
+            format=first >> 16 & 0xFF,
+            index=first >> 24,
             layers=second & 0xFFFF,
             kv_heads=second >> 16,
             head_dim=third & 0xFFFF,
@@ -119,8 +155,9 @@ class SequenceRecord:
             place=(third >> 16 & 0xFF, third >> 24),
             segment=segment,
             saved=saved,
-            saved_tokens=_read_runs(words),
-            ancestors=[(next(words), _read_runs(words)) for _ in range(next(words))],
+            saved_tokens=saved_tokens,
+            ancestors=[(link & MOST_SEGMENTS, ends) for link, ends in links],
+            caught_up={link & MOST_SEGMENTS for link, _ in links if link >> 31},
         )
 
 

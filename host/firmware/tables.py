@@ -4,13 +4,17 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rtl.tables import HEAD, MAP_ENTRY, PASS, SEQUENCE, SequenceState
+from rtl.tables import COLUMN_ENTRY, HEAD, MAP_ENTRY, PASS, SEQUENCE, PageKind, SequenceState
 
 from ..capacity import Capacity
 
 __all__ = [
+    "PLACE",
     "clear_heads",
+    "columns_behind",
     "copy",
+    "pack_place",
+    "place_at",
     "read_entry",
     "read_heads",
     "read_map",
@@ -19,6 +23,9 @@ __all__ = [
     "write_segment",
     "write_stream",
 ]
+
+PLACE = MAP_ENTRY.size // 2
+"""Bytes of the place of one page, in the map and in the table of K by channel: row and die."""
 
 _WORD = np.dtype("<u8")
 
@@ -33,13 +40,17 @@ def clear_heads(device, placement):
 
 
 def copy(device, old, new):
-    """Heads, map, passes and tails of a sequence for another one, whose capacity may differ."""
+    """Heads, map, passes, tails and places of K by channel of a sequence for another one, whose
+    capacity may differ."""
     device.store(new.heads, device.load(old.heads, HEAD.size * old.shape.heads))
-    device.store(new.tail, device.load(old.tail, old.shape.table_bytes[3]))
+    device.store(new.tail, device.load(old.tail, old.shape.table_bytes["tail"]))
     for table, size, count, room in (
         ("map", MAP_ENTRY.size, old.shape.groups, new.shape.groups),
         ("passes", PASS.size, old.shape.passes, new.shape.passes),
+        ("columns", PLACE, old.shape.groups, new.shape.groups),
     ):
+        if not old.shape.table_bytes[table]:
+            continue
         for index in range(old.shape.heads):
             part = device.load(getattr(old, table) + size * count * index, size * min(count, room))
             device.store(getattr(new, table) + size * room * index, part)
@@ -71,6 +82,8 @@ def write_open(device, placement, format, segment, stream=0):
             pass_rest=shape.pass_tokens % shape.group_tokens,
             pass_entries=shape.passes,
             passes=placement.passes,
+            columns=placement.columns,
+            unit_groups=shape.unit_groups,
             number=placement.sequence,
             first_channel=shape.first_channel,
             first_die=shape.first_die,
@@ -115,21 +128,53 @@ def read_heads(device, placement):
     return _columns(HEAD, device.load(placement.heads, HEAD.size * placement.shape.heads))
 
 
+def pack_place(die, row):
+    """The place of a page, as the tables have it."""
+    return MAP_ENTRY.pack(k_die=die, k_row=row)[:PLACE]
+
+
+def place_at(placement, kind, index, group):
+    """Address where the place of a page is kept: `PageKind` K, V or COLUMNS, index and group as in
+    `PAGE_META`."""
+    number = index * placement.shape.groups + group
+    if kind == PageKind.COLUMNS:
+        return placement.columns + PLACE * number
+    return placement.map + MAP_ENTRY.size * number + PLACE * kind
+
+
+def columns_behind(shape, heads):
+    """Pages of K by channel on flash, of all heads, if those of a whole unit are missing; or None.
+
+    ``heads`` are fields of `HEAD`, arrays.
+    """
+    missing = (shape.column_pages(heads.flash_groups) > heads.column_pages).any()
+    return int(heads.column_pages.sum()) if missing else None
+
+
 def read_map(device, placement, first=0):
     """`(channel, die, row)` arrays of the flash pages that a sequence holds.
 
-    ``first`` leaves out groups before it, an int or one for each head.
+    ``first`` leaves out groups before it, an int or one for each head, and units of K by channel
+    that do not end before it.
     """
-    shape = placement.shape
-    held = read_heads(device, placement).flash_groups
-    table = _columns(
-        MAP_ENTRY, device.load(placement.map, MAP_ENTRY.size * shape.heads * shape.groups)
-    )
-    head, group = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
-    live = (group < held[head]) & (group >= np.broadcast_to(first, shape.heads)[head])
-    channel = shape.channel(group, head)[live]
-    return (
-        np.concatenate([channel, channel]),
-        np.concatenate([table.k_die[live], table.v_die[live]]),
-        np.concatenate([table.k_row[live], table.v_row[live]]),
-    )
+    shape, heads = placement.shape, read_heads(device, placement)
+    head, number = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
+
+    def held(first, end):
+        return (number >= np.broadcast_to(first, shape.heads)[head]) & (number < end[head])
+
+    live = held(first, heads.flash_groups)
+    table = _columns(MAP_ENTRY, device.load(placement.map, shape.table_bytes["map"]))
+    channel = shape.channel(number, head)[live]
+    places = [
+        (channel, table.k_die[live], table.k_row[live]),
+        (channel, table.v_die[live], table.v_row[live]),
+    ]
+    if shape.unit_groups:
+        live = held(shape.column_pages(first), heads.column_pages)
+        raw = device.load(placement.columns, shape.table_bytes["columns"])
+        table = _columns(COLUMN_ENTRY, raw)
+        die = np.stack([table.even_die, table.odd_die], axis=1).ravel()[: len(live)]
+        row = np.stack([table.even_row, table.odd_row], axis=1).ravel()[: len(live)]
+        places.append((shape.column_channel(number, head)[live], die[live], row[live]))
+    return tuple(np.concatenate(parts) for parts in zip(*places, strict=True))

@@ -75,6 +75,7 @@ class Truncation:
                 exponent, bad = self._facts(parts, before[f"{name}_exp"], before[f"{name}_bad"])
             head[f"{name}_exp"], head[f"{name}_bad"] = exponent, bad
         head.update(tokens=keep, flash_groups=groups, tail_tokens=tokens)
+        head["column_pages"] = min(head["column_pages"], shape.column_pages(groups))
         self._cuts[index] = _Cut(head, tail if tokens else None)
 
     def commit(self):
@@ -88,8 +89,7 @@ class Truncation:
     def _at(self, table, index):
         """Address of a head's part of a table."""
         shape = self._placement.shape
-        sizes = dict(zip(("heads", "map", "passes", "tail"), shape.table_bytes, strict=True))
-        return getattr(self._placement, table) + sizes[table] // shape.heads * index
+        return getattr(self._placement, table) + shape.table_bytes[table] // shape.heads * index
 
     def _page(self, index, group, kind):
         """K ("k") or V ("v") of a group on flash, [tokens, head_dim]."""

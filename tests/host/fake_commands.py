@@ -114,7 +114,14 @@ class Commands:
         self._complete(status)
         yield
         while self.flushes:  # what steps have filled, after their completion
-            yield from self._flush(*self.flushes.pop(0))
+            flush = self.flushes.pop(0)
+            yield from self._flush(*flush)
+            yield from self._build(*flush)
+        if self.fields["opcode"] == Opcode.APPEND and status == Status.SUCCESS:
+            sequence, layer = self.fields["sequence"], self.fields["layer"]
+            entry = self._sequence(sequence, layer)
+            for head in range(entry["kv_heads"]):
+                yield from self._build(entry, layer, head)
 
     def _complete(self, status):
         self.counters["commands"] += 1
@@ -206,7 +213,7 @@ class Commands:
         for kind in range(2):
             tail = entry["tail"] + (2 * index + kind) * self.geometry.page_bytes
             page = self.dram[tail : tail + used].tobytes()
-            meta = PAGE_META.pack(group=group, kind=kind, index=index, segment=entry["segment"])
+            meta = self._meta(entry, group=group, kind=kind, index=index)
             places.append((yield from self._program(channel, entry["stream"], page, meta)))
         (k_die, k_row), (v_die, v_row) = places
         assert group < entry["groups"]
@@ -216,6 +223,10 @@ class Commands:
         )
         state = self._load(HEAD, address)
         self._store(address, HEAD.pack(**{**state, "flash_groups": group + 1, "tail_tokens": 0}))
+
+    def _meta(self, entry, **fields):
+        """What a page says of itself; the segment is that of the moment."""
+        return PAGE_META.pack(segment=entry["segment"], **fields)
 
     def _head(self, entry, layer, head):
         index = layer * entry["kv_heads"] + head
@@ -267,7 +278,8 @@ class Commands:
         found = PAGE_META.unpack(meta)
         writer = found.pop("segment")
         assert found == wanted
-        assert writer == entry["segment"] or {Opcode.FORK, Opcode.TRUNCATE} & set(self.commands)
+        others = {Opcode.FORK, Opcode.TRUNCATE} & set(self.commands) or self.cut
+        assert writer == entry["segment"] or others
         return data[:used].tobytes()
 
     def _attend_command(self):

@@ -9,6 +9,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
+from fake_columns import Columns
 from fake_commands import Commands
 
 from host.firmware.state_table import deliver
@@ -17,6 +18,10 @@ from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
 PROGRAM_CYCLES, ERASE_LOOKS = 50, 3
 NAMES = {register.address: name for name, register in REGISTERS.items()}
+
+
+class PowerLoss(Exception):
+    """So many pages were programmed, and then the power went: `FakeLane.power_cut`."""
 
 
 class Cells:
@@ -52,7 +57,7 @@ class Cells:
             self.decoded.pop((channel, die, page), None)
 
 
-class FakeLane(Commands):
+class FakeLane(Commands, Columns):
     """See `host.lane.Lane`. ``problems``: a status to be injected per command (None: none).
 
     ``formatted``: its flash was delivered with a bad-block table.
@@ -67,6 +72,23 @@ class FakeLane(Commands):
         if formatted:
             deliver(config, self.array)
         self.cycle = 0
+        self.cut = False  # the power was, once
+        self.programs_left = None  # until the power goes, see `PowerLoss`
+        self.marks = set()  # (channel, die, block) that their makers found bad
+        self.commands = []
+        self.problems = []
+        self.closed = False
+        self._power_on()
+
+    def power_cut(self, seed=0):
+        """All but the flash is lost."""
+        self.cut, self.programs_left = True, None
+        self.dram[:] = np.random.default_rng(seed).integers(0, 256, len(self.dram), np.uint8)
+        self.host[:] = 0
+        self._power_on()
+
+    def _power_on(self):
+        config = self.config
         self.registers = Counter()
         self.counters = Counter()
         self.channel_counters = [Counter() for _ in range(config.channels)]
@@ -78,16 +100,12 @@ class FakeLane(Commands):
         self.filled = [[0] * channels for _ in range(streams)]  # stripes
         self.dealt = [[0] * channels for _ in range(streams)]  # pages of the open one
         self.reset = set()
-        self.marks = set()  # (channel, die, block) that their makers found bad
         self.die_status = 0xE0
         self.busy = 0
         self.waiting = False
         self.starved = None  # the stream that a page waits for
         self.flushes = []
         self.work = None
-        self.commands = []
-        self.problems = []
-        self.closed = False
 
     @property
     def simulated_clocks(self):
@@ -265,6 +283,10 @@ class FakeLane(Commands):
 
     def _program(self, channel, stream, data, meta):
         die, row = yield from self._allocate(channel, stream)
+        if self.programs_left is not None:
+            self.programs_left -= 1
+            if self.programs_left < 0:
+                raise PowerLoss
         page = np.frombuffer(data, np.uint8)[None]
         raw = encode_pages(self.config.code, [row], [meta], page)
         self.array.write_page(channel, die, row, raw.tobytes())

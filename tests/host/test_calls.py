@@ -3,7 +3,8 @@
 Histories of `open`, `append`, `step`, `attend`, `read`, `fork`, `truncate`, `close`, `flush` and
 `power_cycle` are drawn by hypothesis, and shrunk when one fails. The twin backend is held to
 float64 mathematics; the gateware, on flash with pages and blocks that fail, to the twin's
-arithmetic on the dictionary's arrays.
+arithmetic on the dictionary's arrays. Sequences may be opened with K by channel: its pages are read
+back and compared with the dictionary's K.
 """
 
 import math
@@ -11,6 +12,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from columns import check_columns
+from fake_lane import FakeLane
 from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import (
     Bundle,
@@ -46,11 +49,13 @@ class Calls(RuleBasedStateMachine):
     """Calls of a drive and what it must hold."""
 
     sequences = Bundle("sequences")
+    indexes = ("none", "none", "channel")
 
     def __init__(self):
         super().__init__()
         self.kept = {}  # number -> per layer [K, V], each [tokens, kv_heads, head_dim]
         self.flushed = {}  # number -> tokens of each layer
+        self.by_channel = set()  # numbers
 
     @initialize(seed=SEEDS)
     def power_on(self, seed):
@@ -96,10 +101,17 @@ class Calls(RuleBasedStateMachine):
         return len(self.kept) < CONFIG.max_sequences
 
     @precondition(has_numbers)
-    @rule(target=sequences, most=strategies.sampled_from([9, 150, MOST, MOST]))
-    def open(self, most):
-        if self.refused(lambda: self.drive.open(**SHAPE, max_tokens=most)):
+    @rule(
+        target=sequences,
+        most=strategies.sampled_from([9, 150, MOST, MOST]),
+        index=strategies.integers(0, 2),
+    )
+    def open(self, most, index):
+        index = self.indexes[index]
+        if self.refused(lambda: self.drive.open(**SHAPE, max_tokens=most, index=index)):
             return multiple()
+        if index == "channel":
+            self.by_channel.add(self.number)
         empty = np.zeros((0, KV_HEADS, DIM), np.float16)
         self.kept[self.number] = most, [[empty, empty] for _ in range(LAYERS)]
         self.flushed[self.number] = [0] * LAYERS
@@ -113,6 +125,8 @@ class Calls(RuleBasedStateMachine):
         most, layers = self.kept[old]
         self.kept[self.number] = most, [list(pair) for pair in layers]
         self.flushed[self.number] = [0] * LAYERS
+        if old in self.by_channel:
+            self.by_channel.add(self.number)
         return self.number
 
     @rule(number=sequences, wanted=COUNTS, both=strategies.booleans(), seed=SEEDS)
@@ -153,6 +167,7 @@ class Calls(RuleBasedStateMachine):
     def read(self, number, layer):
         _, layers = self.kept[number]
         assert self.drive.tokens(number, layer) == len(layers[layer][0])
+        self.columns(number)
         if len(layers[layer][0]):
             assert all(map(np.array_equal, self.drive.read(number, layer), layers[layer]))
         seen["calls"] += 1
@@ -191,9 +206,19 @@ class Calls(RuleBasedStateMachine):
 
     @rule(number=consumes(sequences))
     def close(self, number):
+        self.columns(number)
         self.drive.close(number)
         del self.kept[number], self.flushed[number]
+        self.by_channel.discard(number)
         seen["calls"] += 1
+
+    def columns(self, number):
+        """K by channel, where it is kept, against K."""
+        if number in self.by_channel:
+            self.compare_columns(number)
+
+    def compare_columns(self, number):
+        """The twin has no flash."""
 
     def judge(self, out, q, k, v):
         """Against float64 mathematics, within what the results' own rounding costs."""
@@ -206,7 +231,25 @@ class Calls(RuleBasedStateMachine):
             assert error < 1e-3, (head, error)
 
 
-class GatewareCalls(Calls):
+class OnFlash(Calls):
+    """Calls of a drive with flash."""
+
+    def compare_columns(self, number):
+        """Some may be missing from a loss of power on: they come with the next append."""
+        keys = [k for k, _ in self.kept[number][1]]
+        seen["pages of K by channel"] += check_columns(self.drive, number, keys, whole=False)
+
+
+class FakeCalls(OnFlash):
+    """The same with driver and firmware on the fake lane."""
+
+    indexes = ("channel", "channel", "channel")
+
+    def make(self, seed):
+        return KvDrive(CONFIG, backend="rtl", lane=FakeLane(CONFIG))
+
+
+class GatewareCalls(OnFlash):
     """The same on gateware and flash that fails now and then."""
 
     def make(self, seed):
@@ -258,6 +301,12 @@ def run(machine, histories):
 def test_twin():
     run(Calls, 15)
     assert seen["calls"] > 2000
+
+
+def test_firmware():
+    run(FakeCalls, 3)
+    assert seen["calls"] > 400
+    assert seen["pages of K by channel"] > 1000 and seen["blocks_erased"]
 
 
 def test_gateware():

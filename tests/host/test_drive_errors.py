@@ -134,7 +134,7 @@ def test_unsupported_open(guarded):
         ({"layers": 1 << 16}, Status.TOO_MANY_LAYERS),
         ({"kv_heads": 0}, Status.TOO_MANY_KV_HEADS),
         ({"kv_format": "fp8"}, Status.UNSUPPORTED_FORMAT),
-        ({"index": "channel"}, Status.UNSUPPORTED_INDEX),
+        ({"index": "row"}, Status.UNSUPPORTED_INDEX),
     ):
         wrong = str(list(change.values())[0])
         refused(status, wrong, drive.open, **{**shape, **change})

@@ -9,12 +9,13 @@ from conftest import make_drive
 from fake_lane import FakeLane
 
 from host import DriveConfig, DriveError, KvDrive, Status
-from host.capacity import OWN_GROUPS, Capacity, SequenceShape, spare_groups
+from host.capacity import OWN_GROUPS, Capacity, spare_groups
 from host.firmware.blocks import Blocks
 from host.firmware.device import Device
 from host.firmware.groups import BlockGroups
 from host.firmware.state import DriveState
 from host.firmware.state_table import StateTable
+from host.sequence_shape import SequenceShape
 from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die, place_of
 
 SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}

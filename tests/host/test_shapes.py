@@ -192,7 +192,7 @@ def test_refusals_name_the_field(drives):
         (Status.TOO_MANY_LAYERS, dict(layers=0)),
         (Status.CONTEXT_EXCEEDED, dict(max_tokens=513)),
         (Status.UNSUPPORTED_FORMAT, dict(kv_format="fp8")),
-        (Status.UNSUPPORTED_INDEX, dict(index="channel")),
+        (Status.UNSUPPORTED_INDEX, dict(index="channel", head_dim=128)),
     ):
         with pytest.raises(DriveError) as caught:
             drive.open(**{**dict(layers=1, kv_heads=1, head_dim=64), **arguments})

@@ -1,16 +1,17 @@
 """Arithmetic of space: pages of the firmware's own, victims, wear, device DRAM."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
 from flash_model.profiles import profile
 from host import DriveConfig, DriveError
-from host.capacity import SequenceShape, device_dram
 from host.firmware.blocks import Blocks
 from host.firmware.groups import BlockGroups
 from host.firmware.own_pages import OwnPages
 from host.firmware.stripes import Lives, choose, width
 from host.firmware.victims import REST, WEAR_LIMIT, least_cost, resting
+from host.sequence_shape import SequenceShape, device_dram
 
 
 @pytest.fixture
@@ -145,9 +146,13 @@ def test_device_dram_of_64_sequences(flash, shape, map_mib, tail_mib):
         page_bytes=geometry.page_bytes, channels=8, pass_tokens=8192,
     )  # fmt: skip
     bytes_ = device_dram(each, 64, geometry)
-    assert bytes_["map"] == map_mib << 20 and bytes_["tails"] == tail_mib << 20
+    assert bytes_["map"] == map_mib << 20 and bytes_["tail"] == tail_mib << 20
     assert bytes_["slots"] == 256 * (16 + geometry.page_bytes)
     assert bytes_["heads"] == 64 * layers * heads * 16
     assert bytes_["passes"] == 64 * layers * heads * -(-tokens // 8192) * 8
     assert (sum(bytes_.values()) < 2e9) == (flash == "paper" or heads == 8)
-    assert np.all([size >= 0 for size in bytes_.values()])
+    assert bytes_["columns"] == bytes_["unit"] == 0
+    unit = 512 // (geometry.page_bytes // 256)  # groups of 512 tokens
+    twice = device_dram(replace(each, unit_groups=unit), 64, geometry)
+    assert twice.pop("columns") == (map_mib << 20) // 2 and twice.pop("unit") == 128 * 1024
+    assert twice == {name: bytes_[name] for name in twice}
