@@ -6,6 +6,7 @@ firmware's own pieces; what is run is `host.bench.store_cases`.
 
 import json
 
+from ..checks import INDEXES
 from ..options import BadOption, add_output_options, out_folder, write_figures
 from .store_cases import DESIGNS, Case, full_sweep, quick_sweep
 from .store_load import MODELS
@@ -25,6 +26,7 @@ AXES = (
     "kept",
     "declared",
     "longer",
+    "index",
 )
 """Fields of `Case` that options set."""
 
@@ -35,7 +37,7 @@ def add_store(parser):
     parser.add_argument("--quick", action="store_true", help="four cases, a few seconds each")
     parser.add_argument(
         "--profile",
-        help="flash profile (this and the next nine: one case, no sweep; default: paper)",
+        help="flash profile (this and the next ten: one case, no sweep; default: paper)",
     )
     parser.add_argument("--model", help=f"of {', '.join(MODELS)} (default: llama3-8b)")
     parser.add_argument("--fill", type=float, metavar="X", help="live share (default: 0.8)")
@@ -70,6 +72,9 @@ def add_store(parser):
         "--longer", type=float, metavar="X", help="prompts and answers so many times as long"
     )
     parser.add_argument(
+        "--index", help="channel: sequences have K a second time, by channel (default: none)"
+    )
+    parser.add_argument(
         "--writes",
         type=float,
         default=50,
@@ -88,7 +93,7 @@ def _cases(options):
         return [_written(case, options.writes) for case in full_sweep()]
     if options.quick:
         raise BadOption("--quick has cases of its own: leave it out, or the other options")
-    for name, allowed in (("model", MODELS), ("design", DESIGNS)):
+    for name, allowed in (("model", MODELS), ("design", DESIGNS), ("index", INDEXES)):
         if given.get(name, next(iter(allowed))) not in allowed:
             choice = ", ".join(allowed)
             raise BadOption(f"--{name} {given[name]} is not possible: choose of {choice}")

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flash_model.profiles import profile
+from rtl.config import DriveConfig
+from rtl.tables import unit_groups
+
+from .store_load import MODELS
 
 __all__ = ["DESIGNS", "Case", "Design", "full_sweep", "quick_sweep"]
 
@@ -64,6 +68,8 @@ class Case:
         Answer tokens that a sequence is opened for, over those that come.
     longer : float
         Prompts, answers and the model's context are so many times as long.
+    index : str
+        Of `host.checks.INDEXES`, that sequences are opened with.
     writes : float
         Times that all usable pages are written.
     """
@@ -78,12 +84,21 @@ class Case:
     kept: float = 0.0
     declared: float = 1.0
     longer: float = 1.0
+    index: str = "none"
     writes: float = 50
 
     @property
     def geometry(self):
         """Of the profile's drive; `blocks` is not that of the case if ``sequences`` is given."""
         return profile(self.profile).geometry
+
+    @property
+    def unit_groups(self):
+        """Token groups of a unit of K by channel; 0 if it is not kept."""
+        if self.index == "none":
+            return 0
+        config, head_dim = DriveConfig(profile=self.profile), MODELS[self.model].head_dim
+        return unit_groups(head_dim, self.geometry.page_bytes, config.code.data_bytes)
 
     @property
     def title(self):

@@ -44,6 +44,12 @@ class Model:
         """Tokens of K or V of one head that fill a page."""
         return page_bytes // (2 * self.head_dim)
 
+    def pages(self, groups, unit_groups=0):
+        """Flash pages of a sequence with so many full groups: K, V and, in units of some groups, K
+        by channel."""
+        columns = groups // unit_groups * unit_groups if unit_groups else 0
+        return groups * self.group_pages + columns * self.group_pages // 2
+
 
 MODELS = {
     model.name: model

@@ -34,6 +34,7 @@ class _Run:
         self._context = int(self._model.context * case.longer)
         geometry = case.geometry
         self._tokens = self._model.group_tokens(geometry.page_bytes)
+        self._unit = case.unit_groups
         self._lengths = Lengths(
             np.random.default_rng(seed),
             prompt=PROMPT * case.longer,
@@ -47,7 +48,7 @@ class _Run:
             mean = case.longer * (
                 PROMPT + ANSWER * exp(SIGMA**2) / 2
             )  # tokens held, over the time it is open
-            held = case.sequences * mean / self._tokens * self._model.group_pages
+            held = case.sequences * self._model.pages(mean / self._tokens, self._unit)
             blocks = ceil(held / case.fill / pages / case.parts) + OWN_GROUPS
             blocks += max(2, spare_groups(geometry) * blocks // geometry.blocks)
         self.drive = SpaceModel(blocks, pages, case.parts)
@@ -59,6 +60,7 @@ class _Run:
         self._ends = {}  # sequence -> step it ends at
         self._until = {}  # sequence -> step it ends at most
         self._pages = {}  # sequence -> pages that it may still append
+        self._groups = {}  # sequence -> groups that it has filled
         self._promises = {}  # sequence -> pages promised, those that it has included
         self._promised = 0  # their sum
         self._waiting = self._lengths.draw()  # the sequence that is opened next
@@ -88,7 +90,7 @@ class _Run:
         kept = -1
         while self.drive.live < self._case.kept * self._case.fill * self.usable:
             prompt, _ = self._lengths.draw()
-            full = prompt // self._tokens * self._model.group_pages
+            full = self._pages_of(prompt)
             self._enter(kept, self._context, full)
             self._append(kept, full)
             self._leave(kept)
@@ -99,8 +101,7 @@ class _Run:
         while True:
             prompt, answer = self._waiting
             declared = min(ceil(answer * self._case.declared), self._context - prompt)
-            full = prompt // self._tokens * self._model.group_pages
-            most = (prompt + declared) // self._tokens * self._model.group_pages
+            full, most = self._pages_of(prompt), self._pages_of(prompt + declared)
             live = self.drive.live
             if live + full > self._case.fill * self.usable:
                 return
@@ -112,10 +113,14 @@ class _Run:
             self._waiting = self._lengths.draw()
             self.opened += 1
             self._ends[self.opened] = self.step + answer
+            self._groups[self.opened] = prompt // self._tokens
             self._enter(self.opened, declared, most)
             if full:
                 self._append(self.opened, full)
             self._next(self.opened, self._tokens - prompt % self._tokens)
+
+    def _pages_of(self, tokens):
+        return self._model.pages(tokens // self._tokens, self._unit)
 
     def _owns(self, pages):
         least = (self._case.own or stream_groups(self._case.parts)) * self.drive.pages
@@ -147,11 +152,13 @@ class _Run:
 
     def _event(self, sequence, full):
         if full:
-            self._append(sequence, self._model.group_pages)
+            groups = self._groups[sequence] = self._groups[sequence] + 1
+            before, now = (self._model.pages(n, self._unit) for n in (groups - 1, groups))
+            self._append(sequence, now - before)
         if full and self.step < self._ends[sequence]:
             self._next(sequence, self._tokens)
         else:
-            del self._ends[sequence]
+            del self._ends[sequence], self._groups[sequence]
             self._leave(sequence)
             self._promised -= self._promises.pop(sequence)
             self.drive.close(sequence)

@@ -58,6 +58,8 @@ def _name(row):
         parts.append(f"declared {row['declared']:g}x")
     if row["longer"] != 1:
         parts.append(f"{row['longer']:g}x as long")
+    if row["index"] != "none":
+        parts.append("K by channel")
     if row["sequences"]:
         parts.append(f"{row['sequences']} seq.")
     return ", ".join(parts)

@@ -12,7 +12,8 @@ design     /8: a block group is a block number on 1 of 8 parts of the dies; +2: 
 group      MiB of a block group
 seqs       sequences open, on average; fill: live share aimed at; k: of it, what
            is never closed; d: answer tokens declared over those that came;
-           x: prompts and answers so many times as long
+           x: prompts and answers so many times as long; 2K: K a second time, by
+           channel
 written    pages written over pages appended; level: of these by static wear
            levelling
 spread     erases of a group, most less fewest, over their mean
@@ -45,6 +46,7 @@ def show_store(console, rows, picture):
         fill = f"{row['fill']:.0%}" + (f" k{row['kept']:.0%}" if row["kept"] else "")
         fill += f" d{row['declared']:g}" if row["declared"] != 1 else ""
         fill += f" x{row['longer']:g}" if row["longer"] != 1 else ""
+        fill += " 2K" if row["index"] == "channel" else ""
         if row["full"]:
             table.add_row(*facts, "", fill, "full")
             continue

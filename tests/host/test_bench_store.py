@@ -74,6 +74,16 @@ def test_shapes_of_models():
         assert model.group_pages * 4096 == size * model.group_tokens(4096)
 
 
+def test_k_by_channel_is_half_as_much_again():
+    """Of whole units: those of Llama-3-8B with pages of 4 KiB are 32 groups of 16 tokens."""
+    model, case = MODELS["llama3-8b"], Case(index="channel")
+    assert case.unit_groups == 32 and Case().unit_groups == 0
+    assert [model.pages(n) for n in (1, 31, 64)] == [512, 31 * 512, 64 * 512]
+    assert [model.pages(n, 32) for n in (1, 31, 32, 64)] == [512, 31 * 512, 32 * 768, 64 * 768]
+    row = measure_store(Case(sequences=16, index="channel", writes=2))
+    assert row["amplification"] - row["levelling"] == pytest.approx(1, abs=1e-2)
+
+
 def test_a_group_for_each_sequence_moves_nothing_and_one_stream_does():
     rows = {
         design: measure_store(Case(sequences=24, design=design, parts=parts, writes=4))
@@ -99,7 +109,14 @@ def test_command(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--fill", "2"], ["--model", "gpt"], ["--parts", "3"], ["--quick", "--fill"]]
+    "wrong",
+    [
+        ["--fill", "2"],
+        ["--model", "gpt"],
+        ["--parts", "3"],
+        ["--index", "row"],
+        ["--quick", "--fill"],
+    ],
 )
 def test_bad_options(wrong, capsys):
     given = [*wrong, "0.5"] if wrong[-1] == "--fill" else wrong
