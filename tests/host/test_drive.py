@@ -202,6 +202,18 @@ def test_bits_and_traffic_equal_the_twin(tiny, normal, rng, backend):
                 assert stats[name] == wanted[name], name
 
 
+def test_drives_of_a_process_go_in_any_order(tiny, normal):
+    first, second = make_drive("rtl", tiny), make_drive("rtl", tiny)
+    second.shutdown()
+    k = normal(3, 1, 64)
+    sequence = first.open(layers=1, kv_heads=1, head_dim=64)
+    first.append(sequence, 0, k, k)
+    third = make_drive("rtl", tiny)
+    third.shutdown()
+    assert np.array_equal(first.read(sequence, 0, 0, 3)[0], k)
+    first.shutdown()
+
+
 def test_stats(drive, normal):
     sequence = drive.open(layers=1, kv_heads=2, head_dim=64)
     k, v = normal(22, 2, 64), normal(22, 2, 64)  # 5 groups of 4 tokens on flash, a tail of 2
