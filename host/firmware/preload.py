@@ -141,7 +141,14 @@ class BackDoor:
             for kind in (PageKind.K, PageKind.V)
         ]
         channels, dies = (part.ravel() for part in places)
-        self._program(placement, index, marks, channels, dies, user.reshape(2 * count, -1))
+        self._program(
+            placement,
+            index,
+            marks,
+            channels,
+            dies,
+            user.reshape(2 * count, shape.group_tokens * row),
+        )
         data = data[:, count * shape.group_tokens :]
         for kind in range(2):
             self._device.store(tail + kind * size, data[kind].tobytes())

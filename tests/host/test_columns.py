@@ -72,10 +72,22 @@ class Contents:
         return found
 
 
-@pytest.fixture(params=[{}, {"die_parts": 2, "append_streams": 4}], ids=["one", "streams"])
+ONE, STREAMS = {}, {"die_parts": 2, "append_streams": 4}
+
+
+@pytest.fixture(params=[ONE, STREAMS], ids=["one", "streams"])
 def contents(request, rng):
     config = DriveConfig.preset("tiny", **request.param)
     with KvDrive(config, backend="rtl", lane=FakeLane(config)) as drive:
+        yield Contents(drive)
+
+
+@pytest.fixture(params=["fake", "gateware"])
+def made(request):
+    """The same on one stream, made by the fake lane and by the gateware."""
+    config = DriveConfig.preset("tiny")
+    lane = FakeLane(config) if request.param == "fake" else None
+    with KvDrive(config, backend="rtl", lane=lane) as drive:
         yield Contents(drive)
 
 
@@ -94,43 +106,43 @@ def test_units_are_there_once_their_tokens_are(contents):
 
 
 @pytest.mark.parametrize("how", ["append", "preload"])
-def test_many_units_of_one_append(contents, how):
-    number = contents.open(1000)
-    contents.append(number, 3)
-    contents.append(number, 2 * UNIT, [1], how)
-    contents.append(number, 2 * UNIT - 3, [0], how)
-    assert contents.check()[number] == 4 * PAGES * HEADS
-    contents.append(number, UNIT - 3, [1])
-    contents.append(number, UNIT, [0], "preload")
-    contents.step(number, 1)
-    contents.step(number, 1)
-    assert contents.check()[number] == 6 * PAGES * HEADS
+def test_many_units_of_one_append(made, how):
+    number = made.open(1000)
+    made.append(number, 3)
+    made.append(number, 2 * UNIT, [1], how)
+    made.append(number, 2 * UNIT - 3, [0], how)
+    assert made.check()[number] == 4 * PAGES * HEADS
+    made.append(number, UNIT - 3, [1])
+    made.append(number, UNIT, [0], "preload")
+    made.step(number, 1)
+    made.step(number, 1)
+    assert made.check()[number] == 6 * PAGES * HEADS
 
 
-def test_steps_complete_a_unit(contents):
-    number = contents.open()
-    contents.append(number, UNIT - 2)
+def test_steps_complete_a_unit(made):
+    number = made.open()
+    made.append(number, UNIT - 2)
     for _ in range(3):
-        contents.step(number)
-    assert contents.check()[number] == PAGES * HEADS
+        made.step(number)
+    assert made.check()[number] == PAGES * HEADS
 
 
-def test_forks_share_whole_units_and_write_others_themselves(contents):
-    first = contents.open()
-    contents.append(first, 300)
-    pages = contents.drive.stats()["pages_programmed"]
-    second = contents.fork(first)
-    assert contents.drive.stats()["pages_programmed"] - pages < 8  # the state table
-    assert held(contents.drive, first) == held(contents.drive, second)
-    contents.append(first, 220)
-    contents.append(second, 215)
-    assert contents.check() == dict.fromkeys((first, second), 2 * PAGES * LAYERS * HEADS)
-    shared = held(contents.drive, first) & held(contents.drive, second)
+def test_forks_share_whole_units_and_write_others_themselves(made):
+    first = made.open()
+    made.append(first, 300)
+    pages = made.drive.stats()["pages_programmed"]
+    second = made.fork(first)
+    assert made.drive.stats()["pages_programmed"] - pages < 8  # the state table
+    assert held(made.drive, first) == held(made.drive, second)
+    made.append(first, 220)
+    made.append(second, 215)
+    assert made.check() == dict.fromkeys((first, second), 2 * PAGES * LAYERS * HEADS)
+    shared = held(made.drive, first) & held(made.drive, second)
     assert len(shared) == LAYERS * HEADS * (2 * 75 + PAGES)
-    third = contents.fork(second)
-    contents.close(first)
-    contents.close(second)
-    assert contents.check() == {third: 2 * PAGES * LAYERS * HEADS}
+    third = made.fork(second)
+    made.close(first)
+    made.close(second)
+    assert made.check() == {third: 2 * PAGES * LAYERS * HEADS}
 
 
 @pytest.mark.parametrize("keep", [0, 255, 256, 511, 512])
