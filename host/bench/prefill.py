@@ -7,6 +7,9 @@ goes on. The dies' bound is `host.bench.prefill_measure.program_clocks`; host ti
 
 import json
 
+from rtl.tables import unit_groups
+
+from ..checks import INDEXES
 from ..options import (
     BadOption,
     add_drive_options,
@@ -42,6 +45,12 @@ def add_prefill(parser):
         help="what computes the layers: a GPU by formula, this computer as measured, or nothing at "
         "all, which is always there too (default: a6000 cpu)",
     )
+    parser.add_argument(
+        "--index",
+        choices=INDEXES,
+        default="none",
+        help="channel: the sequence has K a second time, by channel (default: none)",
+    )
     add_drive_options(parser)
     add_output_options(parser, FIGURES)
 
@@ -60,6 +69,11 @@ def _run(options):
         raise BadOption(
             f"--layers {layers} is not possible: {decoder.name} has 1..{decoder.layers}"
         )
+    page = config.flash.geometry.page_bytes
+    if options.index != "none" and not unit_groups(decoder.head_dim, page, config.codeword_bytes):
+        raise BadOption(
+            f"--index {options.index}: head_dim {decoder.head_dim} of {decoder.name} cannot have it"
+        )
     if not 1 <= tokens <= config.max_tokens:
         raise BadOption(f"--tokens {tokens} is not possible: give 1..{config.max_tokens}")
     out = out_folder(options.out)
@@ -70,7 +84,8 @@ def _run(options):
         "model": decoder.name,
         "tokens": tokens,
         "layers": layers,
-        "runs": _measured(config, decoder, layers, tokens, hosts),
+        "index": options.index,
+        "runs": _measured(config, decoder, layers, tokens, hosts, options.index),
     }
     write_figures(options.json or out / FIGURES, json.dumps(record, indent=1) + "\n")
     if options.json == "-":
@@ -86,7 +101,7 @@ def _run(options):
     return 0
 
 
-def _measured(config, decoder, layers, tokens, hosts):
+def _measured(config, decoder, layers, tokens, hosts, index):
     """Runs, those of a host without work first; with a progress bar."""
     from .prefill_measure import hidden, measure
     from .progress import LaneProgress
@@ -107,6 +122,7 @@ def _measured(config, decoder, layers, tokens, hosts):
                     tokens=tokens,
                     host_seconds=seconds,
                     overlap=overlap,
+                    index=index,
                     bar=lambda lane: progress.watch(lane and _Evaluated(lane)),
                     announce=progress.console.print,
                 )

@@ -14,16 +14,24 @@ import time
 
 import numpy as np
 
+from rtl.tables import unit_groups
+
 from ..drive import KvDrive
 from ..timeline import intervals
 
 __all__ = ["hidden", "measure", "pages_of_layer", "program_clocks"]
 
 
-def pages_of_layer(decoder, tokens, config):
-    """Pages that a layer fills, K and V of all KV heads; what is left stays in device DRAM."""
-    group = config.flash.geometry.page_bytes // (2 * decoder.head_dim)
-    return 2 * decoder.kv_heads * (tokens // group)
+def pages_of_layer(decoder, tokens, config, index="none"):
+    """Pages that a layer fills, K and V of all KV heads, with index "channel" whole units of K once
+    more; what is left stays in device DRAM."""
+    page = config.flash.geometry.page_bytes
+    groups = tokens // (page // (2 * decoder.head_dim))
+    pages = 2 * groups
+    if index == "channel":
+        unit = unit_groups(decoder.head_dim, page, config.codeword_bytes)
+        pages += groups // unit * unit
+    return decoder.kv_heads * pages
 
 
 def program_clocks(pages, config):
@@ -40,7 +48,18 @@ def hidden(host, drive, total):
     return (host + drive - total) / min(host, drive) if min(host, drive) else None
 
 
-def measure(config, decoder, *, layers, tokens, host_seconds, overlap, bar=None, announce=print):
+def measure(
+    config,
+    decoder,
+    *,
+    layers,
+    tokens,
+    host_seconds,
+    overlap,
+    index="none",
+    bar=None,
+    announce=print,
+):
     """Runs a prefill; returns what it took as plain data.
 
     Parameters
@@ -52,6 +71,8 @@ def measure(config, decoder, *, layers, tokens, host_seconds, overlap, bar=None,
         That the host computes a layer.
     overlap : bool
         Whether it goes on when it has given a layer to the drive, or waits.
+    index : str
+        "channel": K is written a second time.
     bar : callable, optional
         Called with the simulated drive before it runs and with None after.
     announce : callable
@@ -68,7 +89,7 @@ def measure(config, decoder, *, layers, tokens, host_seconds, overlap, bar=None,
         `program_clocks`; ``of_dies``, the bound over the time from the first doorbell to the last
         program's end, and ``steady``, the same from the first layer's last program on.
     """
-    pages = pages_of_layer(decoder, tokens, config)
+    pages = pages_of_layer(decoder, tokens, config, index)
     bound = program_clocks(pages * layers, config)
     kv = np.random.default_rng(0).standard_normal((2, tokens, decoder.kv_heads, decoder.head_dim))
     k, v = kv.astype(np.float16)
@@ -76,7 +97,11 @@ def measure(config, decoder, *, layers, tokens, host_seconds, overlap, bar=None,
     with KvDrive(config, trace=True, announce=announce) as drive:
         lane = drive.backend.lane
         sequence = drive.open(
-            layers=layers, kv_heads=decoder.kv_heads, head_dim=decoder.head_dim, max_tokens=tokens
+            layers=layers,
+            kv_heads=decoder.kv_heads,
+            head_dim=decoder.head_dim,
+            max_tokens=tokens,
+            index=index,
         )
         lane.trace()  # forgotten: only what comes now counts
         if bar:

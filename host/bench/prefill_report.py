@@ -36,7 +36,8 @@ def show_prefill(console, record, picture):
         File to point to.
     """
     console.print(
-        f"{record['model']}, {record['layers']} layers, {record['tokens']:,} tokens; preset "
+        f"{record['model']}, {record['layers']} layers, {record['tokens']:,} tokens"
+        f"{', K by channel besides' * (record['index'] == 'channel')}; preset "
         f"{record['preset']}, {record['dies']} dies, {record['clock_hz'] / 1e6:g} MHz; clocks\n",
         highlight=False,
     )
