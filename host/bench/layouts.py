@@ -17,13 +17,13 @@ FIGURES = "bench_layouts.json"
 MOST_DIES = 64
 """Of a channel, see `flash_model.geometry`."""
 
-MOST_TOKENS = 1 << 17
+MOST_TOKENS, MOST_DRAWS = 1 << 17, 64
 
 
 def add_layouts(parser):
     """Give the command line's parser the options of the benchmark."""
     parser.set_defaults(run=_run)
-    parser.add_argument("--quick", action="store_true", help="profile paper, 2048 tokens: seconds")
+    parser.add_argument("--quick", action="store_true", help="profile paper, 2048 tokens: less than a minute")
     parser.add_argument(
         "--profile",
         nargs="+",
@@ -47,7 +47,10 @@ def add_layouts(parser):
     parser.add_argument(
         "--tokens", nargs="+", type=int, metavar="N", help="of the sequence (default: 8192)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the selection (default: 0)")
+    parser.add_argument(
+        "--draws", type=int, default=4, metavar="N", help="selections, averaged (default: 4)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the selections (default: 0)")
     add_output_options(parser, FIGURES)
 
 
@@ -88,9 +91,11 @@ def _cases(options):
 def _run(options):
     if options.seed < 0:
         raise BadOption(f"--seed {options.seed} is not possible: choose 0 or more")
+    if not 1 <= options.draws <= MOST_DRAWS:
+        raise BadOption(f"--draws {options.draws} is not possible: choose 1..{MOST_DRAWS}")
     cases = _cases(options)
     out = out_folder(options.out)
-    rows = _measured(cases, options.seed)
+    rows = _measured(cases, options.draws, options.seed)
     record = {"rows": rows, "seed": options.seed}
     write_figures(options.json or out / FIGURES, json.dumps(record, indent=2) + "\n")
     if options.json == "-":
@@ -106,15 +111,15 @@ def _run(options):
     return 0
 
 
-def _measured(cases, seed):
+def _measured(cases, draws, seed):
     """Rows, with a progress bar."""
     from .layouts_measure import measure_layout, planned_clocks, with_speedups
     from .progress import LaneProgress
 
     rows = []
     with LaneProgress() as progress:
-        progress.begin(sum(planned_clocks(case, seed) for case in cases))
+        progress.begin(sum(planned_clocks(case, draws, seed) for case in cases))
         for case in cases:
             progress.title(case.title)
-            rows.append(measure_layout(case, progress.watch, progress.console.print, seed))
+            rows.append(measure_layout(case, progress.watch, progress.console.print, draws, seed))
     return with_speedups(rows)

@@ -5,7 +5,8 @@ another where K and V are read in one go. Pages lie on dies as `rtl.tables.page_
 first page of a group where K is wanted and the second where V is, and behind each other in each
 die's blocks. A layer has as many KV heads as the drive has channels and all of them select the same
 tokens, so that one channel holds every group of the sequence once, of one head or another: what the
-channel does for a layer is what all channels do for one head.
+channel does for a layer is what all channels do for one head. Each layer has a selection of its
+own; those read before and after the layers that are timed have the selections of these.
 """
 
 from dataclasses import dataclass
@@ -33,37 +34,43 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class HeadReads:
-    """Reads of the channel for the heads of a layer and a few more.
+    """Reads of the channel for the heads of some layers and a few more.
 
     Parameters
     ----------
     reads : list of (die, row, column, words)
     start, end : int
-        Those between are the reads that are timed: from the end of head 0 to that of the head that
-        is head 0 of the next layer.
+        Those between are the reads that are timed: from the end of head 0 of the first layer to
+        that of the layer behind the last.
+    layers : int
+        Between them.
     """
 
     reads: list
     start: int
     end: int
+    layers: int
 
 
-def head_reads(case, seed=0):
+def head_reads(case, draws=1, seed=0):
     """The reads of a case; the same for the same seed.
 
     Parameters
     ----------
     case : LayoutCase
+    draws : int
+        Selections, and layers; dense attention has one.
     seed : int
-        Of the selection.
+        Of the first selection.
     """
     heads, code = case.channels, case.code
-    wanted = _wanted(case, seed)
+    draws = 1 if case.access == "dense" else draws
+    drawn = [_wanted(case, seed * draws + number) for number in range(draws)]
     rows: dict = {}
     found: list = []
     ends = {}
-    for index, kinds, last in _passes(heads, heads + 1 + AHEAD, case.reads):
-        pages = _pages(case, wanted, rows, index, kinds)
+    for index, kinds, last in _passes(heads, draws * heads + 1 + AHEAD, case.reads):
+        pages = _pages(case, drawn[index // heads % draws], rows, index, kinds)
         parts = [mine for *_, mine in pages]
         found += [
             (*pages[page][:2], first * code.words, count * code.words)
@@ -71,7 +78,7 @@ def head_reads(case, seed=0):
         ]
         if last:
             ends[index] = len(found)
-    return HeadReads(found, ends[0], ends[heads])
+    return HeadReads(found, ends[0], ends[draws * heads], draws)
 
 
 def _pages(case, wanted, rows, index, kinds):
@@ -145,15 +152,15 @@ def _counts(reads):
     return sums
 
 
-def planned_clocks(case, seed=0):
-    """About how many clocks it takes: for progress."""
+def planned_clocks(case, draws=1, seed=0):
+    """About how many clocks it takes: for progress. Parameters as of `head_reads`."""
     clocks = ChannelClocks(case.channel.flash, case.channel.clock_hz)
-    reads = head_reads(case, seed).reads
+    reads = head_reads(case, draws, seed).reads
     senses = _counts(reads)[-1][0]
     return int(max(clocks.paid(reads), clocks.arrays(senses, case.dies)))
 
 
-def measure_layout(case, bar=None, announce=print, seed=0):
+def measure_layout(case, bar=None, announce=print, draws=1, seed=0):
     """Runs a case; returns its row as plain data.
 
     Parameters
@@ -163,13 +170,14 @@ def measure_layout(case, bar=None, announce=print, seed=0):
         Called with the channel before it runs and with None after: for progress.
     announce : callable
         Called with a line of text when something has to be compiled.
-    seed : int
-        Of the selection.
+    draws, seed : int
+        See `head_reads`.
 
     Returns
     -------
     dict
-        The fields of the case and ``clock_hz``. Of one head on all channels, in full flow:
+        The fields of the case and ``clock_hz``. Of one head on all channels, in full flow, the mean
+        over the selections:
         ``senses``, ``codewords`` and ``bytes`` (of these, with check words and parity),
         ``columns`` (changes of the column), ``cycles``, the channels' added, and
         ``cycles_of_channel``, of each of them; ``together``, K and V are read in one go;
@@ -179,7 +187,7 @@ def measure_layout(case, bar=None, announce=print, seed=0):
     """
     flash, hz = case.channel.flash, case.channel.clock_hz
     clocks = ChannelClocks(flash, hz)
-    todo = head_reads(case, seed)
+    todo = head_reads(case, draws, seed)
     channel = CompiledChannel(flash, hz, DEPTH, announce=announce)
     if bar:
         bar(channel)
@@ -188,23 +196,27 @@ def measure_layout(case, bar=None, announce=print, seed=0):
     finally:
         if bar:
             bar(None)
-    sums = _counts(todo.reads)
+    sums, layers = _counts(todo.reads), todo.layers
     senses, columns, words = (
-        int(until - before) for until, before in zip(sums[todo.end], sums[todo.start], strict=True)
+        (until - before) / layers
+        for until, before in zip(sums[todo.end], sums[todo.start], strict=True)
     )
-    cycles = int(lasts[todo.end - 1] - lasts[todo.start - 1])
+    codewords = words / case.code.words
+    cycles = int(lasts[todo.end - 1] - lasts[todo.start - 1]) / layers
+    bus = clocks.bus(todo.reads[: todo.end]) - clocks.bus(todo.reads[: todo.start])
     return {
         **case.as_dict(),
         "clock_hz": hz,
+        "draws": layers,
         "together": len(case.reads) == 1,
         "senses": senses,
-        "codewords": words // case.code.words,
+        "codewords": codewords,
         "bytes": 8 * words,
         "columns": columns,
-        "v_bytes": words // case.code.words * case.codeword_bytes // 2 // case.channels,
+        "v_bytes": codewords * case.codeword_bytes / 2 / case.channels,
         "cycles": cycles,
         "cycles_of_channel": cycles / case.channels,
-        "bus_cycles": clocks.bus(todo.reads[: todo.end]) - clocks.bus(todo.reads[: todo.start]),
+        "bus_cycles": bus / layers,
         "arrays_cycles": clocks.arrays(senses, case.dies),
         "run_senses": channel.senses,
         "run_senses_planned": sums[-1][0],

@@ -95,7 +95,7 @@ def _asked(axes, rows):
             alpha=0.4 if row["access"] == "passes" else 1,
             label=f"{row['access']}, {row['layout']}",
         )
-        axes.bar_label(bars, fontsize=7, color=QUIET)
+        axes.bar_label(bars, fmt="%.0f", fontsize=7, color=QUIET)
     axes.set_xticks(range(len(ASKED)), list(ASKED.values()))
     axes.legend(frameon=False, fontsize=8)
 

@@ -7,12 +7,12 @@ from .layouts_cases import ACCESSES, LAYOUTS
 __all__ = ["show_layouts"]
 
 NOTES = """\
-senses    of pages; cw: codewords moved, cols: changes of the column; of one head,
+senses    of pages; cw: codewords moved, cols: changes of column; of one head,
           all channels together
 kclk      thousand clocks of one channel for its part of a head, in full flow
 bus       data, command and address cycles at least, over the clocks
 arr       what dies need to sense, spread evenly, over the clocks
-x dense   clocks of dense attention in its fastest layout, over these
+gain      clocks of dense attention in its fastest layout, over these
 V KiB     V that a channel moves for a head: to be held on chip until the
           largest score is known, as it comes together with K"""
 
@@ -32,7 +32,7 @@ def show_layouts(console, rows, picture):
     for name in ("profile", "dies", "access", "layout"):
         table.add_column(name, no_wrap=True, justify="right" if name == "dies" else "left")
     varying = [name for name in ("head_dim", "codeword_bytes", "tokens") if _differ(rows, name)]
-    for name in [*varying, "senses", "cw", "cols", "kclk", "bus", "arr", "x dense"]:
+    for name in [*varying, "senses", "cw", "cols", "kclk", "bus", "arr", "gain"]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("V KiB", justify="right", no_wrap=True)
     for row in sorted(rows, key=_place(rows)):
@@ -43,9 +43,9 @@ def show_layouts(console, rows, picture):
             row["access"],
             row["layout"],
             *(f"{row[name]}" for name in varying),
-            f"{row['senses']:,}",
-            f"{row['codewords']:,}",
-            f"{row['columns']:,}",
+            f"{row['senses']:,.0f}",
+            f"{row['codewords']:,.0f}",
+            f"{row['columns']:,.0f}",
             f"{row['cycles_of_channel'] / 1e3:,.1f}",
             f"{row['bus_cycles'] / cycles:.0%}",
             f"{row['arrays_cycles'] / cycles:.0%}",

@@ -119,10 +119,10 @@ def test_sparse_asks_for_what_the_shares_say():
         ("mixed", round(share_touched(8) * TOKENS / 8), round(TOUCHED[2] * TOKENS / 2)),
     ):
         case = LayoutCase(layout=layout, access="sparse")
-        todo = head_reads(case, seed=3)
+        todo = head_reads(case, draws=2, seed=3)
         found = sensed(case, todo.reads[todo.start : todo.end])
-        assert len(found) == senses
-        assert sum(len(codewords) for *_, codewords in found) == moved
+        assert todo.layers == 2 and len(found) == 2 * senses
+        assert sum(len(codewords) for *_, codewords in found) == 2 * moved
 
 
 def test_a_pair_is_one_read():
@@ -184,7 +184,7 @@ def test_table(measured, capsys):
     given = ["--layout", "apart", "--access", "sparse", "--tokens", "2048", "--out", str(out)]
     assert main(["bench", "layouts", *given]) == 0
     text = capsys.readouterr().out
-    assert "a page of K, a page of V" in text and "x dense" in text and "pairs" not in text
+    assert "a page of K, a page of V" in text and "gain" in text and "pairs" not in text
     assert main(["bench", "layouts", *given, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["over_dense"] is None
 
@@ -202,6 +202,7 @@ def test_table(measured, capsys):
         (["--layout", "mixed", "--codeword-bytes", "512"], "they hold 2 vectors, and it needs 4"),
         (["--head-dim", "96"], "half of it is a multiple of"),
         (["--tokens", "1000"], "tokens = 1000 is not possible: choose a multiple of 512"),
+        (["--draws", "0"], "--draws 0 is not possible: choose 1..64"),
         (["--seed", "-1"], "--seed -1 is not possible"),
         (["--quick", "--dies", "4"], "--quick has rows of its own"),
     ],
