@@ -23,7 +23,9 @@ MOST_TOKENS, MOST_DRAWS = 1 << 17, 64
 def add_layouts(parser):
     """Give the command line's parser the options of the benchmark."""
     parser.set_defaults(run=_run)
-    parser.add_argument("--quick", action="store_true", help="profile paper, 2048 tokens: less than a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="profile paper, 2048 tokens: less than a minute"
+    )
     parser.add_argument(
         "--profile",
         nargs="+",

@@ -8,7 +8,8 @@ Pages of four codewords, four tokens' K or V in each, as of head_dim 128 with 4 
     pairs    | K0-3  | V0-3  | K4-7   | V4-7    |  | K8-11 | V8-11  | K12-15  | V12-15  |
     mixed    | KV0-1 | KV2-3 | KV4-5  | KV6-7   |  | KV8-9 | KV10-11| KV12-13 | KV14-15 |
 
-A group has two pages and one map entry in each of them.
+A group has two pages and one map entry in each of them. Within a codeword of ``mixed`` the order is
+that of tokens, K and V of each: K0 V0 K1 V1.
 """
 
 import itertools
