@@ -1,15 +1,16 @@
 """Tokens that a sparse step wants, as units of them that are touched: random, clustered.
 
-What layouts of pages cost depends on how many *units* (codewords, pages) hold a wanted token, and
-these shares come from selections that were measured (`TOUCHED`). They fall more slowly than those
-of tokens that lie anywhere: wanted tokens lie together. The construction has all of them exactly::
+What layouts of pages cost depends on how many *units* (codewords, pages) hold a wanted token. These
+shares are given (`TOUCHED`), from sparse attention of a model; nothing here measures them. They
+fall more slowly than those of tokens that lie anywhere: wanted tokens lie together. The
+construction has all of them exactly::
 
     64 tokens   [################]  [................]  so many of all, any
     32          [#######|########]                      so many have both halves, any; of
     16          [###|###][....|##]                      the others one half, either
     ...
 
-Shares of sizes between those that were measured lie on straight lines between them, both axes
+Shares of sizes between those that are given lie on straight lines between them, both axes
 logarithmic.
 """
 
