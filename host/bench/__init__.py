@@ -3,6 +3,7 @@
 from .dense import add_dense
 from .flash import add_flash
 from .lanes import add_lanes
+from .layouts import add_layouts
 from .prefill import add_prefill
 from .store import add_store
 
@@ -19,6 +20,7 @@ def add_bench(parser):
             add_flash,
             "one NAND channel against closed forms of its bus",
         ),
+        ("layouts", add_layouts, "where K and V lie in pages, for dense and sparse attention"),
         (
             "prefill",
             add_prefill,

@@ -1,7 +1,6 @@
 """One row of ``instinfer bench flash``: a stream of reads through the compiled channel, timed."""
 
 import random
-from collections import deque
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,15 +10,12 @@ from rtl.ecc.placement import strongest
 
 from .channel import CompiledChannel
 from .flash_bound import ChannelClocks, turnaround_ns
+from .parts import in_turn, runs
 
-__all__ = ["DEPTH", "INTERLEAVED", "Stream", "measure_flash", "planned_clocks", "stream"]
+__all__ = ["DEPTH", "Stream", "measure_flash", "planned_clocks", "stream"]
 
 DEPTH = 256
 """Most page reads that the controller takes ahead."""
-
-INTERLEAVED = 4
-"""Pages whose codewords are read in turn: as many as the controller looks ahead. The column of each
-is changed while the others' data move."""
 
 _strongest = cache(strongest)
 
@@ -80,10 +76,10 @@ def stream(case, pages, seed=0):
     code = _strongest(geometry, case.codeword_bytes)
     number = geometry.page_bytes // case.codeword_bytes
     share = 1 if case.pattern == "codeword" else number // 4
-    parts = [_runs(sorted(rng.sample(range(number), share))) for _ in places]
+    parts = [runs(sorted(rng.sample(range(number), share))) for _ in places]
     chosen = [
         ((*places[page], first * code.words, count * code.words), count * case.codeword_bytes)
-        for page, (first, count) in _in_turn(parts, [die for die, _ in places])
+        for page, (first, count) in in_turn(parts, [die for die, _ in places])
     ]
     in_flight = _in_flight(case.dies, -(-len(chosen) // pages))
     wanted = np.array([size for _, size in chosen])
@@ -117,36 +113,6 @@ def _stripes(case, pages, rng):
 def _in_flight(dies, reads_of_a_page=1):
     """Two pages for each die, one in each of its registers, and the read that is being moved."""
     return min(DEPTH, 2 * dies * reads_of_a_page) + 1
-
-
-def _runs(codewords):
-    """Neighbours together: pairs (first, how many)."""
-    runs = []
-    for codeword in codewords:
-        if runs and sum(runs[-1]) == codeword:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((codeword, 1))
-    return runs
-
-
-def _in_turn(parts, dies):
-    """Pairs (page, part): those of `INTERLEAVED` pages in turn; the next page when one ends.
-
-    It waits for an earlier page of its die: in turn with that, both would be sensed for each part.
-    """
-    coming = deque(enumerate(parts))
-    active = deque()
-    while coming or active:
-        while coming and len(active) < INTERLEAVED:
-            if dies[coming[0][0]] in {dies[page] for page, _ in active}:
-                break
-            page, mine = coming.popleft()
-            active.append((page, deque(mine)))
-        page, mine = active.popleft()
-        yield page, mine.popleft()
-        if mine:
-            active.append((page, mine))
 
 
 def planned_clocks(case, pages):

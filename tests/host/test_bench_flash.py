@@ -17,7 +17,8 @@ from host.bench.flash_cases import (
     full_sweep,
     quick_sweep,
 )
-from host.bench.flash_measure import INTERLEAVED, stream
+from host.bench.flash_measure import stream
+from host.bench.parts import INTERLEAVED
 from host.cli import main
 from rtl.ecc.placement import spare_left, strongest
 
