@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from columns import check_columns
 
 from cosim.reference import twin_attend
 from host import DriveConfig, DriveError, KvDrive
@@ -21,8 +22,8 @@ class Contents:
         self.drive, self.rng = drive, np.random.default_rng(seed)
         self.kept, self.flushed = {}, {}
 
-    def open(self, max_tokens=200):
-        number = self.drive.open(**SHAPE, max_tokens=max_tokens)
+    def open(self, max_tokens=200, **options):
+        number = self.drive.open(**SHAPE, max_tokens=max_tokens, **options)
         self.kept[number] = [np.zeros((2, 0, HEADS, DIM), np.float16) for _ in range(LAYERS)]
         self.flushed[number] = [0] * LAYERS
         return number
@@ -189,6 +190,8 @@ def lose_power_at(lane, clock):
 class Cuts(Contents):
     """Random calls; what one that is cut off would have changed is taken back as far as it may."""
 
+    MOST, CHUNK = 200, 40  # tokens of a sequence, of an append
+
     def call(self):
         """One call, a random one."""
         rng, numbers = self.rng, list(self.kept)
@@ -201,13 +204,13 @@ class Cuts(Contents):
             if len(numbers) < 3:
                 self.fork(number)
         elif what == "append":
-            left = [200 - x.shape[1] for x in self.kept[number]]
-            counts = rng.integers(0, 40, LAYERS)
+            left = [self.MOST - x.shape[1] for x in self.kept[number]]
+            counts = rng.integers(0, self.CHUNK, LAYERS)
             self.append(number, *np.minimum(left, counts).tolist())
         elif what == "flush":
             self.flush(number if rng.integers(2) else None)
         elif what == "truncate":
-            self.truncate(number, int(rng.integers(0, 200)))
+            self.truncate(number, int(rng.integers(0, self.MOST)))
         else:
             self.close(number)
 
@@ -265,6 +268,35 @@ def test_random_cuts(seed):
         for number in range(20 if seed == 0 else 30):
             cuts.lose_power(int(cuts.rng.integers(1, 120_000)), number)
         assert drive.backend.firmware.tokens_lost == 0
+
+
+class CutsByChannel(Cuts):
+    """The same with K by channel, which may lag behind K after a loss of power."""
+
+    MOST, CHUNK = 300, 160
+
+    def open(self):
+        return super().open(self.MOST, index="channel")
+
+    def check(self):
+        super().check()
+        for number, layers in self.kept.items():
+            self.pages += check_columns(self.drive, number, [x[0] for x in layers], whole=False)
+
+    pages = 0
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 3))]
+)
+def test_random_cuts_with_k_by_channel(seed):
+    streams = 1 if seed % 2 else 4
+    with KvDrive(DriveConfig.preset("tiny", append_streams=streams)) as drive:
+        cuts = CutsByChannel(drive, seed)
+        for number in range(5 if seed == 0 else 30):
+            cuts.lose_power(int(cuts.rng.integers(1, 600_000)), number)
+        assert drive.backend.firmware.tokens_lost == 0
+        assert cuts.pages
 
 
 def test_bad_input(tiny):
