@@ -5,7 +5,7 @@
     q ---- magnitude --> |q| -- sum over query heads --> key of a channel --> the r largest
                           '---- sums over channels --> |q|_1, |q_r|_1 -- temperature --> scale
     Z = sum of weights -- reciprocal --> 1 / Z --.
-    approximate score s ------------------------ share -- sum over heads --> v -- selection_key --> key
+    approximate score s ------------------------ share -- sum over heads -- selection_key --> key
 
 Definitions are those of SparQ (arXiv:2312.04985, equations 5 to 11) for query heads that share a KV
 head. Between the kernels there are only exact integer additions, so no order matters. Where a
@@ -123,7 +123,7 @@ def temperature(q, q_r, scale_mant, scale_exp):
     1 / sqrt(head_dim), and of any other as well. An exp beyond 31 becomes 31. With q_r = 0 all
     approximate scores are 0 and so the result does not matter; it is some number.
 
-    Worst relative error: 2.9e-06.
+    Worst relative error: 2.2e-06.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def temperature(q, q_r, scale_mant, scale_exp):
 def reciprocal(z):
     """1 / Z of a head's sum of weights: r_mant * 2**-16 * 2**-r_exp, 2**16 <= r_mant < 2**17.
 
-    Worst relative error: 1.2e-05; the same for all tokens of the head.
+    Worst relative error: 8.7e-06; the same for all tokens of the head.
 
     Parameters
     ----------
