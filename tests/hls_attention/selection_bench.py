@@ -1,9 +1,13 @@
 """Benches of the selection units: streams with stalls, dealt tokens, a clock to count by."""
 
+import math
 import random
+from dataclasses import dataclass
 
 import numpy as np
 from amaranth.sim import Simulator
+
+from hls_attention import selection_twin as twin
 
 
 async def feed(ctx, port, items, *, seed=0, stall=0.0):
@@ -36,7 +40,7 @@ async def drain(ctx, port, count, take, *, seed=0, stall=0.0):
 
 
 def simulate(dut, benches, *, timeout):
-    """Run benches until all have ended; returns a list whose first item counts the clocks."""
+    """Run ``benches(clock)`` until all have ended; ``clock[0]`` counts."""
     clock = [0]
 
     async def count(ctx):
@@ -57,3 +61,53 @@ def dealt(tokens, channels, group, first):
     """The tokens of each channel, in their order."""
     owner = (np.arange(tokens) // group + first) % channels
     return [np.flatnonzero(owner == channel) for channel in range(channels)]
+
+
+@dataclass
+class Selection:
+    """A job and its keys."""
+
+    keys: np.ndarray
+    k: int
+    sinks: int = 0
+    window: int = 0
+    group: int = 1
+    first: int = 0
+
+    def fields(self):
+        return {
+            "k": self.k,
+            "tokens": len(self.keys),
+            "sinks": self.sinks,
+            "window": self.window,
+            "group_tokens": self.group,
+            "first_channel": self.first,
+        }
+
+    def expected(self):
+        return twin.select(self.keys, self.k, sinks=self.sinks, window=self.window)
+
+    def lanes(self, channels):
+        return dealt(len(self.keys), channels, self.group, self.first)
+
+    def rounds(self, config):
+        """Rounds by the definition of the ranks: until what shares a prefix is all wanted."""
+        token = np.arange(len(self.keys))
+        forced = (token < self.sinks) | (token >= len(self.keys) - self.window)
+        rank = (forced.astype(object) << config.key_bits) | self.keys.astype(object)
+        rank = (rank << config.token_bits) | ((1 << config.token_bits) - 1 - token)
+        rank = rank << (config.padded_bits - config.rank_bits)
+        rank = np.sort(rank)[::-1]
+        k = min(self.k, len(rank))
+        for digits in range(1, config.rounds + 1):
+            prefix = rank >> (config.padded_bits - digits * config.digit_bits)
+            if k == len(rank) or prefix[k - 1] != prefix[k]:
+                return digits
+        raise AssertionError("ranks are not distinct")
+
+    def clocks(self, config):
+        """Of a job whose keys come one a clock and whose verdicts are taken at once."""
+        channels, rounds = config.channels, self.rounds(config)
+        rows = max(map(len, self.lanes(channels)))
+        sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 7
+        return rows * (rounds + 1) + rounds * sweep + channels + 3

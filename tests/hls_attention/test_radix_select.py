@@ -1,68 +1,14 @@
 """Radix select against the twin, which is tested against torch: verdicts, ties, clocks, stalls."""
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from hls_attention import selection_twin as twin
 from hls_attention.radix_select import RadixSelect
 from hls_attention.select_config import SelectConfig
-from tests.hls_attention.selection_bench import dealt, drain, feed, simulate
+from tests.hls_attention.selection_bench import Selection, dealt, drain, feed, simulate
 
 SEED = 5
-
-
-@dataclass
-class Selection:
-    """A job and its keys."""
-
-    keys: np.ndarray
-    k: int
-    sinks: int = 0
-    window: int = 0
-    group: int = 1
-    first: int = 0
-
-    def fields(self):
-        return {
-            "k": self.k,
-            "tokens": len(self.keys),
-            "sinks": self.sinks,
-            "window": self.window,
-            "group_tokens": self.group,
-            "first_channel": self.first,
-        }
-
-    def expected(self):
-        return twin.select(self.keys, self.k, sinks=self.sinks, window=self.window)
-
-    def lanes(self, channels):
-        return dealt(len(self.keys), channels, self.group, self.first)
-
-    def rounds(self, config):
-        """Rounds by the definition of the ranks: until what shares a prefix is all wanted."""
-        token = np.arange(len(self.keys))
-        forced = (token < self.sinks) | (token >= len(self.keys) - self.window)
-        rank = (forced.astype(object) << config.key_bits) | self.keys.astype(object)
-        rank = (rank << config.token_bits) | ((1 << config.token_bits) - 1 - token)
-        rank = rank << (config.padded_bits - config.rank_bits)
-        rank = np.sort(rank)[::-1]
-        k = min(self.k, len(rank))
-        for digits in range(1, config.rounds + 1):
-            prefix = rank >> (config.padded_bits - digits * config.digit_bits)
-            if k == len(rank) or prefix[k - 1] != prefix[k]:
-                return digits
-        raise AssertionError("ranks are not distinct")
-
-    def clocks(self, config):
-        """Of a job whose keys come one a clock and whose verdicts are taken at once."""
-        channels, rounds = config.channels, self.rounds(config)
-        rows = max(map(len, self.lanes(channels)))
-        sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 7
-        return rows * (rounds + 1) + rounds * sweep + channels + 3
 
 
 def run(config, selections, *, stall=0.0, backpressure=0.0):
