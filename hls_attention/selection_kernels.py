@@ -21,6 +21,7 @@ __all__ = [
     "KEY_BITS",
     "MAGNITUDE_BITS",
     "NORM_BITS",
+    "R_MANT_BITS",
     "SHARE_FRACTION_BITS",
     "VALUE_BITS",
     "Z_FRACTION_BITS",
@@ -28,6 +29,7 @@ __all__ = [
     "reciprocal",
     "selection_key",
     "share",
+    "shares",
     "temperature",
 ]
 
@@ -55,7 +57,9 @@ KEY_FRACTION_BITS = 17
 KEY_BITS = 23
 """Selection key."""
 
-_R_BITS = 17
+R_MANT_BITS = 17
+"""Mantissa of 1 / Z."""
+
 _MANTISSA_BITS = 24
 _STEP_BITS = 8
 _WITHIN_BITS = 16
@@ -148,7 +152,7 @@ def temperature(q, q_r, scale_mant, scale_exp):
     }
 
 
-@kernel(inputs={"z": bits(62)}, outputs={"r_mant": bits(_R_BITS), "r_exp": bits(5)})
+@kernel(inputs={"z": bits(62)}, outputs={"r_mant": bits(R_MANT_BITS), "r_exp": bits(5)})
 def reciprocal(z):
     """1 / Z of a head's sum of weights: r_mant * 2**-16 * 2**-r_exp, 2**16 <= r_mant < 2**17.
 
@@ -162,15 +166,21 @@ def reciprocal(z):
     width = 62
     top, zeros = shift_to_top(z.known(1 << Z_FRACTION_BITS - 1, 1 << width - 1), width)
     inverse = _inverse(top >> width - 1 - _MANTISSA_BITS)
-    mant = round_shift(inverse, _MANTISSA_BITS - _R_BITS)
+    mant = round_shift(inverse, _MANTISSA_BITS - R_MANT_BITS)
     return {
-        "r_mant": minimum(mant, (1 << _R_BITS) - 1),
+        "r_mant": minimum(mant, (1 << R_MANT_BITS) - 1),
         "r_exp": (width - Z_FRACTION_BITS - zeros).known(0, width - Z_FRACTION_BITS),
     }
 
 
+def _share(s, m, r_mant, r_exp):
+    mant, places = weight_parts(s, m)
+    whole = (mant * r_mant) << SHARE_FRACTION_BITS - WEIGHT_BITS - R_MANT_BITS + 1
+    return whole >> minimum(places + r_exp, 63)
+
+
 @kernel(
-    inputs={"s": signed(32), "m": signed(17), "r_mant": bits(_R_BITS), "r_exp": bits(5)},
+    inputs={"s": signed(32), "m": signed(17), "r_mant": bits(R_MANT_BITS), "r_exp": bits(5)},
     outputs={"share": bits(SHARE_FRACTION_BITS + 1)},
 )
 def share(s, m, r_mant, r_exp):
@@ -186,9 +196,25 @@ def share(s, m, r_mant, r_exp):
     r_mant, r_exp : from `reciprocal`. With one head r_mant = 2**16 and r_exp = 0 will do: w alone
         has the same order.
     """
-    mant, places = weight_parts(s, m)
-    whole = (mant * r_mant) << SHARE_FRACTION_BITS - WEIGHT_BITS - _R_BITS + 1
-    return {"share": whole >> minimum(places + r_exp, 63)}
+    return {"share": _share(s, m, r_mant, r_exp)}
+
+
+def shares(lanes):
+    """Kernel: the shares of so many heads, added up; a head that is not ``used`` has none.
+
+    Inputs are those of `share` with the number of the lane behind their names, and ``used``.
+    """
+
+    def shares(**ports):
+        total = 0
+        for lane in range(lanes):
+            of_lane = _share(*(ports[f"{name}{lane}"] for name in share.inputs))
+            total = total + mux(ports[f"used{lane}"], of_lane, 0)
+        return {"v": total}
+
+    inputs = {f"{name}{lane}": t for lane in range(lanes) for name, t in share.inputs.items()}
+    used = {f"used{lane}": bits(1) for lane in range(lanes)}
+    return kernel(inputs=inputs | used, outputs={"v": bits(VALUE_BITS)})(shares)
 
 
 @kernel(inputs={"v": bits(VALUE_BITS)}, outputs={"key": bits(KEY_BITS)})
