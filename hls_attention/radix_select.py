@@ -21,8 +21,8 @@ Clocks, from the job's transfer to that of the last verdict, if nobody waits::
 
 ``rows`` are the tokens of the fullest channel, ``levels`` those of the adder tree, ceil of log2 of
 the channels. ``rounds`` is how many digits of its rank tell the last token kept from the first one
-dropped; 1 if all are kept. The next job is taken one clock later. After a reset a sweep of the
-histograms comes first.
+dropped; 1 if all are kept. Each pass of verdicts after the first takes ``rows + 4`` clocks. The next
+job is taken one clock later. After a reset a sweep of the histograms comes first.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -52,7 +52,8 @@ class RadixSelect(wiring.Component):
         One per channel: unsigned keys of its tokens, in token order. Which tokens are a channel's:
         `hls_attention.token_order`.
     o : Out(stream(keep_layout)) array
-        One per channel: a verdict per token, in token order. Nothing of a channel without tokens.
+        One per channel: a verdict per token, in token order; all of them ``passes`` times. Nothing
+        of a channel without tokens.
     rounds : Out
         Rounds of the last job.
     busy : Out(1)
@@ -161,8 +162,11 @@ class RadixSelect(wiring.Component):
                     m.next = "KEEP"
             with m.State("KEEP"):
                 with m.If(done):
-                    m.d.sync += mode.eq(LaneMode.LOAD)
-                    m.next = "IDLE"
+                    m.d.sync += job.passes.eq(job.passes - 1)
+                    m.next = "AGAIN"
+                    with m.If(job.passes <= 1):
+                        m.d.sync += mode.eq(LaneMode.LOAD)
+                        m.next = "IDLE"
         m.d.comb += self.busy.eq(~state.ongoing("IDLE"))
         return m
 

@@ -84,6 +84,7 @@ def select_job_layout(config):
             "window": count,  # and so do the last so many; both count within k
             "group_tokens": range(config.max_group + 1),  # at least 1
             "first_channel": range(max(2, config.channels)),  # that of token 0
+            "passes": 2,  # times that the verdicts are given, 1..3
         }
     )
 

@@ -112,6 +112,7 @@ class TopChannels(wiring.Component):
             asked.payload.k.eq(jobs.payload.r),
             asked.payload.tokens.eq(jobs.payload.beats * LANES_FP16),
             asked.payload.group_tokens.eq(1),
+            asked.payload.passes.eq(1),
         ]
 
         # First time: add up the heads. All lanes of the selection are ready alike.

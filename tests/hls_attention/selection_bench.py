@@ -73,6 +73,7 @@ class Selection:
     window: int = 0
     group: int = 1
     first: int = 0
+    passes: int = 1
 
     def fields(self):
         return {
@@ -82,6 +83,7 @@ class Selection:
             "window": self.window,
             "group_tokens": self.group,
             "first_channel": self.first,
+            "passes": self.passes,
         }
 
     def expected(self):
@@ -110,4 +112,5 @@ class Selection:
         channels, rounds = config.channels, self.rounds(config)
         rows = max(map(len, self.lanes(channels)))
         sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 7
-        return rows * (rounds + 1) + rounds * sweep + channels + 3
+        again = (self.passes - 1) * (rows + 4)
+        return rows * (rounds + 1) + rounds * sweep + channels + 3 + again

@@ -35,7 +35,7 @@ def run(config, selections, *, stall=0.0, backpressure=0.0):
             async def verdicts(ctx, channel=channel):
                 for index, lane in enumerate(lanes):
                     out, port = got[channel], dut.o[channel]
-                    count = len(lane[channel])
+                    count = len(lane[channel]) * selections[index].passes
                     await drain(ctx, port, count, out.append, seed=channel, stall=backpressure)
                     if count:
                         ended[index] = max(ended[index], clock[0])
@@ -50,10 +50,11 @@ def run(config, selections, *, stall=0.0, backpressure=0.0):
         expected = selection.expected()
         assert expected.sum() == min(selection.k, len(selection.keys))
         for channel, tokens in enumerate(lane):
-            verdicts, got[channel] = got[channel][: len(tokens)], got[channel][len(tokens) :]
-            assert [v.token for v in verdicts] == tokens.tolist()
-            assert [v.last for v in verdicts] == [t == tokens[-1] for t in tokens]
-            assert [v.keep for v in verdicts] == expected[tokens].tolist()
+            for _ in range(selection.passes):
+                verdicts, got[channel] = got[channel][: len(tokens)], got[channel][len(tokens) :]
+                assert [v.token for v in verdicts] == tokens.tolist()
+                assert [v.last for v in verdicts] == [t == tokens[-1] for t in tokens]
+                assert [v.keep for v in verdicts] == expected[tokens].tolist()
     assert not any(got)
     return [end - start for start, end in zip(begun, ended)]
 
@@ -113,6 +114,14 @@ def test_stalls_and_backpressure(channels, stall, backpressure):
         for tokens, k, levels, group in ((90, 20, None, 4), (128, 40, 6, 8), (3, 5, None, 1))
     ]
     run(config, selections, stall=stall, backpressure=backpressure)
+
+
+def test_verdicts_more_than_once():
+    config = SelectConfig(channels=3, max_tokens=64, max_group=4, key_bits=8, digit_bits=4)
+    keys = np.random.default_rng(SEED).integers(0, 256, 60)
+    selections = [Selection(keys, 20, 0, 2, 4, 1, passes) for passes in (3, 1, 2)]
+    assert run(config, selections) == [s.clocks(config) for s in selections]
+    run(config, selections, backpressure=0.5)
 
 
 @pytest.mark.parametrize("digit_bits", [2, 5, 8])
