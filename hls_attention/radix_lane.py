@@ -44,8 +44,8 @@ class RadixLane(wiring.Component):
     Members
     -------
     job : In(select_job_layout)
-    base, window_start : In
-        First token of the channel; first of those that are forced at the end. Steady, as ``job``.
+    base, skip, window_start : In
+        As for `TokenOrder`; first of the tokens that are forced at the end. Steady, as ``job``.
     mode : In(LaneMode)
         Steady from ``start`` until ``done``.
     start : In(1)
@@ -69,6 +69,7 @@ class RadixLane(wiring.Component):
             {
                 "job": In(select_job_layout(config)),
                 "base": In(reach_bits(config)),
+                "skip": In(reach_bits(config)),
                 "window_start": In(config.max_tokens.bit_length()),
                 "mode": In(LaneMode),
                 "start": In(1),
@@ -104,6 +105,7 @@ class RadixLane(wiring.Component):
             order.tokens.eq(self.job.tokens),
             order.group_tokens.eq(self.job.group_tokens),
             order.base.eq(self.base),
+            order.skip.eq(self.skip),
             order.restart.eq(self.start),
             order.step.eq(enters | asks),
         ]

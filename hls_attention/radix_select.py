@@ -21,8 +21,8 @@ Clocks, from the job's transfer to that of the last verdict, if nobody waits::
 
 ``rows`` are the tokens of the fullest channel, ``levels`` those of the adder tree, ceil of log2 of
 the channels. ``rounds`` is how many digits of its rank tell the last token kept from the first one
-dropped; 1 if all are kept. Each pass of verdicts after the first takes ``rows + 4`` clocks. The next
-job is taken one clock later. After a reset a sweep of the histograms comes first.
+dropped; 1 if all are kept. Each pass of verdicts after the first takes ``rows + 4`` clocks. The
+next job is taken one clock later. After a reset a sweep of the histograms comes first.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -84,11 +84,13 @@ class RadixSelect(wiring.Component):
         bases = [
             Signal(reach_bits(config), name=f"base_{index}") for index in range(config.channels)
         ]
+        skip = Signal(reach_bits(config))
         lanes = self._lanes(m, search, bases)
         for lane in lanes:
             m.d.comb += [
                 lane.job.eq(job),
                 lane.window_start.eq(window_start),
+                lane.skip.eq(skip),
                 lane.mode.eq(mode),
                 lane.start.eq(start),
                 lane.slot.eq(slot),
@@ -126,6 +128,7 @@ class RadixSelect(wiring.Component):
                 m.d.sync += [
                     dealt.eq(dealt + 1),
                     base.eq(base + job.group_tokens),
+                    skip.eq(base),
                     channel.eq(Mux(channel == config.channels - 1, 0, channel + 1)),
                     window_start.eq(Mux(job.window < job.tokens, job.tokens - job.window, 0)),
                 ]

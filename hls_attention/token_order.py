@@ -32,8 +32,9 @@ class TokenOrder(wiring.Component):
     -------
     tokens, group_tokens : In
         Tokens in all, and dealt at a time; steady from ``restart`` on.
-    base : In
-        First token of the channel, steady as well.
+    base, skip : In
+        First token of the channel; tokens of the other channels between two of its groups,
+        ``(channels - 1) * group_tokens``. Steady as well.
     restart : In(1)
         Pulse: begin with ``base`` in the next clock.
     step : In(1)
@@ -51,6 +52,7 @@ class TokenOrder(wiring.Component):
                 "tokens": In(config.max_tokens.bit_length()),
                 "group_tokens": In(range(config.max_group + 1)),
                 "base": In(reach_bits(config)),
+                "skip": In(reach_bits(config)),
                 "restart": In(1),
                 "step": In(1),
                 "token": Out(reach_bits(config)),
@@ -61,12 +63,11 @@ class TokenOrder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        others = self._config.channels - 1
         within = Signal.like(self.group_tokens)
         ends, following = Signal(), Signal.like(self.token)
         m.d.comb += [
             ends.eq(within == self.group_tokens - 1),
-            following.eq(self.token + Mux(ends, others * self.group_tokens, 0) + 1),
+            following.eq(self.token + Mux(ends, self.skip, 0) + 1),
             self.last.eq(following >= self.tokens),
         ]
         with m.If(self.restart):
