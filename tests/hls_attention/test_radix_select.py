@@ -146,6 +146,21 @@ def test_the_size_of_the_paper():
     assert rounds <= 3
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "tokens, k, levels", [(131_072, 8192, None), (131_071, 16_384, 300), (20_000, 1, None)]
+)
+def test_as_many_tokens_as_there_may_be(tokens, k, levels):
+    config = SelectConfig(channels=8, max_tokens=131_072, max_group=32)
+    keys = random_keys(np.random.default_rng(SEED), tokens, config.key_bits, levels)
+    selection = Selection(keys, k, 4, 128, 32, 5)
+    assert run(config, [selection]) == [selection.clocks(config)]
+    print(
+        f"{tokens} tokens, k = {k}: {selection.clocks(config)} clocks, "
+        f"{selection.rounds(config)} rounds"
+    )
+
+
 @pytest.mark.parametrize("clocks", [10, 40, 60, 110])
 def test_a_reset_in_the_middle_leaves_nothing_behind(clocks):
     config = SelectConfig(channels=2, max_tokens=64, max_group=4, key_bits=8, digit_bits=4)

@@ -11,6 +11,7 @@ import torch
 from hls_attention import selection_kernels as sparse
 from hls_attention import selection_twin as twin
 from hls_attention.twin import encode_scale
+from tests.hls_attention.test_pipeline import ITEMS, PHASES, simulate
 
 SEED = 11
 ALL = np.arange(1 << 16)
@@ -25,6 +26,79 @@ def queries(rng, heads, dim, dtype, spread=1.0):
     return (rng.standard_normal((heads, dim)) * np.exp(spread * rng.standard_normal(dim))).astype(
         dtype
     )
+
+
+def random_inputs(kernel, rng):
+    """Random inputs within the bounds of a kernel's docstring, small and large ones alike."""
+
+    def number(width):
+        return rng.getrandbits(rng.randint(0, width))
+
+    match kernel.name:
+        case "magnitude":
+            bf16, x = rng.getrandbits(1), rng.getrandbits(16)
+            e = max(x >> 7 & 255 if bf16 else x >> 10 & 31, 1) - 1
+            return {"x": x, "top": min(e + number(6), 254), "bf16": bf16}
+        case "temperature":
+            q = number(48)
+            mant, exp = rng.randint(1 << 25, (1 << 26) - 1), rng.randint(-32, 31)
+            return {"q": q, "q_r": min(q, number(48)), "scale_mant": mant, "scale_exp": exp}
+        case "reciprocal":
+            return {"z": (1 << 43) + number(61)}
+        case "selection_key":
+            return {"v": number(60)}
+    inputs = {}
+    for lane in range(len(kernel.inputs) // 5):
+        m = rng.randint(-500, 500)
+        values = m << 16, m, rng.randint(1 << 16, (1 << 17) - 1), rng.randint(0, 18)
+        of_lane = dict(zip(("s", "m", "r_mant", "r_exp"), values))
+        of_lane["s"] -= number(23)
+        inputs |= {f"{name}{lane}": value for name, value in of_lane.items()}
+        inputs[f"used{lane}"] = rng.getrandbits(1)
+    return inputs
+
+
+@pytest.mark.parametrize("clock_hz", [150e6, 250e6, 350e6])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        sparse.magnitude,
+        sparse.temperature,
+        sparse.reciprocal,
+        sparse.selection_key,
+        sparse.shares(1),
+        sparse.shares(3),
+    ],
+    ids=["magnitude", "temperature", "reciprocal", "selection_key", "shares1", "shares3"],
+)
+def test_pipelines_equal_numpy(kernel, clock_hz):
+    rng = random.Random(SEED)
+    items = [random_inputs(kernel, rng) for _ in range(ITEMS * len(PHASES))]
+    columns = {name: np.array([item[name] for item in items]) for name in kernel.inputs}
+    expected = kernel.numpy(**columns)
+    results, latency, dut = simulate(kernel, items, clock_hz)
+    assert [result["meta"] for result in results] == list(range(len(items)))
+    for name, values in expected.items():
+        assert [result[name] for result in results] == values.tolist(), name
+    assert latency == dut.latency
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+def test_shares_of_several_heads_are_those_of_one_added_up(lanes):
+    rng = random.Random(SEED)
+    kernel = sparse.shares(lanes)
+    for _ in range(50):
+        item = random_inputs(kernel, rng)
+        total = sum(
+            int(
+                sparse.share.numpy(**{name: item[f"{name}{n}"] for name in sparse.share.inputs})[
+                    "share"
+                ]
+            )
+            for n in range(lanes)
+            if item[f"used{n}"]
+        )
+        assert kernel.numpy(**item)["v"] == total
 
 
 def test_every_fp16_magnitude_is_exact():
