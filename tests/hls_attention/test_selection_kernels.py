@@ -89,15 +89,10 @@ def test_shares_of_several_heads_are_those_of_one_added_up(lanes):
     kernel = sparse.shares(lanes)
     for _ in range(50):
         item = random_inputs(kernel, rng)
-        total = sum(
-            int(
-                sparse.share.numpy(**{name: item[f"{name}{n}"] for name in sparse.share.inputs})[
-                    "share"
-                ]
-            )
-            for n in range(lanes)
-            if item[f"used{n}"]
-        )
+        total = 0
+        for lane in range(lanes):
+            of_lane = {name: item[f"{name}{lane}"] for name in sparse.share.inputs}
+            total += item[f"used{lane}"] * int(sparse.share.numpy(**of_lane)["share"])
         assert kernel.numpy(**item)["v"] == total
 
 
