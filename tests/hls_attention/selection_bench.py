@@ -114,3 +114,10 @@ class Selection:
         sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 7
         again = (self.passes - 1) * (rows + 4)
         return rows * (rounds + 1) + rounds * sweep + channels + 3 + again
+
+
+def random_keys(rng, tokens, bits, levels=None):
+    """Keys like those of softmaxed scores: few large ones, many small; or of a few levels."""
+    if levels is not None:
+        return rng.integers(0, levels, tokens)
+    return np.floor(2.0 ** (bits * (1 - rng.random(tokens) ** 2)) - 1).astype(np.int64)

@@ -6,7 +6,14 @@ from amaranth.hdl import ResetInserter, Signal
 
 from hls_attention.radix_select import RadixSelect
 from hls_attention.select_config import SelectConfig
-from tests.hls_attention.selection_bench import Selection, dealt, drain, feed, simulate
+from tests.hls_attention.selection_bench import (
+    Selection,
+    dealt,
+    drain,
+    feed,
+    random_keys,
+    simulate,
+)
 
 SEED = 5
 
@@ -57,13 +64,6 @@ def run(config, selections, *, stall=0.0, backpressure=0.0):
                 assert [v.keep for v in verdicts] == expected[tokens].tolist()
     assert not any(got)
     return [end - start for start, end in zip(begun, ended)]
-
-
-def random_keys(rng, tokens, bits, levels=None):
-    """Keys like those of softmaxed scores: few large ones, many small; or of a few levels."""
-    if levels is not None:
-        return rng.integers(0, levels, tokens)
-    return np.floor(2.0 ** (bits * (1 - rng.random(tokens) ** 2)) - 1).astype(np.int64)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 8])
@@ -144,21 +144,6 @@ def test_the_size_of_the_paper():
     rounds = selection.rounds(config)
     assert clocks == selection.clocks(config) == 256 * (rounds + 1) + rounds * 266 + 11
     assert rounds <= 3
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize(
-    "tokens, k, levels", [(131_072, 8192, None), (131_071, 16_384, 300), (20_000, 1, None)]
-)
-def test_as_many_tokens_as_there_may_be(tokens, k, levels):
-    config = SelectConfig(channels=8, max_tokens=131_072, max_group=32)
-    keys = random_keys(np.random.default_rng(SEED), tokens, config.key_bits, levels)
-    selection = Selection(keys, k, 4, 128, 32, 5)
-    assert run(config, [selection]) == [selection.clocks(config)]
-    print(
-        f"{tokens} tokens, k = {k}: {selection.clocks(config)} clocks, "
-        f"{selection.rounds(config)} rounds"
-    )
 
 
 @pytest.mark.parametrize("clocks", [10, 40, 60, 110])
