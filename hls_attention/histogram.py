@@ -2,9 +2,9 @@
 
 ::
 
-    i_bin --> read --> + 1 --> write            while counting
-                 ^  '-- the count just written, where the same bin comes again at once
-    sweep_bin --> read --> o_count, write 0     while swept
+    i_bin --> read --> register --> + 1 --> write       while counting
+                          ^-- or what the count before, or the one before that, has written
+    sweep_bin --> read --> o_count, write 0             while swept
 
 Memories are not reached by resets: a sweep over all bins makes it ready for the first count.
 """
@@ -28,11 +28,11 @@ class Histogram(wiring.Component):
     Members
     -------
     i_en, i_bin : In
-        Count this bin. Not while ``sweep`` or in the clock before it.
+        Count this bin. Not while ``sweep``.
     sweep, sweep_bin : In
-        Give the bin's count and clear it. Not in the clock after ``i_en``.
+        Give the bin's count and clear it. Not in the two clocks after ``i_en``.
     o_count : Out
-        One clock after ``sweep``.
+        One clock after ``sweep``. Cleared two clocks after it.
     """
 
     def __init__(self, digit_bits, most):
@@ -53,19 +53,29 @@ class Histogram(wiring.Component):
         shape = self.o_count.shape()
         m.submodules.bins = bins = memory.Memory(shape=shape, depth=1 << self._digit_bits, init=[])
         read, write = bins.read_port(), bins.write_port()
-        pending, clears, again = Signal(), Signal(), Signal()
-        written = Signal(shape)
+
+        # Three stages: asked, held, written. A count that is asked for does not see the two
+        # before it, which are written in this clock and in the next one.
+        asked, asked_bin = Signal(), Signal(self._digit_bits)
+        held_count, written_count = Signal(shape), Signal(shape)
+        written, written_bin = Signal(), Signal(self._digit_bits)
+        clears, same = Signal(2), Signal()
         m.d.comb += [
             read.en.eq(self.i_en | self.sweep),
             read.addr.eq(Mux(self.sweep, self.sweep_bin, self.i_bin)),
-            write.en.eq(pending),
-            write.data.eq(Mux(clears, 0, Mux(again, written, read.data) + 1)),
             self.o_count.eq(read.data),
+            write.data.eq(Mux(clears[1], 0, Mux(same, written_count, held_count) + 1)),
         ]
-        m.d.sync += [pending.eq(read.en), clears.eq(self.sweep), written.eq(write.data)]
-        with m.If(read.en):
-            m.d.sync += [
-                write.addr.eq(read.addr),
-                again.eq(pending & (read.addr == write.addr)),
-            ]
+        m.d.sync += [
+            asked.eq(read.en),
+            asked_bin.eq(read.addr),
+            clears.eq(self.sweep | clears << 1),
+            write.en.eq(asked),
+            write.addr.eq(asked_bin),
+            same.eq(write.en & (asked_bin == write.addr)),
+            held_count.eq(Mux(written & (asked_bin == written_bin), written_count, read.data)),
+            written.eq(write.en),
+            written_bin.eq(write.addr),
+            written_count.eq(write.data),
+        ]
         return m

@@ -129,9 +129,9 @@ class RadixLane(wiring.Component):
             m.d.sync += [rank.eq(Cat(padding, ~read_token, kept_key)), last.eq(read_last)]
 
         # Count.
-        counts, counted = valid & ~keep, Signal()
+        counts, counting = valid & ~keep, Signal(2)  # until the histogram may be swept
         m.d.sync += [
-            counted.eq(counts),
+            counting.eq(counts | counting << 1),
             histogram.i_en.eq(counts & (((rank ^ self.threshold) & self.mask) == 0)),
             histogram.i_bin.eq(rank.word_select(self.slot, config.digit_bits)),
         ]
@@ -152,7 +152,7 @@ class RadixLane(wiring.Component):
                     self.o.payload.last.eq(last),
                 ]
         m.d.comb += self.done.eq(
-            order.over & ~read & ~valid & ~counted & (~self.o.valid | self.o.ready)
+            order.over & ~read & ~valid & (counting == 0) & (~self.o.valid | self.o.ready)
         )
         return m
 

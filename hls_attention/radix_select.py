@@ -17,7 +17,7 @@ gets its verdict: kept or not.
 
 Clocks, from the job's transfer to that of the last verdict, if nobody waits::
 
-    rows * (rounds + 1) + rounds * (2**digit_bits + levels + 7) + channels + 3
+    rows * (rounds + 1) + rounds * (2**digit_bits + levels + 8) + channels + 3
 
 ``rows`` are the tokens of the fullest channel, ``levels`` those of the adder tree, ceil of log2 of
 the channels. ``rounds`` is how many digits of its rank tell the last token kept from the first one

@@ -80,7 +80,7 @@ class SelectionKeys(wiring.Component):
     def latency(self):
         """Clocks from a token's last score to its key."""
         kernels = (sparse.shares(self._lanes), sparse.selection_key)
-        return sum(kernel.schedule(self._config.clock_hz).latency for kernel in kernels)
+        return 1 + sum(kernel.schedule(self._config.clock_hz).latency for kernel in kernels)
 
     def elaborate(self, platform):
         m = Module()
@@ -115,18 +115,22 @@ class SelectionKeys(wiring.Component):
                 *[port[f"{name}{lane}"].eq(inverse[name]) for name in ("m", "r_mant", "r_exp")],
             ]
 
-        total, before = Signal(sparse.VALUE_BITS), Signal(sparse.VALUE_BITS)
+        total, whole = Signal(sparse.VALUE_BITS), Signal()
         ends = shares.o.payload.meta
         m.d.comb += [
-            total.eq(shares.o.payload.v + Mux(ends.first, 0, before)),
-            key.i.valid.eq(shares.o.valid & ends.last),
+            shares.o.ready.eq(~whole | key.i.ready),
+            key.i.valid.eq(whole),
             key.i.payload.v.eq(total),
-            shares.o.ready.eq(~ends.last | key.i.ready),
             self.o.valid.eq(key.o.valid),
             self.o.payload.eq(key.o.payload.key),
             key.o.ready.eq(self.o.ready),
-            self.busy.eq(shares.busy | key.busy | (turn != 0)),
+            self.busy.eq(shares.busy | whole | key.busy | (turn != 0)),
         ]
+        with m.If(key.i.ready):
+            m.d.sync += whole.eq(0)
         with m.If(moves(shares.o)):
-            m.d.sync += before.eq(total)
+            m.d.sync += [
+                whole.eq(ends.last),
+                total.eq(shares.o.payload.v + Mux(ends.first, 0, total)),
+            ]
         return m

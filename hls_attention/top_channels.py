@@ -9,9 +9,9 @@ The key of a channel is the sum of |q| over the heads: exact for FP16, and for B
 below the highest one of the block. Ties go to the lowest channel. From the job's transfer to that
 of the last norm it takes, if nobody waits and kernels are cut for 250 MHz,
 
-    beats * (3 * heads + rounds - 1) + 25 * rounds + heads + 8
+    beats * (3 * heads + rounds - 1) + 26 * rounds + heads + 8
 
-clocks, with the rounds of `hls_attention.radix_select` for digits of four bits: 535 for 4 heads
+clocks, with the rounds of `hls_attention.radix_select` for digits of four bits: 538 for 4 heads
 of 128 elements and 3 rounds. The next job is taken before that, with the last mask.
 """
 

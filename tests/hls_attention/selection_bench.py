@@ -111,7 +111,7 @@ class Selection:
         """Of a job whose keys come one a clock and whose verdicts are taken at once."""
         channels, rounds = config.channels, self.rounds(config)
         rows = max(map(len, self.lanes(channels)))
-        sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 7
+        sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 8
         again = (self.passes - 1) * (rows + 4)
         return rows * (rounds + 1) + rounds * sweep + channels + 3 + again
 

@@ -116,6 +116,16 @@ def test_stalls_and_backpressure(channels, stall, backpressure):
     run(config, selections, stall=stall, backpressure=backpressure)
 
 
+def test_the_last_key_is_the_largest():
+    """Its bin is the first of the sweep that follows at once."""
+    config = SelectConfig(channels=2, max_tokens=64, max_group=4, key_bits=7, digit_bits=4)
+    keys = np.arange(64) * 2 + 1
+    selections = [
+        Selection(keys, k, group=4, first=1, window=window) for k, window in ((1, 0), (3, 2))
+    ]
+    assert run(config, selections) == [s.clocks(config) for s in selections]
+
+
 def test_verdicts_more_than_once():
     config = SelectConfig(channels=3, max_tokens=64, max_group=4, key_bits=8, digit_bits=4)
     keys = np.random.default_rng(SEED).integers(0, 256, 60)
@@ -142,7 +152,7 @@ def test_the_size_of_the_paper():
     selection = Selection(random_keys(rng, 2000, config.key_bits), 250, 1, 64, 16, 3)
     (clocks,) = run(config, [selection])
     rounds = selection.rounds(config)
-    assert clocks == selection.clocks(config) == 256 * (rounds + 1) + rounds * 266 + 11
+    assert clocks == selection.clocks(config) == 256 * (rounds + 1) + rounds * 267 + 11
     assert rounds <= 3
 
 

@@ -29,7 +29,6 @@ def test_histogram_counts_runs_and_clears(idle):
                 await ctx.tick()
                 counts.append(ctx.get(dut.o_count))
             ctx.set(dut.sweep, 0)
-            await ctx.tick()
             return counts
 
         async def count(ctx):
@@ -42,7 +41,7 @@ def test_histogram_counts_runs_and_clears(idle):
                     ctx.set(dut.i_en, 0)
                     while rng.random() < idle:
                         await ctx.tick()
-                await ctx.tick()
+                await ctx.tick().repeat(2)
                 got.append(await sweep(ctx))
             got.append(await sweep(ctx))
 

@@ -25,7 +25,7 @@ def clocks_of(config, q, r):
     select = TopChannels(config).select
     heads, beats = len(q), q.shape[1] // 4
     rounds = Selection(twin.top_channels(q, r).keys, r).rounds(select)
-    return beats * (3 * heads + rounds - 1) + 25 * rounds + heads + 8
+    return beats * (3 * heads + rounds - 1) + 26 * rounds + heads + 8
 
 
 def run(config, jobs, *, stall=0.0, backpressure=0.0, apart=False):
