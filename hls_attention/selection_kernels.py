@@ -202,18 +202,21 @@ def share(s, m, r_mant, r_exp):
 def shares(lanes):
     """Kernel: the shares of so many heads, added up; a head that is not ``used`` has none.
 
-    Inputs are those of `share` with the number of the lane behind their names, and ``used``.
+    Inputs are those of `share` with the number of the lane behind their names, and ``used`` from
+    lane 1 on.
     """
 
     def shares(**ports):
-        total = 0
-        for lane in range(lanes):
-            of_lane = _share(*(ports[f"{name}{lane}"] for name in share.inputs))
-            total = total + mux(ports[f"used{lane}"], of_lane, 0)
+        def of_lane(lane):
+            return _share(*(ports[f"{name}{lane}"] for name in share.inputs))
+
+        total = of_lane(0)
+        for lane in range(1, lanes):
+            total = total + mux(ports[f"used{lane}"], of_lane(lane), 0)
         return {"v": total}
 
     inputs = {f"{name}{lane}": t for lane in range(lanes) for name, t in share.inputs.items()}
-    used = {f"used{lane}": bits(1) for lane in range(lanes)}
+    used = {f"used{lane}": bits(1) for lane in range(1, lanes)}
     return kernel(inputs=inputs | used, outputs={"v": bits(VALUE_BITS)})(shares)
 
 

@@ -111,9 +111,10 @@ class SelectionKeys(wiring.Component):
                         m.d.comb += inverse.eq(self.inverses[head])
             m.d.comb += [
                 port[f"s{lane}"].eq(self.i.payload[lane]),
-                port[f"used{lane}"].eq(turn + lane < self.heads),
                 *[port[f"{name}{lane}"].eq(inverse[name]) for name in ("m", "r_mant", "r_exp")],
             ]
+            if lane:
+                m.d.comb += port[f"used{lane}"].eq(turn + lane < self.heads)
 
         total, whole = Signal(sparse.VALUE_BITS), Signal()
         ends = shares.o.payload.meta

@@ -48,13 +48,14 @@ def random_inputs(kernel, rng):
         case "selection_key":
             return {"v": number(60)}
     inputs = {}
-    for lane in range(len(kernel.inputs) // 5):
+    for lane in range(sum(name.startswith("r_mant") for name in kernel.inputs)):
         m = rng.randint(-500, 500)
         values = m << 16, m, rng.randint(1 << 16, (1 << 17) - 1), rng.randint(0, 18)
         of_lane = dict(zip(("s", "m", "r_mant", "r_exp"), values))
         of_lane["s"] -= number(23)
         inputs |= {f"{name}{lane}": value for name, value in of_lane.items()}
-        inputs[f"used{lane}"] = rng.getrandbits(1)
+        if lane:
+            inputs[f"used{lane}"] = rng.getrandbits(1)
     return inputs
 
 
@@ -92,7 +93,7 @@ def test_shares_of_several_heads_are_those_of_one_added_up(lanes):
         total = 0
         for lane in range(lanes):
             of_lane = {name: item[f"{name}{lane}"] for name in sparse.share.inputs}
-            total += item[f"used{lane}"] * int(sparse.share.numpy(**of_lane)["share"])
+            total += item.get(f"used{lane}", 1) * int(sparse.share.numpy(**of_lane)["share"])
         assert kernel.numpy(**item)["v"] == total
 
 
@@ -254,9 +255,8 @@ def test_keys_against_float64(heads, spread):
     assert (error <= 2.4e-5 * ideal + 8 * 2.0**-56).all()
     exact = torch.topk(torch.from_numpy(ideal), 256)
     lost = exact.values.sum() - ideal[twin.select(key, 256)].sum()
-    print(
-        f"{heads} heads, spread {spread}: error {(error / ideal).max():.2g}, mass lost {lost:.2g}"
-    )
+    worst = (error / ideal)[ideal > 2.0**-30].max()
+    print(f"{heads} heads, spread {spread}: worst error {worst:.2g}, mass lost {lost:.2g}")
     assert lost <= 5e-5 * exact.values.sum()
 
 
