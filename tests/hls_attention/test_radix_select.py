@@ -90,7 +90,7 @@ def test_verdicts_and_clocks(channels):
     assert clocks == [selection.clocks(config) for selection in selections]
 
 
-@pytest.mark.parametrize("levels", [1, 2, 5])
+@pytest.mark.parametrize("levels", [1, 5])
 @pytest.mark.parametrize("channels, group, first", [(1, 9, 0), (3, 1, 2), (4, 16, 1), (8, 5, 7)])
 def test_ties_go_to_the_lowest_tokens(channels, group, first, levels):
     config = SelectConfig(channels=channels, max_tokens=200, max_group=16, key_bits=8, digit_bits=4)
@@ -105,7 +105,7 @@ def test_ties_go_to_the_lowest_tokens(channels, group, first, levels):
 
 
 @pytest.mark.parametrize("stall, backpressure", [(0.5, 0.0), (0.0, 0.5), (0.4, 0.4)])
-@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("channels", [1, 3])
 def test_stalls_and_backpressure(channels, stall, backpressure):
     config = SelectConfig(channels=channels, max_tokens=128, max_group=8, key_bits=10, digit_bits=4)
     rng = np.random.default_rng(SEED)
@@ -135,7 +135,7 @@ def test_verdicts_more_than_once():
 
 
 @pytest.mark.parametrize("digit_bits", [2, 5, 8])
-@pytest.mark.parametrize("key_bits", [1, 23, 43])
+@pytest.mark.parametrize("key_bits", [1, 43])
 def test_widths(digit_bits, key_bits):
     config = SelectConfig(
         channels=2, max_tokens=100, max_group=4, key_bits=key_bits, digit_bits=digit_bits
