@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from .histogram import Histogram
 from .select_config import keep_layout, select_job_layout
 from .streams import moves
-from .token_order import TokenOrder, reach_bits
+from .token_order import TokenOrder, dealing_ports
 from .verilog import Ram
 
 __all__ = ["LaneMode", "RadixLane"]
@@ -44,8 +44,10 @@ class RadixLane(wiring.Component):
     Members
     -------
     job : In(select_job_layout)
-    base, skip, window_start : In
-        As for `TokenOrder`; first of the tokens that are forced at the end. Steady, as ``job``.
+    base, skip, unit_base, unit_skip : In
+        See `token_order.dealing_ports`. Steady, as ``job``.
+    window_start : In
+        First of the tokens that are forced at the end. Steady as well.
     mode : In(LaneMode)
         Steady from ``start`` until ``done``.
     start : In(1)
@@ -68,8 +70,7 @@ class RadixLane(wiring.Component):
         super().__init__(
             {
                 "job": In(select_job_layout(config)),
-                "base": In(reach_bits(config)),
-                "skip": In(reach_bits(config)),
+                **{name: In(width) for name, width in dealing_ports(config).items()},
                 "window_start": In(config.max_tokens.bit_length()),
                 "mode": In(LaneMode),
                 "start": In(1),
@@ -104,11 +105,15 @@ class RadixLane(wiring.Component):
             asks.eq(~load & ~order.over & advance),
             order.tokens.eq(self.job.tokens),
             order.group_tokens.eq(self.job.group_tokens),
-            order.base.eq(self.base),
-            order.skip.eq(self.skip),
+            *[getattr(order, name).eq(getattr(self, name)) for name in dealing_ports(config)],
             order.restart.eq(self.start),
             order.step.eq(enters | asks),
         ]
+        if config.max_unit:
+            m.d.comb += [
+                order.in_units.eq(self.job.in_units),
+                order.unit_tokens.eq(self.job.unit_tokens),
+            ]
         with m.If(self.start):
             m.d.sync += row.eq(0)
         with m.Elif(order.step):

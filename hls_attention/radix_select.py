@@ -19,11 +19,14 @@ Clocks, from the job's transfer to that of the last verdict, if nobody waits::
 
     rows * (rounds + 1) + rounds * (2**digit_bits + levels + 8) + channels + 3
 
-``rows`` are the tokens of the fullest channel, ``levels`` those of the adder tree, ceil of log2 of
-the channels. ``rounds`` is how many digits of its rank tell the last token kept from the first one
-dropped; 1 if all are kept. Each pass of verdicts after the first takes ``rows + 4`` clocks. The
-next job is taken one clock later. After a reset a sweep of the histograms comes first.
+with twice the channels where the configuration has units. ``rows`` are the tokens of the fullest
+channel, ``levels`` those of the adder tree, ceil of log2 of the channels. ``rounds`` is how many
+digits of its rank tell the last token kept from the first one dropped; 1 if all are kept. Each pass
+of verdicts after the first takes ``rows + 4`` clocks. The next job is taken one clock later. After
+a reset a sweep of the histograms comes first.
 """
+
+import dataclasses
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -32,7 +35,8 @@ from amaranth.lib.wiring import In, Out
 from .digit_search import DigitSearch
 from .radix_lane import LaneMode, RadixLane
 from .select_config import keep_layout, select_job_layout
-from .token_order import reach_bits
+from .token_dealer import TokenDealer
+from .token_order import dealing_ports
 from .verilog import Shared
 
 __all__ = ["RadixSelect"]
@@ -81,16 +85,13 @@ class RadixSelect(wiring.Component):
         slot = Signal(range(max(2, config.rounds)))
         mask, threshold = Signal(config.padded_bits), Signal(config.padded_bits)
         window_start = Signal.like(job.tokens)
-        bases = [
-            Signal(reach_bits(config), name=f"base_{index}") for index in range(config.channels)
-        ]
-        skip = Signal(reach_bits(config))
-        lanes = self._lanes(m, search, bases)
+        m.submodules.dealer = dealer = TokenDealer(config)
+        m.d.comb += dealer.job.eq(job)
+        lanes = self._lanes(m, search, dealer)
         for lane in lanes:
             m.d.comb += [
                 lane.job.eq(job),
                 lane.window_start.eq(window_start),
-                lane.skip.eq(skip),
                 lane.mode.eq(mode),
                 lane.start.eq(start),
                 lane.slot.eq(slot),
@@ -100,9 +101,6 @@ class RadixSelect(wiring.Component):
         done = Cat(lane.done for lane in lanes).all()
         digit = config.digit_bits
 
-        dealt = Signal(range(max(2, config.channels)))
-        channel = Signal(range(max(2, config.channels)))
-        base = Signal(reach_bits(config))
         m.d.comb += search.k.eq(Mux(job.k < job.tokens, job.k, job.tokens))
         with m.FSM(init="RESET") as state:
             with m.State("RESET"):
@@ -113,26 +111,14 @@ class RadixSelect(wiring.Component):
                     m.next = "IDLE"
             with m.State("IDLE"):
                 m.d.comb += self.i_jobs.ready.eq(1)
-                m.d.sync += [dealt.eq(0), base.eq(0)]
+                m.d.comb += dealer.start.eq(self.i_jobs.valid)
                 with m.If(self.i_jobs.valid):
-                    m.d.sync += [
-                        job.eq(self.i_jobs.payload),
-                        channel.eq(self.i_jobs.payload.first_channel),
-                    ]
+                    m.d.sync += job.eq(self.i_jobs.payload)
                     m.next = "DEAL"
             with m.State("DEAL"):
-                # Group after group to channel after channel, from the first one on.
-                for index, of_channel in enumerate(bases):
-                    with m.If(channel == index):
-                        m.d.sync += of_channel.eq(base)
-                m.d.sync += [
-                    dealt.eq(dealt + 1),
-                    base.eq(base + job.group_tokens),
-                    skip.eq(base),
-                    channel.eq(Mux(channel == config.channels - 1, 0, channel + 1)),
-                    window_start.eq(Mux(job.window < job.tokens, job.tokens - job.window, 0)),
-                ]
-                with m.If(dealt == config.channels - 1):
+                window = Mux(job.window < job.tokens, job.tokens - job.window, 0)
+                m.d.sync += window_start.eq(window)
+                with m.If(dealer.done):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
                 m.d.comb += [start.eq(1), search.load.eq(1)]
@@ -173,10 +159,9 @@ class RadixSelect(wiring.Component):
         m.d.comb += self.busy.eq(~state.ongoing("IDLE"))
         return m
 
-    def _lanes(self, m, search, bases):
+    def _lanes(self, m, search, dealer):
         config = self._config
-        sizes = (config.key_bits, config.lane_rows, config.max_tokens, config.max_group)
-        name = "radix_lane_" + "_".join(map(str, (*sizes, config.channels, config.digit_bits)))
+        name = "radix_lane_" + "_".join(map(str, dataclasses.astuple(config)))
         lanes = []
         for index in range(config.channels):
             lane = Shared(name, lambda: RadixLane(config))
@@ -184,7 +169,10 @@ class RadixSelect(wiring.Component):
             wiring.connect(m, wiring.flipped(self.i[index]), lane.i)
             wiring.connect(m, lane.o, wiring.flipped(self.o[index]))
             m.d.comb += [
-                lane.base.eq(bases[index]),
+                *[
+                    getattr(lane, name).eq(source[index] if name.endswith("base") else source)
+                    for name, source in ((n, getattr(dealer, n)) for n in dealing_ports(config))
+                ],
                 lane.sweep.eq(search.sweep),
                 lane.sweep_bin.eq(search.sweep_bin),
                 search.i_counts[index].eq(lane.o_count),

@@ -22,6 +22,8 @@ class SelectConfig:
         Most tokens of a job, over all channels, 2..131072.
     max_group : int
         Largest group in which tokens are dealt to the channels, 1..4096.
+    max_unit : int
+        Largest unit in which tokens may be dealt before those in groups, 1..4096; 0: none are.
     key_bits : int
         Width of a key, 1..48.
     digit_bits : int
@@ -31,6 +33,7 @@ class SelectConfig:
     channels: int = 8
     max_tokens: int = 8192
     max_group: int = 64
+    max_unit: int = 0
     key_bits: int = KEY_BITS
     digit_bits: int = 8
 
@@ -39,6 +42,7 @@ class SelectConfig:
             ("channels", 1, 16),
             ("max_tokens", 2, 131072),
             ("max_group", 1, 4096),
+            ("max_unit", 0, 4096),
             ("key_bits", 1, 48),
             ("digit_bits", 2, 12),
         ):
@@ -53,8 +57,8 @@ class SelectConfig:
 
     @property
     def lane_rows(self):
-        """Most tokens that one channel may get, whatever the group and the number of tokens."""
-        spare = self.max_group * (self.channels - 1)
+        """Most tokens that one channel may get, however they are dealt, whatever their number."""
+        spare = (self.max_group + self.max_unit) * (self.channels - 1)
         return max(2, min(self.max_tokens, (self.max_tokens + spare) // self.channels))
 
     @property
@@ -76,6 +80,12 @@ class SelectConfig:
 def select_job_layout(config):
     """Layout of a selection: which of ``tokens`` tokens are kept."""
     count = Shape(config.max_tokens.bit_length())
+    channel = range(max(2, config.channels))
+    units = {
+        "in_units": count,  # tokens dealt in units, whole ones, before those in groups
+        "unit_tokens": range(config.max_unit + 1),  # at least 1
+        "unit_channel": channel,  # that of the first unit
+    }
     return data.StructLayout(
         {
             "k": count,  # tokens to keep, at least 1; all if there are not more
@@ -83,8 +93,9 @@ def select_job_layout(config):
             "sinks": count,  # the first so many come before all others,
             "window": count,  # and so do the last so many; both count within k
             "group_tokens": range(config.max_group + 1),  # at least 1
-            "first_channel": range(max(2, config.channels)),  # that of token 0
+            "first_channel": channel,  # that of the first group
             "passes": 2,  # times that the verdicts are given, 1..3
+            **(units if config.max_unit else {}),
         }
     )
 

@@ -7,18 +7,32 @@ Tokens are dealt to the channels in groups, group after group to channel after c
     channel 0              4 5            10 11
     channel 1     0 1             6 7             12
     channel 2         2 3             8 9
+
+The first ``in_units`` of them may be dealt in units instead, which are larger: K by channel lies so
+as far as its units are whole.
 """
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["TokenOrder", "reach_bits"]
+__all__ = ["TokenOrder", "dealing_ports", "reach_bits"]
 
 
 def reach_bits(config):
     """Width of a token's number, those beyond the last one that a channel may come to included."""
-    return (config.max_tokens + (config.channels - 1) * config.max_group).bit_length()
+    most = max(config.max_group, config.max_unit)
+    return (config.max_tokens + (config.channels - 1) * most).bit_length()
+
+
+def dealing_ports(config):
+    """What a channel must know of the dealing beside the job: names -> widths.
+
+    ``base`` is its first token in groups, ``skip`` the tokens of the other channels between two of
+    its groups; ``unit_base`` and ``unit_skip`` the same of units.
+    """
+    names = ("base", "skip", *(("unit_base", "unit_skip") if config.max_unit else ()))
+    return dict.fromkeys(names, reach_bits(config))
 
 
 class TokenOrder(wiring.Component):
@@ -31,12 +45,13 @@ class TokenOrder(wiring.Component):
     Members
     -------
     tokens, group_tokens : In
-        Tokens in all, and dealt at a time; steady from ``restart`` on.
-    base, skip : In
-        First token of the channel; tokens of the other channels between two of its groups,
-        ``(channels - 1) * group_tokens``. Steady as well.
+        As in `select_job_layout`; steady from ``restart`` on, like all that follow.
+    in_units, unit_tokens : In
+        The same, if the configuration has units.
+    base, skip, unit_base, unit_skip : In
+        See `dealing_ports`.
     restart : In(1)
-        Pulse: begin with ``base`` in the next clock.
+        Pulse: begin with the first token in the next clock.
     step : In(1)
         The present token is done with. Only while not ``over``.
     token : Out
@@ -47,12 +62,14 @@ class TokenOrder(wiring.Component):
 
     def __init__(self, config):
         self._config = config
+        count = config.max_tokens.bit_length()
+        units = {"in_units": In(count), "unit_tokens": In(range(config.max_unit + 1))}
         super().__init__(
             {
-                "tokens": In(config.max_tokens.bit_length()),
+                "tokens": In(count),
                 "group_tokens": In(range(config.max_group + 1)),
-                "base": In(reach_bits(config)),
-                "skip": In(reach_bits(config)),
+                **(units if config.max_unit else {}),
+                **{name: In(width) for name, width in dealing_ports(config).items()},
                 "restart": In(1),
                 "step": In(1),
                 "token": Out(reach_bits(config)),
@@ -63,19 +80,32 @@ class TokenOrder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        within = Signal.like(self.group_tokens)
-        ends, following = Signal(), Signal.like(self.token)
+        has_units = bool(self._config.max_unit)
+        size, skip, first = self.group_tokens, self.skip, self.base
+        in_unit = Signal()  # the present token is one of a unit
+        if has_units:
+            size = Mux(in_unit, self.unit_tokens, self.group_tokens)
+            skip = Mux(in_unit, self.unit_skip, self.skip)
+            first = Mux(self.unit_base < self.in_units, self.unit_base, self.base)
+        within = Signal(range(max(self._config.max_group, self._config.max_unit) + 1))
+        ends = Signal()
+        beside, following = Signal.like(self.token), Signal.like(self.token)
         m.d.comb += [
-            ends.eq(within == self.group_tokens - 1),
-            following.eq(self.token + Mux(ends, self.skip, 0) + 1),
+            ends.eq(within == size - 1),
+            beside.eq(self.token + Mux(ends, skip, 0) + 1),
+            following.eq(beside),
             self.last.eq(following >= self.tokens),
         ]
+        if has_units:
+            leaves = in_unit & (beside >= self.in_units)
+            with m.If(leaves):
+                m.d.comb += following.eq(self.base)
+            with m.If(self.restart):
+                m.d.sync += in_unit.eq(self.unit_base < self.in_units)
+            with m.Elif(self.step & leaves):
+                m.d.sync += in_unit.eq(0)
         with m.If(self.restart):
-            m.d.sync += [
-                self.token.eq(self.base),
-                self.over.eq(self.base >= self.tokens),
-                within.eq(0),
-            ]
+            m.d.sync += [self.token.eq(first), self.over.eq(first >= self.tokens), within.eq(0)]
         with m.Elif(self.step):
             m.d.sync += [
                 self.token.eq(following),

@@ -20,13 +20,19 @@ PAPER = (5.83, 3.87, 24, 0)
 
 UNITS = {
     "top_channels": "top channels",
-    "radix_select": "radix select",
+    "radix_select": "radix select, tokens in groups",
+    "radix_select_units": "radix select, units of K by channel first",
     "temperature": "temperature",
     "reciprocal": "1 / Z",
     "selection_keys": "selection keys",
     "selection_filter": "selection filter",
 }
-"""Units -> what they are called. The first two make an argtopk."""
+"""Units -> what they are called. The first makes an argtopk with either of the next two."""
+
+ARGTOPK = {
+    "radix_select": "**argtopk, tokens in groups**",
+    "radix_select_units": "**argtopk, units of K by channel first**",
+}
 
 EACH_CHANNEL = ("selection_keys", "selection_filter")
 
@@ -48,11 +54,12 @@ def _unit(name, config, tokens):
         channels=config.channels,
         max_tokens=tokens,
         max_group=max(map(config.group_tokens, config.head_dims)),
+        max_unit=config.codeword_bytes // 2 if name == "radix_select_units" else 0,
     )
     match name:
         case "top_channels":
             return TopChannels(engine)
-        case "radix_select":
+        case "radix_select" | "radix_select_units":
             return RadixSelect(select)
         case "selection_keys":
             return SelectionKeys(engine)
@@ -93,11 +100,12 @@ def selection_text(record):
     }
     for name, title in UNITS.items():
         lines.append(_row(title, record["units"][name]["instances"], counts[name]))
-    argtopk = counts["top_channels"] + counts["radix_select"]
-    lines.append(_row("**top channels + radix select**", "", argtopk))
+    for name, title in ARGTOPK.items():
+        lines.append(_row(title, "", counts["top_channels"] + counts[name]))
     lut, ff, bram, dsp = PAPER
     lines.append(f"| paper: argtopk | | {lut} k | {ff} k | {bram} | {dsp} |")
-    lines.append(_row("**all**", "", sum(counts.values(), Count())))
+    every = (count for name, count in counts.items() if name != "radix_select")
+    lines.append(_row("**all, with units**", "", sum(every, Count())))
     return "\n".join(lines)
 
 

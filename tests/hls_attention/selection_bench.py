@@ -59,7 +59,7 @@ def simulate(dut, benches, *, timeout):
 
 def dealt(tokens, channels, group, first):
     """The tokens of each channel, in their order."""
-    owner = (np.arange(tokens) // group + first) % channels
+    owner = (np.arange(tokens) // max(group, 1) + first) % channels
     return [np.flatnonzero(owner == channel) for channel in range(channels)]
 
 
@@ -74,6 +74,9 @@ class Selection:
     group: int = 1
     first: int = 0
     passes: int = 1
+    unit: int = 0
+    units: int = 0
+    unit_first: int = 0
 
     def fields(self):
         return {
@@ -84,13 +87,23 @@ class Selection:
             "group_tokens": self.group,
             "first_channel": self.first,
             "passes": self.passes,
+            **self.unit_fields(),
         }
+
+    def unit_fields(self):
+        if not self.unit:
+            return {}
+        whole = self.units * self.unit
+        return {"in_units": whole, "unit_tokens": self.unit, "unit_channel": self.unit_first}
 
     def expected(self):
         return twin.select(self.keys, self.k, sinks=self.sinks, window=self.window)
 
     def lanes(self, channels):
-        return dealt(len(self.keys), channels, self.group, self.first)
+        whole = self.units * self.unit
+        units = dealt(whole, channels, self.unit, self.unit_first)
+        groups = dealt(len(self.keys) - whole, channels, self.group, self.first)
+        return [np.concatenate([a, whole + b]) for a, b in zip(units, groups)]
 
     def rounds(self, config):
         """Rounds by the definition of the ranks: until what shares a prefix is all wanted."""
@@ -113,7 +126,8 @@ class Selection:
         rows = max(map(len, self.lanes(channels)))
         sweep = (1 << config.digit_bits) + math.ceil(math.log2(channels)) + 8
         again = (self.passes - 1) * (rows + 4)
-        return rows * (rounds + 1) + rounds * sweep + channels + 3 + again
+        dealing = channels * (1 + bool(config.max_unit))
+        return rows * (rounds + 1) + rounds * sweep + dealing + 3 + again
 
 
 def random_keys(rng, tokens, bits, levels=None):

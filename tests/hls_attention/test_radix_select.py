@@ -134,6 +134,36 @@ def test_verdicts_more_than_once():
     run(config, selections, backpressure=0.5)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_units_before_groups(channels):
+    """As K by channel lies: whole units, then groups for the rest, each on channels of its own."""
+    config = SelectConfig(
+        channels=channels, max_tokens=256, max_group=8, max_unit=32, key_bits=10, digit_bits=4
+    )
+    rng = np.random.default_rng(SEED)
+    selections = [
+        Selection(
+            random_keys(rng, tokens, 10, levels),
+            k,
+            window=window,
+            group=group,
+            first=int(rng.integers(channels)),
+            unit=unit,
+            units=units,
+            unit_first=int(rng.integers(channels)),
+        )
+        for tokens, k, levels, window, group, unit, units in (
+            (250, 30, None, 8, 4, 32, 7),
+            (224, 60, 3, 0, 8, 32, 7),
+            (33, 9, None, 0, 1, 16, 2),
+            (50, 20, 2, 4, 8, 24, 0),
+            (40, 40, None, 0, 3, 32, 1),
+        )
+    ]
+    assert run(config, selections) == [selection.clocks(config) for selection in selections]
+    run(config, selections, stall=0.3, backpressure=0.3)
+
+
 @pytest.mark.parametrize("digit_bits", [2, 5, 8])
 @pytest.mark.parametrize("key_bits", [1, 43])
 def test_widths(digit_bits, key_bits):

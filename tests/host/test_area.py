@@ -228,6 +228,7 @@ def test_units_of_codes(synthesised_units, capsys):
 SELECTION = {
     "top_channels": {"radix": "small_select"},
     "radix_select": {"lane_0": "lane", "lane_1": "lane"},
+    "radix_select_units": {"lane_0": "lane", "dealer": "temperature"},
     **{
         name: {}
         for name in (
@@ -256,11 +257,13 @@ def test_units_of_selection(monkeypatch, capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     cells = {row.split("|")[1].strip(): [c.strip() for c in row.split("|")[2:-1]] for row in rows}
     assert cells["top channels"] == ["1", "2,000", "1,000", "0", "0"]
-    assert cells["radix select"] == ["1", "500", "100", "4", "0"]
+    assert cells["radix select, tokens in groups"] == ["1", "500", "100", "4", "0"]
+    assert cells["radix select, units of K by channel first"] == ["1", "250", "0", "2", "8"]
     assert cells["selection keys"] == ["2", "1,400", "0", "0", "4"]
-    assert cells["**top channels + radix select**"] == ["", "2,500", "1,100", "4", "0"]
+    assert cells["**argtopk, tokens in groups**"] == ["", "2,500", "1,100", "4", "0"]
+    assert cells["**argtopk, units of K by channel first**"] == ["", "2,250", "1,000", "2", "8"]
     assert cells["paper: argtopk"] == ["", "5.83 k", "3.87 k", "24", "0"]
-    assert cells["**all**"] == ["", "4,000", "1,100", "4", "12"]
+    assert cells["**all, with units**"] == ["", "3,750", "1,000", "2", "20"]
     assert main([*arguments, "--json", "-"]) == 0
     record = json.loads(capsys.readouterr().out)["xc7"]
     assert record["tokens"] == 512 and record["config"]["channels"] == 2
