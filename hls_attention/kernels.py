@@ -90,14 +90,19 @@ _BF16_OFFSET = FP16.aligned_unit - BF16.aligned_unit
 _MOST_SUM = (1 << 62) - 1
 
 
-def decode(x, bf16):
-    """Significand and exponent of a bit pattern: BF16 where ``bf16`` is 1, else FP16."""
+def decode_magnitude(x, bf16):
+    """Unsigned significand and exponent of a bit pattern: BF16 where ``bf16`` is 1, else FP16."""
     less = ALIGNED_FRACTION_BITS - BF16.fraction_bits
     fraction = mux(bf16, x[0 : BF16.fraction_bits] << less, x[0 : FP16.fraction_bits])
     field = mux(bf16, x[BF16.fraction_bits : 15], x[FP16.fraction_bits : 15])
     normal = field != 0
-    significand = conditional_negate(x[15], concat(fraction, normal))
-    return significand, (field - normal).known(0, _MOST_EXPONENT)
+    return concat(fraction, normal), (field - normal).known(0, _MOST_EXPONENT)
+
+
+def decode(x, bf16):
+    """The same with the sign in the significand."""
+    magnitude, e = decode_magnitude(x, bf16)
+    return conditional_negate(x[15], magnitude), e
 
 
 @kernel(
@@ -224,6 +229,19 @@ _EXP2_BITS = 24
 _EXP2 = [round(2 ** (_EXP2_BITS - step / 256)) for step in range(257)]
 
 
+def weight_parts(s, m):
+    """2**(s - m) as mant * 2**-20 * 2**-places: mant up to 2**20, places 127 for 127 or more."""
+    distance = ((m << SCORE_BITS) - s).known(0, (1 << 33) - 1)
+    places = minimum(distance >> SCORE_BITS, 127)
+    narrow = SCORE_BITS - _EXP2_STEP_BITS
+    step, within = distance[narrow:SCORE_BITS], distance[0:narrow]
+    start = lookup(step, _EXP2[:-1])
+    fall = lookup(step, [a - b for a, b in zip(_EXP2, _EXP2[1:])])
+    exact = (start << narrow) - fall * within
+    mant = round_shift(exact, narrow + _EXP2_BITS - WEIGHT_BITS).known(0, 1 << WEIGHT_BITS)
+    return mant, places
+
+
 @kernel(
     inputs={"s": signed(32), "m": signed(17)},
     outputs={"a": bits(WEIGHT_BITS + _MOST_FINE + 1), "drop": bits(4), "term": bits(47)},
@@ -242,14 +260,7 @@ def weight(s, m):
     s : score, at most m << 16.
     m : the pass's reference, ceil(max s).
     """
-    distance = ((m << SCORE_BITS) - s).known(0, (1 << 33) - 1)
-    places = minimum(distance >> SCORE_BITS, 127)
-    narrow = SCORE_BITS - _EXP2_STEP_BITS
-    step, within = distance[narrow:SCORE_BITS], distance[0:narrow]
-    start = lookup(step, _EXP2[:-1])
-    fall = lookup(step, [a - b for a, b in zip(_EXP2, _EXP2[1:])])
-    exact = (start << narrow) - fall * within
-    mant = round_shift(exact, narrow + _EXP2_BITS - WEIGHT_BITS).known(0, 1 << WEIGHT_BITS)
+    mant, places = weight_parts(s, m)
     return {
         "a": (mant << _MOST_FINE) >> places[0:FINE],
         "drop": minimum(places >> FINE, _MOST_COARSE),

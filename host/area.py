@@ -2,7 +2,7 @@
 
 Yosys maps the drive's Verilog to the cells of AMD's 7 series (``xc7``) or UltraScale+ (``xcup``).
 How they are counted: `host.area_cells`. With ``--codes``, units of the error correction instead:
-`host.area_ecc`.
+`host.area_ecc`; with ``--selection``, those of sparse selection: `host.area_selection`.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .area_cells import Count, count_cells
 from .area_ecc import UNITS, run_codes
+from .area_selection import run_selection
 from .options import BadOption, add_drive_options, drive_config, write_figures
 
 __all__ = ["BLOCKS", "Block", "add_area", "area_record", "area_text"]
@@ -62,7 +63,8 @@ BLOCKS = {
 }
 """Blocks by name; an instance of the drive belongs to the first that matches.
 
-The paper's argtopk (5.83 k LUT, 3.87 k FF, 24 BRAM) has no counterpart: attention here is dense.
+The paper's argtopk (5.83 k LUT, 3.87 k FF, 24 BRAM) has no counterpart in the drive, whose
+attention is dense; its units are there, not yet part of it (`host.area_selection`).
 Its mapping and appending are software, hence no row for ours.
 """
 
@@ -277,6 +279,12 @@ def add_area(parser):
         "--units", nargs="+", metavar="UNIT", help=f"with --codes, only these of {', '.join(UNITS)}"
     )
     parser.add_argument(
+        "--selection",
+        type=int,
+        metavar="TOKENS",
+        help="instead of the drive, the units of sparse selection, for up to so many tokens",
+    )
+    parser.add_argument(
         "--json",
         metavar="FILE",
         help="write all figures as JSON; with -, to standard output, and no table",
@@ -299,6 +307,8 @@ def _run(options):
     families = list(FAMILIES) if options.family == "both" else [options.family]
     if options.codes:
         return run_codes(options, config, families)
+    if options.selection is not None:
+        return run_selection(options, config, families)
     records = _synthesise(config, families, blocks)
     if options.json:
         first, *others = records

@@ -46,10 +46,11 @@ def schedule_record(kernels, clocks_mhz):
 
 
 def _kernels():
-    from hls_attention import kernels
+    from hls_attention import kernels, selection_kernels
     from hls_attention.hls import Kernel
 
-    return {k.name: k for k in vars(kernels).values() if isinstance(k, Kernel)}
+    known = {**vars(kernels), **vars(selection_kernels)}
+    return {k.name: k for k in known.values() if isinstance(k, Kernel)}
 
 
 def _schedule(kernel, clock_mhz):

@@ -36,7 +36,15 @@ ALLOWED = {
 
 FRONT_DOOR = tuple(
     f"host/{name}"
-    for name in ("cli.py", "verilog.py", "schedule.py", "area.py", "area_ecc.py", "bench/")
+    for name in (
+        "cli.py",
+        "verilog.py",
+        "schedule.py",
+        "area.py",
+        "area_ecc.py",
+        "area_selection.py",
+        "bench/",
+    )
 )
 """The command line may reach into any room."""
 

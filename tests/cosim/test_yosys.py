@@ -10,14 +10,18 @@ from amaranth.lib.wiring import In, Out
 from cosim import yosys
 from cosim.verilator import ToolError
 from cosim.yosys import instances, run_yosys, synthesise
-from hls_attention import kernels
+from hls_attention import kernels, selection_kernels
 from hls_attention.hls import Kernel, Pipeline
 from hls_attention.streams import Queue, SkidBuffer
 from hls_attention.verilog import Ram, to_verilog
 from hls_attention.verilog_names import split_modules
 from host.area_cells import count_cells
 
-KERNELS = [traced for traced in vars(kernels).values() if isinstance(traced, Kernel)]
+KERNELS = [
+    traced
+    for traced in {**vars(kernels), **vars(selection_kernels)}.values()
+    if isinstance(traced, Kernel)
+]
 
 
 class Toy(wiring.Component):

@@ -161,6 +161,7 @@ def test_shape_and_blocks_are_passed_on(synthesised, capsys, tmp_path):
         (["--channels", "3"], "channels = 3"),
         (["--codes", "8", "--units", "fpu"], "--units fpu: unknown unit; choose of encoder"),
         (["--codes", "8", "99"], "--codes: t = 99 is not possible: choose 2..72"),
+        (["--selection", "1"], "--selection 1 is not possible: choose 2..131072 tokens"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--json", "/dev/null/x"], "cannot be written.*--json"),
     ],
@@ -222,6 +223,61 @@ def test_units_of_codes(synthesised_units, capsys):
     assert main(["area", "--codes", "8", "--units", "search", "encoder"]) == 0
     out = capsys.readouterr().out
     assert "| search |" in out and "syndromes" not in out and "decoder" not in out
+
+
+SELECTION = {
+    "top_channels": {"radix": "small_select"},
+    "radix_select": {"lane_0": "lane", "lane_1": "lane"},
+    "radix_select_units": {"lane_0": "lane", "dealer": "temperature"},
+    **{
+        name: {}
+        for name in (
+            "small_select", "lane", "temperature", "reciprocal", "selection_keys",
+            "selection_filter",
+        )
+    },
+}  # fmt: skip
+
+SELECTION_CELLS = {
+    "top_channels": {"LUT6": 1500, "FDRE": 1000},
+    "small_select": {"LUT5": 500},
+    "radix_select": {"FDRE": 100},
+    "lane": {"LUT4": 250, "RAMB36E1": 2},
+    "temperature": {"DSP48E1": 8},
+    "selection_keys": {"LUT3": 700, "DSP48E1": 2},
+    "selection_filter": {"LUT2": 50},
+}
+
+
+def test_units_of_selection(monkeypatch, capsys):
+    monkeypatch.setattr(yosys, "synthesise", lambda verilog, top, family: SELECTION_CELLS)
+    monkeypatch.setattr(yosys, "instances", lambda modules: SELECTION)
+    arguments = ["area", "--channels", "2", "--selection", "512"]
+    assert main(arguments) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    cells = {row.split("|")[1].strip(): [c.strip() for c in row.split("|")[2:-1]] for row in rows}
+    assert cells["top channels"] == ["1", "2,000", "1,000", "0", "0"]
+    assert cells["radix select, tokens in groups"] == ["1", "500", "100", "4", "0"]
+    assert cells["radix select, units of K by channel first"] == ["1", "250", "0", "2", "8"]
+    assert cells["selection keys"] == ["2", "1,400", "0", "0", "4"]
+    assert cells["**argtopk, tokens in groups**"] == ["", "2,500", "1,100", "4", "0"]
+    assert cells["**argtopk, units of K by channel first**"] == ["", "2,250", "1,000", "2", "8"]
+    assert cells["paper: argtopk"] == ["", "5.83 k", "3.87 k", "24", "0"]
+    assert cells["**all, with units**"] == ["", "3,750", "1,000", "2", "20"]
+    assert main([*arguments, "--json", "-"]) == 0
+    record = json.loads(capsys.readouterr().out)["xc7"]
+    assert record["tokens"] == 512 and record["config"]["channels"] == 2
+    assert record["units"]["selection_filter"]["instances"] == 2
+
+
+@pytest.mark.soak
+def test_selection_is_not_larger_than_the_papers(tmp_path):
+    """What docs/selection.md says of argtopk, for twice the paper's tokens and channels."""
+    file = tmp_path / "selection.json"
+    assert main(["area", "--selection", "8192", "--json", str(file)]) == 0
+    units = json.loads(file.read_text())["xc7"]["units"]
+    for figure, most in (("lut", 5830), ("ff", 3870), ("bram36", 24), ("dsp", 0)):
+        assert units["top_channels"][figure] + units["radix_select"][figure] <= most
 
 
 @pytest.mark.soak
