@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rtl.page_codec import decode_pages
 from rtl.tables import COLUMN_ENTRY, HEAD, PAGE_META, SEQUENCE, PageKind
 
 __all__ = ["check_columns"]
@@ -37,7 +38,7 @@ def check_columns(drive, number, layers, whole=True):
     unit = config.code.data_bytes // 2
     pages = unit // group
     assert entry["unit_groups"] == pages
-    found = set()
+    places, facts, wanted = [], [], []
     for index in range(entry["layers"] * heads):
         layer, h = divmod(index, heads)
         k = layers[layer][:, h].view(np.uint16)
@@ -48,25 +49,22 @@ def check_columns(drive, number, layers, whole=True):
         if whole:
             assert held == len(k) // unit
         for page in range(held * pages):
-            at = entry["columns"] + 4 * (index * entry["groups"] + page)
-            place = load(COLUMN_ENTRY, at)
-            die, row = place["even_die"], place["even_row"]
+            place = load(COLUMN_ENTRY, entry["columns"] + 4 * (index * entry["groups"] + page))
             channel = (page // pages + 3 * index + entry["first_channel"]) % config.channels
-            found.add((channel, die, row))
-            meta, user = firmware._pages.read(channel, die, row)
-            facts = PAGE_META.unpack(meta)
-            assert (facts["kind"], facts["index"], facts["group"]) == (
-                PageKind.COLUMNS,
-                index,
-                page,
-            )
-            start, part = page // pages * unit, page % pages
-            wanted = k[start : start + unit].T.tobytes()
-            size = config.flash.geometry.page_bytes
-            assert user.tobytes() == wanted[part * size : (part + 1) * size], (index, page)
-    total = sum(
-        load(HEAD, entry["heads"] + HEAD.size * index)["column_pages"]
-        for index in range(entry["layers"] * heads)
-    )
-    assert len(found) == total  # no page twice
-    return total
+            places.append((channel, place["even_die"], place["even_row"]))
+            facts.append((PageKind.COLUMNS, index, page))
+        if held:
+            units = k[: held * unit].reshape(held, unit, -1)
+            wanted.append(np.ascontiguousarray(units.transpose(0, 2, 1)).view(np.uint8))
+    assert len(set(places)) == len(places)
+    if places:
+        size = config.code.words * 8 * (config.flash.geometry.page_bytes // config.code.data_bytes)
+        raw = np.stack([lane.array.page(*place)[:size] for place in places])
+        user, metas, corrected = decode_pages(config.code, [row for *_, row in places], raw)
+        found = map(PAGE_META.unpack, metas)
+        assert [(meta["kind"], meta["index"], meta["group"]) for meta in found] == facts
+        assert (corrected >= 0).all()
+        assert np.array_equal(
+            user, np.concatenate([part.ravel() for part in wanted]).reshape(user.shape)
+        )
+    return len(places)
