@@ -27,8 +27,9 @@ def check_columns(drive, number, layers, whole=True):
         Pages found.
     """
     driver, lane = drive.backend.driver, drive.backend.lane
-    driver.quiesce()
     firmware, config = drive.backend.firmware, drive.config
+    driver.quiesce()
+    firmware.repair.settle(firmware.space.feed)  # pages still wait for their dies
 
     def load(layout, address):
         return layout.unpack(lane.dram[address : address + layout.size].tobytes())
