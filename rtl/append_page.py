@@ -10,6 +10,8 @@ from the column buffer.
 
 from amaranth.hdl import Cat, Const, Mux, Signal
 
+from hls_attention.streams import moves
+
 from .tables import PAGE_META, SLOT_HEADER, PageKind, page_die, slot_bytes
 
 __all__ = ["page_states"]
@@ -31,21 +33,22 @@ def page_states(m, path, x, number):
     """
     geometry = path.geometry
     header = Signal(SLOT_HEADER.struct, name="slot_header")
+    in_slot, in_unit = Signal(name="word_in_slot"), Signal(name="word_in_unit")
     meta = Signal(PAGE_META.struct, name="page_meta")
-    columns = x.request.columns
+    columns = x.columns
     stored = Signal(name="from_memory")  # the page comes from device DRAM
     entry_address = Signal(len(x.map_address), name="entry_address")
     m.d.comb += [
         stored.eq(x.flushing | x.request.flush | columns),
         entry_address.eq(
-            Mux(columns, x.columns_address + (x.group << 2), x.map_address + (x.group << 3))
+            Mux(columns, x.columns_address + (x.number << 2), x.map_address + (x.number << 3))
         ),
         header.row.eq(x.dealt_row),
         header.die.eq(x.dealt_die),
         header.channel.eq(path.o_order.payload.channel),
         header.words.eq(x.group_words),
         header.meta.eq(meta),
-        meta.group.eq(x.group),
+        meta.group.eq(x.number),
         meta.kind.eq(Mux(columns, PageKind.COLUMNS, x.kind)),
         meta.index.eq(x.index),
         meta.segment.eq(path.sequence.segment),
@@ -106,6 +109,7 @@ def page_states(m, path, x, number):
                 with m.If(stored):
                     m.next = "ASK_MEMORY"
                 with m.Else():
+                    m.d.sync += x.unit.page_open.eq(x.unit.open)
                     m.next = "TO_SLOT"
     with m.State("ASK_MEMORY"):
         m.d.comb += [
@@ -124,14 +128,24 @@ def page_states(m, path, x, number):
                 x.reader.o.ready.eq(to_slot.ready),
             ]
         with m.Else():
+            # K of a unit goes to the transposer besides; a word is gone when both have it.
+            to_unit = path.o_transpose_words
             m.d.comb += [
-                to_slot.valid.eq(path.i_words.valid),
+                to_slot.valid.eq(path.i_words.valid & ~in_slot),
                 to_slot.payload.eq(path.i_words.payload),
-                path.i_words.ready.eq(to_slot.ready),
-                x.scanned.eq(path.i_words.valid & to_slot.ready),
+                to_unit.valid.eq(path.i_words.valid & x.unit.open & ~in_unit),
+                to_unit.payload.eq(path.i_words.payload),
+                path.i_words.ready.eq(
+                    (in_slot | to_slot.ready) & (~x.unit.open | in_unit | to_unit.ready)
+                ),
+                x.scanned.eq(moves(path.i_words)),
             ]
-        m.d.comb += x.writer.done.ready.eq(1)
-        with m.If(x.writer.done.valid):
+            m.d.sync += [
+                in_slot.eq((in_slot | moves(to_slot)) & ~x.scanned),
+                in_unit.eq((in_unit | moves(to_unit)) & ~x.scanned),
+            ]
+        m.d.comb += x.writer.done.ready.eq(~x.unit.page_open)
+        with m.If(moves(x.writer.done)):
             m.next = "ORDER"
     with m.State("ORDER"):
         m.d.comb += [path.o_order.valid.eq(1), x.waits.eq(~path.o_order.ready)]

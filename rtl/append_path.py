@@ -5,7 +5,7 @@
     words (K [tokens][d], then V) --scan--> tail in device DRAM  (group not full)
                                   --scan--> program slot         (whole group at once)
     tail in device DRAM ------------------> program slot         (group became full)
-    column buffer ------------------------> program slots        (a unit of K by channel)
+                  K --transposer--> column buffer ----> program slots (a unit of K by channel)
 
 A page lies in a program slot in device DRAM until its die has it, so that it is not lost if the
 program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.program_feeder`): the
@@ -13,6 +13,9 @@ path goes on with the next page while dies are busy.
 
 The whole path is one state machine over one set of registers; those of its states that bring a page
 onto flash are in `rtl.append_page`.
+
+A unit of K by channel is made of K words that come for it (read back from flash), or of those of an
+append on their way to their slots, where it brings whole units: then nothing is read back.
 
 The head's table entry is read first and written last, so that nothing is visible before it is
 complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group
@@ -29,6 +32,7 @@ from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
 from hls_attention.beats import EXPONENT_BITS, Format
+from hls_attention.streams import moves
 
 from .allocator import page_layout, wish_layout
 from .append_page import page_states
@@ -43,8 +47,53 @@ from .tables import (
     column_buffer,
     program_slots,
 )
+from .transposer import transpose_layout
 
 __all__ = ["AppendPath"]
+
+
+class _Unit:
+    """The unit of K by channel that is being gathered, page by page.
+
+    Attributes
+    ----------
+    open : Signal
+        One is.
+    groups_left : Signal(16)
+        Groups of it that have not come.
+    page_open : Signal
+        The words of a group are coming.
+    """
+
+    def __init__(self, path, buffer):
+        self._path, self._buffer = path, buffer
+        self.open = Signal(name="unit_open")
+        self.groups_left = Signal(16, name="unit_groups_left")
+        self.page_open = Signal(name="unit_page_open")
+        self._address = Signal(ADDRESS_BITS, name="unit_address")
+
+    def begin(self, m):
+        """The next group is a unit's first."""
+        m.d.sync += [
+            self._address.eq(self._buffer),
+            self.groups_left.eq(self._path.sequence.unit_groups),
+        ]
+
+    def elaborate(self, m):
+        """The transposer's pages."""
+        sequence, pages = self._path.sequence, self._path.o_transpose
+        m.d.comb += [
+            pages.valid.eq(self.page_open),
+            pages.payload.address.eq(self._address),
+            pages.payload.beats.eq(sequence.head_dim >> 2),
+            pages.payload.quads.eq(sequence.group_tokens >> 2),
+        ]
+        with m.If(moves(pages)):
+            m.d.sync += [
+                self.page_open.eq(0),
+                self.groups_left.eq(self.groups_left - 1),
+                self._address.eq(self._address + (sequence.group_tokens << 1)),
+            ]
 
 
 class AppendPath(wiring.Component):
@@ -57,6 +106,8 @@ class AppendPath(wiring.Component):
         A power of two.
     streams : int
         Of the allocator, a power of two.
+    unit_tokens : int
+        Tokens of a unit of K by channel.
 
     Members
     -------
@@ -74,11 +125,18 @@ class AppendPath(wiring.Component):
         The allocator.
     o_order : Out(stream), ``program_layout()``
         A page in its slot is to be programmed.
+    o_transpose : Out(stream), ``transpose_layout()``; o_transpose_words : Out(stream), 64 bits
+        The transposer.
+    transposed : In(1)
+        All that it was given is in device DRAM.
+    spoiled : In(1)
+        Of the words given for a unit, some are wrong: it is not written.
     quiet : Out(1)
     """
 
-    def __init__(self, geometry, pass_tokens, streams=1):
+    def __init__(self, geometry, pass_tokens, streams=1, unit_tokens=512):
         self._geometry = geometry
+        self._unit_tokens = unit_tokens
         self._pass_shift = ceil_log2(pass_tokens)
         super().__init__(
             {
@@ -93,6 +151,10 @@ class AppendPath(wiring.Component):
                 "o_wish": Out(stream.Signature(wish_layout(geometry, streams))),
                 "page": In(stream.Signature(page_layout(geometry))),
                 "o_order": Out(stream.Signature(program_layout(geometry))),
+                "o_transpose": Out(stream.Signature(transpose_layout())),
+                "o_transpose_words": Out(stream.Signature(64)),
+                "transposed": In(1),
+                "spoiled": In(1),
                 "read": Out(MemoryPortSignature()),
                 "write": Out(MemoryPortSignature()),
                 "quiet": Out(1),
@@ -125,7 +187,7 @@ class AppendPath(wiring.Component):
         tail_address = Signal(ADDRESS_BITS)
         passes_address = Signal(ADDRESS_BITS)
         kind = Signal()  # 0 K, 1 V
-        group = Signal(32)  # of the chunk at hand, or page of K by channel
+        group = Signal(32)  # of the chunk at hand
         place = Signal(32)  # group on whose channel it goes
         in_group = Signal(16)  # its first token's place there
         left = Signal(24)
@@ -164,17 +226,19 @@ class AppendPath(wiring.Component):
             self.o.payload.passes.eq(passes_address),
             self.o.payload.flush_due.eq(due),
         ]
+        columns = Signal()  # the page at hand is one of K by channel, number head.column_pages
+        pages_left = Signal(16)  # of its unit
         m.d.comb += place.eq(group)
-        with m.If(request.columns):  # all pages of a unit: of units of 2, 4, 8 ... groups
-            for shift in range(1, len(sequence.unit_groups)):
+        with m.If(columns):  # all pages of a unit: of units of 2, 4, 8 ... groups
+            for shift in range(len(sequence.unit_groups)):
                 with m.If(sequence.unit_groups[shift]):
-                    m.d.comb += place.eq(group >> shift)
+                    m.d.comb += place.eq(head.column_pages >> shift)
         source = Signal(ADDRESS_BITS)  # of a page that comes from device DRAM
         unit_page = Signal(ADDRESS_BITS)  # that of the unit at hand
         tail_page = Signal(ADDRESS_BITS)
         m.d.comb += [
             tail_page.eq(tail_address + Mux(kind, page_bytes, 0)),
-            source.eq(Mux(request.columns, unit_page, tail_page)),
+            source.eq(Mux(columns, unit_page, tail_page)),
             self.o.payload.unit_due.eq(
                 (sequence.unit_groups != 0)
                 & (head.flash_groups >= head.column_pages + sequence.unit_groups)
@@ -206,6 +270,11 @@ class AppendPath(wiring.Component):
                 m.d.sync += pass_left.eq(pass_left - 1)
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & reader.quiet)
+
+        unit = _Unit(self, column_buffer(self.buffer, self._geometry))
+        unit.elaborate(m)
+        whole_units = Signal()  # K of this request begins where a unit does
+        gathers = Signal()
 
         with m.FSM(name="state"):
             with m.State("IDLE"):
@@ -252,12 +321,33 @@ class AppendPath(wiring.Component):
                 m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
                 m.next = "ALLOCATE"
             with m.State("COLUMNS"):
+                m.d.sync += [unit.open.eq(1), unit.page_open.eq(1)]
+                unit.begin(m)
+                m.next = "UNIT_WORDS"
+            with m.State("UNIT_WORDS"):
+                m.d.comb += [
+                    self.o_transpose_words.valid.eq(self.i_words.valid),
+                    self.o_transpose_words.payload.eq(self.i_words.payload),
+                    self.i_words.ready.eq(self.o_transpose_words.ready),
+                    waits.eq(~moves(self.o_transpose_words)),
+                ]
+                with m.If(moves(self.o_transpose)):
+                    m.d.sync += unit.page_open.eq(unit.groups_left != 1)
+                    with m.If(unit.groups_left == 1):
+                        m.next = "UNIT_SETTLE"
+            with m.State("UNIT_SETTLE"):
+                m.d.comb += waits.eq(~self.transposed)
                 m.d.sync += [
-                    group.eq(head.column_pages),
-                    left.eq(sequence.unit_groups),
+                    pages_left.eq(sequence.unit_groups),
                     unit_page.eq(column_buffer(self.buffer, self._geometry)),
                 ]
-                m.next = "ALLOCATE"
+                with m.If(self.transposed):
+                    m.d.sync += unit.open.eq(0)
+                    with m.If(request.columns & self.spoiled):
+                        m.next = "ANSWER"
+                    with m.Else():
+                        m.d.sync += columns.eq(1)
+                        m.next = "ALLOCATE"
             with m.State("KIND"):
                 in_pass = head.tokens[: self._pass_shift]
                 m.d.sync += [
@@ -266,7 +356,16 @@ class AppendPath(wiring.Component):
                     left.eq(request.tokens),
                     pass_number.eq(head.tokens >> self._pass_shift),
                     pass_left.eq(((1 << self._pass_shift) - in_pass) * token_words),
+                    whole_units.eq(gathers),
+                    unit.open.eq(gathers & (request.tokens >= self._unit_tokens)),
                 ]
+                unit.begin(m)
+                m.d.comb += gathers.eq(
+                    ~kind
+                    & (sequence.unit_groups != 0)
+                    & (head.tail_tokens == 0)
+                    & (head.flash_groups == head.column_pages)
+                )
                 m.next = "CHUNK"
             with m.State("CHUNK"):
                 m.d.sync += flushing.eq(0)
@@ -306,7 +405,9 @@ class AppendPath(wiring.Component):
                     writer=writer,
                     request=request,
                     kind=kind,
-                    group=group,
+                    columns=columns,
+                    number=Mux(columns, head.column_pages, group),
+                    unit=unit,
                     index=index,
                     flushing=flushing,
                     group_words=group_words,
@@ -320,7 +421,7 @@ class AppendPath(wiring.Component):
                     scanned=scanned,
                     waits=waits,
                 ),
-                Mux(request.columns, group, group >> channel_shift),
+                Mux(columns, head.column_pages, group >> channel_shift),
             )
             with m.State("WRITE_HEAD"):
                 m.d.comb += [
@@ -369,25 +470,33 @@ class AppendPath(wiring.Component):
                     m.next = "CHUNK_DONE"
 
             with m.State("CHUNK_DONE"):
-                with m.If(request.columns):
+                with m.If(columns):
                     m.d.sync += [
-                        left.eq(left - 1),
-                        group.eq(group + 1),
+                        pages_left.eq(pages_left - 1),
+                        head.column_pages.eq(head.column_pages + 1),
                         unit_page.eq(unit_page + page_bytes),
                     ]
-                    with m.If(left == 1):
-                        m.d.sync += head.column_pages.eq(group + 1)
-                        m.next = "WRITE_HEAD"
-                    with m.Else():
-                        m.next = "ALLOCATE"
+                    m.next = "ALLOCATE"
+                    with m.If(pages_left == 1):
+                        m.d.sync += columns.eq(0)
+                        m.next = "CHUNK_DONE"
+                        with m.If(request.columns):
+                            m.next = "WRITE_HEAD"
                 with m.Elif(ends):
                     m.next = "END_PASS"
+                with m.Elif(unit.open & (unit.groups_left == 0)):
+                    m.next = "UNIT_SETTLE"
                 with m.Elif(~request.flush & (left != take)):
                     m.d.sync += [
                         left.eq(left - take),
                         in_group.eq(Mux(fills, 0, in_group + take)),
                         group.eq(group + fills),
+                        unit.open.eq(
+                            unit.open | (whole_units & (left - take >= self._unit_tokens))
+                        ),
                     ]
+                    with m.If(~unit.open):
+                        unit.begin(m)
                     m.next = "CHUNK"
                 with m.Elif(~kind):
                     m.d.sync += kind.eq(1)

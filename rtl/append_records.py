@@ -17,7 +17,7 @@ WORD_LANES = 4
 
 def append_layout():
     """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail,
-    ``columns`` only writes the pages of a unit of K by channel."""
+    ``columns`` only makes a unit of K by channel, of K words that come for it."""
     return data.StructLayout(
         {
             "head": 16,

@@ -117,7 +117,9 @@ class Drive(wiring.Component):
         m.submodules.slots = slots = ProgramSlots(geometry)
         m.submodules.flash_port = flash_port = FlashPort(geometry)
         m.submodules.health = health = Health(geometry)
-        m.submodules.append = append = AppendPath(geometry, config.pass_tokens, streams)
+        m.submodules.append = append = AppendPath(
+            geometry, config.pass_tokens, streams, config.codeword_bytes // 2
+        )
         m.submodules.walker = walker = Walker(geometry)
         m.submodules.transposer = transposer = Transposer(
             geometry.page_bytes // 8, config.codeword_bytes
@@ -145,8 +147,8 @@ class Drive(wiring.Component):
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_walk, walker.i)
         connect(m, walker.o_tail, tails.i)
-        connect(m, executor.o_transpose, transposer.i)
-        connect(m, executor.o_transpose_words, transposer.i_words)
+        connect(m, append.o_transpose, transposer.i)
+        connect(m, append.o_transpose_words, transposer.i_words)
         connect(m, append.o_wish, allocator.i)
         connect(m, allocator.o, append.page)
         connect(m, executor.o_jobs, jobs.i)
@@ -160,8 +162,8 @@ class Drive(wiring.Component):
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
             append.layer.eq(sequences.layer),
-            executor.program_buffer.eq(control.program_buffer),
-            executor.transposed.eq(transposer.settled),
+            append.transposed.eq(transposer.settled),
+            append.spoiled.eq(executor.spoiled),
             executor.outcome.eq(results.outcome),
             executor.results_busy.eq(results.busy),
             results.clear.eq(executor.clear_outcome),

@@ -36,7 +36,6 @@ from .page_requests import page_word_layout
 from .queues import completion_layout
 from .result_writer import outcome_layout, result_request_layout
 from .tables import SEQUENCE
-from .transposer import transpose_layout
 from .walker import walk_layout
 
 __all__ = ["Executor"]
@@ -73,12 +72,8 @@ class Executor(wiring.Component):
         Result writer.
     i_readback : In(stream), ``page_word_layout()``; readback_channel : Out
         Pages read back, from this channel's page source.
-    program_buffer : In(48)
-        DRAM address of the program slots.
-    o_transpose : Out(stream), ``transpose_layout()``; o_transpose_words : Out(stream), 64 bits
-        The transposer.
-    transposed : In(1)
-        All that it was given is in device DRAM.
+    spoiled : Out(1)
+        Some of the pages read back for a unit of K by channel cannot be read.
     host_list, host_data : Out(MemoryPortSignature)
         Reads of PRP lists; reads and writes of command data.
     dram : Out(MemoryPortSignature)
@@ -121,10 +116,7 @@ class Executor(wiring.Component):
                 "clear_outcome": Out(1),
                 "i_readback": In(stream.Signature(page_word_layout())),
                 "readback_channel": Out(max(1, ceil_log2(config.channels))),
-                "program_buffer": In(ADDRESS_BITS),
-                "o_transpose": Out(stream.Signature(transpose_layout())),
-                "o_transpose_words": Out(stream.Signature(64)),
-                "transposed": In(1),
+                "spoiled": Out(1),
                 "host_list": Out(MemoryPortSignature()),
                 "host_data": Out(MemoryPortSignature()),
                 "dram": Out(MemoryPortSignature()),

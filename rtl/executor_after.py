@@ -3,11 +3,12 @@
 ::
 
     job --> head --+--> a tail that is full goes onto flash ------------------> head again
-      ^            +--> a unit of K by channel is due: its K pages are read,
-      |            |    transposed into the column buffer, written as pages --> head again
+      ^            +--> a unit of K by channel is due: its K pages are read for
+      |            |    the append path, which makes it --------------------> head again
       '--- next ---'
 
-A STEP leaves tails that its tokens filled, an APPEND only units. Until they are done no other
+A STEP leaves tails that its tokens filled, an APPEND only units that it did not bring as a whole.
+Until they are done no other
 command begins, so that nobody moves or gives up the pages meanwhile.
 """
 
@@ -17,7 +18,6 @@ from hls_attention.beats import Kind
 from hls_attention.streams import moves
 
 from .commands import Opcode, Status
-from .tables import column_buffer
 
 __all__ = ["after_states"]
 
@@ -26,9 +26,8 @@ def after_states(m, x):
     """Adds the states to the executor ``x``; entered at AFTER, left at IDLE."""
     appended = x.sqe.opcode == Opcode.APPEND
     job, head, sequence = x.job, x.info.head, x.sequence
-    pages_left = Signal(16, name="unit_pages_left")
-    address = Signal(len(x.program_buffer), name="unit_address")
-    unreadable = Signal(name="unit_unreadable")
+    page_words = x.config.flash.geometry.page_bytes // 8  # those of K of a unit are full
+    word = Signal(range(page_words), name="unit_word")
 
     with m.State("AFTER"):
         m.d.sync += [x.index.eq(0), x.flush_due.eq(0)]
@@ -69,42 +68,37 @@ def after_states(m, x):
             walk.payload.beats.eq(sequence.head_dim >> 2),
         ]
         m.d.sync += [
-            pages_left.eq(sequence.unit_groups),
-            address.eq(column_buffer(x.program_buffer, x.config.flash.geometry)),
+            word.eq(0),
             x.readback_channel.eq(x.info.channel + head.column_pages),
-            unreadable.eq(0),
+            x.spoiled.eq(0),
         ]
         with m.If(walk.ready):
+            m.next = "UNIT_ASK"
+    with m.State("UNIT_ASK"):
+        m.d.comb += [
+            x.o_append.valid.eq(1),
+            x.o_append.payload.head.eq(x.head),
+            x.o_append.payload.columns.eq(1),
+        ]
+        with m.If(x.o_append.ready):
             m.next = "UNIT_WORDS"
     with m.State("UNIT_WORDS"):
-        words = x.o_transpose_words
         m.d.comb += [
-            x.o_transpose.valid.eq(1),
-            x.o_transpose.payload.address.eq(address),
-            x.o_transpose.payload.beats.eq(sequence.head_dim >> 2),
-            x.o_transpose.payload.quads.eq(sequence.group_tokens >> 2),
-            words.valid.eq(x.i_readback.valid),
-            words.payload.eq(x.i_readback.payload.data),
-            x.i_readback.ready.eq(words.ready),
-            x.waits.eq(~moves(words)),
+            x.o_words.valid.eq(x.i_readback.valid),
+            x.o_words.payload.eq(x.i_readback.payload.data),
+            x.i_readback.ready.eq(x.o_words.ready),
+            x.i_append.ready.eq(1),
+            x.waits.eq(~moves(x.i_readback) & ~x.i_append.valid),
         ]
-        with m.If(moves(words) & x.i_readback.payload.error):
-            m.d.sync += unreadable.eq(1)
-        with m.If(x.o_transpose.ready):
-            m.d.sync += [
-                pages_left.eq(pages_left - 1),
-                address.eq(address + (sequence.group_tokens << 1)),
-                x.readback_channel.eq(x.readback_channel + 1),
-            ]
-            with m.If(pages_left == 1):
-                m.next = "UNIT_SETTLE"
-    with m.State("UNIT_SETTLE"):
-        m.d.comb += x.waits.eq(~x.transposed)
-        with m.If(x.transposed):
-            m.next = "UNIT_WRITE"
-            with m.If(unreadable):  # it stays due
+        with m.If(moves(x.i_readback)):
+            m.d.sync += [word.eq(word + 1), x.spoiled.eq(x.spoiled | x.i_readback.payload.error)]
+            with m.If(word == page_words - 1):
+                m.d.sync += [word.eq(0), x.readback_channel.eq(x.readback_channel + 1)]
+        with m.If(x.i_append.valid):
+            m.d.sync += x.info.eq(x.i_append.payload)
+            m.next = "AFTER_CHECK"
+            with m.If(x.spoiled):  # it stays due
                 m.next = "AFTER_NEXT_HEAD"
-    x.ask_append(m, "UNIT_WRITE", then="AFTER_CHECK", columns=1)
 
     with m.State("AFTER_NEXT_HEAD"):
         m.d.sync += x.head.eq(x.head + 1)

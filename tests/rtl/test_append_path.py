@@ -5,9 +5,13 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, connect, flipped
 
 from flash_model.profiles import profile
 from rtl.append_path import AppendPath
+from rtl.memory_port import MemoryPortSignature
 from rtl.tables import (
     HEAD,
     MAP_ENTRY,
@@ -16,13 +20,13 @@ from rtl.tables import (
     SEQUENCE,
     SLOT_HEADER,
     PageKind,
-    column_buffer,
     column_channel,
     column_die,
     group_channel,
     program_slots,
     slot_bytes,
 )
+from rtl.transposer import Transposer
 from tests.rtl.streams_bench import CROSS, Bench
 
 HEADS, MAP, PASSES, TAIL, BUFFER = 0x1000, 0x2000, 0x3000, 0x8000, 0xC000
@@ -391,70 +395,167 @@ def test_waits_for_a_stripe_quietly():
     assert np.frombuffer(b"".join(in_slots), "<u8").tolist() == page and bench.still > 50
 
 
-@pytest.mark.parametrize("index_of_head, groups, unit", [(0, 8, 4), (2, 7, 2)])
-@pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_a_unit_of_k_by_channel(index_of_head, groups, unit, stall, backpressure):
-    """Its pages come from the column buffer; their entries may begin with an odd one."""
-    geo = geometry(2)
-    columns, before = 0x4000, unit
-    seq = sequence(16, geo.page_bytes) | {
-        "groups": groups,
-        "columns": columns,
-        "unit_groups": unit,
-        "segment": SEGMENT,
-    }
-    dut, bench, dram = build(seq, geo, quiet=True, stall=stall, backpressure=backpressure)
-    allocator(bench, dut, geo)
-    index = KV_HEADS + index_of_head
-    head = {
-        "tokens": 4 * (before + unit) + 3,
-        "flash_groups": before + unit,
-        "tail_tokens": 3,
-        "k_exp": 9,
-        "v_bad": 1,
-    }
-    head["column_pages"] = before
-    at = HEADS + 16 * index
-    dram.put(at, HEAD.pack(**head))
-    rng = np.random.default_rng(7)
-    unit_bytes = rng.bytes(unit * geo.page_bytes)
-    dram.put(column_buffer(BUFFER, geo), unit_bytes)
-    dram.put(columns, b"\xee" * 4 * groups * KV_HEADS * LAYERS)
+class WithTransposer(wiring.Component):
+    """The append path, and what transposes the K of its units."""
 
-    def settings(ctx):
-        ctx.set(dut.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
-        ctx.set(dut.layer, 1)
-        ctx.set(dut.buffer, BUFFER)
+    def __init__(self, geo, unit_tokens):
+        self.path = AppendPath(geo, PASS_TOKENS, STREAMS, unit_tokens)
+        self.transposer = Transposer(geo.page_bytes // 8, 2 * unit_tokens)
+        ports = dict.fromkeys(("read", "write", "columns"), Out(MemoryPortSignature()))
+        super().__init__(ports | {"quiet": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.path = path = self.path
+        m.submodules.transposer = transposer = self.transposer
+        connect(m, path.o_transpose, transposer.i)
+        connect(m, path.o_transpose_words, transposer.i_words)
+        connect(m, path.read, flipped(self.read))
+        connect(m, path.write, flipped(self.write))
+        connect(m, transposer.write, flipped(self.columns))
+        m.d.comb += [
+            path.transposed.eq(transposer.settled),
+            self.quiet.eq(path.quiet & transposer.quiet),
+        ]
+        return m
+
+
+COLUMNS, UNIT, DIM = 0x4000, 4, 16
+"""The table of K by channel; groups of a unit, of 4 tokens of 16 channels: 4 pages."""
+
+
+class Units:
+    """An append path for a sequence that has K by channel, and what it writes."""
+
+    def __init__(self, *, head, tokens=0, groups=11, stall=0.0, backpressure=0.0):
+        """A head that holds ``tokens``, of which whole units were made."""
+        self.geo = geo = geometry(2)
+        self.head, self.groups, self.index = head, groups, KV_HEADS + head
+        seq = sequence(DIM, geo.page_bytes) | {
+            "groups": groups,
+            "columns": COLUMNS,
+            "unit_groups": UNIT,
+            "segment": SEGMENT,
+        }
+        self.dut = WithTransposer(geo, 4 * UNIT)
+        self.path = self.dut.path
+        self.bench = bench = Bench(
+            self.dut, timeout=30_000, quiet=True, stall=stall, backpressure=backpressure
+        )
+        self.dram = bench.memory(self.dut.write, 1 << 16, latency=4)
+        for port in (self.dut.read, self.dut.columns):
+            bench.memory(port, 1 << 16, latency=4).bytes = self.dram.bytes
+        allocator(bench, self.path, geo)
+        self.before = {
+            "tokens": tokens,
+            "flash_groups": tokens // 4,
+            "tail_tokens": tokens % 4,
+            "column_pages": tokens // 4 // UNIT * UNIT,
+        }
+        self.dram.put(HEADS + 16 * self.index, HEAD.pack(**self.before))
+        self.dram.put(COLUMNS, b"\xee" * 4 * groups * KV_HEADS * LAYERS)
+
+        def settings(ctx):
+            ctx.set(self.path.sequence.as_value(), int.from_bytes(SEQUENCE.pack(**seq), "little"))
+            ctx.set(self.path.layer, 1)
+            ctx.set(self.path.buffer, BUFFER)
+            yield
+
+        bench.script(settings)
+        self.pages = []
+        bench.sink(self.path.o_order, then=self._fetch)
+
+    def _fetch(self, order):
+        at = BUFFER + order["slot"] * slot_bytes(self.geo)
+        place = SLOT_HEADER.unpack(self.dram.bytes[at : at + SLOT_HEADER.size])
+        page = bytes(self.dram.bytes[at + SLOT_HEADER.size :][: self.geo.page_bytes])
+        meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
+        assert (meta["index"], meta["segment"]) == (self.index, SEGMENT)
+        self.pages.append((meta["kind"], meta["group"], place, page))
+
+    def run(self, requests, words):
+        """Requests one after the other; the head's entry after each."""
+        requests = [{"head": self.head, **request} for request in requests]
+        source = self.bench.source(self.path.i)
+        answers = self.bench.sink(
+            self.path.o, then=lambda _: requests and source.items.append(requests.pop(0))
+        )
+        wanted = len(requests)
+        source.items.append(requests.pop(0))
+        self.bench.source(self.path.i_words, words.reshape(-1).view("<u8").tolist())
+        self.bench.run(lambda: len(answers.items) == wanted, idle=30)
+        stored = self.dram.bytes[HEADS + 16 * self.index :][:16]
+        assert int(answers.items[-1]["head"]).to_bytes(16, "little") == stored
+        return answers.items, HEAD.unpack(stored)
+
+    def check_columns(self, k, first=0):
+        """Pages of K by channel of units from ``first`` on, against K from there on."""
+        found = [page for page in self.pages if page[0] == PageKind.COLUMNS]
+        units = len(k) // (4 * UNIT)
+        numbers = range(first * UNIT, (first + units) * UNIT)
+        assert [number for _, number, _, _ in found] == list(numbers)
+        parts = [k[n * 4 * UNIT : (n + 1) * 4 * UNIT].T.tobytes() for n in range(units)]
+        assert b"".join(page for *_, page in found) == b"".join(parts)
+        entries = dict.fromkeys(range(self.groups * KV_HEADS * LAYERS), b"\xee" * 4)
+        for _, number, place, _ in found:
+            channel = column_channel(number, UNIT, self.index, 2, FIRST_CHANNEL)
+            die = column_die(number, self.index, self.head, KV_HEADS, self.geo.dies, FIRST_DIE)
+            assert (place["channel"], place["die"]) == (channel, die)
+            entry = (die << 24 | place["row"]).to_bytes(4, "little")
+            entries[self.index * self.groups + number] = entry
+        size = 4 * len(entries)
+        assert self.dram.bytes[COLUMNS : COLUMNS + size] == b"".join(entries.values())
+
+
+@pytest.mark.parametrize("head, groups", [(0, 11), (2, 10)])
+@pytest.mark.parametrize("spoiled", [False, True])
+@pytest.mark.parametrize("stall, backpressure", CROSS)
+def test_a_unit_of_words_that_come_for_it(head, groups, spoiled, stall, backpressure):
+    """Its pages' entries may begin with an odd one; nothing is written of words that are wrong."""
+    units = Units(head=head, tokens=4 * UNIT, groups=groups, stall=stall, backpressure=backpressure)
+    behind = units.before | {"tokens": 8 * UNIT + 3, "flash_groups": 2 * UNIT, "tail_tokens": 3}
+    units.dram.put(HEADS + 16 * units.index, HEAD.pack(**behind))
+    k = values(np.random.default_rng(7), 4 * UNIT, DIM)
+
+    def say(ctx):
+        ctx.set(units.path.spoiled, spoiled)
         yield
 
-    bench.script(settings)
-    requests = [{"head": index_of_head}, {"head": index_of_head, "columns": 1}]
-    source = bench.source(dut.i)
-    answers = bench.sink(dut.o, then=lambda _: requests and source.items.append(requests.pop(0)))
-    source.items.append(requests.pop(0))
-    pages = []
-
-    def fetch(order):
-        at = BUFFER + order["slot"] * slot_bytes(geo)
-        place = SLOT_HEADER.unpack(dram.bytes[at : at + SLOT_HEADER.size])
-        pages.append((place, bytes(dram.bytes[at + SLOT_HEADER.size :][: geo.page_bytes])))
-
-    bench.sink(dut.o_order, then=fetch)
-    bench.run(lambda: len(answers.items) == 2, idle=30)
-
-    assert [answer["unit_due"] for answer in answers.items] == [1, 0]
-    assert HEAD.unpack(dram.bytes[at : at + 16]) == HEAD.unpack(
-        HEAD.pack(**head | {"column_pages": before + unit})
+    units.bench.script(say)
+    answers, entry = units.run([{}, {"columns": 1}, {}], k)
+    assert [answer["unit_due"] for answer in answers] == [1, int(spoiled), int(spoiled)]
+    assert entry == HEAD.unpack(
+        HEAD.pack(**behind | {"column_pages": UNIT if spoiled else 2 * UNIT})
     )
-    assert b"".join(page for _, page in pages) == unit_bytes
-    entries = dict.fromkeys(range(groups * KV_HEADS * LAYERS), b"\xee" * 4)
-    for number, (place, _) in enumerate(pages, before):
-        assert place["channel"] == column_channel(number, unit, index, 2, FIRST_CHANNEL)
-        die = column_die(number, index, index_of_head, KV_HEADS, geo.dies, FIRST_DIE)
-        assert place["die"] == die
-        meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
-        assert meta == {
-            "group": number, "kind": PageKind.COLUMNS, "index": index, "segment": SEGMENT
-        }  # fmt: skip
-        entries[index * groups + number] = (place["die"] << 24 | place["row"]).to_bytes(4, "little")
-    assert dram.bytes[columns : columns + 4 * len(entries)] == b"".join(entries.values())
+    units.check_columns(k[:0] if spoiled else k, 1)
+
+
+@pytest.mark.parametrize(
+    "before, tokens, made",
+    [
+        (0, 4 * UNIT, 1),
+        (0, 8 * UNIT + 5, 2),
+        (4 * UNIT, 4 * UNIT + 1, 1),
+        (0, 4 * UNIT - 1, 0),
+        (4, 4 * UNIT + 8, 0),  # begins within a unit: it is left to be read back
+        (2, 4 * UNIT, 0),
+    ],
+)
+@pytest.mark.parametrize("stall, backpressure", CROSS)
+def test_units_that_an_append_brings(before, tokens, made, stall, backpressure):
+    """K, V and passes are what they are without; the units go out as soon as they are whole."""
+    units = Units(head=1, tokens=before, stall=stall, backpressure=backpressure)
+    k, v = values(np.random.default_rng(tokens), 2 * tokens, DIM).reshape(2, tokens, DIM)
+    answers, entry = units.run([{"tokens": tokens}], np.stack([k, v]))
+    assert answers[0]["unit_due"] == int(
+        (before + tokens) // 4 >= (before // 4 // UNIT + made + 1) * UNIT
+    )
+    assert entry["tokens"] == before + tokens
+    assert entry["column_pages"] == units.before["column_pages"] + made * UNIT
+    units.check_columns(k[: made * 4 * UNIT], before // 4 // UNIT)
+    if before % 4 == 0:
+        for kind, x in ((PageKind.K, k), (PageKind.V, v)):
+            pages = [page for of, _, _, page in units.pages if of == kind]
+            assert b"".join(pages) == x[: tokens // 4 * 4].tobytes()
+        rest = (before + tokens) // PASS_TOKENS * PASS_TOKENS - before
+        assert entry["k_exp"] == (block_exponent(k[rest:], 0) if rest < tokens else 0)

@@ -94,8 +94,8 @@ class Front(wiring.Component):
         connect(m, executor.o_words, append.i_words)
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_results, results.i)
-        connect(m, executor.o_transpose, transposer.i)
-        connect(m, executor.o_transpose_words, transposer.i_words)
+        connect(m, append.o_transpose, transposer.i)
+        connect(m, append.o_transpose_words, transposer.i_words)
         m.d.comb += [
             executor.outcome.eq(results.outcome),
             executor.results_busy.eq(results.busy),
@@ -123,8 +123,8 @@ class Front(wiring.Component):
         connect(m, dram.port, flipped(self.dram))
         m.d.comb += [
             append.buffer.eq(BUFFER),
-            executor.program_buffer.eq(BUFFER),
-            executor.transposed.eq(transposer.settled),
+            append.spoiled.eq(executor.spoiled),
+            append.transposed.eq(transposer.settled),
         ]
         blocks = executor, append, sequences, results, transposer
         m.d.comb += self.quiet.eq(Cat(block.quiet for block in blocks).all())
