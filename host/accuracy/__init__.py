@@ -1,0 +1,1 @@
+"""How near sparse attention is to dense attention: ``instinfer eval``."""
