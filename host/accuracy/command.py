@@ -122,4 +122,4 @@ def _text(file):
         raise BadOption(f"--text {file} cannot be read ({reason}): give a text file") from error
     if not text.strip():
         raise BadOption(f"--text {file} is empty: give some text")
-    return text, str(file) if file else "the demo's text"
+    return text, Path(file).name if file else "the demo's text"
