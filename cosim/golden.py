@@ -11,7 +11,7 @@ import math
 
 import torch
 
-__all__ = ["attend", "attend_rounded", "round_once", "sdpa"]
+__all__ = ["attend", "attend_rounded", "checked", "checked_scale", "round_once", "sdpa"]
 
 
 def attend(q, k, v, scale=None):
@@ -31,8 +31,8 @@ def attend(q, k, v, scale=None):
     torch.Tensor
         float64 [q_heads, head_dim].
     """
-    q, k, v = _checked(q, k, v)
-    scale = _scale(scale, q.shape[1])
+    q, k, v = checked(q, k, v)
+    scale = checked_scale(scale, q.shape[1])
     group = q.shape[0] // k.shape[1]
     bad_kv = ~(torch.isfinite(k) & torch.isfinite(v)).all(dim=2).all(dim=0)
     bad = bad_kv.repeat_interleave(group) | ~torch.isfinite(q).all(dim=1)
@@ -66,23 +66,24 @@ def round_once(x, dtype=torch.float16):
 
 def sdpa(q, k, v, scale=None):
     """What torch's own ``scaled_dot_product_attention`` makes of it, for comparison."""
-    q, k, v = _checked(q, k, v)
+    q, k, v = checked(q, k, v)
     group = q.shape[0] // k.shape[1]
     keys, values = (x.transpose(0, 1).repeat_interleave(group, dim=0) for x in (k, v))
     out = torch.nn.functional.scaled_dot_product_attention(
-        q[:, None], keys, values, scale=_scale(scale, q.shape[1])
+        q[:, None], keys, values, scale=checked_scale(scale, q.shape[1])
     )
     return out[:, 0]
 
 
-def _scale(scale, head_dim):
+def checked_scale(scale, head_dim):
+    """The factor of the scores: that given if it is finite, ``1 / sqrt(head_dim)`` for None."""
     scale = 1 / math.sqrt(head_dim) if scale is None else float(scale)
     if not math.isfinite(scale):
         raise ValueError(f"scale = {scale} is not possible: give a finite number")
     return scale
 
 
-def _checked(q, k, v):
+def checked(q, k, v):
     """The three tensors, or an error that names the one that is wrong."""
     q, k, v = (torch.as_tensor(x) for x in (q, k, v))
     for name, x, rank in (("q", q, 2), ("k", k, 3), ("v", v, 3)):

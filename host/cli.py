@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from .accuracy import add_eval
 from .area import add_area
 from .bench import add_bench
 from .endurance import add_endurance
@@ -56,6 +57,13 @@ def _parser():
         description="Benchmarks of the simulated drive.",
     )
     add_bench(bench)
+    evaluate = commands.add_parser(
+        "eval",
+        help="measure what sparse attention costs a model: perplexity, KL, needles, bytes moved",
+        description="Measure what sparse attention costs a model, method by method, over the bytes "
+        "that a drive would move.",
+    )
+    add_eval(evaluate)
     schedule = commands.add_parser(
         "schedule",
         help="print how the engine's kernels are pipelined for a clock",

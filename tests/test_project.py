@@ -95,9 +95,12 @@ def test_rooms_import_only_what_they_may_know(room):
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_golden_model_imports_torch_alone():
-    names = {name.split(".")[0] for name, _ in imports(ROOT / "cosim/golden.py")}
-    assert names - set(sys.stdlib_module_names) == {"torch"}
+@pytest.mark.parametrize("path", sorted((ROOT / "cosim").glob("golden*.py")), ids=lambda p: p.stem)
+def test_the_golden_models_import_torch_alone(path):
+    """And each other."""
+    names = [name for name, _ in imports(path)]
+    theirs = {name for name in names if not name.startswith("cosim.golden")}
+    assert {name.split(".")[0] for name in theirs} - set(sys.stdlib_module_names) == {"torch"}
 
 
 def requirements(group):
