@@ -98,6 +98,29 @@ class SequenceShape:
         return int((-(-ends // self.group_tokens) - starts // self.group_tokens).sum())
 
     @property
+    def unit_tokens(self):
+        """Tokens of a unit of K by channel; 0: it is not kept."""
+        return self.unit_groups * self.group_tokens
+
+    def cut_append(self, held, tokens, max_transfer):
+        """Tokens of each command that appends ``tokens`` to a layer that holds ``held``.
+
+        Commands of whole units of K by channel begin where a unit does, if that is to be had: the
+        drive makes those on the way.
+        """
+        most, unit = max(1, max_transfer // self.token_bytes), self.unit_tokens
+        first = most
+        if 0 < unit <= most:
+            most -= most % unit
+            first = -held % unit or most
+            if tokens < first + unit:
+                first = most
+        while tokens > 0:
+            yield min(first, tokens)
+            tokens -= first
+            first = most
+
+    @property
     def token_bytes(self):
         """Bytes of K and V of one token and layer."""
         return 4 * self.kv_heads * self.head_dim

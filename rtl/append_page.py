@@ -88,12 +88,12 @@ def page_states(m, path, x, number):
             m.next = "ASK_SLOT"
     with m.State("ASK_SLOT"):
         m.d.comb += [
-            x.writer.i.valid.eq(1),
+            x.writer.i.valid.eq(stored | ~x.unit.open | path.room),
             x.writer.i.payload.address.eq(path.buffer + x.slot * slot_bytes(geometry)),
             x.writer.i.payload.words.eq(x.group_words + SLOT_HEADER.words),
             x.writer.i.payload.strobe.eq(0xFF),
         ]
-        with m.If(x.writer.i.ready):
+        with m.If(moves(x.writer.i)):
             m.d.sync += x.words.eq(0)
             m.next = "SLOT_HEADER"
     with m.State("SLOT_HEADER"):

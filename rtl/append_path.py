@@ -127,6 +127,9 @@ class AppendPath(wiring.Component):
         A page in its slot is to be programmed.
     o_transpose : Out(stream), ``transpose_layout()``; o_transpose_words : Out(stream), 64 bits
         The transposer.
+    room : In(1)
+        It takes a page without waiting for device DRAM, whose port a page on its way to a slot
+        holds.
     transposed : In(1)
         All that it was given is in device DRAM.
     spoiled : In(1)
@@ -153,6 +156,7 @@ class AppendPath(wiring.Component):
                 "o_order": Out(stream.Signature(program_layout(geometry))),
                 "o_transpose": Out(stream.Signature(transpose_layout())),
                 "o_transpose_words": Out(stream.Signature(64)),
+                "room": In(1),
                 "transposed": In(1),
                 "spoiled": In(1),
                 "read": Out(MemoryPortSignature()),

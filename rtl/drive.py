@@ -162,6 +162,7 @@ class Drive(wiring.Component):
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
             append.layer.eq(sequences.layer),
+            append.room.eq(transposer.room),
             append.transposed.eq(transposer.settled),
             append.spoiled.eq(executor.spoiled),
             executor.outcome.eq(results.outcome),
@@ -333,7 +334,7 @@ class Drive(wiring.Component):
                     channel.i_order.valid.eq(append.o_order.valid),
                     append.o_order.ready.eq(channel.i_order.ready),
                 ]
-            with m.If(executor.readback_channel == index):
+            with m.If(executor.readback_channel == index if len(channels) > 1 else 1):
                 m.d.comb += [
                     executor.i_readback.valid.eq(channel.o_readback.valid),
                     executor.i_readback.payload.eq(channel.o_readback.payload),

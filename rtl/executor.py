@@ -55,7 +55,7 @@ class Executor(wiring.Component):
     window_base, window_end : In(48)
         Host addresses that commands may name.
     hold : In(1)
-        No command begins.
+        No command begins, and no reading of K after one.
     read_only : In(1)
         Commands that bring tokens are refused.
     mailbox, mailbox_sqe : Out; mailbox_done, mailbox_status, mailbox_result : In

@@ -8,8 +8,8 @@
       '--- next ---'
 
 A STEP leaves tails that its tokens filled, an APPEND only units that it did not bring as a whole.
-Until they are done no other
-command begins, so that nobody moves or gives up the pages meanwhile.
+Until they are done no other command begins, so that nobody moves or gives up the pages meanwhile;
+and K is not read while the firmware holds commands back.
 """
 
 from amaranth.hdl import Signal
@@ -47,11 +47,16 @@ def after_states(m, x):
         with m.If(head.tail_tokens == sequence.group_tokens):
             m.next = "AFTER_FLUSH"
         with m.Elif(x.info.unit_due):
-            m.next = "UNIT_WALK"
+            m.next = "UNIT_WAIT"
         with m.Else():
             m.next = "AFTER_NEXT_HEAD"
     x.ask_append(m, "AFTER_FLUSH", then="AFTER_CHECK", flush=1)
 
+    with m.State("UNIT_WAIT"):
+        # The firmware, called for a page before, may still be moving pages.
+        m.d.comb += x.waits.eq(x.hold)
+        with m.If(~x.hold):
+            m.next = "UNIT_WALK"
     with m.State("UNIT_WALK"):
         walk = x.o_walk
         m.d.comb += [

@@ -58,6 +58,8 @@ class Transposer(wiring.Component):
         ``4 * quads * beats`` words of the page.
     write : Out(MemoryPortSignature)
         Device DRAM.
+    room : Out(1)
+        The words of the next page are taken without waiting for device DRAM.
     settled : Out(1)
         All that came in is in device DRAM.
     quiet : Out(1)
@@ -71,6 +73,7 @@ class Transposer(wiring.Component):
                 "i": In(stream.Signature(transpose_layout())),
                 "i_words": In(stream.Signature(64)),
                 "write": Out(MemoryPortSignature()),
+                "room": Out(1),
                 "settled": Out(1),
                 "quiet": Out(1),
             }
@@ -95,13 +98,7 @@ class Transposer(wiring.Component):
         written_out = self._write(m, banks, pages, words, writer, held, written, depth)
         m.d.comb += [
             self.settled.eq((held == 0) & ~pages.o.valid & ~self.i.valid & written_out),
-            self.quiet.eq(
-                (held == 0)
-                & ~self.i.valid
-                & ~self.i_words.valid
-                & writer.quiet
-                & (words.level == 0)
-            ),
+            self.quiet.eq((held == 0) & ~moves(self.i_words) & writer.quiet & (words.level == 0)),
         ]
         return m
 
@@ -112,12 +109,11 @@ class Transposer(wiring.Component):
         token = Signal(2)
         quad = Signal(12)
         half = Signal()
-        room = Signal()
         last_beat = beat == self.i.payload.beats - 1
         last = last_beat & (token == 3) & (quad == self.i.payload.quads - 1)
         m.d.comb += [
-            room.eq((held != 2) & pages.i.ready & self.i.valid),
-            self.i_words.ready.eq(room),
+            self.room.eq((held != 2) & pages.i.ready),
+            self.i_words.ready.eq(self.room & self.i.valid),
             filled.eq(moves(self.i_words) & last),
             self.i.ready.eq(filled),
             pages.i.valid.eq(filled),

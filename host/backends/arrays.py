@@ -181,10 +181,12 @@ class ArrayBackend(Backend):
 
     def submit_append(self, sequence, layer, k, v):
         shape = self._shape(sequence)
-        step = max(1, self.config.max_transfer // shape.token_bytes)
-        for at in range(0, len(k), step):
-            self._command(data=len(k[at : at + step]) * shape.token_bytes)
-        self._store(sequence, layer, k, v)
+        held, at = self._layers[sequence][layer].tokens, 0
+        for tokens in shape.cut_append(held, len(k), self.config.max_transfer):
+            part = slice(at, at + tokens)
+            self._command(data=tokens * shape.token_bytes)
+            self._store(sequence, layer, k[part], v[part])
+            at += tokens
 
     def wait_append(self, ticket):
         """Nothing to wait for: `submit_append` has appended them."""
@@ -264,14 +266,18 @@ class ArrayBackend(Backend):
         return self._capacity.placements[sequence].shape
 
     def _store(self, sequence, layer, k, v):
-        """Appends, and counts the pages that filled groups would be programmed to; and, of units
-        of K by channel, those that their K would be read from."""
-        shape = self._shape(sequence)
+        """Appends a command's tokens, and counts the pages that filled groups would be programmed
+        to; and, of units of K by channel that it does not bring whole, those that their K would be
+        read from."""
+        shape, store = self._shape(sequence), self._layers[sequence][layer]
+        brought = 0
+        if shape.unit_groups and store.tokens == len(store.units) * shape.unit_tokens:
+            brought = len(k) // shape.unit_tokens * shape.unit_groups * shape.kv_heads
         groups, columns = (pages * shape.kv_heads for pages in self._grow(sequence, layer, k, v))
         self._count(
             pages_programmed=2 * groups + columns,
-            pages_read=columns,
-            bytes_flash=columns * shape.page_bytes,
+            pages_read=columns - brought,
+            bytes_flash=(columns - brought) * shape.page_bytes,
         )
 
     def _grow(self, sequence, layer, k, v):

@@ -174,13 +174,14 @@ class RtlBackend(Backend):
         del self._shapes[sequence], self._formats[sequence]
 
     def submit_append(self, sequence, layer, k, v):
-        step = max(1, self.capabilities["max_transfer"] // self._shapes[sequence].token_bytes)
-        commands = []
-        for at in range(0, len(k), step):
-            tokens = len(k[at : at + step])
+        shape, held = self._shapes[sequence], self._held[sequence, layer]
+        commands, at = [], 0
+        for tokens in shape.cut_append(held, len(k), self.capabilities["max_transfer"]):
+            part = slice(at, at + tokens)
+            at += tokens
             command = self.driver.submit(
                 Opcode.APPEND,
-                data=pack_append(k[at : at + step], v[at : at + step]),
+                data=pack_append(k[part], v[part]),
                 sequence=sequence,
                 layer=layer,
                 tokens=tokens,

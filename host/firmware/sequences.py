@@ -173,7 +173,7 @@ class Sequences:
             self._capacity.release(placement.sequence)
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
         heads = tables.read_heads(self._device, old)
-        record.wrote(int(heads.column_pages.sum()))
+        record.wrote(heads.column_pages)
         record = record.fork(
             placement.sequence,
             shape.max_tokens,
@@ -205,7 +205,7 @@ class Sequences:
             truncation.cut(index, int(keep[index]))
         dropped = tables.read_map(self._device, placement, groups)
         truncation.commit()
-        record.wrote(int(heads.column_pages.sum()))
+        record.wrote(heads.column_pages)
         self._cut(record, shape, tokens, groups, segment)
         self._drop(dropped)
         self._space.begin_anew(sequence)

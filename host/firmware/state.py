@@ -52,9 +52,9 @@ class SequenceRecord:
         Tokens that are there again after a loss of power, whatever becomes of later ones.
     caught_up : set of int
         Ancestors that are kept for pages of K by channel, whether they have groups or not.
-    behind : int or None
-        Pages of K by channel that all heads had when ``segment`` began, if those of a whole unit
-        were missing. Not kept on flash: from a loss of power on, the pages say it.
+    behind : dict of int to int
+        Heads that lacked pages of K by channel of a whole unit when ``segment`` began, and how many
+        they had. Not kept on flash: from a loss of power on, the pages say it.
     """
 
     number: int
@@ -70,7 +70,7 @@ class SequenceRecord:
     saved: int = 0
     saved_tokens: np.ndarray
     caught_up: set = field(default_factory=set)
-    behind: int | None = None
+    behind: dict = field(default_factory=dict)
 
     def fork(self, number, max_tokens, groups, segment, behind):
         """The record of a sequence that begins with the first ``groups`` [layers] of this one; the
@@ -88,14 +88,14 @@ class SequenceRecord:
         return new
 
     def wrote(self, columns):
-        """Notes how many pages of K by channel all heads have. To be told before its segment ends
+        """Notes how many pages of K by channel each head has. To be told before its segment ends
         and before a fork."""
-        if self.behind is not None and columns > self.behind:
+        if any(columns[head] > pages for head, pages in self.behind.items()):
             self.caught_up.add(self.segment)
 
-    def cut(self, groups, segment, behind=None):
+    def cut(self, groups, segment, behind):
         """Keeps the first ``groups`` [layers]; pages to come are marked with a new segment, at
-        whose beginning K by channel is ``behind``."""
+        whose beginning these heads are ``behind``."""
         links, ends = [], np.zeros(self.layers, np.int64)
         for old, end in [*self.ancestors, (self.segment, groups)]:
             end = np.minimum(end, groups)

@@ -143,12 +143,12 @@ def place_at(placement, kind, index, group):
 
 
 def columns_behind(shape, heads):
-    """Pages of K by channel on flash, of all heads, if those of a whole unit are missing; or None.
+    """Heads that lack pages of K by channel of a whole unit: index -> pages on flash.
 
     ``heads`` are fields of `HEAD`, arrays.
     """
-    missing = (shape.column_pages(heads.flash_groups) > heads.column_pages).any()
-    return int(heads.column_pages.sum()) if missing else None
+    missing = np.flatnonzero(shape.column_pages(heads.flash_groups) > heads.column_pages)
+    return dict(zip(missing.tolist(), heads.column_pages[missing].tolist(), strict=True))
 
 
 def read_map(device, placement, first=0):

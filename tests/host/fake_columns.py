@@ -1,4 +1,4 @@
-"""K by channel in the fake drive: units are made from K pages once all of them are on flash."""
+"""K by channel in the fake drive: units of an append's K, or of K pages once all are on flash."""
 
 import numpy as np
 
@@ -8,8 +8,14 @@ from rtl.tables import COLUMN_ENTRY, HEAD, PageKind, column_channel
 class Columns:
     """Mixin of `fake_lane.FakeLane`."""
 
+    def _brings(self, entry, layer, head, tokens):
+        """Tokens of whole units that an append of so many brings: if it begins where one does."""
+        unit, state = entry["unit_groups"] * entry["group_tokens"], self._head(entry, layer, head)
+        starts = unit and state["tokens"] == state["column_pages"] * entry["group_tokens"]
+        return tokens // unit * unit if starts else 0
+
     def _build(self, entry, layer, head):
-        """Writes the units that a head lacks, page by page."""
+        """Reads the K of the units that a head lacks, and writes them."""
         unit = entry["unit_groups"]
         while unit and (state := self._head(entry, layer, head))["flash_groups"] >= (
             state["column_pages"] + unit
@@ -20,9 +26,15 @@ class Columns:
                 for group in range(first, first + unit)
             )
             tokens = np.frombuffer(raw, "<u2").reshape(-1, entry["head_dim"])
+            yield from self._units_of(entry, layer, head, tokens)
+
+    def _units_of(self, entry, layer, head, k):
+        """Writes the units of K [tokens][head_dim], page by page."""
+        index, unit = layer * entry["kv_heads"] + head, entry["unit_groups"]
+        for tokens in np.split(k, len(k) // (unit * entry["group_tokens"])) if len(k) else ():
+            first = self._head(entry, layer, head)["column_pages"]
             for number, page in enumerate(np.split(np.ascontiguousarray(tokens.T).ravel(), unit)):
                 yield from self._column(entry, layer, head, first + number, page.tobytes())
-            index = layer * entry["kv_heads"] + head
             state = {**self._head(entry, layer, head), "column_pages": first + unit}
             self._store(entry["heads"] + HEAD.size * index, HEAD.pack(**state))
 

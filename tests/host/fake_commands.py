@@ -159,7 +159,9 @@ class Commands:
         data = np.frombuffer(self._fetch(size), FORMATS[entry["format"]].dtype)
         data = data.reshape(entry["kv_heads"], 2, f["tokens"], entry["head_dim"])
         for head in range(entry["kv_heads"]):
+            brought = self._brings(entry, f["layer"], head, f["tokens"])
             yield from self._append(entry, f["layer"], head, data[head], defer=False)
+            yield from self._units_of(entry, f["layer"], head, data[head, 0, :brought])
 
     def _append(self, entry, layer, head, new, *, defer):
         """Appends [K, V][tokens][head_dim]; ``defer``: a group that it fills stays in the tail."""

@@ -431,6 +431,26 @@ def test_the_twin_refuses_what_the_drive_refuses(rng):
     assert Status.NO_SPACE in answers[0]
 
 
+def test_units_that_one_command_brings_are_not_read_back(rng):
+    """A command of a tiny drive brings a unit of one head; commands begin with one if they can."""
+    config, counts = DriveConfig.preset("tiny"), []
+    data = rng.standard_normal((2, 1000, 1, DIM)).astype(np.float16)
+    for backend in ("rtl", "fake", "twin"):
+        with make_drive(backend, config) as drive:
+            number = drive.open(**SHAPE | {"layers": 1, "kv_heads": 1}, max_tokens=1000)
+            held, mine = 0, []
+            for tokens in (UNIT, UNIT + 9, 200, 300):
+                drive.append(number, 0, *data[:, held : held + tokens])
+                held += tokens
+                if backend != "twin":
+                    assert check_columns(drive, number, [data[0, :held]]) == held // UNIT * PAGES
+                stats = drive.stats()
+                mine.append([stats[n] for n in ("pages_read", "pages_programmed", "commands")])
+            counts.append(mine)
+    assert counts[0] == counts[1] == counts[2]
+    assert [pages for pages, _, _ in counts[2]] == [0, 0, 0, PAGES]  # the last two began within one
+
+
 @pytest.mark.parametrize("backend", ["golden", "twin", "fake"])
 def test_head_dims_that_cannot_be_kept_are_refused(backend):
     config = DriveConfig.preset("tiny")

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import Out, connect, flipped
 
 from flash_model.profiles import profile
 from rtl.append_path import AppendPath
+from rtl.memory import PortArbiter
 from rtl.memory_port import MemoryPortSignature
 from rtl.tables import (
     HEAD,
@@ -401,8 +402,8 @@ class WithTransposer(wiring.Component):
     def __init__(self, geo, unit_tokens):
         self.path = AppendPath(geo, PASS_TOKENS, STREAMS, unit_tokens)
         self.transposer = Transposer(geo.page_bytes // 8, 2 * unit_tokens)
-        ports = dict.fromkeys(("read", "write", "columns"), Out(MemoryPortSignature()))
-        super().__init__(ports | {"quiet": Out(1)})
+        ports = dict.fromkeys(("read", "write"), Out(MemoryPortSignature()))
+        super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
@@ -411,11 +412,14 @@ class WithTransposer(wiring.Component):
         connect(m, path.o_transpose, transposer.i)
         connect(m, path.o_transpose_words, transposer.i_words)
         connect(m, path.read, flipped(self.read))
-        connect(m, path.write, flipped(self.write))
-        connect(m, transposer.write, flipped(self.columns))
+        m.submodules.port = port = PortArbiter(readers=1, writers=2)
+        for name in ("aw", "w", "b"):
+            connect(m, getattr(path.write, name), getattr(port.writers[0], name))
+            connect(m, getattr(transposer.write, name), getattr(port.writers[1], name))
+        connect(m, port.port, flipped(self.write))
         m.d.comb += [
+            path.room.eq(transposer.room),
             path.transposed.eq(transposer.settled),
-            self.quiet.eq(path.quiet & transposer.quiet),
         ]
         return m
 
@@ -439,12 +443,9 @@ class Units:
         }
         self.dut = WithTransposer(geo, 4 * UNIT)
         self.path = self.dut.path
-        self.bench = bench = Bench(
-            self.dut, timeout=30_000, quiet=True, stall=stall, backpressure=backpressure
-        )
+        self.bench = bench = Bench(self.dut, timeout=30_000, stall=stall, backpressure=backpressure)
         self.dram = bench.memory(self.dut.write, 1 << 16, latency=4)
-        for port in (self.dut.read, self.dut.columns):
-            bench.memory(port, 1 << 16, latency=4).bytes = self.dram.bytes
+        bench.memory(self.dut.read, 1 << 16, latency=4).bytes = self.dram.bytes
         allocator(bench, self.path, geo)
         self.before = {
             "tokens": tokens,

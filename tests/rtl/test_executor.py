@@ -124,6 +124,7 @@ class Front(wiring.Component):
         m.d.comb += [
             append.buffer.eq(BUFFER),
             append.spoiled.eq(executor.spoiled),
+            append.room.eq(transposer.room),
             append.transposed.eq(transposer.settled),
         ]
         blocks = executor, append, sequences, results, transposer
@@ -428,6 +429,24 @@ def test_an_append_leaves_units_of_k_by_channel(unreadable):
     assert channels == [(3 * head + 1 + at // unit) % 2 for head, at in units for _ in (0, 1)]
     for head in range(KV_HEADS):
         assert h.head(0, head)["column_pages"] == 2 * UNIT_GROUPS * (head != unreadable)
+
+
+def test_no_unit_is_read_while_the_firmware_holds_commands_back():
+    h = Harness()
+    h.bench.timeout = 60_000
+    h.sequence(0, columns=COLUMNS, unit_groups=UNIT_GROUPS)
+
+    def hold(ctx):
+        while not ctx.get(h.dut.executor.executing):
+            yield
+        ctx.set(h.dut.executor.hold, 1)
+        for _ in range(1500):
+            yield
+        assert h.done.items and not h.walks.items
+        ctx.set(h.dut.executor.hold, 0)
+
+    h.do(append(UNIT_GROUPS * GROUP), script=hold, idle=100)
+    assert h.walks.items
 
 
 def test_a_step_that_fills_the_last_group_of_a_unit():
