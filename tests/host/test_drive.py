@@ -5,9 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from columns import check_columns
 from conftest import make_drive
 
-from host import DriveWarning, ResultFlag
+from host import DriveConfig, DriveWarning, ResultFlag
 from host.stats import difference
 
 
@@ -212,6 +213,17 @@ def test_drives_of_a_process_go_in_any_order(tiny, normal):
     third.shutdown()
     assert np.array_equal(first.read(sequence, 0, 0, 3)[0], k)
     first.shutdown()
+
+
+@pytest.mark.soak  # a drive of its own to compile
+def test_a_drive_of_one_channel_reads_back(normal):
+    with make_drive("rtl", DriveConfig.preset("tiny", channels=1)) as drive:
+        sequence = drive.open(layers=1, kv_heads=1, head_dim=64, max_tokens=600, index="channel")
+        k, v = normal(550, 1, 64), normal(550, 1, 64)
+        for part in (slice(0, 300), slice(300, 550)):  # a unit on the way, and one read back
+            drive.append(sequence, 0, k[part], v[part])
+        assert all(map(np.array_equal, drive.read(sequence, 0), (k, v)))
+        assert check_columns(drive, sequence, [k]) == 2 * 64
 
 
 def test_stats(drive, normal):
