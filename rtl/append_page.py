@@ -34,6 +34,7 @@ def page_states(m, path, x, number):
     geometry = path.geometry
     header = Signal(SLOT_HEADER.struct, name="slot_header")
     in_slot, in_unit = Signal(name="word_in_slot"), Signal(name="word_in_unit")
+    for_unit = Signal(12, name="words_for_unit")  # of the page, that the transposer does not have
     meta = Signal(PAGE_META.struct, name="page_meta")
     columns = x.columns
     stored = Signal(name="from_memory")  # the page comes from device DRAM
@@ -109,7 +110,8 @@ def page_states(m, path, x, number):
                 with m.If(stored):
                     m.next = "ASK_MEMORY"
                 with m.Else():
-                    m.d.sync += x.unit.page_open.eq(x.unit.open)
+                    with m.If(x.unit.open):
+                        m.d.sync += [x.unit.asked.eq(1), for_unit.eq(x.group_words)]
                     m.next = "TO_SLOT"
     with m.State("ASK_MEMORY"):
         m.d.comb += [
@@ -143,8 +145,9 @@ def page_states(m, path, x, number):
             m.d.sync += [
                 in_slot.eq((in_slot | moves(to_slot)) & ~x.scanned),
                 in_unit.eq((in_unit | moves(to_unit)) & ~x.scanned),
+                for_unit.eq(for_unit - (x.unit.open & x.scanned)),
             ]
-        m.d.comb += x.writer.done.ready.eq(~x.unit.page_open)
+        m.d.comb += x.writer.done.ready.eq(for_unit == 0)
         with m.If(moves(x.writer.done)):
             m.next = "ORDER"
     with m.State("ORDER"):

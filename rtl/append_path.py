@@ -47,29 +47,33 @@ from .tables import (
     column_buffer,
     program_slots,
 )
-from .transposer import transpose_layout
+from .transposer import pages_together, transpose_layout
 
 __all__ = ["AppendPath"]
 
 
 class _Unit:
-    """The unit of K by channel that is being gathered, page by page.
+    """The unit of K by channel that is being gathered, some groups at a time.
 
     Attributes
     ----------
     open : Signal
         One is.
     groups_left : Signal(16)
-        Groups of it that have not come.
-    page_open : Signal
-        The words of a group are coming.
+        Groups of it that have not come, those of a request that the transposer has not taken
+        included.
+    asked : Signal
+        The transposer is asked for some.
+    last : Signal
+        They are the unit's last ones.
     """
 
     def __init__(self, path, buffer):
         self._path, self._buffer = path, buffer
         self.open = Signal(name="unit_open")
         self.groups_left = Signal(16, name="unit_groups_left")
-        self.page_open = Signal(name="unit_page_open")
+        self.asked = Signal(name="unit_asked")
+        self.last = Signal(name="unit_last")
         self._address = Signal(ADDRESS_BITS, name="unit_address")
 
     def begin(self, m):
@@ -80,19 +84,23 @@ class _Unit:
         ]
 
     def elaborate(self, m):
-        """The transposer's pages."""
+        """The transposer's requests."""
         sequence, pages = self._path.sequence, self._path.o_transpose
+        most = pages_together(self._path.geometry.page_bytes)
+        together = Signal(range(most + 1), name="unit_together")
         m.d.comb += [
-            pages.valid.eq(self.page_open),
+            together.eq(Mux(sequence.unit_groups < most, sequence.unit_groups, most)),
+            self.last.eq(self.groups_left == together),
+            pages.valid.eq(self.asked),
             pages.payload.address.eq(self._address),
             pages.payload.beats.eq(sequence.head_dim >> 2),
-            pages.payload.quads.eq(sequence.group_tokens >> 2),
+            pages.payload.quads.eq((together * sequence.group_tokens) >> 2),
         ]
         with m.If(moves(pages)):
             m.d.sync += [
-                self.page_open.eq(0),
-                self.groups_left.eq(self.groups_left - 1),
-                self._address.eq(self._address + (sequence.group_tokens << 1)),
+                self.asked.eq(0),
+                self.groups_left.eq(self.groups_left - together),
+                self._address.eq(self._address + ((together * sequence.group_tokens) << 1)),
             ]
 
 
@@ -128,7 +136,7 @@ class AppendPath(wiring.Component):
     o_transpose : Out(stream), ``transpose_layout()``; o_transpose_words : Out(stream), 64 bits
         The transposer.
     room : In(1)
-        It takes a page without waiting for device DRAM, whose port a page on its way to a slot
+        It takes words without waiting for device DRAM, whose port a page on its way to a slot
         holds.
     transposed : In(1)
         All that it was given is in device DRAM.
@@ -325,7 +333,7 @@ class AppendPath(wiring.Component):
                 m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
                 m.next = "ALLOCATE"
             with m.State("COLUMNS"):
-                m.d.sync += [unit.open.eq(1), unit.page_open.eq(1)]
+                m.d.sync += [unit.open.eq(1), unit.asked.eq(1)]
                 unit.begin(m)
                 m.next = "UNIT_WORDS"
             with m.State("UNIT_WORDS"):
@@ -336,8 +344,8 @@ class AppendPath(wiring.Component):
                     waits.eq(~moves(self.o_transpose_words)),
                 ]
                 with m.If(moves(self.o_transpose)):
-                    m.d.sync += unit.page_open.eq(unit.groups_left != 1)
-                    with m.If(unit.groups_left == 1):
+                    m.d.sync += unit.asked.eq(~unit.last)
+                    with m.If(unit.last):
                         m.next = "UNIT_SETTLE"
             with m.State("UNIT_SETTLE"):
                 m.d.comb += waits.eq(~self.transposed)

@@ -39,7 +39,7 @@ from .queues import CommandQueue
 from .result_writer import ResultWriter
 from .sequence_reader import SequenceReader
 from .tail_reader import TailReader
-from .transposer import Transposer
+from .transposer import Transposer, pages_together
 from .walker import Walker
 
 __all__ = ["Drive", "engine_config"]
@@ -122,7 +122,7 @@ class Drive(wiring.Component):
         )
         m.submodules.walker = walker = Walker(geometry)
         m.submodules.transposer = transposer = Transposer(
-            geometry.page_bytes // 8, config.codeword_bytes
+            pages_together(geometry.page_bytes) * geometry.page_bytes // 8, config.codeword_bytes
         )
         m.submodules.tails = tails = TailReader(config.channels)
         m.submodules.results = results = ResultWriter()

@@ -1,15 +1,16 @@
-"""The transposer: K pages in, the same elements by channel into a buffer in device DRAM.
+"""The transposer: pages of K in, the same elements by channel into a buffer in device DRAM.
 
 ::
 
-    page of 16 tokens, d = 128                buffer: one codeword for each channel of the head
-    | t0: c0 c1 .. c127 | t1: ... |  ---->    | c0: t0 .. t15 |              |
-                                              | c1: t0 .. t15 |  next page   | ...
+    4 pages of 16 tokens, d = 128             buffer: one codeword for each channel of the head
+    | t0: c0 c1 .. c127 | t1: ... |  ---->    | c0: t0 .. t63 |              |
+                                              | c1: t0 .. t63 | next 4 pages | ...
                                               | ..            |              |
 
 Elements lie in four banks, that of token ``t`` and channel ``c`` in bank ``(t + c) mod 4``: a word
 in has four channels of a token, a word out four tokens of a channel, and either meets each bank
-once. There is room for two pages: one is filled while the other is written.
+once. Several small pages go together, so that bursts are long; there is room for twice as many: one
+half is filled while the other is written.
 """
 
 from amaranth.hdl import Cat, Module, Signal
@@ -24,14 +25,19 @@ from hls_attention.verilog import Ram
 from .memory import BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 
-__all__ = ["Transposer", "transpose_layout"]
+__all__ = ["Transposer", "pages_together", "transpose_layout"]
 
 LANES = 4
 AHEAD = 8  # words between banks and writer
 
 
+def pages_together(page_bytes):
+    """Pages that are transposed together at most: 16 KiB, 4 pages."""
+    return min(4, max(1, 16384 // page_bytes))
+
+
 def transpose_layout():
-    """One page: where its first element goes, and what it has."""
+    """Some pages: where their first element goes, and what they have."""
     return data.StructLayout(
         {
             "address": ADDRESS_BITS,  # 8-byte aligned
@@ -42,12 +48,12 @@ def transpose_layout():
 
 
 class Transposer(wiring.Component):
-    """Transposes a page after the other.
+    """Transposes some pages after others.
 
     Parameters
     ----------
-    page_words : int
-        Words of a page, at most.
+    words : int
+        Words of the pages of a request, at most.
     codeword_bytes : int
         Bytes from one channel to the next in the buffer, a power of two.
 
@@ -55,18 +61,19 @@ class Transposer(wiring.Component):
     -------
     i : In(stream), ``transpose_layout()``
     i_words : In(stream), 64 bits
-        ``4 * quads * beats`` words of the page.
+        ``4 * quads * beats`` words of the pages.
     write : Out(MemoryPortSignature)
         Device DRAM.
     room : Out(1)
-        The words of the next page are taken without waiting for device DRAM.
+        The words of the next request are taken without waiting for device DRAM, or the rest of
+        them if some were.
     settled : Out(1)
         All that came in is in device DRAM.
     quiet : Out(1)
     """
 
-    def __init__(self, page_words, codeword_bytes):
-        self._page_words = page_words
+    def __init__(self, words, codeword_bytes):
+        self._words = words
         self._codeword_bytes = codeword_bytes
         super().__init__(
             {
@@ -86,12 +93,12 @@ class Transposer(wiring.Component):
         m.submodules.writer = writer = BurstWriter(burst=64, posted=True)
         connect(m, writer.port, flipped(self.write))
         connect(m, words.o, writer.i_data)
-        depth = 1 << ceil_log2(self._page_words)
+        depth = 1 << ceil_log2(self._words)
         banks = [Ram(width=16, depth=2 * depth) for _ in range(LANES)]
         for number, bank in enumerate(banks):
             m.submodules[f"bank_{number}"] = bank
 
-        held = Signal(range(3))  # pages that are filled, and not written yet
+        held = Signal(range(3))  # halves that are filled, and not written yet
         filled, written = Signal(), Signal()
         m.d.sync += held.eq(held + filled - written)
         self._fill(m, banks, pages, held, filled, depth)
@@ -103,7 +110,7 @@ class Transposer(wiring.Component):
         return m
 
     def _fill(self, m, banks, pages, held, filled, depth):
-        """Words of a page into the banks. A request is taken once its page is in."""
+        """Words of a request into the banks. It is taken once all are in."""
         at = Signal(range(depth))
         beat = Signal(BEATS_BITS)
         token = Signal(2)

@@ -27,7 +27,7 @@ from rtl.tables import (
     program_slots,
     slot_bytes,
 )
-from rtl.transposer import Transposer
+from rtl.transposer import Transposer, pages_together
 from tests.rtl.streams_bench import CROSS, Bench
 
 HEADS, MAP, PASSES, TAIL, BUFFER = 0x1000, 0x2000, 0x3000, 0x8000, 0xC000
@@ -401,7 +401,8 @@ class WithTransposer(wiring.Component):
 
     def __init__(self, geo, unit_tokens):
         self.path = AppendPath(geo, PASS_TOKENS, STREAMS, unit_tokens)
-        self.transposer = Transposer(geo.page_bytes // 8, 2 * unit_tokens)
+        words = pages_together(geo.page_bytes) * geo.page_bytes // 8
+        self.transposer = Transposer(words, 2 * unit_tokens)
         ports = dict.fromkeys(("read", "write"), Out(MemoryPortSignature()))
         super().__init__(ports)
 
@@ -424,14 +425,14 @@ class WithTransposer(wiring.Component):
         return m
 
 
-COLUMNS, UNIT, DIM = 0x4000, 4, 16
-"""The table of K by channel; groups of a unit, of 4 tokens of 16 channels: 4 pages."""
+COLUMNS, UNIT, DIM = 0x4000, 8, 16
+"""The table of K by channel; groups of a unit, of 4 tokens of 16 channels: 8 pages."""
 
 
 class Units:
     """An append path for a sequence that has K by channel, and what it writes."""
 
-    def __init__(self, *, head, tokens=0, groups=11, stall=0.0, backpressure=0.0):
+    def __init__(self, *, head, tokens=0, groups=19, stall=0.0, backpressure=0.0):
         """A head that holds ``tokens``, of which whole units were made."""
         self.geo = geo = geometry(2)
         self.head, self.groups, self.index = head, groups, KV_HEADS + head
@@ -508,7 +509,7 @@ class Units:
         assert self.dram.bytes[COLUMNS : COLUMNS + size] == b"".join(entries.values())
 
 
-@pytest.mark.parametrize("head, groups", [(0, 11), (2, 10)])
+@pytest.mark.parametrize("head, groups", [(0, 19), (2, 18)])
 @pytest.mark.parametrize("spoiled", [False, True])
 @pytest.mark.parametrize("stall, backpressure", CROSS)
 def test_a_unit_of_words_that_come_for_it(head, groups, spoiled, stall, backpressure):

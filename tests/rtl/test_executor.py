@@ -47,7 +47,7 @@ from rtl.tables import (
     program_slots,
     slot_bytes,
 )
-from rtl.transposer import Transposer
+from rtl.transposer import Transposer, pages_together
 from tests.rtl.streams_bench import Bench
 
 CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
@@ -70,7 +70,9 @@ class Front(wiring.Component):
         self.append = AppendPath(GEOMETRY, CONFIG.pass_tokens)
         self.sequences = SequenceReader(CONFIG.max_sequences)
         self.results = ResultWriter()
-        self.transposer = Transposer(GEOMETRY.page_bytes // 8, CONFIG.codeword_bytes)
+        self.transposer = Transposer(
+            pages_together(GEOMETRY.page_bytes) * GEOMETRY.page_bytes // 8, CONFIG.codeword_bytes
+        )
         super().__init__(
             {
                 "host": Out(MemoryPortSignature()),
