@@ -180,7 +180,7 @@ class AppendPath(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = BurstReader(depth=64, burst=32)
+        m.submodules.reader = reader = BurstReader(depth=128, burst=64)
         m.submodules.writer = writer = BurstWriter(burst=64)
         connect(m, reader.port, flipped(self.read))
         connect(m, writer.port, flipped(self.write))
