@@ -12,7 +12,7 @@ program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.pro
 path goes on with the next page while dies are busy.
 
 The whole path is one state machine over one set of registers; those of its states that bring a page
-onto flash are in `rtl.append_page`.
+onto flash are in `rtl.append_page`, those that gather a unit of K by channel in `rtl.append_unit`.
 
 A unit of K by channel is made of K words that come for it (read back from flash), or of those of an
 append on their way to their slots, where it brings whole units: then nothing is read back.
@@ -32,11 +32,11 @@ from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
 from hls_attention.beats import EXPONENT_BITS, Format
-from hls_attention.streams import moves
 
 from .allocator import page_layout, wish_layout
 from .append_page import page_states
 from .append_records import append_layout, block_exponent, head_info_layout, program_layout
+from .append_unit import Unit, unit_states
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .tables import (
@@ -47,61 +47,9 @@ from .tables import (
     column_buffer,
     program_slots,
 )
-from .transposer import pages_together, transpose_layout
+from .transposer import transpose_layout
 
 __all__ = ["AppendPath"]
-
-
-class _Unit:
-    """The unit of K by channel that is being gathered, some groups at a time.
-
-    Attributes
-    ----------
-    open : Signal
-        One is.
-    groups_left : Signal(16)
-        Groups of it that have not come, those of a request that the transposer has not taken
-        included.
-    asked : Signal
-        The transposer is asked for some.
-    last : Signal
-        They are the unit's last ones.
-    """
-
-    def __init__(self, path, buffer):
-        self._path, self._buffer = path, buffer
-        self.open = Signal(name="unit_open")
-        self.groups_left = Signal(16, name="unit_groups_left")
-        self.asked = Signal(name="unit_asked")
-        self.last = Signal(name="unit_last")
-        self._address = Signal(ADDRESS_BITS, name="unit_address")
-
-    def begin(self, m):
-        """The next group is a unit's first."""
-        m.d.sync += [
-            self._address.eq(self._buffer),
-            self.groups_left.eq(self._path.sequence.unit_groups),
-        ]
-
-    def elaborate(self, m):
-        """The transposer's requests."""
-        sequence, pages = self._path.sequence, self._path.o_transpose
-        most = pages_together(self._path.geometry.page_bytes)
-        together = Signal(range(most + 1), name="unit_together")
-        m.d.comb += [
-            together.eq(Mux(sequence.unit_groups < most, sequence.unit_groups, most)),
-            self.last.eq(self.groups_left == together),
-            pages.valid.eq(self.asked),
-            pages.payload.address.eq(self._address),
-            pages.payload.beats.eq(sequence.head_dim >> 2),
-            pages.payload.quads.eq((together * sequence.group_tokens) >> 2),
-        ]
-        with m.If(moves(pages)):
-            m.d.sync += [
-                self.asked.eq(0),
-                self.groups_left.eq(self.groups_left - together),
-                self._address.eq(self._address + ((together * sequence.group_tokens) << 1)),
-            ]
 
 
 class AppendPath(wiring.Component):
@@ -283,7 +231,7 @@ class AppendPath(wiring.Component):
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & reader.quiet)
 
-        unit = _Unit(self, column_buffer(self.buffer, self._geometry))
+        unit = Unit(self, column_buffer(self.buffer, self._geometry))
         unit.elaborate(m)
         whole_units = Signal()  # K of this request begins where a unit does
         gathers = Signal()
@@ -332,34 +280,18 @@ class AppendPath(wiring.Component):
             with m.State("FLUSH"):
                 m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
                 m.next = "ALLOCATE"
-            with m.State("COLUMNS"):
-                m.d.sync += [unit.open.eq(1), unit.asked.eq(1)]
-                unit.begin(m)
-                m.next = "UNIT_WORDS"
-            with m.State("UNIT_WORDS"):
-                m.d.comb += [
-                    self.o_transpose_words.valid.eq(self.i_words.valid),
-                    self.o_transpose_words.payload.eq(self.i_words.payload),
-                    self.i_words.ready.eq(self.o_transpose_words.ready),
-                    waits.eq(~moves(self.o_transpose_words)),
-                ]
-                with m.If(moves(self.o_transpose)):
-                    m.d.sync += unit.asked.eq(~unit.last)
-                    with m.If(unit.last):
-                        m.next = "UNIT_SETTLE"
-            with m.State("UNIT_SETTLE"):
-                m.d.comb += waits.eq(~self.transposed)
-                m.d.sync += [
-                    pages_left.eq(sequence.unit_groups),
-                    unit_page.eq(column_buffer(self.buffer, self._geometry)),
-                ]
-                with m.If(self.transposed):
-                    m.d.sync += unit.open.eq(0)
-                    with m.If(request.columns & self.spoiled):
-                        m.next = "ANSWER"
-                    with m.Else():
-                        m.d.sync += columns.eq(1)
-                        m.next = "ALLOCATE"
+            unit_states(
+                m,
+                self,
+                SimpleNamespace(
+                    request=request,
+                    unit=unit,
+                    columns=columns,
+                    pages_left=pages_left,
+                    unit_page=unit_page,
+                    waits=waits,
+                ),
+            )
             with m.State("KIND"):
                 in_pass = head.tokens[: self._pass_shift]
                 m.d.sync += [

@@ -1,0 +1,118 @@
+"""The append path's states that gather a unit of K by channel, and its transposer's requests.
+
+::
+
+    K words that come for it ------------------------> transposer --> column buffer
+    K words of an append, on their way to their slots -----^               |
+                                          pages, see `rtl.append_page` <---'
+"""
+
+from amaranth.hdl import Mux, Signal
+
+from hls_attention.streams import moves
+
+from .memory_port import ADDRESS_BITS
+from .tables import column_buffer
+from .transposer import pages_together
+
+__all__ = ["Unit", "unit_states"]
+
+
+class Unit:
+    """The unit of K by channel that is being gathered, some groups at a time.
+
+    Parameters
+    ----------
+    path : AppendPath
+    buffer : Value
+        Address of the column buffer.
+
+    Attributes
+    ----------
+    open : Signal
+        One is.
+    groups_left : Signal(16)
+        Groups of it that have not come, those of a request that the transposer has not taken
+        included.
+    asked : Signal
+        The transposer is asked for some.
+    last : Signal
+        They are the unit's last ones.
+    """
+
+    def __init__(self, path, buffer):
+        self._path, self._buffer = path, buffer
+        self.open = Signal(name="unit_open")
+        self.groups_left = Signal(16, name="unit_groups_left")
+        self.asked = Signal(name="unit_asked")
+        self.last = Signal(name="unit_last")
+        self._address = Signal(ADDRESS_BITS, name="unit_address")
+
+    def begin(self, m):
+        """The next group is a unit's first."""
+        m.d.sync += [
+            self._address.eq(self._buffer),
+            self.groups_left.eq(self._path.sequence.unit_groups),
+        ]
+
+    def elaborate(self, m):
+        """The transposer's requests."""
+        sequence, pages = self._path.sequence, self._path.o_transpose
+        most = pages_together(self._path.geometry.page_bytes)
+        together = Signal(range(most + 1), name="unit_together")
+        m.d.comb += [
+            together.eq(Mux(sequence.unit_groups < most, sequence.unit_groups, most)),
+            self.last.eq(self.groups_left == together),
+            pages.valid.eq(self.asked),
+            pages.payload.address.eq(self._address),
+            pages.payload.beats.eq(sequence.head_dim >> 2),
+            pages.payload.quads.eq((together * sequence.group_tokens) >> 2),
+        ]
+        with m.If(moves(pages)):
+            m.d.sync += [
+                self.asked.eq(0),
+                self.groups_left.eq(self.groups_left - together),
+                self._address.eq(self._address + ((together * sequence.group_tokens) << 1)),
+            ]
+
+
+def unit_states(m, path, x):
+    """Adds the states; entered at COLUMNS, or at UNIT_SETTLE with the unit gathered; left at
+    ALLOCATE, or at ANSWER.
+
+    Parameters
+    ----------
+    m : Module
+        In the path's state machine.
+    path : AppendPath
+    x : namespace
+        The path's registers that a unit needs.
+    """
+    with m.State("COLUMNS"):
+        m.d.sync += [x.unit.open.eq(1), x.unit.asked.eq(1)]
+        x.unit.begin(m)
+        m.next = "UNIT_WORDS"
+    with m.State("UNIT_WORDS"):
+        m.d.comb += [
+            path.o_transpose_words.valid.eq(path.i_words.valid),
+            path.o_transpose_words.payload.eq(path.i_words.payload),
+            path.i_words.ready.eq(path.o_transpose_words.ready),
+            x.waits.eq(~moves(path.o_transpose_words)),
+        ]
+        with m.If(moves(path.o_transpose)):
+            m.d.sync += x.unit.asked.eq(~x.unit.last)
+            with m.If(x.unit.last):
+                m.next = "UNIT_SETTLE"
+    with m.State("UNIT_SETTLE"):
+        m.d.comb += x.waits.eq(~path.transposed)
+        m.d.sync += [
+            x.pages_left.eq(path.sequence.unit_groups),
+            x.unit_page.eq(column_buffer(path.buffer, path.geometry)),
+        ]
+        with m.If(path.transposed):
+            m.d.sync += x.unit.open.eq(0)
+            with m.If(x.request.columns & path.spoiled):
+                m.next = "ANSWER"
+            with m.Else():
+                m.d.sync += x.columns.eq(1)
+                m.next = "ALLOCATE"
