@@ -25,9 +25,9 @@ units of as many tokens as elements fit a codeword::
 
 so that a codeword holds one channel of ``unit_tokens`` consecutive tokens, and a reader that wants
 few channels moves few codewords. A unit takes as many pages as it has token groups, a power of two;
-all lie on one flash channel (`column_channel`), on the dies of `column_die`. It is made from the K
-pages once all of them are on flash: tokens beyond the last whole unit are in the K pages alone, and
-no second tail is needed.
+all lie on one flash channel (`column_channel`), on the dies of `column_die`. It is made of the
+K words of an append that brings it whole, else of the K pages once all of them are on flash: tokens
+beyond the last whole unit are in the K pages alone, and no second tail is needed.
 
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .picture import GRID, INK, PAPER, QUIET
-from .prefill_report import host_text
+from .prefill_report import host_text, prompt_text
 
 __all__ = ["save_prefill"]
 
@@ -54,7 +54,7 @@ def save_prefill(path, record):
         )  # fmt: skip
         figure.text(
             0.06, 1 - 0.66 / height,
-            f"{record['model']}, {record['layers']} layers, {record['tokens']:,} tokens   ·   "
+            f"{prompt_text(record)}   ·   "
             f"preset {record['preset']}, {record['dies']} dies, {record['clock_hz'] / 1e6:g} MHz",
             fontsize=10, color=QUIET,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-__all__ = ["host_text", "show_prefill"]
+__all__ = ["host_text", "prompt_text", "show_prefill"]
 
 NOTES = """\
 ms         that the host computes a layer: a GPU by formula, cpu as measured
@@ -24,6 +24,12 @@ def host_text(run):
     return f"{name}, {1e3 * seconds:,.3f} ms a layer"
 
 
+def prompt_text(record):
+    """Whose K and V are written."""
+    by_channel = ", K by channel besides" if record["index"] == "channel" else ""
+    return f"{record['model']}, {record['layers']} layers, {record['tokens']:,} tokens{by_channel}"
+
+
 def show_prefill(console, record, picture):
     """Print the record of a run.
 
@@ -36,8 +42,7 @@ def show_prefill(console, record, picture):
         File to point to.
     """
     console.print(
-        f"{record['model']}, {record['layers']} layers, {record['tokens']:,} tokens"
-        f"{', K by channel besides' * (record['index'] == 'channel')}; preset "
+        f"{prompt_text(record)}; preset "
         f"{record['preset']}, {record['dies']} dies, {record['clock_hz'] / 1e6:g} MHz; clocks\n",
         highlight=False,
     )

@@ -257,17 +257,23 @@ class Cuts(Contents):
         self.check()
 
 
+def random_cuts(kind, seed, count, most):
+    """Cuts, each after up to ``most`` clocks, of a drive with one stream or with four."""
+    streams = 1 if seed % 2 else 4
+    with KvDrive(DriveConfig.preset("tiny", append_streams=streams)) as drive:
+        cuts = kind(drive, seed)
+        for number in range(count):
+            cuts.lose_power(int(cuts.rng.integers(1, most)), number)
+        assert drive.backend.firmware.tokens_lost == 0
+    return cuts
+
+
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 10))]
 )
 def test_random_cuts(seed):
     """Cuts of a drive that goes on living, in any clock of any call and its firmware."""
-    streams = 1 if seed % 2 else 4
-    with KvDrive(DriveConfig.preset("tiny", append_streams=streams)) as drive:
-        cuts = Cuts(drive, seed)
-        for number in range(20 if seed == 0 else 30):
-            cuts.lose_power(int(cuts.rng.integers(1, 120_000)), number)
-        assert drive.backend.firmware.tokens_lost == 0
+    random_cuts(Cuts, seed, 20 if seed == 0 else 30, 120_000)
 
 
 class CutsByChannel(Cuts):
@@ -290,13 +296,7 @@ class CutsByChannel(Cuts):
     "seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 3))]
 )
 def test_random_cuts_with_k_by_channel(seed):
-    streams = 1 if seed % 2 else 4
-    with KvDrive(DriveConfig.preset("tiny", append_streams=streams)) as drive:
-        cuts = CutsByChannel(drive, seed)
-        for number in range(3 if seed == 0 else 30):
-            cuts.lose_power(int(cuts.rng.integers(1, 600_000)), number)
-        assert drive.backend.firmware.tokens_lost == 0
-        assert cuts.pages
+    assert random_cuts(CutsByChannel, seed, 3 if seed == 0 else 30, 600_000).pages
 
 
 def test_bad_input(tiny):
