@@ -7,6 +7,10 @@ The stream of one channel, for every job, is one K pass and one V pass::
 
     job 0 K ... last_of_pass | job 1 K ... last_of_pass | job 0 V ... last_of_pass | job 2 K ...
 
+With sparse attention, estimates of a head come in between, at any place (see
+`hls_attention.estimator`): columns and tokens that are only estimated, then one null beat of kind
+COLUMN with ``last_of_pass``. Their ``job`` is the number of the pass that the token belongs to.
+
 Rules a page source keeps (and the engine relies on):
 
 - Each channel gets, for each job, exactly one K pass and then exactly one V pass; a pass ends with
@@ -59,8 +63,8 @@ class Kind(enum.Enum, shape=2):
 
     K = 0
     V = 1
-    K_BY_CHANNEL = 2
-    BOUNDS = 3
+    COLUMN = 2  # K by channel: one channel of 4 tokens; ``token`` is the channel
+    ESTIMATE = 3  # K of a token whose score is estimated
 
 
 class Format(enum.Enum, shape=3):

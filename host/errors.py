@@ -57,7 +57,22 @@ MEANINGS = {
         "use a drive with a larger max_head_dim, see drive.config.head_dims",
     ),
     Status.UNSUPPORTED_FORMAT: ("the engine does not know this format", "use FP16 or BF16"),
-    Status.UNSUPPORTED_MODE: ("the engine does not know this mode", "use mode 0, dense"),
+    Status.UNSUPPORTED_MODE: (
+        "the drive does not attend in this mode",
+        "use mode 0, dense, or a drive that is built for it (sparse_tokens)",
+    ),
+    Status.INVALID_SELECTION: (
+        "no such selection",
+        "select 1..head_dim channels and keep 1 token or more",
+    ),
+    Status.NO_INDEX: (
+        "the sequence was opened without K by channel",
+        "open it with index='channel' to attend it sparsely",
+    ),
+    Status.SELECTION_EXCEEDED: (
+        "more tokens than the drive can select from",
+        "attend densely, or use a drive with larger sparse_tokens",
+    ),
     Status.UNSUPPORTED_INDEX: (
         "the drive does not keep this index of K",
         "use index 'none', or a head_dim that it is kept for",

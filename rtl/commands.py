@@ -33,6 +33,7 @@ import enum
 from .layout import Layout
 
 __all__ = [
+    "AttendMode",
     "Opcode",
     "Status",
     "SQE",
@@ -113,6 +114,16 @@ class Status(enum.IntEnum):
     TOO_MANY_KV_HEADS = 0x714
     TOO_MANY_LAYERS = 0x715
     READ_ONLY = 0x716
+    INVALID_SELECTION = 0x717
+    NO_INDEX = 0x718
+    SELECTION_EXCEEDED = 0x719
+
+
+class AttendMode(enum.IntEnum):
+    """Modes of ATTEND and STEP."""
+
+    DENSE = 0
+    SPARF = 1  # refused unless the drive has sparse attention and the sequence K by channel
 
 
 class ResultFlag(enum.IntFlag):
@@ -150,7 +161,7 @@ SQE = Layout("SQE", 64, [
 SQE_VIEWS = {
     "attend": Layout("SQE.attend", 64, [
         ("jobs", 40, 0, 32, "CDW10: jobs in the list, 1 or more"),
-        ("mode", 44, 0, 4, "CDW11: 0 dense"),
+        ("mode", 44, 0, 4, "CDW11: see AttendMode"),
         ("partials", 44, 4, 1, "CDW11: 1: results are the unnormalised sums of each pass"),
         ("bytes", 48, 0, 32, "CDW12: bytes of the data (job list, q, k, v), multiple of 8"),
     ]),
@@ -193,6 +204,10 @@ JOB = Layout("JOB", 32, [
     ("kv_offset", 12, 0, 32, "STEP: byte offset of k, v in the data, multiple of 8"),
     ("result_offset", 16, 0, 32,
      "byte offset of the result from the result address, multiple of 8"),
+    ("kept", 20, 0, 32, "SPARF: tokens attended exactly, 1 or more; all, if there are not more"),
+    ("channels", 24, 0, 16, "SPARF: channels that scores are estimated from, 1..head_dim"),
+    ("sinks", 26, 0, 16, "SPARF: first tokens that are kept before all others, and count"),
+    ("window", 28, 0, 16, "SPARF: last tokens that are kept before all others, and count"),
 ])
 
 JOB_STATUS = Layout("JOB_STATUS", 8, [

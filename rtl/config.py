@@ -80,6 +80,9 @@ class DriveConfig:
         power of two, 4096..262144.
     firmware_cycles : int
         Clock cycles charged for each call of the firmware.
+    sparse_tokens : int
+        Most tokens of a sequence that is attended sparsely, 64..max_tokens; 0: the drive has no
+        sparse attention. Sets the size of the memories of estimated scores.
     read_limit : int
         Reads of a block's pages since its last erase from which on it is to be written anew,
         0..16777215; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
@@ -105,6 +108,7 @@ class DriveConfig:
     max_transfer: int = 2 << 20
     max_attend: int = 64 << 10
     firmware_cycles: int = 500
+    sparse_tokens: int = 0
     read_limit: int = 500_000
 
     def __post_init__(self):
@@ -180,6 +184,17 @@ class DriveConfig:
             self.flash.geometry.page_bytes % self.codeword_bytes == 0,
             f"what divides a flash page of {self.flash.geometry.page_bytes} bytes",
         )
+        check(
+            "sparse_tokens",
+            self.sparse_tokens == 0 or 64 <= self.sparse_tokens <= self.max_tokens,
+            f"64..{self.max_tokens}, the max_tokens, or 0 for no sparse attention",
+        )
+        check(
+            "sparse_tokens",
+            self.sparse_tokens == 0 or self.pass_tokens >= self.unit_tokens,
+            f"0: passes of {self.pass_tokens} tokens are smaller than units of K by channel, "
+            f"{self.unit_tokens} tokens",
+        )
         check("bit_error_rate", 0 < self.bit_error_rate < 0.5, "a rate above 0 and below 0.5")
         check(
             "max_transfer",
@@ -236,6 +251,11 @@ class DriveConfig:
     def max_passes(self):
         """Most passes of one sequence."""
         return -(-self.max_tokens // self.pass_tokens)
+
+    @property
+    def unit_tokens(self):
+        """Tokens of a unit of K by channel: the elements of a codeword."""
+        return self.codeword_bytes // 2
 
     def group_tokens(self, head_dim):
         """Tokens of one head whose K (or V) fits a page."""

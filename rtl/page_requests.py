@@ -39,7 +39,10 @@ def page_request_layout(dies):
             "token": TOKEN_BITS,  # first token, counted from the beginning of the pass
             "skip": 12,  # tokens of the page before it
             "tokens": 12,  # tokens of the unit, 1..group_tokens
-            "beats": BEATS_BITS,  # beats of one token
+            "beats": BEATS_BITS + 1,  # beats of one token; of a column: words of a codeword
+            "sparse": 1,  # of the tokens, at most 8, only those of ``mask`` are wanted
+            "mask": 8,
+            "error": 1,  # of NULL: what it ends is poisoned
             "last": 1,
         }
     )
