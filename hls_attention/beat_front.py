@@ -7,23 +7,28 @@
              +--> query memories (K pass) --> operand a -+
              '--> weight of the token (V pass) --> a ----'
 
+With sparse attention, beats of estimates go the same way: those of a column with one query element
+for all lanes, those of a token as in the K pass, with the lanes whose channel counts.
+
 A K beat is accepted once its job's queries are loaded; a V beat once its job's sums have a free
 bank and its token's weights are there. From then on nothing stalls: products come a fixed number of
 clocks later, with the beat's tags.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import kernels
 from .beats import EXPONENT_BITS, LANES_FP16, Format, Kind, beat_layout
 from .config import MIN_HEAD_DIM
+from .estimate_gate import EstimateGate
 from .hls import Pipeline
 from .messages import (
     QUERY_BITS,
     beat_meta_layout,
     descriptor_layout,
+    estimate_layout,
     of_bank,
     product_layout,
     query_write_layout,
@@ -62,6 +67,9 @@ class BeatFront(wiring.Component):
         ``o_valid`` and ``o_meta``, `EARLY` clocks before.
     o_closed : Out(2)
         Pulse: the last beat of this bank's V pass is accepted.
+    i_estimate_writes : In(stream(query_write_layout), always ready)
+    estimate : In(estimate_layout), drained : In(1)
+        With sparse attention: see `EstimateGate` and `hls_attention.estimator`.
     busy : Out(1)
         A beat is being accepted or multiplied.
     """
@@ -70,10 +78,16 @@ class BeatFront(wiring.Component):
         self._config = config
         self._element_clocks = kernels.element.schedule(config.clock_hz).latency
         self._product_clocks = kernels.product.schedule(config.clock_hz).latency
+        writes = stream.Signature(query_write_layout(config), always_ready=True)
+        estimates = {
+            "i_estimate_writes": In(writes),
+            "estimate": In(estimate_layout(config)),
+            "drained": In(1),
+        }
         super().__init__(
             {
                 "i": In(stream.Signature(beat_layout())),
-                "i_writes": In(stream.Signature(query_write_layout(config), always_ready=True)),
+                "i_writes": In(writes),
                 "i_loaded": In(2),
                 "i_k": In(descriptor_layout(config)).array(2),
                 "i_v": In(descriptor_layout(config)).array(2),
@@ -85,6 +99,7 @@ class BeatFront(wiring.Component):
                 "o_early": Out(1),
                 "o_early_meta": Out(beat_meta_layout(config)),
                 "o_closed": Out(2),
+                **(estimates if config.sparse_tokens else {}),
                 "busy": Out(1),
             }
         )
@@ -92,7 +107,9 @@ class BeatFront(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat = self.i.payload
+        sparse = bool(self._config.sparse_tokens)
         is_v = beat.kind == Kind.V
+        is_k = beat.kind == Kind.K if sparse else ~is_v
         null = beat.lanes == 0
 
         bank_k, bank_v = Signal(), Signal()
@@ -103,7 +120,7 @@ class BeatFront(wiring.Component):
                 Mux(
                     is_v,
                     self.i_open.bit_select(bank_v, 1) & (null | self.i_weights.valid),
-                    loaded.bit_select(bank_k, 1),
+                    Mux(is_k, loaded.bit_select(bank_k, 1), self._gate_open(m, null)),
                 )
             ),
             accept.eq(self.i.valid & self.i.ready),
@@ -113,17 +130,35 @@ class BeatFront(wiring.Component):
             ),
             self.o_closed.eq(Cat(last & is_v & ~bank_v, last & is_v & bank_v)),
         ]
-        ended_k = Cat(last & ~is_v & ~bank_k, last & ~is_v & bank_k)
+        ended_k = Cat(last & is_k & ~bank_k, last & is_k & bank_k)
         m.d.sync += loaded.eq((loaded & ~ended_k) | self.i_loaded)
         with m.If(last):
-            m.d.sync += [bank_v.eq(bank_v ^ is_v), bank_k.eq(bank_k ^ ~is_v)]
+            m.d.sync += [bank_v.eq(bank_v ^ is_v), bank_k.eq(bank_k ^ is_k)]
 
-        operands = self._accepted(m, accept, is_v, null, bank_k, bank_v)
+        operands = self._accepted(m, accept, is_v, is_k, null, bank_k, bank_v)
         self._multiply(m, *operands)
         m.d.comb += self.busy.eq(accept | m.submodules.line.busy)
         return m
 
-    def _accepted(self, m, accept, is_v, null, bank_k, bank_v):
+    def _gate_open(self, m, null):
+        """Whether a beat of an estimate may be accepted; its gate."""
+        if not self._config.sparse_tokens:
+            return 1
+        m.submodules.gate = gate = EstimateGate(self._config)
+        beat = self.i.payload
+        accept = self.i.valid & self.i.ready
+        m.d.comb += [
+            gate.channels.eq(self.estimate.channels),
+            gate.drained.eq(self.drained),
+            gate.accept.eq(accept & ((beat.kind == Kind.COLUMN) | (beat.kind == Kind.ESTIMATE))),
+            gate.column.eq((beat.kind == Kind.COLUMN) & ~null),
+            gate.ends.eq(beat.last_of_unit),
+            gate.last.eq(beat.last_of_pass),
+            gate.error.eq(beat.error),
+        ]
+        return Mux(gate.column, gate.open_column, gate.open_other)
+
+    def _accepted(self, m, accept, is_v, is_k, null, bank_k, bank_v):
         """Registers of an accepted beat: valid, tags, masked elements, block exponent, format."""
         config = self._config
         beat = self.i.payload
@@ -136,7 +171,7 @@ class BeatFront(wiring.Component):
                 of_bank(bank_k, self.i_k, field),
             )
 
-        row = Signal(range(config.max_beats))
+        row = Signal(beat_meta_layout(config)["row"].shape)
         first_token = Signal(2, init=0b11)  # of the K and of the V pass
         poisoned = Signal(2)
         is_first = first_token.bit_select(is_v, 1)
@@ -158,12 +193,15 @@ class BeatFront(wiring.Component):
         mask = Cat(beat.lanes[lane].replicate(16) for lane in range(LANES_FP16))
         m.d.sync += valid.eq(accept)
         with m.If(accept):
+            with m.If(is_v | is_k):
+                m.d.sync += [
+                    first_token.bit_select(is_v, 1).eq(
+                        beat.last_of_pass | (is_first & ~(beat.last_of_unit & ~null))
+                    ),
+                    poisoned.bit_select(is_v, 1).eq(is_poisoned & ~beat.last_of_pass),
+                ]
             m.d.sync += [
                 row.eq(Mux(beat.last_of_unit | null, 0, row + 1)),
-                first_token.bit_select(is_v, 1).eq(
-                    beat.last_of_pass | (is_first & ~(beat.last_of_unit & ~null))
-                ),
-                poisoned.bit_select(is_v, 1).eq(is_poisoned & ~beat.last_of_pass),
                 elements.eq(beat.data & mask),
                 block_exp.eq(of_job("k_exp", "v_exp")),
                 bf16.eq(beat.format == Format.BF16),
@@ -178,7 +216,34 @@ class BeatFront(wiring.Component):
                 meta.last_of_pass.eq(beat.last_of_pass),
                 meta.poisoned.eq(is_poisoned),
             ]
+            if config.sparse_tokens:
+                self._accepted_estimate(m, meta, row, is_v | is_k, null, block_exp)
         return valid, meta, elements, block_exp, bf16
+
+    def _accepted_estimate(self, m, meta, row, of_pass, null, block_exp):
+        """What is different where the beat is one of an estimate."""
+        beat, gate, estimate = self.i.payload, m.submodules.gate, self.estimate
+        column = beat.kind == Kind.COLUMN
+        heads = Cat(head < estimate.heads for head in range(self._config.max_heads))
+        m.d.sync += [
+            meta.estimate.eq(~of_pass),
+            meta.column.eq(column),
+            meta.query.eq(Mux(column, beat.token, row << 2)),
+            meta.wanted.eq(-1),
+            meta.place.eq(beat.job),
+            meta.first_column.eq(gate.first),
+            meta.completes.eq(gate.completes & beat.last_of_unit),
+            meta.sums.eq(gate.bank),
+        ]
+        with m.If(~of_pass):
+            m.d.sync += [
+                meta.bank.eq(estimate.bank),
+                meta.heads.eq(Mux(null, 0, heads)),
+                meta.poisoned.eq(gate.poisoned),
+                block_exp.eq(estimate.k_exp[beat.job]),
+            ]
+            with m.If(~column):
+                m.d.sync += meta.wanted.eq(estimate.mask.word_select(row, LANES_FP16))
 
     def _multiply(self, m, valid, meta, elements, block_exp, bf16):
         config = self._config
@@ -222,8 +287,14 @@ class BeatFront(wiring.Component):
             lanes.append(operand)
 
         for head in range(config.max_heads):
+            queries = self._queries(m, head, fetch_meta)
             for lane, operand in enumerate(lanes):
-                query = self._query(m, head, lane, fetch, fetch_meta)
+                query = Signal(signed(QUERY_BITS), name=f"operand_{head}_{lane}", reset_less=True)
+                unwanted = fetch_meta.pass_v
+                if config.sparse_tokens:
+                    unwanted = unwanted | ~fetch_meta.wanted[lane]
+                with m.If(fetch):
+                    m.d.sync += query.eq(Mux(unwanted, 0, queries[lane]))
                 product = Shared(
                     "product", lambda: Pipeline(kernels.product, clock_hz=config.clock_hz)
                 )
@@ -239,25 +310,40 @@ class BeatFront(wiring.Component):
                     self.o_products[head][lane].eq(product.o.payload),
                 ]
 
-    def _query(self, m, head, lane, fetch, meta):
-        """The query element for a K beat from one lane's memory, a clock later; 0 for a V beat."""
-        config = self._config
-        rows = 2 << (config.max_beats - 1).bit_length()
+    def _queries(self, m, head, meta):
+        """The query elements of a head for each lane of the beat with these tags."""
+        passes = [
+            self._query_memory(m, f"query_{head}_{lane}", head, lane, self.i_writes)
+            for lane in range(LANES_FP16)
+        ]
+        m.d.comb += [port.addr.eq(Cat(meta.row, meta.bank)) for port in passes]
+        if not self._config.sparse_tokens:
+            return [port.data for port in passes]
+        estimates = [
+            self._query_memory(m, f"estimate_{head}_{lane}", head, lane, self.i_estimate_writes)
+            for lane in range(LANES_FP16)
+        ]
+        m.d.comb += [port.addr.eq(Cat(meta.query[2:], meta.bank)) for port in estimates]
+        of_column = Signal(signed(QUERY_BITS), name=f"column_{head}")
+        m.d.comb += of_column.eq(Array(port.data for port in estimates)[meta.query[:2]])
+        return [
+            Mux(meta.column, of_column, Mux(meta.estimate, estimate.data, query.data))
+            for estimate, query in zip(estimates, passes)
+        ]
+
+    def _query_memory(self, m, name, head, lane, writes):
+        """Two banks of query elements of a head and lane; returns the port to read them."""
+        rows = 2 << (self._config.max_beats - 1).bit_length()
         store = memory.Memory(shape=signed(QUERY_BITS), depth=rows, init=[])
-        m.submodules[f"query_{head}_{lane}"] = store
+        m.submodules[name] = store
         write = store.write_port()
-        read = store.read_port(domain="comb")
-        source = self.i_writes.payload
-        query = Signal(signed(QUERY_BITS), name=f"operand_{head}_{lane}", reset_less=True)
+        source = writes.payload
         m.d.comb += [
-            write.en.eq(self.i_writes.valid & (source.head == head)),
+            write.en.eq(writes.valid & (source.head == head)),
             write.addr.eq(Cat(source.row, source.bank)),
             write.data.eq(source.q[lane]),
-            read.addr.eq(Cat(meta.row, meta.bank)),
         ]
-        with m.If(fetch):
-            m.d.sync += query.eq(Mux(meta.pass_v, 0, read.data))
-        return query
+        return store.read_port(domain="comb")
 
 
 class TagLine(wiring.Component):

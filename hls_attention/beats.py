@@ -119,6 +119,7 @@ def job_layout(max_heads):
             "v_exp": EXPONENT_BITS,  # the same of V
             "k_bad": 1,  # K holds an infinity or NaN
             "v_bad": 1,  # V holds an infinity or NaN
+            "together": 1,  # with an infinity or NaN in one of the queries, all outputs are NaN
             "scale_mant": 26,  # scale * log2(e) = scale_mant * 2**(scale_exp - 26),
             "scale_exp": signed(6),  # 2**25 <= scale_mant < 2**26
         }

@@ -11,7 +11,7 @@ All ports are registered inside, so that a channel can be placed, and its Verilo
 own.
 """
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,21 +20,40 @@ from .activity import Activity
 from .beat_front import BeatFront
 from .beats import LANES_FP16, beat_layout
 from .drain import Drain
+from .estimator import Estimator, sums_layout
 from .messages import (
     REFERENCE_BITS,
     SCORE_BITS,
     SUM_BITS,
     descriptor_layout,
+    estimate_layout,
     query_write_layout,
     reference_layout,
     report_layout,
 )
 from .score_path import ScorePath
-from .streams import SkidBuffer
+from .selection_kernels import KEY_BITS
+from .selection_keys import inverse_layout
+from .streams import SkidBuffer, moves
 from .verilog import Ram
 from .weights import Weights
 
-__all__ = ["ChannelEngine"]
+__all__ = ["ChannelEngine", "estimator_ports"]
+
+
+def estimator_ports(config):
+    """Ports of a channel engine with sparse attention."""
+    return {
+        "i_estimate_writes": In(stream.Signature(query_write_layout(config), always_ready=True)),
+        "estimate": In(estimate_layout(config)),
+        "inverses": In(inverse_layout(config)),
+        "sum": In(1),
+        "select": In(1),
+        "o_estimates": Out(stream.Signature(report_layout(config))),
+        "o_sums_of_weights": Out(stream.Signature(sums_layout(config))),
+        "o_keys": Out(stream.Signature(KEY_BITS)),
+        "free": Out(1),
+    }
 
 
 class ChannelEngine(wiring.Component):
@@ -54,6 +73,10 @@ class ChannelEngine(wiring.Component):
         At the end of each K pass.
     o_sums : Out(stream(signed(64)))
         At the end of each V pass: see `hls_attention.drain`.
+    i_estimate_writes, estimate, inverses, sum, select : In; o_sums_of_weights, o_keys : Out(stream); free : Out(1)
+        With sparse attention, as of `hls_attention.estimator`.
+    o_estimates : Out(stream(report_layout))
+        At the end of each estimate.
     busy : Out(1)
         Work is going on.
     quiet : Out(1)
@@ -71,6 +94,7 @@ class ChannelEngine(wiring.Component):
                 "i_reference": In(stream.Signature(reference_layout(config), **always)),
                 "o_report": Out(stream.Signature(report_layout(config))),
                 "o_sums": Out(stream.Signature(signed(SUM_BITS))),
+                **(estimator_ports(config) if config.sparse_tokens else {}),
                 "busy": Out(1),
                 "quiet": Out(1),
             }
@@ -129,12 +153,18 @@ class ChannelEngine(wiring.Component):
             drain.i_empty.eq(accumulators.o_empty),
             drain.i_poisoned.eq(accumulators.o_poisoned),
         ]
+        estimator_busy = self._estimate(m, front) if config.sparse_tokens else 0
         for bank in range(2):
             m.d.comb += weights.i_count[bank].eq(scores.o_count[bank])
 
         m.d.comb += [
             self.busy.eq(
-                front.busy | scores.busy | weights.busy | accumulators.busy | drain.active
+                front.busy
+                | scores.busy
+                | weights.busy
+                | accumulators.busy
+                | drain.active
+                | estimator_busy
             ),
             activity.active.eq(
                 self.busy
@@ -147,15 +177,50 @@ class ChannelEngine(wiring.Component):
         ]
         return m
 
+    def _estimate(self, m, front):
+        """Estimates of the channel; returns whether something goes on in there."""
+        m.submodules.estimator = estimator = Estimator(self._config)
+        pulses = Signal(2)  # registered, as all that comes from outside
+        m.d.sync += pulses.eq(Cat(self.sum, self.select))
+        for port, of in (
+            (self.o_estimates, estimator.o_report),
+            (self.o_sums_of_weights, estimator.o_sums),
+            (self.o_keys, estimator.o_keys),
+        ):
+            wiring.connect(m, of, wiring.flipped(port))
+        m.d.comb += [
+            estimator.estimate.eq(self.estimate),
+            front.estimate.eq(self.estimate),
+            front.drained.eq(estimator.drained),
+            estimator.inverses.eq(self.inverses),
+            estimator.i_valid.eq(front.o_valid),
+            estimator.i_meta.eq(front.o_meta),
+            estimator.i_early.eq(front.o_early),
+            estimator.i_early_meta.eq(front.o_early_meta),
+            *[
+                estimator.i_products[head][lane].eq(front.o_products[head][lane])
+                for head in range(self._config.max_heads)
+                for lane in range(LANES_FP16)
+            ],
+            estimator.sum.eq(pulses[0]),
+            estimator.select.eq(pulses[1]),
+            self.free.eq(estimator.free & (pulses == 0)),
+        ]
+        return (
+            estimator.busy
+            | (pulses != 0)
+            | moves(self.o_estimates)
+            | moves(self.o_keys)
+            | self.sum
+            | self.select
+        )
+
     def _messages(self, m, front, scores, weights, drain):
         """Take in what the query loader and the reference send; banks of descriptors and of M."""
         config = self._config
-        writes = Signal.like(self.i_writes.payload)
-        writing = Signal()
-        m.d.sync += writing.eq(self.i_writes.valid)
-        with m.If(self.i_writes.valid):
-            m.d.sync += writes.eq(self.i_writes.payload)
-        m.d.comb += [front.i_writes.valid.eq(writing), front.i_writes.payload.eq(writes)]
+        writing = _registered(m, "writes", self.i_writes, front.i_writes)
+        if config.sparse_tokens:
+            writing |= _registered(m, "estimates", self.i_estimate_writes, front.i_estimate_writes)
 
         # The K pass of job n + 2 may be set up while the V pass of job n runs, hence two sets.
         k_set = [Signal(descriptor_layout(config), name=f"k_{bank}") for bank in range(2)]
@@ -200,4 +265,15 @@ class ChannelEngine(wiring.Component):
             weights.i_start.eq(begun),
             weights.i_free.eq(~taken),
         ]
-        return writing | self.i_writes.valid | descriptor.valid | reference.valid
+        return writing | descriptor.valid | reference.valid
+
+
+def _registered(m, name, source, sink):
+    """A stream that is always ready, through a register; returns whether something moves."""
+    payload = Signal.like(source.payload, name=name)
+    valid = Signal(name=f"{name}_valid")
+    m.d.sync += valid.eq(source.valid)
+    with m.If(source.valid):
+        m.d.sync += payload.eq(source.payload)
+    m.d.comb += [sink.valid.eq(valid), sink.payload.eq(payload)]
+    return valid | source.valid

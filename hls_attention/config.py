@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .select_config import SelectConfig
+
 __all__ = ["EngineConfig", "MIN_HEAD_DIM"]
 
 MIN_HEAD_DIM = 64
@@ -27,6 +29,10 @@ class EngineConfig:
     group_tokens : int
         Tokens are dealt to the channels in groups of at most this many, 1..4096. With
         ``pass_tokens`` it bounds what one channel may get.
+    sparse_tokens : int
+        Most tokens of a head that scores are estimated of, 2..131072; 0: no sparse attention.
+    unit_tokens : int
+        Tokens of a unit of K by channel, a power of two, 8..4096.
     clock_hz : int
         Clock that the arithmetic is pipelined for.
     """
@@ -37,6 +43,8 @@ class EngineConfig:
     pass_tokens: int = 8192
     max_passes: int = 16
     group_tokens: int = 64
+    sparse_tokens: int = 0
+    unit_tokens: int = 512
     clock_hz: int = 250_000_000
 
     def __post_init__(self):
@@ -54,12 +62,38 @@ class EngineConfig:
         check("pass_tokens", 2, 32768)
         check("max_passes", 1, 16)
         check("group_tokens", 1, 4096)
+        if self.sparse_tokens:
+            check("sparse_tokens", 2, 131072)
+        if self.unit_tokens not in [1 << n for n in range(3, 13)]:
+            raise ValueError(
+                f"unit_tokens = {self.unit_tokens!r} is not possible: choose a power of two, 8..4096"
+            )
         check("clock_hz", 1_000_000, 2_000_000_000)
 
     @property
     def max_beats(self):
         """Beats of the longest unit."""
         return self.max_head_dim // 4
+
+    @property
+    def unit_beats(self):
+        """Beats of a column: one channel of a unit of K by channel."""
+        return self.unit_tokens // 4
+
+    @property
+    def select(self):
+        """What chooses among the tokens of a head whose scores are estimated."""
+        return SelectConfig(
+            channels=self.channels,
+            max_tokens=self.sparse_tokens,
+            max_group=self.group_tokens,
+            max_unit=self.unit_tokens,
+        )
+
+    @property
+    def estimate_rows(self):
+        """Estimated scores that a channel stores for one head."""
+        return self.select.lane_rows * self.max_heads
 
     @property
     def channel_tokens(self):

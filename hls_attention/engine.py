@@ -23,13 +23,26 @@ from .merge import Merge
 from .messages import result_layout
 from .query_loader import QueryLoader
 from .reference import Reference
+from .selector import Selector, selection_layout
+from .top_channels import mask_layout
+from .verdicts import VerdictSignature
 from .verilog import Shared
 
 __all__ = ["Engine"]
 
 
+def selector_ports(config):
+    """Ports of an engine with sparse attention."""
+    return {
+        "i_selections": In(stream.Signature(selection_layout(config))),
+        "i_selection_q": In(stream.Signature(64)),
+        "o_mask": Out(stream.Signature(mask_layout(config))),
+        "verdicts": In(VerdictSignature(config.channels, config.select.lane_rows)),
+    }
+
+
 class Engine(wiring.Component):
-    """Dense attention over any number of beat streams.
+    """Attention over any number of beat streams: dense, or over tokens that it chooses first.
 
     Each channel takes a beat a clock in both passes. Between the K and the V pass of a job a
     channel waits for the slowest one; the K pass of the next job fits in there. One output a clock
@@ -47,6 +60,8 @@ class Engine(wiring.Component):
         For each job ``heads * beats`` words of FP16 q, head after head, lane 0 in the low bits.
     i_beats : In(stream(beat_layout)) array
         One per channel.
+    i_selections, i_selection_q, o_mask, verdicts
+        With sparse attention: ``i_jobs``, ``i_q``, ``o_mask`` and ``verdicts`` of `Selector`.
     o : Out(stream(result_layout))
         For each job ``heads * beats`` words of FP16, head after head.
     busy : Out(1)
@@ -63,6 +78,7 @@ class Engine(wiring.Component):
                 "i_q": In(stream.Signature(64)),
                 "i_beats": In(stream.Signature(beat_layout())).array(config.channels),
                 "o": Out(stream.Signature(result_layout())),
+                **(selector_ports(config) if config.sparse_tokens else {}),
                 "busy": Out(1),
                 "quiet": Out(1),
             }
@@ -104,11 +120,42 @@ class Engine(wiring.Component):
             ):
                 m.d.comb += [sink.valid.eq(source.valid), sink.payload.eq(source.payload)]
 
+        selecting, selector_quiet = 0, 1
+        if config.sparse_tokens:
+            selecting, selector_quiet = self._select(m, channels)
         m.d.comb += [
             activity.active.eq(loader.active | reference.active | merge.active),
-            self.quiet.eq(activity.quiet & Cat(channel.quiet for channel in channels).all()),
+            self.quiet.eq(
+                activity.quiet & selector_quiet & Cat(channel.quiet for channel in channels).all()
+            ),
             self.busy.eq(
-                loader.busy | merge.busy | Cat(channel.busy for channel in channels).any()
+                loader.busy
+                | merge.busy
+                | selecting
+                | Cat(channel.busy for channel in channels).any()
             ),
         ]
         return m
+
+    def _select(self, m, channels):
+        """The selector and its ways to the channels; returns ``busy`` and ``quiet`` of it."""
+        connect, flipped = wiring.connect, wiring.flipped
+        m.submodules.selector = selector = Selector(self._config)
+        connect(m, flipped(self.i_selections), selector.i_jobs)
+        connect(m, flipped(self.i_selection_q), selector.i_q)
+        connect(m, selector.o_mask, flipped(self.o_mask))
+        connect(m, flipped(self.verdicts), selector.verdicts)
+        m.d.comb += selector.i_free.eq(Cat(channel.free for channel in channels))
+        for index, channel in enumerate(channels):
+            connect(m, channel.o_estimates, selector.i_reports[index])
+            connect(m, channel.o_sums_of_weights, selector.i_sums[index])
+            connect(m, channel.o_keys, selector.i_keys[index])
+            m.d.comb += [
+                channel.i_estimate_writes.valid.eq(selector.o_writes.valid),
+                channel.i_estimate_writes.payload.eq(selector.o_writes.payload),
+                channel.estimate.eq(selector.o_estimate),
+                channel.inverses.eq(selector.o_inverses),
+                channel.sum.eq(selector.o_sum),
+                channel.select.eq(selector.o_select),
+            ]
+        return selector.busy, selector.quiet

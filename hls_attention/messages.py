@@ -26,6 +26,7 @@ __all__ = [
     "SUM_BITS",
     "WEIGHT_SUM_BITS",
     "beat_meta_layout",
+    "estimate_layout",
     "descriptor_layout",
     "merge_facts_layout",
     "merge_job_layout",
@@ -57,6 +58,11 @@ SUM_BITS = 64
 
 WEIGHT_SUM_BITS = 63
 """Sum of weights l, LSB 2**-46; at most 2**61 for a pass."""
+
+
+SCALE_BITS = kernels.score.inputs["scale_mant"].width
+SCALE_EXP_BITS = kernels.score.inputs["scale_exp"].width
+"""Scale of the scores: mantissa, and exponent, signed."""
 
 
 def of_bank(bank, pair, field):
@@ -95,6 +101,25 @@ def descriptor_layout(config):
     )
 
 
+def estimate_layout(config):
+    """How the scores of a head are estimated; steady while its beats come."""
+    heads = config.max_heads
+    return data.StructLayout(
+        {
+            "bank": 1,  # of the queries
+            "heads": range(heads + 1),
+            "channels": range(config.max_head_dim + 1),  # columns of each unit
+            "mask": config.max_head_dim,  # channels of the head that count
+            "k_bf16": 1,
+            "q_bf16": 1,
+            "k_exp": data.ArrayLayout(EXPONENT_BITS, config.max_passes),
+            "q_exp": data.ArrayLayout(EXPONENT_BITS, heads),
+            "scale_mant": data.ArrayLayout(SCALE_BITS, heads),
+            "scale_exp": data.ArrayLayout(signed(SCALE_EXP_BITS), heads),
+        }
+    )
+
+
 def report_layout(config):
     """A channel's K pass is complete: the ceiling of its largest score per head."""
     return data.StructLayout(
@@ -124,11 +149,13 @@ def product_layout():
 
 def beat_meta_layout(config):
     """What travels with a beat's products."""
+    rows = max(config.max_beats, config.unit_beats) if config.sparse_tokens else config.max_beats
     return data.StructLayout(
         {
+            **(_estimate_meta(config) if config.sparse_tokens else {}),
             "pass_v": 1,
             "bank": 1,
-            "row": range(config.max_beats),
+            "row": range(rows),
             "heads": config.max_heads,  # mask of the job's query heads
             "null": 1,
             "first_of_unit": 1,
@@ -138,6 +165,19 @@ def beat_meta_layout(config):
             "poisoned": 1,  # with last_of_pass: some beat of the pass was bad
         }
     )
+
+
+def _estimate_meta(config):
+    return {
+        "estimate": 1,  # a beat that scores are estimated of; nothing of it is for the passes
+        "column": 1,
+        "query": range(config.max_head_dim),  # its first query element
+        "wanted": LANES_FP16,  # lanes whose channel counts
+        "place": JOB_BITS,  # pass of its tokens
+        "first_column": 1,  # of its unit
+        "completes": 1,  # last beat of the last column of its unit
+        "sums": 1,  # bank of column sums
+    }
 
 
 def weight_layout(config):

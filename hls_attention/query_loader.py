@@ -211,6 +211,6 @@ class QueryLoader(wiring.Component):
         m.d.comb += [
             merge.v_exp.eq(job.v_exp - Mux(job.format == Format.BF16, offset, 0)),
             merge.bf16.eq(q_bf16),
-            merge.nan.eq(bad | every_head),
+            merge.nan.eq(bad | every_head | (job.together & bad.any()).replicate(len(bad))),
         ]
         return m

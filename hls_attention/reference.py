@@ -4,9 +4,12 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .messages import merge_facts_layout, reference_layout, report_layout
+from .messages import REFERENCE_BITS, merge_facts_layout, reference_layout, report_layout
 
-__all__ = ["Reference"]
+__all__ = ["LEAST", "Reference"]
+
+LEAST = -(1 << REFERENCE_BITS - 1)
+"""Reference of a pass without tokens, as sparse attention may leave them."""
 
 
 class Reference(wiring.Component):
@@ -58,6 +61,8 @@ class Reference(wiring.Component):
                         valid.eq(port.valid),
                         port.ready.eq(~complete),
                     ]
+        with m.If((channel == 0) & ~complete):  # of a pass without any token
+            m.d.sync += [m_.eq(LEAST) for m_ in self.o.payload.m]
         with m.If(take):
             m.d.sync += channel.eq(channel + 1)
             with m.If(channel == config.channels - 1):

@@ -52,7 +52,7 @@ class ScorePath(wiring.Component):
     Members
     -------
     i_valid, i_meta, i_products : In
-        From the beat front; beats of the V pass are ignored.
+        From the beat front; beats of the V pass and of estimates are ignored.
     i_k : In(descriptor_layout) array
         Descriptor of each bank.
     w_en, w_addr, w_data : Out
@@ -86,8 +86,9 @@ class ScorePath(wiring.Component):
         m = Module()
         heads = self._config.max_heads
         m.submodules.sums = sums = UnitSums(self._config)
+        of_estimate = self.i_meta.estimate if self._config.sparse_tokens else 0
         m.d.comb += [
-            sums.i_valid.eq(self.i_valid),
+            sums.i_valid.eq(self.i_valid & ~of_estimate),
             sums.i_meta.eq(self.i_meta),
             *[
                 sums.i_products[head][lane].eq(self.i_products[head][lane])

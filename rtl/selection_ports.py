@@ -8,11 +8,10 @@
                                    ^-- verdicts ---- selection
 """
 
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.lib import data
 
 from hls_attention.beats import BEATS_BITS, JOB_BITS, Format
+from hls_attention.verdicts import VerdictSignature
 
 from .memory_port import ADDRESS_BITS
 
@@ -54,32 +53,3 @@ def token_walk_layout():
             "ends": 1,  # last pass of its head: the verdicts are no longer needed after it
         }
     )
-
-
-class VerdictSignature(wiring.Signature):
-    """Verdicts on the tokens of a head, as `TokenWalker` reads them.
-
-    ``ready``: those of the head at hand are complete; ``poisoned``: they were made of data that
-    cannot be read. ``keep``, a clock after ``lane`` and ``quad``: verdicts on four tokens of a
-    channel, the first in the low bit; a channel's tokens are counted in the order of
-    `hls_attention.token_order` (whole units, then groups; flash channels are lanes), beyond the
-    last one verdicts are 0. ``release``: a pulse, they may be overwritten.
-
-    Parameters
-    ----------
-    channels : int
-    rows : int
-        Tokens that a channel may get at most.
-    """
-
-    def __init__(self, channels, rows):
-        super().__init__(
-            {
-                "ready": In(1),
-                "poisoned": In(1),
-                "lane": Out(max(1, ceil_log2(channels))),
-                "quad": Out(range(-(-rows // 4))),
-                "keep": In(4),
-                "release": Out(1),
-            }
-        )
