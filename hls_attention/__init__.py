@@ -7,6 +7,6 @@
 `selection_kernels`, `selection_twin`
     The same for the selection of channels and tokens, whose units are `top_channels`,
     `selection_keys`, `radix_select`, `selection_filter`; not yet part of the engine.
-`twin`
-    A whole attend in numpy, bit for bit what the hardware gives.
+`twin`, `sparse_twin`
+    A whole attend in numpy, dense or sparse, bit for bit what the hardware gives.
 """

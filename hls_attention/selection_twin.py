@@ -105,10 +105,13 @@ def weight_sums(s):
     Parameters
     ----------
     s : array of int, [heads, tokens]
-        Approximate scores in log2 units, signed 16.16. Up to 65536 tokens.
+        Approximate scores in log2 units, signed 16.16. Up to 131072 tokens.
     """
     terms = kernels.weight.numpy(s=s, m=references(s)[:, None])["term"]
-    return terms.sum(axis=1) >> kernels.TERM_BITS + kernels.WEIGHT_BITS - sparse.Z_FRACTION_BITS
+    less = kernels.TERM_BITS + kernels.WEIGHT_BITS - sparse.Z_FRACTION_BITS
+    # Of 131072 tokens the sum itself may be 2**63.
+    low = (terms & (1 << less) - 1).sum(axis=1) >> less
+    return (terms >> less).sum(axis=1) + low
 
 
 def reciprocals(z):

@@ -33,7 +33,22 @@ from hls_attention.kernels import (
     weight,
 )
 
-__all__ = ["Partial", "TwinResult", "attend", "block_exponent", "encode_scale", "merge", "partial"]
+__all__ = [
+    "NO_TOKEN",
+    "Partial",
+    "TwinResult",
+    "attend",
+    "block_exponent",
+    "encode_scale",
+    "finite",
+    "merge",
+    "partial",
+    "pass_cuts",
+    "scores",
+]
+
+NO_TOKEN = -(1 << 16)
+"""Reference of a pass of which no token is attended: the lowest of 17 bits."""
 
 CHUNK_PRODUCTS = 1 << 16
 """Products computed at a time: bounds memory and keeps the arrays in a processor's cache."""
@@ -138,18 +153,20 @@ def attend(q, k, v, scale, *, pass_tokens=MAX_PASS_TOKENS):
     TwinResult
     """
     _check(q, k, v)
+    cuts = pass_cuts(len(k), pass_tokens)
+    return merge([partial(q, k[cut], v[cut], scale) for cut in cuts], dtype=q.dtype)
+
+
+def pass_cuts(tokens, pass_tokens):
+    """Slices of the tokens of each pass; ``pass_tokens`` is a power of two up to 32768."""
     if not 0 < pass_tokens <= MAX_PASS_TOKENS or pass_tokens & (pass_tokens - 1):
         raise ValueError(
             f"pass_tokens must be a power of two up to {MAX_PASS_TOKENS}, got {pass_tokens}"
         )
-    cuts = range(0, len(k), pass_tokens)
-    return merge(
-        [partial(q, k[at : at + pass_tokens], v[at : at + pass_tokens], scale) for at in cuts],
-        dtype=q.dtype,
-    )
+    return [slice(at, at + pass_tokens) for at in range(0, tokens, pass_tokens)]
 
 
-def partial(q, k, v, scale, *, k_exp=None, v_exp=None):
+def partial(q, k, v, scale, *, k_exp=None, v_exp=None, keep=None):
     """Unnormalised attention over the tokens of one pass.
 
     Parameters
@@ -158,6 +175,9 @@ def partial(q, k, v, scale, *, k_exp=None, v_exp=None):
         As for `attend`, of one pass: at most 32768 tokens.
     k_exp, v_exp : int, optional
         Block exponents, where they are those of more than this K and V; default: their own.
+    keep : array of bool, [tokens], optional
+        Tokens that are attended; default: all. Block exponents are those of all tokens, and an
+        infinity or NaN of any of them counts. Of no token ``m`` is `NO_TOKEN`, ``l`` and ``o`` 0.
 
     Returns
     -------
@@ -166,62 +186,84 @@ def partial(q, k, v, scale, *, k_exp=None, v_exp=None):
     _check(q, k, v)
     if len(k) > MAX_PASS_TOKENS:
         raise ValueError(f"tokens of a pass must be in 1..{MAX_PASS_TOKENS}, got {len(k)}")
-    q_format, kv_format = format_of(q), format_of(k)
-    q, k, v = map(words_of, (q, k, v))
-    q_bf16, kv_bf16 = (int(format is not FP16) for format in (q_format, kv_format))
-    (_, q_exponents, q_finite) = q_format.fields(q)
-    (_, k_exponents, k_finite), (_, v_exponents, v_finite) = map(kv_format.fields, (k, v))
-    scale_mant, scale_exp = encode_scale(scale)
-
-    poisoned = ~q_finite.all(axis=1) | (not k_finite.all()) | (not v_finite.all())
-    q = np.where(poisoned[:, None], 0, q)
-    q_exp = np.where(poisoned, 0, q_exponents.max(axis=1))
-    k_exp = _block("k_exp", k_exp, k_exponents, kv_format)
-    v_exp = _block("v_exp", v_exp, v_exponents, kv_format)
-    heads, (tokens, dim) = len(q), k.shape
-    v_power = np.full(heads, v_exp + kv_format.aligned_unit - FP16.aligned_unit)
+    kv_format, (heads, dim) = format_of(k), q.shape
+    poisoned = ~finite(q).all(axis=1) | (not finite(k).all()) | (not finite(v).all())
+    k_exp, v_exp = _block("k_exp", k_exp, k), _block("v_exp", v_exp, v)
+    if keep is not None:
+        k, v = k[keep], v[keep]
+    none = {
+        "m": np.zeros(heads, np.int64),
+        "l": np.zeros(heads, np.int64),
+        "o": np.zeros((heads, dim), np.int64),
+        "v_exp": np.full(heads, v_exp + kv_format.aligned_unit - FP16.aligned_unit),
+        "poisoned": poisoned,
+        "saturated": False,
+    }
     if poisoned.all():
-        none = np.zeros(heads, np.int64)
-        return Partial(none, none, np.zeros((heads, dim), np.int64), v_power, poisoned, False)
+        return Partial(**none)
+    if len(k) == 0:
+        return Partial(**{**none, "m": np.full(heads, NO_TOKEN)})
 
-    chunk = max(1, CHUNK_PRODUCTS // (heads * dim))
-    chunks = [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
+    q = np.where(poisoned[:, None], q.dtype.type(0), q)
+    s, saturated = scores(q, k, encode_scale(scale), k_exp=k_exp)
+    reference = (s.max(axis=1) + (1 << SCORE_BITS) - 1) >> SCORE_BITS
+    weights = weight.numpy(s=s, m=reference[:, None])
+    o = none["o"]
+    for part in _chunks(len(v), heads * dim):
+        a, drop = weights["a"][:, part, None], weights["drop"][:, part, None]
+        o += _products(v[part], v_exp, qi=0, a=a, drop=drop).sum(axis=1)
+    return Partial(
+        **{
+            **none,
+            "m": reference,
+            "l": weights["term"].sum(axis=1),
+            "saturated": bool((saturated.any(axis=1) & ~poisoned).any()),
+        }
+    )
 
-    def products(words, block_exp, **operand):
-        """Rounded products of [heads, 1 or tokens, dim or 1] and [tokens, dim]."""
-        elements = element.numpy(x=words, block_exp=block_exp, bf16=kv_bf16)
-        result = product.numpy(**operand, **elements)
-        return result["p"] + result["half"]
 
-    qi = quantise_query.numpy(x=q, q_exp=q_exp[:, None], bf16=q_bf16)["qi"]
-    acc = np.empty((heads, tokens), dtype=np.int64)
-    for part in chunks:
-        acc[:, part] = products(k[part], k_exp, qi=qi[:, None], a=0, drop=0).sum(axis=2)
-    scores = score.numpy(
+def scores(q, k, scale, *, k_exp, channels=None):
+    """Scores of the tokens of one pass, in log2 units.
+
+    Parameters
+    ----------
+    q : array of float16 or bfloat16, [heads, head_dim]
+        Finite, as ``k`` is.
+    k : array of float16 or bfloat16, [tokens, head_dim]
+    scale : tuple
+        ``mant, exp`` as of `encode_scale`; one for all heads, or arrays of one for each.
+    k_exp : int
+        Block exponent of K, not less than that of ``k``.
+    channels : array of bool, [head_dim], optional
+        Channels of q that count; it is quantised as a whole nevertheless.
+
+    Returns
+    -------
+    s : array of int64, [heads, tokens]
+        Signed 16.16.
+    saturated : array of bool, [heads, tokens]
+    """
+    q_format, kv_format = format_of(q), format_of(k)
+    q_bf16, k_bf16 = (int(format is not FP16) for format in (q_format, kv_format))
+    words = words_of(q)
+    q_exp = q_format.fields(words)[1].max(axis=1)[:, None]
+    qi = quantise_query.numpy(x=words, q_exp=q_exp, bf16=q_bf16)["qi"]
+    if channels is not None:  # a product of 0 is 0
+        qi, k = qi[:, channels], k[:, channels]
+    acc = np.empty((len(q), len(k)), dtype=np.int64)
+    for part in _chunks(len(k), qi.size):
+        acc[:, part] = _products(k[part], k_exp, qi=qi[:, None], a=0, drop=0).sum(axis=2)
+    mant, exp = (np.reshape(x, (-1, 1)) for x in scale)
+    result = score.numpy(
         acc=acc,
-        scale_mant=scale_mant,
-        scale_exp=scale_exp,
-        q_exp=q_exp[:, None],
+        scale_mant=mant,
+        scale_exp=exp,
+        q_exp=q_exp,
         k_exp=k_exp,
         q_bf16=q_bf16,
-        k_bf16=kv_bf16,
+        k_bf16=k_bf16,
     )
-    saturated = scores["saturated"].any(axis=1) & ~poisoned
-
-    reference = (scores["s"].max(axis=1) + (1 << SCORE_BITS) - 1) >> SCORE_BITS
-    weights = weight.numpy(s=scores["s"], m=reference[:, None])
-    o = np.zeros((heads, dim), dtype=np.int64)
-    for part in chunks:
-        a, drop = weights["a"][:, part, None], weights["drop"][:, part, None]
-        o += products(v[part], v_exp, qi=0, a=a, drop=drop).sum(axis=1)
-    return Partial(
-        m=reference,
-        l=weights["term"].sum(axis=1),
-        o=o,
-        v_exp=v_power,
-        poisoned=poisoned,
-        saturated=bool(saturated.any()),
-    )
+    return result["s"], result["saturated"] != 0
 
 
 def merge(partials, *, dtype=FP16.dtype):
@@ -271,6 +313,25 @@ def _places(reference):
     return np.minimum(reference.max(axis=0) - reference + CHAIN_GUARD_BITS, 127)
 
 
+def finite(x):
+    """Which elements of an array of float16 or bfloat16 are neither infinity nor NaN."""
+    return format_of(x).fields(words_of(x))[2]
+
+
+def _chunks(tokens, products):
+    """Slices of tokens of which each takes so many products."""
+    chunk = max(1, CHUNK_PRODUCTS // products)
+    return [slice(start, min(start + chunk, tokens)) for start in range(0, tokens, chunk)]
+
+
+def _products(x, block_exp, **operand):
+    """Rounded products of operands [heads, 1 or tokens, dim or 1] and K or V [tokens, dim]."""
+    bf16 = int(format_of(x) is not FP16)
+    elements = element.numpy(x=words_of(x), block_exp=block_exp, bf16=bf16)
+    result = product.numpy(**operand, **elements)
+    return result["p"] + result["half"]
+
+
 def _check(q, k, v):
     for name, array in (("q", q), ("k", k), ("v", v)):
         if np.ndim(array) != 2:
@@ -295,13 +356,13 @@ def _check(q, k, v):
         )
 
 
-def _block(name, given, exponents, format):
-    least = int(exponents.max())
+def _block(name, given, x):
+    least, top = block_exponent(x), format_of(x).top_exponent
     if given is None:
         return least
-    if not least <= given <= format.top_exponent:
+    if not least <= given <= top:
         raise ValueError(
-            f"{name} must be in {least}..{format.top_exponent}: at least the largest exponent of "
-            f"its block; got {given}"
+            f"{name} must be in {least}..{top}: at least the largest exponent of its block; got "
+            f"{given}"
         )
     return int(given)
