@@ -73,7 +73,8 @@ class ChannelEngine(wiring.Component):
         At the end of each K pass.
     o_sums : Out(stream(signed(64)))
         At the end of each V pass: see `hls_attention.drain`.
-    i_estimate_writes, estimate, inverses, sum, select : In; o_sums_of_weights, o_keys : Out(stream); free : Out(1)
+    i_estimate_writes, estimate, inverses, sum, select : In
+    o_sums_of_weights, o_keys : Out(stream); free : Out(1)
         With sparse attention, as of `hls_attention.estimator`.
     o_estimates : Out(stream(report_layout))
         At the end of each estimate.

@@ -66,7 +66,8 @@ class EngineConfig:
             check("sparse_tokens", 2, 131072)
         if self.unit_tokens not in [1 << n for n in range(3, 13)]:
             raise ValueError(
-                f"unit_tokens = {self.unit_tokens!r} is not possible: choose a power of two, 8..4096"
+                f"unit_tokens = {self.unit_tokens!r} is not possible: "
+                f"choose a power of two, 8..4096"
             )
         check("clock_hz", 1_000_000, 2_000_000_000)
 

@@ -81,31 +81,40 @@ class Verdicts(wiring.Component):
             m.d.sync += port.ready.eq(0)
         lane = Signal.like(port.lane)
         m.d.sync += lane.eq(port.lane)
+        lanes = [self._lane(m, index, rows) for index in range(config.channels)]
         with m.Switch(lane):
-            for index, verdicts in enumerate(self.i):
-                m.submodules[f"lane_{index}"] = memory = Ram(width=QUAD, depth=rows)
-                count = Signal(range(rows + 1), name=f"count_{index}")
-                place = Signal(range(QUAD), name=f"place_{index}")
-                quad = Signal(QUAD, name=f"quad_{index}")
-                packed = Signal(QUAD, name=f"packed_{index}")
-                known = Signal(name=f"known_{index}")
-                verdict = verdicts.payload
-                ends = verdict.last | (place == QUAD - 1)
-                m.d.comb += [
-                    verdicts.ready.eq(~port.ready),
-                    packed.eq(quad | verdict.keep << place),
-                    memory.w_en.eq(moves(verdicts) & ends),
-                    memory.w_addr.eq(count),
-                    memory.w_data.eq(packed),
-                    memory.r_en.eq(1),
-                    memory.r_addr.eq(port.quad),
-                ]
-                m.d.sync += known.eq(port.quad < count)
-                with m.If(moves(verdicts)):
-                    m.d.sync += [place.eq(Mux(ends, 0, place + 1)), quad.eq(Mux(ends, 0, packed))]
-                    m.d.sync += count.eq(count + ends)
-                with m.If(port.release):
-                    m.d.sync += count.eq(0)
+            for index, keep in enumerate(lanes):
                 with m.Case(index):
-                    m.d.comb += port.keep.eq(Mux(known, memory.r_data, 0))
+                    m.d.comb += port.keep.eq(keep)
         return m
+
+    def _lane(self, m, index, rows):
+        """Packs the verdicts of a channel; returns what was read of them."""
+        port, verdicts = self.o, self.i[index]
+        m.submodules[f"lane_{index}"] = memory = Ram(width=QUAD, depth=rows)
+        count = Signal(range(rows + 1), name=f"count_{index}")
+        place = Signal(range(QUAD), name=f"place_{index}")
+        quad = Signal(QUAD, name=f"quad_{index}")
+        packed = Signal(QUAD, name=f"packed_{index}")
+        known = Signal(name=f"known_{index}")
+        verdict = verdicts.payload
+        ends = verdict.last | (place == QUAD - 1)
+        m.d.comb += [
+            verdicts.ready.eq(~port.ready),
+            packed.eq(quad | verdict.keep << place),
+            memory.w_en.eq(moves(verdicts) & ends),
+            memory.w_addr.eq(count),
+            memory.w_data.eq(packed),
+            memory.r_en.eq(1),
+            memory.r_addr.eq(port.quad),
+        ]
+        m.d.sync += known.eq(port.quad < count)
+        with m.If(moves(verdicts)):
+            m.d.sync += [
+                place.eq(Mux(ends, 0, place + 1)),
+                quad.eq(Mux(ends, 0, packed)),
+                count.eq(count + ends),
+            ]
+        with m.If(port.release):
+            m.d.sync += count.eq(0)
+        return Mux(known, memory.r_data, 0)

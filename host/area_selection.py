@@ -47,7 +47,7 @@ def _unit(name, config, tokens):
     from hls_attention.selection_filter import SelectionFilter
     from hls_attention.selection_keys import SelectionKeys
     from hls_attention.top_channels import TopChannels
-    from rtl.drive import engine_config
+    from rtl.engine_config import engine_config
 
     engine = engine_config(config)
     select = SelectConfig(

@@ -184,6 +184,7 @@ class AppendPath(wiring.Component):
             self.o.payload.map.eq(map_address),
             self.o.payload.tail.eq(tail_address),
             self.o.payload.passes.eq(passes_address),
+            self.o.payload.columns.eq(columns_address),
             self.o.payload.flush_due.eq(due),
         ]
         columns = Signal()  # the page at hand is one of K by channel, number head.column_pages

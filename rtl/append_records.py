@@ -39,6 +39,7 @@ def head_info_layout():
             "map": ADDRESS_BITS,  # DRAM address of the head's map
             "tail": ADDRESS_BITS,  # DRAM address of its tail
             "passes": ADDRESS_BITS,  # DRAM address of its PASS entries
+            "columns": ADDRESS_BITS,  # DRAM address of its pages of K by channel
             "flush_due": 1,
             "unit_due": 1,
         }

@@ -17,7 +17,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.beats import job_layout
-from hls_attention.config import EngineConfig
 from hls_attention.engine import Engine
 from hls_attention.streams import Arbiter, Queue, moves
 from hls_attention.verilog import Shared
@@ -27,6 +26,7 @@ from .append_path import AppendPath
 from .channel import Channel
 from .control import Control, ControlBusSignature
 from .counters import Counters
+from .engine_config import engine_config
 from .executor import Executor
 from .flash_port import FlashPort
 from .health import Health
@@ -42,7 +42,7 @@ from .tail_reader import TailReader
 from .transposer import Transposer, pages_together
 from .walker import Walker
 
-__all__ = ["Drive", "engine_config"]
+__all__ = ["Drive"]
 
 JOBS_AHEAD = 16
 """Jobs queued before the engine, so that their pages are opened well ahead."""
@@ -52,19 +52,6 @@ QUERY_WORDS_AHEAD = 512
 
 QUIET_CLOCKS = 8
 """Quiet clocks in a row before the drive calls itself quiet: longer than any queue's latency."""
-
-
-def engine_config(config):
-    """The engine's share of a drive configuration."""
-    return EngineConfig(
-        channels=config.channels,
-        max_heads=config.max_queries_per_kv,
-        max_head_dim=config.max_head_dim,
-        pass_tokens=config.pass_tokens,
-        max_passes=config.max_passes,
-        group_tokens=max(config.group_tokens(d) for d in config.head_dims),
-        clock_hz=config.clock_hz,
-    )
 
 
 class Drive(wiring.Component):

@@ -21,11 +21,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from hls_attention.beats import job_layout
+from hls_attention.selector import selection_layout
 
 from .append_records import append_layout, head_info_layout
 from .command_buffer import CommandBuffer
 from .commands import FIRMWARE, JOB, SQE, SQE_VIEWS, Opcode, Status
 from .data_pointer import DataPointer
+from .engine_config import engine_config
 from .executor_after import after_states
 from .executor_append import append_states
 from .executor_attend import attend_states
@@ -35,10 +37,20 @@ from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .page_requests import page_word_layout
 from .queues import completion_layout
 from .result_writer import outcome_layout, result_request_layout
+from .selection_ports import column_walk_layout, token_walk_layout
 from .tables import SEQUENCE
 from .walker import walk_layout
 
 __all__ = ["Executor"]
+
+
+def _selection_ports(config):
+    return {
+        "o_selections": Out(stream.Signature(selection_layout(engine_config(config)))),
+        "o_selection_q": Out(stream.Signature(64)),
+        "o_columns": Out(stream.Signature(column_walk_layout())),
+        "o_tokens": Out(stream.Signature(token_walk_layout())),
+    }
 
 
 class Executor(wiring.Component):
@@ -68,6 +80,8 @@ class Executor(wiring.Component):
         Engine.
     o_walk : Out(stream)
         Map walker.
+    o_selections, o_selection_q, o_columns, o_tokens : Out(stream)
+        With sparse attention: selector, and the walkers of columns and of tokens kept.
     o_results : Out(stream); outcome, results_busy : In; clear_outcome : Out
         Result writer.
     i_readback : In(stream), ``page_word_layout()``; readback_channel : Out
@@ -110,6 +124,7 @@ class Executor(wiring.Component):
                 "o_jobs": Out(stream.Signature(job_layout(config.max_queries_per_kv))),
                 "o_q": Out(stream.Signature(64)),
                 "o_walk": Out(stream.Signature(walk_layout())),
+                **(_selection_ports(config) if config.sparse_tokens else {}),
                 "o_results": Out(stream.Signature(result_request_layout())),
                 "outcome": In(outcome_layout()),
                 "results_busy": In(1),

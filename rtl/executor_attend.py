@@ -12,8 +12,9 @@ from amaranth.utils import ceil_log2
 
 from hls_attention.beats import BEATS_BITS, JOB_BITS, Format
 
-from .commands import JOB, JOB_STATUS, Opcode, Status
+from .commands import JOB, JOB_STATUS, AttendMode, Opcode, Status
 from .executor_pass import pass_states
+from .executor_select import select_states
 
 __all__ = ["attend_states"]
 
@@ -40,6 +41,14 @@ def attend_states(m, x):
     job = x.job
     in_words = attend.bytes[3:23]
 
+    selects = bool(x.config.sparse_tokens)
+    sparf = attend.mode == AttendMode.SPARF
+    unknown_mode = attend.mode != AttendMode.DENSE
+    sparse = Signal(name="attend_sparse")  # fewer tokens are kept than there are
+    tokens = Signal(32, name="attend_tokens")
+    if selects:
+        unknown_mode = (attend.mode > max(AttendMode)) | (sparf & attend.partials)
+
     passes = Signal(8, name="attend_passes")  # of each head of the job
     shift = ceil_log2(x.config.pass_tokens)
 
@@ -51,7 +60,7 @@ def attend_states(m, x):
         m.d.sync += [x.bytes.eq(attend.bytes), x.flush_due.eq(0)]
         with m.If((attend.jobs == 0) | (attend.bytes == 0)):
             x.refuse(m, Status.ZERO_LENGTH)
-        with m.Elif(attend.mode != 0):
+        with m.Elif(unknown_mode):
             x.refuse(m, Status.UNSUPPORTED_MODE)
         with m.Elif(
             (attend.bytes > x.config.max_attend)
@@ -148,8 +157,12 @@ def attend_states(m, x):
             m.next = "ATTEND_FIRST"
     x.ask_append(m, "ATTEND_FIRST", then="ATTEND_TOKENS")
     with m.State("ATTEND_TOKENS"):
-        tokens = x.info.head.tokens + step
-        m.d.sync += passes.eq((tokens >> shift) + tokens[:shift].any())
+        held = x.info.head.tokens + step
+        m.d.sync += [
+            tokens.eq(held),
+            sparse.eq(sparf & (job.kept < held) if selects else 0),
+        ]
+        m.d.sync += passes.eq((held >> shift) + held[:shift].any())
         with m.If(step & (x.info.head.tokens >= x.sequence.max_tokens)):
             fail(Status.CONTEXT_EXCEEDED)
         with m.Elif(step & (x.info.head.tail_tokens == x.sequence.group_tokens)):
@@ -169,12 +182,29 @@ def attend_states(m, x):
     with m.State("ATTEND_RESULT_CHECK"):
         with m.If(result_at + (all_words << 3) > x.window_end):
             fail(Status.OUT_OF_WINDOW)
+        with m.Elif(sparf if selects else 0):
+            m.next = "ATTEND_SELECTION"
         with m.Elif(step):
             m.next = "STEP_RANGE"
         with m.Else():
             m.next = "ATTEND_HEAD"
+    begin = "PASSES"
+    if selects:
+        begin = "SELECT"
+        with m.State("ATTEND_SELECTION"):
+            channels = job.channels
+            with m.If((channels == 0) | (channels > x.sequence.head_dim) | (job.kept == 0)):
+                fail(Status.INVALID_SELECTION)
+            with m.Elif(x.sequence.unit_groups == 0):
+                fail(Status.NO_INDEX)
+            with m.Elif(tokens > x.config.sparse_tokens):
+                fail(Status.SELECTION_EXCEEDED)
+            with m.Elif(step):
+                m.next = "STEP_RANGE"
+            with m.Else():
+                m.next = "ATTEND_HEAD"
 
-    x.ask_append(m, "ATTEND_HEAD", then="PASSES")
+    x.ask_append(m, "ATTEND_HEAD", then=begin)
     with m.State("STEP_RANGE"):
         m.d.comb += [
             buffer.i_range.valid.eq(1),
@@ -205,9 +235,11 @@ def attend_states(m, x):
             m.d.sync += x.info.eq(x.i_append.payload)
             with m.If(x.i_append.payload.flush_due):
                 m.d.sync += x.flush_due.eq(1)
-            m.next = "PASSES"
+            m.next = begin
 
-    pass_states(m, x, passes=passes, beats=beats, tag=tag, q_at=q_at, q_words=q_words)
+    of_head = {"passes": passes, "beats": beats, "q_at": q_at, "q_words": q_words}
+    place = select_states(m, x, sparse=sparse, **of_head) if selects else None
+    pass_states(m, x, **of_head, tag=tag, sparf=sparf, sparse=sparse, place=place)
 
     with m.State("ATTEND_RESULT"):
         request = x.o_results.payload

@@ -20,7 +20,7 @@ __all__ = ["pass_states"]
 FACTS = ("k_exp", "v_exp", "k_bad", "v_bad")
 
 
-def pass_states(m, x, *, passes, beats, tag, q_at, q_words):
+def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place):
     """Adds the states to the executor ``x``; entered at PASSES, left at ATTEND_RESULT.
 
     Parameters
@@ -33,6 +33,10 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words):
         Tag of the next pass; counted up here.
     q_at, q_words : Signal
         The head's q in the command buffer.
+    sparf, sparse : Value
+        The mode is SPARF; some tokens are left out.
+    place : dict or None
+        What the walk over tokens kept is told of the head; None without sparse attention.
     """
     shift = ceil_log2(x.config.pass_tokens)
     left = Signal(20, name="pass_q_left")  # words of q
@@ -89,6 +93,7 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words):
             jobs.payload.first.eq(number == 0),
             jobs.payload.last.eq(last_pass),
             jobs.payload.partial.eq(x.attend.partials),
+            jobs.payload.together.eq(0 if place is None else sparf),
             jobs.payload.heads.eq(x.job.queries),
             jobs.payload.beats.eq(beats),
             *[jobs.payload[name].eq(facts[name]) for name in FACTS],
@@ -121,12 +126,27 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words):
                 m.next = "PASS_WALK"
     with m.State("PASS_WALK"):
         walk = x.o_walk
+        walked = walk.ready
         head = x.info.head
         group_tokens = x.sequence.group_tokens
         in_tail = head.tail_tokens != 0
+        if place is not None:
+            # In order with the walks of selections: also where all tokens are kept.
+            kept = x.o_tokens
+            walked = Mux(sparf, kept.ready, walk.ready)
+            m.d.comb += [
+                kept.valid.eq(sparf),
+                *[kept.payload[name].eq(value) for name, value in place.items()],
+                *[
+                    kept.payload[name].eq(walk.payload[name])
+                    for name in ("tag", "first", "last", "end_tokens")
+                ],
+                kept.payload.all.eq(~sparse),
+                kept.payload.ends.eq(last_pass),
+            ]
         m.d.comb += [
-            walk.valid.eq(1),
-            x.waits.eq(~walk.ready),
+            walk.valid.eq(1 if place is None else ~sparf),
+            x.waits.eq(~walked),
             walk.payload.tag.eq(tag),
             walk.payload.format.eq(x.sequence.format),
             walk.payload.beats.eq(beats),
@@ -148,7 +168,7 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words):
                 walk.payload.last.eq(head.flash_groups - ~in_tail),
                 walk.payload.end_tokens.eq(Mux(in_tail, head.tail_tokens, group_tokens)),
             ]
-        with m.If(walk.ready):
+        with m.If(walked):
             m.d.sync += tag.eq(tag + 1)
             with m.If(last_pass):
                 m.next = "ATTEND_RESULT"

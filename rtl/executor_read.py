@@ -4,7 +4,7 @@ from amaranth.hdl import Mux, Signal
 
 from hls_attention.beats import Format, Kind
 
-from .commands import CAPABILITY, CAPABILITY_MAGIC, MEMORY_PAGE, Status
+from .commands import CAPABILITY, CAPABILITY_MAGIC, MEMORY_PAGE, AttendMode, Status
 
 __all__ = ["capability_page", "read_states"]
 
@@ -22,7 +22,7 @@ def capability_page(config):
         max_head_dim=config.max_head_dim,
         head_dims=sum(1 << d // 16 for d in config.head_dims),
         formats=sum(1 << format.value for format in Format),
-        modes=1,
+        modes=1 << AttendMode.DENSE | bool(config.sparse_tokens) << AttendMode.SPARF,
         max_sequences=config.max_sequences,
         pass_tokens=config.pass_tokens,
         max_tokens=config.max_tokens,

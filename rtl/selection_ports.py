@@ -50,6 +50,7 @@ def token_walk_layout():
             "first": 24,  # group of the pass's first token
             "last": 24,  # group of its last token
             "end_tokens": 12,  # tokens of that group
+            "all": 1,  # all tokens are kept, and there are no verdicts
             "ends": 1,  # last pass of its head: the verdicts are no longer needed after it
         }
     )
