@@ -5,14 +5,17 @@
     requests --+--> operations --> PageReader ---------> words --+
                +--> units (in order) ---------------------------+--> beats --> engine
                                           tail words ------------+
+
+Of a sparse request, words of tokens that are not wanted are taken at one a clock and go no further.
+Such a request ends no pass: the token that would say so may be one of them.
 """
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hls_attention.beats import LANES_FP16, beat_layout
-from hls_attention.streams import Queue, SkidBuffer
+from hls_attention.beats import BEATS_BITS, LANES_FP16, beat_layout
+from hls_attention.streams import Queue, SkidBuffer, moves
 
 from .nand.operations import NandOp, operation_layout
 from .page_requests import Source, page_request_layout, page_word_layout
@@ -82,12 +85,14 @@ class PageSource(wiring.Component):
         ]
 
         unit = units.o.payload
-        beat = Signal(7)
+        beat = Signal(BEATS_BITS)  # a codeword's 128 words are the most
         token = Signal(12)
         last_beat = Signal()
         last_token = Signal()
         moved = Signal()
+        passed_over = Signal()
         m.d.comb += [
+            passed_over.eq(unit.sparse & ~unit.mask.bit_select(token[:3], 1)),
             last_beat.eq(beat == unit.beats - 1),
             last_token.eq(token == unit.tokens - 1),
             beats.i.payload.lanes.eq((1 << LANES_FP16) - 1),
@@ -105,23 +110,24 @@ class PageSource(wiring.Component):
             with m.Switch(unit.source):
                 with m.Case(Source.FLASH):
                     m.d.comb += [
-                        beats.i.valid.eq(self.i_words.valid),
+                        beats.i.valid.eq(self.i_words.valid & ~passed_over),
                         beats.i.payload.data.eq(self.i_words.payload.data),
                         beats.i.payload.error.eq(self.i_words.payload.error),
-                        self.i_words.ready.eq(beats.i.ready),
-                        moved.eq(beats.i.valid & beats.i.ready),
+                        self.i_words.ready.eq(beats.i.ready | passed_over),
+                        moved.eq(moves(self.i_words)),
                     ]
                 with m.Case(Source.TAIL):
                     m.d.comb += [
-                        beats.i.valid.eq(self.i_tail.valid),
+                        beats.i.valid.eq(self.i_tail.valid & ~passed_over),
                         beats.i.payload.data.eq(self.i_tail.payload),
-                        self.i_tail.ready.eq(beats.i.ready),
-                        moved.eq(beats.i.valid & beats.i.ready),
+                        self.i_tail.ready.eq(beats.i.ready | passed_over),
+                        moved.eq(moves(self.i_tail)),
                     ]
                 with m.Case(Source.NULL):
                     m.d.comb += [
                         beats.i.valid.eq(1),
                         beats.i.payload.lanes.eq(0),
+                        beats.i.payload.error.eq(unit.error),
                         beats.i.payload.first_of_unit.eq(1),
                         beats.i.payload.last_of_unit.eq(1),
                         beats.i.payload.last_of_page.eq(1),

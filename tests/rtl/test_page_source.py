@@ -6,6 +6,7 @@ import random
 import pytest
 
 from flash_model.profiles import profile
+from hls_attention.beats import Kind
 from rtl.nand.operations import NandOp
 from rtl.page_requests import Source
 from rtl.page_source import PageSource
@@ -19,12 +20,15 @@ NULL, READBACK = Source.NULL.value, Source.READBACK.value
 
 
 def requests(rng, count):
-    """Random units of 4-beat tokens: pages of 4, parts of pages, tails, nulls, pages read back."""
+    """Random units: pages of 4 tokens of 4 beats, parts of them, tails, nulls, pages read back, and
+    pages of 8 tokens of 2 beats of which only some are wanted."""
     items = []
     for _ in range(count):
         source = rng.choice([FLASH, FLASH, TAIL, NULL, READBACK])
-        skip = rng.choice([0, 0, rng.randrange(4)]) if source in (FLASH, TAIL) else 0
-        tokens = rng.choice([4 - skip, rng.randint(1, 4 - skip)])
+        sparse = int(source in (FLASH, TAIL) and rng.random() < 0.4)
+        page = 8 if sparse else 4
+        skip = rng.choice([0, 0, rng.randrange(page)]) if source in (FLASH, TAIL) else 0
+        tokens = rng.choice([page - skip, rng.randint(1, page - skip)])
         items.append(
             {
                 "source": source,
@@ -36,23 +40,30 @@ def requests(rng, count):
                 "token": 4 * rng.randrange(1000),
                 "skip": skip,
                 "tokens": tokens,
-                "beats": 4,
-                "last": 1 if source == NULL else rng.randrange(2),
+                "beats": PAGE_WORDS // page,
+                "sparse": sparse,
+                "mask": rng.getrandbits(8),
+                "error": rng.randrange(2) if source == NULL else 0,
+                "last": 1 if source == NULL else 0 if sparse else rng.randrange(2),
             }
         )
     return items
 
 
 def beats(unit, words, errors):
-    """The definition: a beat for each word, tags from its place in the unit."""
+    """The definition: a beat for each word wanted, tags from its place in the unit."""
     if unit["source"] == NULL:
-        yield {"lanes": 0, "kind": unit["kind"], "job": unit["job"], "last_of_pass": 1, "error": 0}
+        tags = {name: unit[name] for name in ("kind", "job", "error")}
+        yield {**tags, "lanes": 0, "last_of_pass": 1}
         return
     for token in range(unit["tokens"]):
         for beat in range(unit["beats"]):
+            word, error = words.pop(0), errors.pop(0)
+            if unit["sparse"] and not unit["mask"] >> token & 1:
+                continue
             page_end = token == unit["tokens"] - 1 and beat == unit["beats"] - 1
             yield {
-                "data": words.pop(0),
+                "data": word,
                 "lanes": 15,
                 "kind": unit["kind"],
                 "format": 0,
@@ -62,7 +73,7 @@ def beats(unit, words, errors):
                 "last_of_unit": int(beat == unit["beats"] - 1),
                 "last_of_page": int(page_end),
                 "last_of_pass": int(page_end and unit["last"]),
-                "error": errors.pop(0),
+                "error": error,
             }
 
 
@@ -72,7 +83,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     rng = random.Random(depth)
     dut = PageSource(GEOMETRY, depth=depth)
     bench = Bench(dut, timeout=6000, quiet=True, stall=stall, backpressure=backpressure)
-    units = requests(rng, 24)
+    units = requests(rng, 32)
     page_words, tail_words, wanted, wanted_back, wanted_ops = [], [], [], [], []
     for unit in units:
         flash = unit["source"] in (FLASH, READBACK)
@@ -86,7 +97,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
                     "op": NandOp.READ.value,
                     "die": unit["die"],
                     "row": unit["row"],
-                    "column": 4 * unit["skip"],
+                    "column": unit["beats"] * unit["skip"],
                     "words": len(words),
                     "tag": 0,
                 }
@@ -127,6 +138,41 @@ def test_a_beat_a_clock_across_pages():
     out = bench.sink(dut.o)
     bench.run(lambda: len(out.items) == 6 * PAGE_WORDS)
     assert out.clocks[-1] - out.clocks[0] == 6 * PAGE_WORDS - 1
+
+
+def test_words_of_tokens_not_wanted_take_a_clock_each():
+    dut = PageSource(GEOMETRY, depth=8)
+    bench = Bench(dut)
+    unit = {"source": FLASH, "tokens": 8, "beats": 2, "sparse": 1, "mask": 0b1000_0001}
+    bench.source(dut.i, [unit] * 3)
+    bench.sink(dut.o_ops)
+    bench.source(dut.i_words, [{"data": n} for n in range(3 * PAGE_WORDS)])
+    out = bench.sink(dut.o)
+    bench.run(lambda: len(out.items) == 12)
+    assert [beat["data"] % PAGE_WORDS for beat in out.items] == [0, 1, 14, 15] * 3
+    assert out.clocks[-1] - out.clocks[0] == 3 * PAGE_WORDS - 1
+
+
+def test_columns_are_codewords():
+    dut = PageSource(dataclasses.replace(GEOMETRY, page_bytes=16384), depth=8)
+    bench = Bench(dut, quiet=True)
+    units = [{"source": FLASH, "kind": Kind.COLUMN.value, "tokens": 1, "beats": 128} for _ in "123"]
+    places = [(0, 112), (15, 127), (3, 255)]
+    for unit, (skip, channel) in zip(units, places):
+        unit |= {"skip": skip, "token": channel, "job": 3}
+    bench.source(dut.i, units)
+    ops = bench.sink(dut.o_ops)
+    bench.source(dut.i_words, [{"data": n} for n in range(3 * 128)])
+    out = bench.sink(dut.o)
+    bench.run(lambda: len(out.items) == 3 * 128, idle=20)
+    assert [(op["column"], op["words"]) for op in ops.items] == [
+        (128 * skip, 128) for skip, _ in places
+    ]
+    for n, beat in enumerate(out.items):
+        word = n % 128
+        assert (beat["data"], beat["token"], beat["job"]) == (n, places[n // 128][1], 3)
+        assert (beat["first_of_unit"], beat["last_of_unit"]) == (word == 0, word == 127)
+        assert beat["kind"] == Kind.COLUMN.value and not beat["last_of_pass"]
 
 
 def test_quiet_while_the_die_senses():
