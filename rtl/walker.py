@@ -22,7 +22,7 @@ from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .page_requests import Source, page_request_layout
 from .tables import MAP_ENTRY
 
-__all__ = ["Walker", "walk_layout", "tail_request_layout"]
+__all__ = ["Walker", "offer", "walk_layout", "tail_request_layout"]
 
 
 def walk_layout():
@@ -57,6 +57,21 @@ def tail_request_layout(channels):
             "channel": max(1, ceil_log2(channels)),
         }
     )
+
+
+def offer(m, ports, channel, request, offered):
+    """Offers a request to one of the channels' streams; whether it is taken in this clock."""
+    taken = Signal()
+    for index, port in enumerate(ports):
+        chosen = Signal(name=f"chosen_{index}")
+        m.d.comb += [
+            chosen.eq(channel == index if len(ports) > 1 else 1),
+            port.payload.eq(request),
+            port.valid.eq(offered & chosen),
+        ]
+        with m.If(chosen):
+            m.d.comb += taken.eq(offered & port.ready)
+    return taken
 
 
 class Walker(wiring.Component):
@@ -147,16 +162,7 @@ class Walker(wiring.Component):
             self.o_tail.payload.channel.eq(channel),
         ]
         offered = Signal()
-        taken = Signal()
-        for index, port in enumerate(self.o):
-            chosen = Signal(name=f"chosen_{index}")
-            m.d.comb += [
-                chosen.eq(channel == index if channels > 1 else 1),
-                port.payload.eq(request),
-                port.valid.eq(offered & chosen),
-            ]
-            with m.If(chosen):
-                m.d.comb += taken.eq(offered & port.ready)
+        taken = offer(m, self.o, channel, request, offered)
 
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & entries.quiet)

@@ -1,0 +1,264 @@
+"""The column walker: the estimate of a head in, requests for its columns and its last tokens out.
+
+A head that is attended sparsely is estimated from few of its channels, those in which q is largest.
+Its K by channel is read of them alone; the tokens beyond the last whole unit, which are in no
+column, are estimated from their K::
+
+    unit u   : flash channel (channel + u) mod channels   one codeword for each channel chosen
+    group g  : flash channel (channel + g) mod channels   K of its tokens, for each beyond the units
+    the tail : the group after those on flash
+    then all : a null request that ends the head's estimate
+
+"Channel" is both a flash channel and an element of a head's vectors (of which some are *chosen*).
+
+It takes a clock for each request and for each page without a channel chosen, and for a walk some 12
+clocks, the memory's latency, and ``beats`` clocks for the mask besides.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2, exact_log2
+
+from hls_attention.beats import TOKEN_BITS, Kind
+from hls_attention.streams import moves
+
+from .memory import BurstReader
+from .memory_port import MemoryPortSignature
+from .page_requests import Source, page_request_layout
+from .selection_ports import column_walk_layout
+from .tables import COLUMN_ENTRY, MAP_ENTRY
+from .walker import offer, tail_request_layout
+
+__all__ = ["ColumnWalker"]
+
+
+class ColumnWalker(wiring.Component):
+    """Turns estimates of heads into page requests.
+
+    Parameters
+    ----------
+    config : rtl.config.DriveConfig
+        Units of K by channel must not be larger than passes.
+    masks : StructLayout
+        `hls_attention.top_channels.mask_layout` of the drive's engine.
+
+    Members
+    -------
+    i : In(stream), ``column_walk_layout()``
+        The next one is taken when this one is dealt.
+    i_mask : In(stream), ``masks``
+        For each walk ``beats`` payloads, rows in order. At least one channel is chosen.
+    o : Out(stream).array(channels), ``page_request_layout()``
+    o_tail : Out(stream), ``tail_request_layout()``
+    tail_ask : Out(1)
+        Held from before a request for the tail is offered until it and its ``o_tail`` are taken.
+    tail_grant : In(1)
+        Answers ``tail_ask``: no other walker asks for the tail meanwhile.
+    read : Out(MemoryPortSignature)
+        Device DRAM.
+    quiet : Out(1)
+    """
+
+    def __init__(self, config, masks):
+        if config.pass_tokens < config.unit_tokens:
+            raise ValueError(
+                f"passes of {config.pass_tokens} tokens are not possible: choose at least "
+                f"{config.unit_tokens}, a unit of K by channel"
+            )
+        self._config = config
+        geometry = config.flash.geometry
+        super().__init__(
+            {
+                "i": In(stream.Signature(column_walk_layout())),
+                "i_mask": In(stream.Signature(masks)),
+                "o": Out(stream.Signature(page_request_layout(geometry.dies))).array(
+                    geometry.channels
+                ),
+                "o_tail": Out(stream.Signature(tail_request_layout(geometry.channels))),
+                "tail_ask": Out(1),
+                "tail_grant": In(1),
+                "read": Out(MemoryPortSignature()),
+                "quiet": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        geometry = config.flash.geometry
+        pass_bits, unit_bits = exact_log2(config.pass_tokens), exact_log2(config.unit_tokens)
+        codewords = geometry.page_bytes // config.codeword_bytes  # of a page
+        m.submodules.entries = entries = BurstReader(depth=64, burst=32)
+        connect(m, entries.port, flipped(self.read))
+
+        walk = Signal(column_walk_layout())
+        chosen = Signal(config.max_head_dim)
+        number = Signal(24)  # of the unit, then of the group; then it comes round the channels
+        token = Signal(TOKEN_BITS)  # first one of the group
+        left = Signal(range(geometry.channels + 1))  # channels to be told that this is the end
+        channel = Signal(max(1, ceil_log2(geometry.channels)))
+        page = Signal(range(config.max_head_dim))  # of the unit
+        odd = Signal()  # the page's half of its entry
+        done = Signal(codewords)  # those of the page that are asked for
+        in_units = Signal(24)  # groups in units: as many as these have pages
+
+        # The page's next codeword: the first one chosen that is not yet asked for.
+        wanted, first, rest = Signal(codewords), Signal(codewords), Signal(codewords)
+        place = Signal(range(max(2, codewords)))
+        m.d.comb += [
+            wanted.eq(chosen.word_select(page, codewords) & ~done),
+            rest.eq(wanted & (wanted - 1)),
+            first.eq(wanted ^ rest),
+        ]
+        for index in range(codewords):
+            with m.If(first[index]):
+                m.d.comb += place.eq(index)
+
+        request = Signal(page_request_layout(geometry.dies))
+        column = COLUMN_ENTRY.struct(entries.o.payload.data)
+        entry = MAP_ENTRY.struct(entries.o.payload.data)
+        offered = Signal()
+        m.d.comb += [
+            channel.eq((walk.channel + number)[: len(channel)] if geometry.channels > 1 else 0),
+            request.format.eq(walk.format),
+            self.o_tail.payload.address.eq(walk.tail),
+            self.o_tail.payload.words.eq(walk.tail_tokens * walk.beats),
+            self.o_tail.payload.channel.eq(channel),
+        ]
+        taken = offer(m, self.o, channel, request, offered)
+
+        def of_group(source, tokens):
+            return [
+                request.source.eq(source),
+                request.die.eq(entry.k_die),
+                request.row.eq(entry.k_row),
+                request.kind.eq(Kind.ESTIMATE),
+                request.job.eq(token >> pass_bits),
+                request.token.eq(token),
+                request.tokens.eq(tokens),
+                request.beats.eq(walk.beats),
+            ]
+
+        asks = self._asks(m, entries, walk, in_units)
+        waits = Signal()
+        m.d.comb += self.quiet.eq(waits & entries.quiet)
+        with m.FSM(name="state"):
+            with m.State("NEXT"):
+                m.d.comb += [self.i.ready.eq(1), waits.eq(~self.i.valid)]
+                with m.If(self.i.valid):
+                    m.d.sync += walk.eq(self.i.payload)
+                    m.next = "START"
+            with m.State("START"):
+                m.d.sync += in_units.eq(walk.units * walk.unit_groups)
+                m.next = "ASK"
+            with m.State("ASK"):
+                m.d.sync += [
+                    asks.eq(Cat(in_units != 0, in_units != walk.flash_groups)),
+                    number.eq(0),
+                    page.eq(0),
+                    odd.eq(walk.columns[2]),
+                    token.eq(walk.units << unit_bits),
+                    left.eq(geometry.channels),
+                ]
+                m.next = "MASK"
+            with m.State("MASK"):
+                row = self.i_mask.payload
+                m.d.comb += [self.i_mask.ready.eq(1), waits.eq(~self.i_mask.valid)]
+                with m.If(self.i_mask.valid):
+                    m.d.sync += chosen.word_select(row.row, len(row.mask)).eq(row.mask)
+                    with m.If(row.last):
+                        m.next = "GROUPS"
+                        with m.If(walk.units != 0):
+                            m.next = "COLUMNS"
+            with m.State("COLUMNS"):
+                turns, last_page, last_unit = Signal(), Signal(), Signal()
+                m.d.comb += [
+                    last_page.eq(page + 1 == walk.unit_groups),
+                    last_unit.eq(number + 1 == walk.units),
+                    offered.eq(entries.o.valid & wanted.any()),
+                    waits.eq(offered & ~taken),
+                    turns.eq(entries.o.valid & Mux(wanted.any(), taken & (rest == 0), 1)),
+                    entries.o.ready.eq(turns & (odd | (last_page & last_unit))),
+                    request.source.eq(Source.FLASH),
+                    request.die.eq(Mux(odd, column.odd_die, column.even_die)),
+                    request.row.eq(Mux(odd, column.odd_row, column.even_row)),
+                    request.kind.eq(Kind.COLUMN),
+                    request.job.eq(number >> (pass_bits - unit_bits)),
+                    request.token.eq(page * codewords + place),
+                    request.skip.eq(place),
+                    request.tokens.eq(1),
+                    request.beats.eq(config.codeword_bytes // 8),
+                ]
+                with m.If(turns):
+                    m.d.sync += [odd.eq(~odd), page.eq(page + 1), done.eq(0)]
+                    with m.If(last_page):
+                        m.d.sync += [page.eq(0), number.eq(number + 1)]
+                        with m.If(last_unit):
+                            m.d.sync += number.eq(in_units)
+                            m.next = "GROUPS"
+                with m.Elif(taken):
+                    m.d.sync += done.eq(done | first)
+            with m.State("GROUPS"):
+                with m.If(number != walk.flash_groups):
+                    m.d.comb += [
+                        of_group(Source.FLASH, walk.group_tokens),
+                        offered.eq(entries.o.valid),
+                        waits.eq(offered & ~taken),
+                        entries.o.ready.eq(taken),
+                    ]
+                    with m.If(taken):
+                        m.d.sync += [number.eq(number + 1), token.eq(token + walk.group_tokens)]
+                with m.Elif(walk.tail_tokens != 0):
+                    m.next = "TAIL"
+                with m.Else():
+                    m.next = "END"
+            with m.State("TAIL"):
+                m.d.comb += [
+                    of_group(Source.TAIL, walk.tail_tokens),
+                    self.tail_ask.eq(1),
+                    offered.eq(self.tail_grant),
+                    waits.eq(~taken),
+                ]
+                with m.If(taken):
+                    m.next = "TAIL_WORDS"
+            with m.State("TAIL_WORDS"):
+                m.d.comb += [
+                    self.tail_ask.eq(1),
+                    self.o_tail.valid.eq(1),
+                    waits.eq(~self.o_tail.ready),
+                ]
+                with m.If(self.o_tail.ready):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += [
+                    request.source.eq(Source.NULL),
+                    request.kind.eq(Kind.COLUMN),
+                    request.last.eq(1),
+                    offered.eq(1),
+                    waits.eq(~taken),
+                ]
+                with m.If(taken):
+                    m.d.sync += [number.eq(number + 1), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.next = "NEXT"
+        return m
+
+    def _asks(self, m, entries, walk, in_units):
+        """Asks for the entries of pages, then for those of groups; bits say which are still to be."""
+        asks = Signal(2)
+        asked = entries.i.payload
+        m.d.comb += entries.i.valid.eq(asks.any())
+        with m.If(asks[0]):
+            m.d.comb += [
+                asked.address.eq((walk.columns >> 3) << 3),
+                asked.words.eq((in_units + walk.columns[2] + 1) >> 1),
+            ]
+        with m.Else():
+            m.d.comb += [
+                asked.address.eq(walk.map + (in_units << 3)),
+                asked.words.eq(walk.flash_groups - in_units),
+            ]
+        with m.If(moves(entries.i)):
+            m.d.sync += asks.eq(asks & (asks - 1))
+        return asks
