@@ -245,7 +245,7 @@ class ColumnWalker(wiring.Component):
         return m
 
     def _asks(self, m, entries, walk, in_units):
-        """Asks for the entries of pages, then for those of groups; bits say which are still to be."""
+        """Asks for the entries of pages, then for those of groups; bits: which are still to be."""
         asks = Signal(2)
         asked = entries.i.payload
         m.d.comb += entries.i.valid.eq(asks.any())
