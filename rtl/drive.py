@@ -26,6 +26,7 @@ from .append_path import AppendPath
 from .channel import Channel
 from .control import Control, ControlBusSignature
 from .counters import Counters
+from .drive_selection import connect_selection
 from .engine_config import engine_config
 from .executor import Executor
 from .flash_port import FlashPort
@@ -118,7 +119,16 @@ class Drive(wiring.Component):
         m.submodules.queries = queries = Queue(64, depth=QUERY_WORDS_AHEAD)
         m.submodules.counters = counters = Counters(config.channels)
         m.submodules.host_ports = host = PortArbiter(readers=3, writers=3)
-        m.submodules.dram_ports = dram = PortArbiter(readers=6 + config.channels, writers=3)
+        requests, tail_requests = walker.o, walker.o_tail
+        selection_ports, selection_blocks = [], []
+        if config.sparse_tokens:
+            merge, selection_ports, selection_blocks = connect_selection(
+                m, config, executor, engine, walker
+            )
+            requests, tail_requests = merge.o, merge.o_tail
+        m.submodules.dram_ports = dram = PortArbiter(
+            readers=6 + len(selection_ports) + config.channels, writers=3
+        )
         channels = []
         for index in range(config.channels):
             channel = Shared("flash_channel", lambda: Channel(config), apart=True)
@@ -133,7 +143,7 @@ class Drive(wiring.Component):
         connect(m, executor.o_words, append.i_words)
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_walk, walker.i)
-        connect(m, walker.o_tail, tails.i)
+        connect(m, tail_requests, tails.i)
         connect(m, append.o_transpose, transposer.i)
         connect(m, append.o_transpose_words, transposer.i_words)
         connect(m, append.o_wish, allocator.i)
@@ -161,6 +171,7 @@ class Drive(wiring.Component):
         for index, port in enumerate((queue.write, results.write, executor.host_data)):
             self._share(m, port, host.writers[index], ("aw", "w", "b"))
         readers = (
+            *selection_ports,
             walker.read,
             tails.read,
             sequences.read,
@@ -177,7 +188,7 @@ class Drive(wiring.Component):
         connect(m, dram.port, flipped(self.dram))
 
         for index, channel in enumerate(channels):
-            connect(m, walker.o[index], channel.i_requests)
+            connect(m, requests[index], channel.i_requests)
             connect(m, tails.o[index], channel.i_tail)
             connect(m, channel.o, engine.i_beats[index])
             connect(m, channel.phy, flipped(self.phy[index]))
@@ -221,6 +232,7 @@ class Drive(wiring.Component):
                 dram,
                 sequences,
                 engine,
+                *selection_blocks,
                 *channels,
             ],
         )

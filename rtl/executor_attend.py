@@ -56,6 +56,12 @@ def attend_states(m, x):
         m.d.sync += refusal.eq(status)
         m.next = "ATTEND_REFUSED"
 
+    def go_on():
+        """To the next head."""
+        m.next = "ATTEND_HEAD"
+        with m.If(step):
+            m.next = "STEP_RANGE"
+
     with m.State("ATTEND"):
         m.d.sync += [x.bytes.eq(attend.bytes), x.flush_due.eq(0)]
         with m.If((attend.jobs == 0) | (attend.bytes == 0)):
@@ -182,12 +188,11 @@ def attend_states(m, x):
     with m.State("ATTEND_RESULT_CHECK"):
         with m.If(result_at + (all_words << 3) > x.window_end):
             fail(Status.OUT_OF_WINDOW)
-        with m.Elif(sparf if selects else 0):
-            m.next = "ATTEND_SELECTION"
-        with m.Elif(step):
-            m.next = "STEP_RANGE"
         with m.Else():
-            m.next = "ATTEND_HEAD"
+            go_on()
+            if selects:
+                with m.If(sparf):
+                    m.next = "ATTEND_SELECTION"
     begin = "PASSES"
     if selects:
         begin = "SELECT"
@@ -199,10 +204,8 @@ def attend_states(m, x):
                 fail(Status.NO_INDEX)
             with m.Elif(tokens > x.config.sparse_tokens):
                 fail(Status.SELECTION_EXCEEDED)
-            with m.Elif(step):
-                m.next = "STEP_RANGE"
             with m.Else():
-                m.next = "ATTEND_HEAD"
+                go_on()
 
     x.ask_append(m, "ATTEND_HEAD", then=begin)
     with m.State("STEP_RANGE"):
@@ -283,10 +286,7 @@ def attend_states(m, x):
         with m.Else():
             m.next = "ATTEND_JOB"
     with m.State("ATTEND_NEXT_HEAD"):
-        with m.If(step):
-            m.next = "STEP_RANGE"
-        with m.Else():
-            m.next = "ATTEND_HEAD"
+        go_on()
     with m.State("ATTEND_END"):
         m.d.comb += [x.o_walk.valid.eq(1), x.o_walk.payload.end.eq(1), x.waits.eq(~x.o_walk.ready)]
         with m.If(x.o_walk.ready):

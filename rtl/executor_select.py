@@ -45,10 +45,10 @@ def select_states(m, x, *, sparse, passes, beats, q_at, q_words):
         "units": units,
         "unit_groups": sequence.unit_groups,
     }
-    with m.Switch(sequence.unit_groups):  # a power of two
-        for bit in range(config.unit_tokens.bit_length()):
-            with m.Case(1 << bit):
-                m.d.comb += units.eq(head.column_pages >> bit)
+    whole = 0  # unit_groups is a power of two
+    for bit in range(config.unit_tokens.bit_length()):
+        whole = Mux(sequence.unit_groups[bit], head.column_pages >> bit, whole)
+    m.d.comb += units.eq(whole)
 
     with m.State("SELECT"):
         m.d.sync += [number.eq(0), pass_left.eq(head.tokens)]

@@ -85,16 +85,16 @@ class TokenWalker(wiring.Component):
         channels = geometry.channels
         m.submodules.entries = entries = BurstReader(depth=64, burst=32)
         connect(m, entries.port, flipped(self.read))
+        walk = Signal(token_walk_layout())
         m.submodules.reader = reader = VerdictReader(channels, self._rows, self._config.unit_tokens)
         m.d.comb += [
             self.verdicts.lane.eq(reader.lane),
             self.verdicts.quad.eq(reader.quad),
-            reader.keep.eq(self.verdicts.keep),
+            reader.keep.eq(Mux(walk.all, -1, self.verdicts.keep)),
         ]
         m.submodules.masks = masks = CodewordMasks()
         connect(m, reader.o, masks.i)
 
-        walk = Signal(token_walk_layout())
         poisoned = Signal()
         kind = Signal(Kind)
         group = Signal(24)  # then it comes round the channels
@@ -108,6 +108,7 @@ class TokenWalker(wiring.Component):
                 m.d.comb += masks.tokens.eq(self._config.codeword_bytes // 8 >> bit)
 
         last_group, on_tail, of_k, wanted = Signal(), Signal(), Signal(), Signal()
+        size = Signal(12)  # tokens of the group
         rest = Signal(12)  # tokens of the group from the codeword on
         codeword = masks.o.payload
         m.d.comb += [
@@ -115,8 +116,9 @@ class TokenWalker(wiring.Component):
             on_tail.eq(group == walk.flash_groups),
             of_k.eq(kind == Kind.K),
             channel.eq((walk.channel + group)[: len(channel)] if channels > 1 else 0),
-            wanted.eq(codeword.mask.any()),
-            rest.eq(Mux(last_group, walk.end_tokens, walk.group_tokens) - codeword.skip),
+            size.eq(Mux(last_group, walk.end_tokens, walk.group_tokens)),
+            wanted.eq(codeword.mask.any() & (codeword.skip < size)),
+            rest.eq(size - codeword.skip),
         ]
 
         request = Signal(page_request_layout(geometry.dies))
@@ -163,8 +165,8 @@ class TokenWalker(wiring.Component):
                     m.d.sync += [walk.eq(self.i.payload), kind.eq(Kind.K)]
                     m.next = "READY"
             with m.State("READY"):
-                m.d.comb += [begins.eq(self.verdicts.ready), waits.eq(~begins)]
-                m.d.sync += poisoned.eq(self.verdicts.poisoned)
+                m.d.comb += [begins.eq(walk.all | self.verdicts.ready), waits.eq(~begins)]
+                m.d.sync += poisoned.eq(self.verdicts.poisoned & ~walk.all)
                 with m.If(begins):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
@@ -220,7 +222,7 @@ class TokenWalker(wiring.Component):
                             m.next = "RELEASE"
             with m.State("RELEASE"):
                 # A clock without a look at ``ready``, which falls a clock after the pulse.
-                m.d.comb += self.verdicts.release.eq(walk.ends)
+                m.d.comb += self.verdicts.release.eq(walk.ends & ~walk.all)
                 m.next = "NEXT"
         return m
 
