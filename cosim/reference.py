@@ -2,6 +2,7 @@
 
 from hls_attention.formats import BF16, FP16, FloatFormat
 from hls_attention.output import PARTIAL_HEADER
+from hls_attention.sparse_twin import attend as twin_attend_sparsely
 from hls_attention.twin import Partial, TwinResult, encode_scale
 from hls_attention.twin import attend as twin_attend
 from hls_attention.twin import merge as merge_partials
@@ -17,5 +18,6 @@ __all__ = [
     "encode_scale",
     "merge_partials",
     "twin_attend",
+    "twin_attend_sparsely",
     "twin_partial",
 ]

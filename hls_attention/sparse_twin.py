@@ -20,7 +20,7 @@ import numpy as np
 from hls_attention import selection_twin, twin
 from hls_attention.kernels import MAX_PASS_TOKENS
 
-__all__ = ["Choice", "attend", "choose"]
+__all__ = ["Choice", "SparseResult", "attend", "choose"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,19 @@ class Choice:
     keep: np.ndarray
 
 
+@dataclass(frozen=True)
+class SparseResult(twin.TwinResult):
+    """`TwinResult` of a sparse attend.
+
+    Parameters
+    ----------
+    choice : Choice or None
+        None where nothing is chosen: all tokens are kept, or something is no number.
+    """
+
+    choice: Choice | None = None
+
+
 def attend(q, k, v, scale, *, channels, kept, sinks=0, window=0, pass_tokens=MAX_PASS_TOKENS):
     """Sparse attention of the query heads that share one KV head.
 
@@ -60,23 +73,21 @@ def attend(q, k, v, scale, *, channels, kept, sinks=0, window=0, pass_tokens=MAX
 
     Returns
     -------
-    TwinResult
+    SparseResult
         ``saturated`` is of the scores of tokens kept, not of estimates.
     """
     _check_selection(q, channels, kept, sinks, window)
     if not all(twin.finite(x).all() for x in (q, k, v)):
-        return twin.attend(np.full_like(q, np.nan), k, v, scale, pass_tokens=pass_tokens)
-    if kept >= len(k):
-        return twin.attend(q, k, v, scale, pass_tokens=pass_tokens)
-    selection = {"channels": channels, "kept": kept, "sinks": sinks, "window": window}
-    keep = choose(q, k, scale, **selection, pass_tokens=pass_tokens).keep
-    return twin.merge(
-        [
-            twin.partial(q, k[cut], v[cut], scale, keep=keep[cut])
+        q = np.full_like(q, np.nan)
+    elif kept < len(k):
+        selection = {"channels": channels, "kept": kept, "sinks": sinks, "window": window}
+        choice = choose(q, k, scale, **selection, pass_tokens=pass_tokens)
+        parts = [
+            twin.partial(q, k[cut], v[cut], scale, keep=choice.keep[cut])
             for cut in twin.pass_cuts(len(k), pass_tokens)
-        ],
-        dtype=q.dtype,
-    )
+        ]
+        return SparseResult(**vars(twin.merge(parts, dtype=q.dtype)), choice=choice)
+    return SparseResult(**vars(twin.attend(q, k, v, scale, pass_tokens=pass_tokens)))
 
 
 def choose(q, k, scale, *, channels, kept, sinks=0, window=0, pass_tokens=MAX_PASS_TOKENS):

@@ -6,6 +6,7 @@ from rtl.config import ConfigError, DriveConfig
 
 from .drive import KvDrive
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+from .sparse import Sparf
 
 __all__ = [
     "ConfigError",
@@ -17,6 +18,7 @@ __all__ = [
     "KvDrive",
     "Partial",
     "ResultFlag",
+    "Sparf",
     "Status",
     "merge_partials",
 ]

@@ -13,7 +13,6 @@ from .errors import DriveError, DriveTypeError, DriveValueError
 __all__ = [
     "FORMATS",
     "INDEXES",
-    "MODES",
     "checked_array",
     "checked_format",
     "checked_index",
@@ -27,9 +26,6 @@ FORMATS = (FP16, BF16)
 
 INDEXES = ("none", "channel")
 """Extra copies of K by the number the drive knows them by: none, K by channel."""
-
-MODES = ("dense",)
-"""Attend modes."""
 
 
 def checked_integer(name, value):

@@ -8,10 +8,11 @@ from dataclasses import replace
 from rtl.commands import ResultFlag, Status
 
 from .backends import make_backend
-from .checks import MODES, checked_format, checked_index, checked_integer, checked_scale
+from .checks import checked_format, checked_index, checked_integer, checked_scale
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 from .health import drive_health
 from .sequence_books import Sequence, SequenceBooks, cut_into_commands
+from .sparse import DENSE, checked_attention
 from .stats import statistics
 from .tickets import AppendTicket, Ticket
 
@@ -227,25 +228,26 @@ class KvDrive:
         self.backend.preload(sequence, layer, k, v)
         self._sequences[sequence].tokens[layer] += len(k)
 
-    def attend(self, sequence, layer, q, *, mode="dense", scale=None, partial=False):
+    def attend(self, sequence, layer, q, *, attention=DENSE, scale=None, partial=False):
         """Attention of one token's queries over all tokens of a layer: [q_heads, head_dim].
 
         With ``partial``, unnormalised: a list of `Partial`, one per pass of the drive
         (``config.pass_tokens`` tokens). Those of several drives, each of which holds some passes of
         one sequence, put together give what one drive would: `host.merge_partials`.
         """
-        return self.attend_batch([(sequence, layer, q)], mode=mode, scale=scale, partial=partial)[0]
+        job = (sequence, layer, q)
+        return self.attend_batch([job], attention=attention, scale=scale, partial=partial)[0]
 
-    def step(self, sequence, layer, q, k, v, *, mode="dense", scale=None, partial=False):
+    def step(self, sequence, layer, q, k, v, *, attention=DENSE, scale=None, partial=False):
         """Appends one token (k, v: [kv_heads, head_dim]) and attends it and all before it."""
         job = (sequence, layer, q, k, v)
-        return self.attend_batch([job], mode=mode, scale=scale, partial=partial)[0]
+        return self.attend_batch([job], attention=attention, scale=scale, partial=partial)[0]
 
-    def attend_batch(self, jobs, *, mode="dense", scale=None, partial=False):
+    def attend_batch(self, jobs, *, attention=DENSE, scale=None, partial=False):
         """Many attends (or steps) as one command; see `submit`. Returns a list of outputs."""
-        return self.wait(self.submit(jobs, mode=mode, scale=scale, partial=partial))
+        return self.wait(self.submit(jobs, attention=attention, scale=scale, partial=partial))
 
-    def submit(self, jobs, *, mode="dense", scale=None, partial=False):
+    def submit(self, jobs, *, attention=DENSE, scale=None, partial=False):
         """Starts attends and steps, and returns a ticket for `wait`.
 
         A job that is not possible is refused here, before any of them starts.
@@ -254,23 +256,23 @@ class KvDrive:
         ----------
         jobs : list of tuples
             ``(sequence, layer, q)`` attends, ``(sequence, layer, q, k, v)`` steps; all of one kind.
-        mode : str
-            "dense".
+        attention : str or Sparf
+            "dense", or what sparse attention selects: `host.Sparf`. That needs K by channel of the
+            sequences, ``open(index="channel")``, and ``config.sparse_tokens``.
         scale : float, optional
             Factor of the scores; ``1 / sqrt(head_dim)`` if not given.
         partial : bool
             Whether results are the unnormalised sums of each pass, see `attend`.
         """
         self._check_running()
-        if mode not in MODES:
-            raise DriveValueError(f"mode = {mode!r} is not one of {', '.join(MODES)}")
+        attention = checked_attention(attention, self.config, partial)
         jobs = list(jobs)
         if not jobs:
             raise DriveError(Status.ZERO_LENGTH, "no jobs")
         if len({len(job) for job in jobs if isinstance(job, tuple | list)}) > 1:
             raise DriveValueError("attends and steps in one batch: give jobs of one kind")
         ahead = Counter()  # tokens that earlier jobs of the list append
-        jobs = [self._sequences.checked_job(job, ahead) for job in jobs]
+        jobs = [self._sequences.checked_job(job, ahead, attention) for job in jobs]
         grown = [(job.sequence, job.layer) for job in jobs if job.k is not None]
         self._sequences.check_room(grown)
         parts = []

@@ -87,6 +87,8 @@ def pack_jobs(jobs, kv_heads, passes):
         entry["queries"] = len(job.q) // heads
         entry["q_format"] = [format.dtype for format in FORMATS].index(job.q.dtype)
         entry["q_offset"], entry["result_offset"] = at, size
+        for name, value in job.selection._asdict().items() if job.selection else ():
+            entry[name] = value
         parts.append(job.q.tobytes())
         at += job.q.nbytes
         if job.k is not None:

@@ -10,6 +10,7 @@ from .backends import Job
 from .checks import checked_array, checked_integer, checked_queries
 from .errors import DriveError, DriveTypeError
 from .packing import job_bytes
+from .sparse import DENSE
 
 __all__ = ["Sequence", "SequenceBooks", "cut_into_commands"]
 
@@ -93,8 +94,8 @@ class SequenceBooks(dict):
                     f"which was opened for {entry.max_tokens}",
                 )
 
-    def checked_job(self, job, ahead):
-        """`Job` of a tuple that `KvDrive.submit` was given.
+    def checked_job(self, job, ahead, attention):
+        """`Job` of a tuple that `KvDrive.submit` was given, with what sparse attention selects.
 
         ``ahead`` counts the tokens that earlier jobs append, by (sequence, layer).
         """
@@ -120,7 +121,22 @@ class SequenceBooks(dict):
                 f"one command takes {self._config.max_attend}",
             )
         tokens = entry.tokens[layer] + ahead[sequence, layer]
-        return Job(sequence, layer, q, k, v, tokens)
+        selection = None
+        if attention != DENSE:
+            selection = attention.selection(entry.head_dim, tokens)
+            self._check_selectable(sequence, layer, tokens)
+        return Job(sequence, layer, q, k, v, tokens, selection)
+
+    def _check_selectable(self, sequence, layer, tokens):
+        """Whether so many tokens of a layer can be attended sparsely; else `DriveError`."""
+        if self[sequence].copies_of_k == 1:
+            raise DriveError(Status.NO_INDEX, f"sequence {sequence}")
+        if tokens > self._config.sparse_tokens:
+            raise DriveError(
+                Status.SELECTION_EXCEEDED,
+                f"{tokens} tokens in layer {layer} of sequence {sequence}, this drive selects from "
+                f"sparse_tokens = {self._config.sparse_tokens} at most",
+            )
 
 
 def cut_into_commands(jobs):

@@ -17,6 +17,7 @@ from rtl.registers import COUNTERS
 from ..capacity import Capacity
 from ..errors import DriveValueError
 from ..packing import cut_jobs, list_bytes, pack_jobs
+from ..sparse_traffic import sparse_traffic
 from .base import Backend, Result
 
 __all__ = ["ArrayBackend", "partial_flags"]
@@ -99,6 +100,14 @@ class ArrayBackend(Backend):
     @abstractmethod
     def attend_heads(self, q, k, v, scale):
         """``(out, flags)`` of q [kv_heads, g, head_dim] and k, v [kv_heads, tokens, head_dim]."""
+
+    @abstractmethod
+    def attend_selected(self, q, k, v, scale, selection):
+        """``(out, flags, chosen)`` of sparse attention; arguments as above.
+
+        ``chosen`` are the channels [kv_heads, head_dim] and the tokens [kv_heads, tokens], bool,
+        that are read; None where it is all of K and V.
+        """
 
     @abstractmethod
     def partials(self, q, k, v, scale):
@@ -209,27 +218,40 @@ class ArrayBackend(Backend):
         for job, shape in zip(jobs, shapes, strict=True):
             if job.k is not None:
                 self._store(job.sequence, job.layer, job.k[None], job.v[None])
-            k, v = self._layers[job.sequence][job.layer].view()
-            q = job.q.reshape(shape.kv_heads, -1, shape.head_dim)
-            if partial:
-                outputs.append(self.partials(q, k, v, scale))
-                found = partial_flags(outputs[-1])
-            else:
-                out, found = self.attend_heads(q, k, v, scale)
-                outputs.append(out.reshape(job.q.shape))
+            output, found = self._attend(job, shape, scale, partial)
+            outputs.append(output)
             flags |= found
-            # a step attends its token in the tail; a group that it fills goes onto flash later
-            full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
+        self._tickets += 1
+        self._results[self._tickets] = Result(outputs, flags)
+        return self._tickets
+
+    def _attend(self, job, shape, scale, partial):
+        """Output and flags of a job whose token, if it has one, is stored."""
+        k, v = self._layers[job.sequence][job.layer].view()
+        q = job.q.reshape(shape.kv_heads, -1, shape.head_dim)
+        chosen = None
+        if partial:
+            output = self.partials(q, k, v, scale)
+            flags = partial_flags(output)
+        elif job.selection is None:
+            out, flags = self.attend_heads(q, k, v, scale)
+            output = out.reshape(job.q.shape)
+        else:
+            out, flags, chosen = self.attend_selected(q, k, v, scale, job.selection)
+            output = out.reshape(job.q.shape)
+        self._count(jobs=shape.kv_heads)  # one per KV head, as the engine counts them
+        # a step attends its token in the tail; a group that it fills goes onto flash later
+        full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
+        if chosen is None:
             tail = k.shape[1] - full * shape.group_tokens
             self._count(
-                jobs=shape.kv_heads,  # one per KV head, as the engine counts them
                 pages_read=2 * shape.pages_of(full * shape.group_tokens) * shape.kv_heads,
                 bytes_flash=full * shape.group_tokens * shape.token_bytes,
                 bytes_tail=tail * shape.token_bytes,
             )
-        self._tickets += 1
-        self._results[self._tickets] = Result(outputs, flags)
-        return self._tickets
+        else:
+            self._count(**sparse_traffic(shape, self.config.codeword_bytes, full, *chosen))
+        return output, flags
 
     def wait(self, ticket):
         return self._results.pop(ticket)

@@ -9,6 +9,7 @@ from rtl.commands import ResultFlag
 
 from ..errors import DriveError
 from ..health import WEAR
+from ..sparse import Selection
 from ..stats import REPAIRS
 
 __all__ = ["Backend", "Job", "Result"]
@@ -24,7 +25,9 @@ class Job:
     q : [q_heads, head_dim]
     k, v : [kv_heads, head_dim] or None
     tokens : int
-        Tokens that it attends.
+        Tokens that are there to be attended.
+    selection : Selection or None
+        What sparse attention selects of them; None: attention is dense.
     """
 
     sequence: int
@@ -33,6 +36,7 @@ class Job:
     k: np.ndarray | None = None
     v: np.ndarray | None = None
     tokens: int = 0
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,8 @@ class Backend(ABC):
     def submit(self, jobs, scale, partial):
         """Starts jobs of one kind that share a scale; returns a ticket for `wait`.
 
-        With ``partial`` the sums of each pass are wanted. ``scale`` is ``(value, mant, exp)``: the
-        number and its encoding for the drive.
+        All have a selection, or none has. With ``partial`` the sums of each pass are wanted.
+        ``scale`` is ``(value, mant, exp)``: the number and its encoding for the drive.
         """
 
     @abstractmethod

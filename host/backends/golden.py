@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cosim import golden
+from cosim import golden, golden_sparse
 from rtl.commands import ResultFlag
 
 from ..errors import DriveValueError
@@ -21,9 +21,33 @@ class GoldenBackend(ArrayBackend):
         flat = tensor(q).reshape(-1, q.shape[2])
         keys, values = (tensor(x).transpose(0, 1) for x in (k, v))
         out = golden.attend_rounded(flat, keys, values, scale[0])
-        finite = all(torch.isfinite(x).all() for x in (flat, keys, values))
-        out = out.view(torch.uint16).numpy().view(q.dtype).reshape(q.shape)
-        return out, ResultFlag(0) if finite else ResultFlag.NONFINITE
+        return array(out, q), _flags(flat, keys, values)
+
+    def attend_selected(self, q, k, v, scale, selection):
+        """As the drive has it, a KV head with an infinity or NaN is NaN as a whole."""
+        found = [
+            golden_sparse.sparf_attention(
+                queries,
+                keys[:, None],
+                values[:, None],
+                **selection._asdict(),
+                mean_value=False,
+                scale=scale[0],
+            )  # fmt: skip
+            if not _flags(queries, keys, values)
+            else None
+            for queries, keys, values in zip(*map(tensor, (q, k, v)), strict=True)
+        ]
+        nothing = torch.full(q.shape[1:], torch.nan, dtype=torch.float64)
+        out = torch.stack([nothing if one is None else one.out for one in found])
+        flags = ResultFlag.NONFINITE if None in found else ResultFlag(0)
+        chosen = None
+        if not flags and selection.kept < k.shape[1]:
+            chosen = tuple(
+                torch.cat([getattr(one, name) for one in found]).numpy()
+                for name in ("channels", "tokens")
+            )
+        return array(golden.round_once(out, tensor(q).dtype), q), flags, chosen
 
     def partials(self, q, k, v, scale):
         raise DriveValueError(
@@ -32,7 +56,17 @@ class GoldenBackend(ArrayBackend):
         )
 
 
-def tensor(array):
+def tensor(x):
     """A float16 or bfloat16 array as a tensor."""
-    words = torch.from_numpy(np.ascontiguousarray(array).view(np.uint16))
-    return words.view(torch.float16 if array.dtype == np.float16 else torch.bfloat16)
+    words = torch.from_numpy(np.ascontiguousarray(x).view(np.uint16))
+    return words.view(torch.float16 if x.dtype == np.float16 else torch.bfloat16)
+
+
+def array(x, like):
+    """Such a tensor as an array, of the type and shape of another."""
+    return x.view(torch.uint16).numpy().view(like.dtype).reshape(like.shape)
+
+
+def _flags(*tensors):
+    finite = all(torch.isfinite(x).all() for x in tensors)
+    return ResultFlag(0) if finite else ResultFlag.NONFINITE

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cosim.reference import Partial, twin_attend, twin_partial
+from cosim.reference import Partial, twin_attend, twin_attend_sparsely, twin_partial
 from rtl.commands import ResultFlag
 
 from .arrays import ArrayBackend
@@ -16,16 +16,19 @@ class TwinBackend(ArrayBackend):
     name = "twin"
 
     def attend_heads(self, q, k, v, scale):
-        out = np.empty(q.shape, dtype=q.dtype)
-        flags = ResultFlag(0)
-        for head in range(len(q)):
-            result = twin_attend(
-                q[head], k[head], v[head], scale[0], pass_tokens=self.config.pass_tokens
-            )
-            out[head] = result.out
-            flags |= ResultFlag.SATURATED * bool(result.saturated)
-            flags |= ResultFlag.NONFINITE * bool(result.nonfinite)
-        return out, flags
+        step = self.config.pass_tokens
+        heads = zip(q, k, v, strict=True)
+        return _together([twin_attend(*head, scale[0], pass_tokens=step) for head in heads])
+
+    def attend_selected(self, q, k, v, scale, selection):
+        options = {**selection._asdict(), "pass_tokens": self.config.pass_tokens}
+        heads = zip(q, k, v, strict=True)
+        results = [twin_attend_sparsely(*head, scale[0], **options) for head in heads]
+        choices = [result.choice for result in results]
+        chosen = None
+        if None not in choices:
+            chosen = tuple(np.stack([getattr(c, n) for c in choices]) for n in ("channels", "keep"))
+        return *_together(results), chosen
 
     def partials(self, q, k, v, scale):
         def of_pass(tokens):
@@ -36,6 +39,15 @@ class TwinBackend(ArrayBackend):
 
         step = self.config.pass_tokens
         return [_stacked(of_pass(slice(at, at + step))) for at in range(0, k.shape[1], step)]
+
+
+def _together(results):
+    """``(out, flags)`` of the results of several KV heads."""
+    flags = ResultFlag(0)
+    for result in results:
+        flags |= ResultFlag.SATURATED * bool(result.saturated)
+        flags |= ResultFlag.NONFINITE * bool(result.nonfinite)
+    return np.stack([result.out for result in results]), flags
 
 
 def _stacked(parts):

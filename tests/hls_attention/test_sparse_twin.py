@@ -106,8 +106,9 @@ def test_estimates_by_hand(heads, dim, r, dtype):
 @pytest.mark.parametrize("dtype", [np.float16, BF16])
 @pytest.mark.parametrize("pass_tokens", [64, 512])
 @pytest.mark.parametrize(
-    ("heads", "dim", "r", "kept"), [(1, 64, 8, 40), (2, 128, 16, 64), (3, 64, 24, 37), (4, 128, 8, 90)]
-)  # fmt: skip
+    ("heads", "dim", "r", "kept"),
+    [(1, 64, 8, 40), (2, 128, 16, 64), (3, 64, 24, 37), (4, 128, 8, 90)],
+)
 def test_against_the_golden_model(heads, dim, r, kept, pass_tokens, dtype):
     q, k, v, scale = random_case(
         np.random.default_rng(SEED + heads), 400, dim, heads, sharp=1.0, dtype=dtype
@@ -115,6 +116,7 @@ def test_against_the_golden_model(heads, dim, r, kept, pass_tokens, dtype):
     selection = {"channels": r, "kept": kept, "sinks": 2, "window": 16}
     choice = sparse_twin.choose(q, k, scale, **selection, pass_tokens=pass_tokens)
     found = sparse_twin.attend(q, k, v, scale, **selection, pass_tokens=pass_tokens)
+    assert np.array_equal(found.choice.keep, choice.keep)
     ideal = golden(q, k, v, scale, **selection)
     assert np.array_equal(choice.channels, ideal.channels[0].numpy())
     assert choice.keep.sum() == ideal.tokens.sum() == kept

@@ -6,8 +6,8 @@ Each runs as a generator and gives way where the gateware would wait for its fir
 import numpy as np
 
 from cosim.environment import HOST_BASE
-from cosim.reference import BF16, FP16, PARTIAL_HEADER, merge_partials, twin_partial
-from rtl.commands import CQE, FIRMWARE, JOB, JOB_STATUS, SQE, SQE_VIEWS, Opcode, Status
+from cosim.reference import BF16, FP16
+from rtl.commands import CQE, FIRMWARE, SQE, SQE_VIEWS, Opcode, Status
 from rtl.executor_read import capability_page
 from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, SEQUENCE, SequenceState, group_channel
 
@@ -284,90 +284,6 @@ class Commands:
         assert writer == entry["segment"] or others
         return data[:used].tobytes()
 
-    def _attend_command(self):
-        view = SQE_VIEWS["attend"].unpack(self.sqe)
-        step = self.fields["opcode"] == Opcode.STEP
-        if view["bytes"] % 8 or view["bytes"] > self.config.max_attend:
-            raise Refused(Status.INVALID_FIELD)
-        if view["mode"]:
-            raise Refused(Status.UNSUPPORTED_MODE)
-        if not view["jobs"] or not view["bytes"]:
-            raise Refused(Status.ZERO_LENGTH)
-        self._window(self.fields["result"], 8)
-        data = self._fetch(view["bytes"])
-        exp = self.fields["scale_exp"]
-        exp -= 64 * (exp >= 32)
-        scale = self.fields["scale_mant"] * 2.0 ** (exp - 26) / np.log2(np.e)
-        failures = []
-        for index in range(view["jobs"]):
-            job = JOB.unpack(data[index * JOB.size :])
-            status, flags, passes = Status.SUCCESS, 0, 0
-            try:
-                flags, passes = yield from self._job(job, data, step, scale, view["partials"])
-            except Refused as refusal:
-                status = refusal.args[0]
-                failures.append((index, status))
-            self.result |= flags
-            self._result(
-                job["result_offset"],
-                JOB_STATUS.pack(status=status, flags=flags, passes=passes, written=1),
-            )
-        self.result |= len(failures) << 16
-        if failures:
-            self.index, status = failures[0]
-            raise Refused(status)
-
-    def _result(self, offset, data):
-        """Writes results; their place was checked."""
-        at = self.fields["result"] + offset - HOST_BASE
-        self.host[at : at + len(data)] = np.frombuffer(data, np.uint8)
-        self.counters["bytes_link_out"] += len(data)
-
-    def _job(self, job, data, step, scale, wants_partials):
-        entry = self._sequence(job["sequence"], job["layer"])
-        heads, g, d = entry["kv_heads"], job["queries"], entry["head_dim"]
-        if not 1 <= g <= self.config.max_queries_per_kv:
-            raise Refused(Status.TOO_MANY_QUERY_HEADS)
-        q_dtype, kv_dtype = FORMATS[job["q_format"]].dtype, FORMATS[entry["format"]].dtype
-        q = np.frombuffer(data, q_dtype, heads * g * d, job["q_offset"]).reshape(heads, g, d)
-        tokens = self._head(entry, job["layer"], 0)["tokens"] + step
-        size = self.config.pass_tokens
-        passes = -(-tokens // size)
-        words = passes * g * (d + 2) if wants_partials else g * d // 4
-        offset = job["result_offset"] + JOB_STATUS.size
-        self._window(self.fields["result"] + offset, 8 * heads * words)
-        if not tokens:
-            raise Refused(Status.EMPTY_CONTEXT)
-        if step:
-            kv = np.frombuffer(data, kv_dtype, heads * 2 * d, job["kv_offset"]).reshape(
-                heads, 2, 1, d
-            )
-        flags = 0
-        for head in range(heads):
-            if step:
-                yield from self._append(entry, job["layer"], head, kv[head], defer=True)
-            k, v = self._gather(entry, job["layer"], head)
-            self._check_exponents(entry, job["layer"], head, k)
-            cuts = [slice(at, at + size) for at in range(0, tokens, size)]
-            partials = [twin_partial(q[head], k[cut], v[cut], scale) for cut in cuts]
-            merged = merge_partials(partials, dtype=q_dtype)
-            flags |= bool(merged.saturated) | bool(merged.nonfinite) << 1
-            result = (
-                b"".join(map(partial_bytes, partials)) if wants_partials else merged.out.tobytes()
-            )
-            self._result(offset + 8 * head * words, result)
-        self.counters["jobs"] += heads
-        return flags, passes
-
-    def _check_exponents(self, entry, layer, head, k):
-        """What the tables say of the pass in progress must be so."""
-        size = self.config.pass_tokens
-        rest = k[len(k) // size * size :].view(np.uint16).astype(int)
-        format = FORMATS[entry["format"]]
-        field = rest >> format.fraction_bits & format.top_field
-        expected = int(np.maximum(field, 1).max()) - 1 if len(rest) else 0
-        assert self._head(entry, layer, head)["k_exp"] == expected
-
     def _read_command(self):
         view = SQE_VIEWS["read_kv"].unpack(self.sqe)
         entry = self._sequence(self.fields["sequence"], self.fields["layer"])
@@ -378,15 +294,3 @@ class Commands:
             raise Refused(Status.GROUP_OUT_OF_RANGE)
         layer, group = self.fields["layer"], self.fields["group"]
         self._send(self._page(entry, layer, view["head"], group, view["kind"]))
-
-
-def partial_bytes(partial):
-    """A `Partial` as the drive writes it."""
-    result = b""
-    for m, l, o, v_exp, poisoned in zip(
-        partial.m, partial.l, partial.o, partial.v_exp, partial.poisoned, strict=True
-    ):
-        header = {"m": int(m), "v_exp": int(v_exp), "poisoned": int(poisoned)}
-        words = [PARTIAL_HEADER.const(header).as_bits(), int(l), *(int(x) % 2**64 for x in o)]
-        result += np.array(words, "<u8").tobytes()
-    return result

@@ -9,6 +9,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
+from fake_attend import Attends
 from fake_columns import Columns
 from fake_commands import Commands
 
@@ -57,7 +58,7 @@ class Cells:
             self.decoded.pop((channel, die, page), None)
 
 
-class FakeLane(Commands, Columns):
+class FakeLane(Commands, Attends, Columns):
     """See `host.lane.Lane`. ``problems``: a status to be injected per command (None: none).
 
     ``formatted``: its flash was delivered with a bad-block table.

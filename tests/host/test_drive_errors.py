@@ -180,7 +180,12 @@ def test_scale(guarded):
             scale=scale,
             kind=ValueError,
         )
-    refused(Status.INVALID_FIELD, "'sparse'", lambda: drive.attend(sequence, 0, Q, mode="sparse"))
+    for wrong in ("sparse", None, 0.125):
+        refused(
+            Status.INVALID_FIELD,
+            f"attention = {wrong!r}: give 'dense' or host.Sparf",
+            lambda attention=wrong: drive.attend(sequence, 0, Q, attention=attention),
+        )
 
 
 def test_mixed_batch_and_second_wait(guarded):

@@ -1,0 +1,54 @@
+"""What a sparse attend reads, for backends that keep K and V in arrays: whole codewords of flash.
+
+::
+
+    K by channel   codewords of the channels chosen, of every whole unit on flash
+    K              of tokens beyond the last unit, to estimate their scores too
+    K and V        codewords that hold a token kept; of the tail, the tokens themselves
+"""
+
+import numpy as np
+
+__all__ = ["sparse_traffic"]
+
+
+def sparse_traffic(shape, codeword_bytes, full, channels, keep):
+    """Counters of one attend of all KV heads of a layer.
+
+    Parameters
+    ----------
+    shape : SequenceShape
+        Of a sequence with K by channel.
+    codeword_bytes : int
+    full : int
+        Groups on flash.
+    channels : array of bool, [kv_heads, head_dim]
+    keep : array of bool, [kv_heads, tokens]
+
+    Returns
+    -------
+    dict
+        ``pages_read``, ``bytes_flash``, ``bytes_tail``, see `rtl.registers.COUNTERS`.
+    """
+    heads, row, group = shape.kv_heads, 2 * shape.head_dim, shape.group_tokens
+    units = full // shape.unit_groups
+    by_page = channels.reshape(heads, -1, shape.page_bytes // codeword_bytes)
+    beyond = heads * (full - units * shape.unit_groups)
+    on_flash, tail = np.split(keep, [full * group], axis=1)
+    touched = on_flash.reshape(heads, full, group) @ _codewords(group, row, codeword_bytes)
+    return {
+        "pages_read": units * int(by_page.any(axis=2).sum())
+        + beyond
+        + 2 * int(touched.any(axis=2).sum()),
+        "bytes_flash": units * int(channels.sum()) * codeword_bytes
+        + beyond * group * row
+        + 2 * int(touched.sum()) * codeword_bytes,
+        "bytes_tail": tail.size * row + 2 * int(tail.sum()) * row,
+    }
+
+
+def _codewords(group, row, codeword_bytes):
+    """Which codewords of a page each token has bytes in: bool [group, codewords]."""
+    word = np.arange(-(-group * row // codeword_bytes))
+    first = np.arange(group)[:, None] * row
+    return (word * codeword_bytes < first + row) & ((word + 1) * codeword_bytes > first)
