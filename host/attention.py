@@ -21,7 +21,15 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from .drive_cache import CacheUseError, DriveCache
 from .padding import first_columns
-from .support import PromptError, UnsupportedModel, check_model, check_modules, head_shape
+from .sparse import DENSE
+from .support import (
+    PromptError,
+    UnsupportedModel,
+    check_attention,
+    check_model,
+    check_modules,
+    head_shape,
+)
 
 __all__ = ["NAME", "attach", "attention_forward", "attention_mask"]
 
@@ -30,7 +38,7 @@ NAME = "instinfer"
 
 
 @contextlib.contextmanager
-def attach(model, drive, max_tokens=None):
+def attach(model, drive, max_tokens=None, *, attention=DENSE):
     """Give a model's attention to a drive.
 
     Parameters
@@ -41,6 +49,9 @@ def attach(model, drive, max_tokens=None):
         The drive.
     max_tokens : int, optional
         Tokens, prompt and generated, to reserve for each row; None: what the drive can hold.
+    attention : str or Sparf
+        How decode steps attend in the drive: "dense", or sparsely (`host.Sparf`), each by the
+        tokens there are at that step. Prefill, on the host, is dense.
 
     Yields
     ------
@@ -51,12 +62,13 @@ def attach(model, drive, max_tokens=None):
     Raises
     ------
     UnsupportedModel, ContextTooLong
-        See `host.support.check_model`.
+        See `host.support.check_model` and `check_attention`.
     """
     check_model(model.config, drive.config, max_tokens)
+    check_attention(model.config, drive.config, attention)
     check_modules(model)
     layers = head_shape(model.config)[0]
-    cache = DriveCache(drive, layers, max_tokens)
+    cache = DriveCache(drive, layers, max_tokens, attention=attention)
     former = _implementations(model)
     try:
         _set_implementation(model)

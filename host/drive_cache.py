@@ -24,6 +24,7 @@ from transformers.cache_utils import Cache
 
 from .drive_layer import CacheUseError, DriveLayer
 from .errors import DriveError
+from .sparse import DENSE
 from .support import ContextTooLong, UnsupportedModel
 
 __all__ = ["CacheUseError", "DriveCache"]
@@ -40,6 +41,8 @@ class DriveCache(Cache):
         Layers of the model.
     max_tokens : int, optional
         Tokens reserved for each row; None: what the drive can hold.
+    attention : str or Sparf
+        Of decode steps, see `host.attention.attach`.
 
     Attributes
     ----------
@@ -52,7 +55,7 @@ class DriveCache(Cache):
         Called after each layer's attention, for reports.
     """
 
-    def __init__(self, drive, layers, max_tokens=None):
+    def __init__(self, drive, layers, max_tokens=None, *, attention=DENSE):
         limit = drive.config.max_tokens
         if max_tokens is not None and not 1 <= max_tokens <= limit:
             raise ContextTooLong(
@@ -60,6 +63,7 @@ class DriveCache(Cache):
             )
         super().__init__(layers=[DriveLayer(self, index) for index in range(layers)])
         self.drive = drive
+        self.attention = attention
         self.max_tokens = max_tokens or limit
         self.sequences = []
         self.padding = []
@@ -111,6 +115,7 @@ class DriveCache(Cache):
                         head_dim=head_dim,
                         max_tokens=self.max_tokens,
                         kv_format="bf16" if dtype == torch.bfloat16 else "fp16",
+                        index="none" if self.attention == DENSE else "channel",
                     )
                 )
         except DriveError as error:

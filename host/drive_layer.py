@@ -170,11 +170,11 @@ class DriveLayer(CacheLayerMixin):
                 out[row, token] = _tensor(found).to(dtype=out.dtype, device=out.device)
 
     def _call(self, jobs, rows, scale):
-        drive = self.cache.drive
+        drive, how = self.cache.drive, {"attention": self.cache.attention, "scale": scale}
         try:
             if len(jobs) == 1:
-                return [drive.step(*jobs[0], scale=scale)]
-            return drive.attend_batch(jobs, scale=scale)
+                return [drive.step(*jobs[0], **how)]
+            return drive.attend_batch(jobs, **how)
         except DriveError as error:
             if error.job is not None and len(self.cache.sequences) > 1:
                 error.add_note(f"job {error.job} is row {rows[error.job]} of the batch")

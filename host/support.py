@@ -6,10 +6,15 @@ of what is missing. `host.attention` checks the same things again on every call,
 really passes.
 """
 
+from rtl.tables import unit_groups
+
+from .sparse import DENSE, checked_attention
+
 __all__ = [
     "ContextTooLong",
     "PromptError",
     "UnsupportedModel",
+    "check_attention",
     "check_model",
     "check_modules",
     "head_shape",
@@ -108,6 +113,32 @@ def check_model(config, drive_config, tokens=None):
             f"{tokens} tokens are more than {_name(config)} was trained for, {positions}: "
             "shorten the prompt or ask for fewer new tokens"
         )
+
+
+def check_attention(config, drive_config, attention):
+    """Raise unless the drive has an attention for this model's heads: `UnsupportedModel`, or
+    `DriveError` of `checked_attention`.
+
+    Sparse attention needs K by channel, which not every head_dim can be kept by.
+
+    Parameters
+    ----------
+    config : transformers.PreTrainedConfig
+    drive_config : rtl.config.DriveConfig
+    attention : str or Sparf
+    """
+    if checked_attention(attention, drive_config) == DENSE:
+        return
+    page, codeword = drive_config.flash.geometry.page_bytes, drive_config.codeword_bytes
+    possible = [n for n in drive_config.head_dims if unit_groups(n, page, codeword)]
+    head_dim = head_shape(config)[3]
+    if head_dim not in possible:
+        others = f"a model with head_dim {' or '.join(map(str, possible))}, or " if possible else ""
+        raise UnsupportedModel(
+            f"{_name(config)} has head_dim {head_dim}, of which this drive cannot keep K by channel, "
+            f"which sparse attention reads: choose {others}dense attention"
+        )
+    attention.selection(head_dim, drive_config.max_tokens)
 
 
 def check_modules(model):

@@ -22,7 +22,8 @@ class FloatDrive:
         self.fail_at = None
         self.under_way = {}  # appends by ticket, which nothing sees before they are waited for
 
-    def open(self, *, layers, kv_heads, head_dim, max_tokens=None, kv_format="fp16"):
+    def open(self, *, layers, kv_heads, head_dim, max_tokens=None, kv_format="fp16", index="none"):
+        assert index == "none"
         self.formats.append(kv_format)
         key = len(self.formats) - 1
         self.kv[key] = [[[], []] for _ in range(layers)]
@@ -43,7 +44,8 @@ class FloatDrive:
     def wait(self, ticket):
         self.append(*self.under_way.pop(ticket))
 
-    def step(self, sequence, layer, q, k, v, scale=None):
+    def step(self, sequence, layer, q, k, v, attention="dense", scale=None):
+        assert attention == "dense"
         self.steps += 1
         if self.steps == self.fail_at:
             raise RuntimeError("the link is down")
@@ -57,9 +59,9 @@ class FloatDrive:
             out[head] = weights @ values[:, head * kv_heads // heads] / weights.sum()
         return out
 
-    def attend_batch(self, jobs, scale=None):
+    def attend_batch(self, jobs, attention="dense", scale=None):
         self.batches.append(len(jobs))
-        return [self.step(*job, scale=scale) for job in jobs]
+        return [self.step(*job, attention, scale) for job in jobs]
 
     def fork(self, sequence):
         self.formats.append(self.formats[sequence])
