@@ -71,7 +71,8 @@ class Accumulators(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         meta, early = self.i_meta, self.i_early_meta
-        rows = 2 << (self._config.max_beats - 1).bit_length()
+        row_bits = (self._config.max_beats - 1).bit_length()
+        rows = 2 << row_bits
         reads, read_heads = Signal(), Signal(self._config.max_heads)
         enters, writes = Signal(), Signal()
         heads = Signal(self._config.max_heads)
@@ -87,7 +88,7 @@ class Accumulators(wiring.Component):
         arrived = Signal(self._config.max_heads)  # heads of the row read a clock ago
         m.d.sync += arrived.eq(read_heads)
         with m.If(enters):
-            m.d.sync += [heads.eq(meta.heads), address.eq(Cat(meta.row, meta.bank))]
+            m.d.sync += [heads.eq(meta.heads), address.eq(Cat(meta.row[:row_bits], meta.bank))]
             with m.If(meta.last_of_pass):
                 # Written back a clock before a read that this pulse sets off.
                 m.d.sync += [
@@ -116,7 +117,11 @@ class Accumulators(wiring.Component):
                     asked.eq(self.r_en & (self.r_head == head) & (self.r_lane == lane)),
                     memory.r_en.eq(read_heads[head] | asked),
                     memory.r_addr.eq(
-                        Mux(reads, Cat(early.row, early.bank), Cat(self.r_row, self.r_bank))
+                        Mux(
+                            reads,
+                            Cat(early.row[:row_bits], early.bank),
+                            Cat(self.r_row, self.r_bank),
+                        )
                     ),
                     memory.w_en.eq(writes & heads[head]),
                     memory.w_addr.eq(address),

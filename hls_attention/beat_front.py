@@ -312,11 +312,12 @@ class BeatFront(wiring.Component):
 
     def _queries(self, m, head, meta):
         """The query elements of a head for each lane of the beat with these tags."""
+        row = meta.row[: (self._config.max_beats - 1).bit_length()]
         passes = [
             self._query_memory(m, f"query_{head}_{lane}", head, lane, self.i_writes)
             for lane in range(LANES_FP16)
         ]
-        m.d.comb += [port.addr.eq(Cat(meta.row, meta.bank)) for port in passes]
+        m.d.comb += [port.addr.eq(Cat(row, meta.bank)) for port in passes]
         if not self._config.sparse_tokens:
             return [port.data for port in passes]
         estimates = [
