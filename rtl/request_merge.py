@@ -74,11 +74,9 @@ class RequestMerge(wiring.Component):
 
         asks = Cat(getattr(self, f"{name}_ask") for name in ASKERS)
         grants = Cat(getattr(self, f"{name}_grant") for name in ASKERS)
-        held, granted = Signal(len(ASKERS)), Signal(len(ASKERS))
-        m.d.comb += [
-            held.eq(grants & asks),
-            granted.eq(Mux(held.any(), held, asks & (~asks + 1))),
-        ]
+        held = grants & asks
+        granted = Signal(len(ASKERS))
+        m.d.comb += granted.eq(Mux(held.any(), held, asks & (~asks + 1)))
         m.d.sync += grants.eq(granted)
         m.d.comb += self.quiet.eq((granted == grants) & ~Cat(moving).any())
         return m
