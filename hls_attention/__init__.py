@@ -5,8 +5,8 @@
 `formats`, `kernels`
     The arithmetic of attention in such kernels.
 `selection_kernels`, `selection_twin`
-    The same for the selection of channels and tokens, whose units are `top_channels`,
-    `selection_keys`, `radix_select`, `selection_filter`; not yet part of the engine.
+    The same for the selection of channels and tokens, done by `selector` (once) and `estimator`
+    (on each channel).
 `twin`, `sparse_twin`
     A whole attend in numpy, dense or sparse, bit for bit what the hardware gives.
 """

@@ -57,14 +57,14 @@ BLOCKS = {
         "NVMe controller",
     ),
     "memory": Block("memory port arbiters", r"\w+_ports", (4.12, 6.17, 7.5, 0), "interconnect"),
-    "map": Block("walker, map, tail reader", "walker|sequences|tails"),
+    "map": Block("walker, map, tail reader", r"(\w+_)?walker|requests|sequences|tails"),
     "append": Block("append path, page allocator", "append|allocator"),
     "rest": Block("the rest: registers, counters, queues", ".*"),
 }
 """Blocks by name; an instance of the drive belongs to the first that matches.
 
-The paper's argtopk (5.83 k LUT, 3.87 k FF, 24 BRAM) has no counterpart in the drive, whose
-attention is dense; its units are there, not yet part of it (`host.area_selection`).
+The paper's argtopk (5.83 k LUT, 3.87 k FF, 24 BRAM) is in the attention block of a drive with
+sparse attention (``sparse_tokens``); its units by themselves: `host.area_selection`.
 Its mapping and appending are software, hence no row for ours.
 """
 

@@ -1,7 +1,7 @@
-"""``instinfer area --selection``: the units of sparse selection beside the paper's argtopk.
+"""``instinfer area --selection``: the units of sparse attention beside the paper's argtopk.
 
-They are not part of the drive yet, so they are mapped one by one, for its channels, query heads,
-head_dim and clock.
+They are mapped one by one, for a drive's channels, query heads, head_dim and clock. What a drive
+with all of them takes is what ``instinfer area --set sparse_tokens=N`` says.
 """
 
 import dataclasses
@@ -25,31 +25,40 @@ UNITS = {
     "temperature": "temperature",
     "reciprocal": "1 / Z",
     "selection_keys": "selection keys",
-    "selection_filter": "selection filter",
+    "selector": "**selector**: all but the keys, with units, and its query loader",
+    "estimator": "**estimator**: estimated scores, their memory, keys",
+    "column_walker": "column walker",
+    "token_walker": "token walker",
 }
 """Units -> what they are called. The first makes an argtopk with either of the next two."""
+
+WHOLE = ("selector", "estimator", "column_walker", "token_walker")
+"""What sparse attention adds, but for what the beat fronts and the merge of requests take more."""
 
 ARGTOPK = {
     "radix_select": "**argtopk, tokens in groups**",
     "radix_select_units": "**argtopk, units of K by channel first**",
 }
 
-EACH_CHANNEL = ("selection_keys", "selection_filter")
+EACH_CHANNEL = ("selection_keys", "estimator")
 
 FIGURES = ("lut", "ff", "bram36", "dsp")
 
 
 def _unit(name, config, tokens):
     from hls_attention import selection_kernels
+    from hls_attention.estimator import Estimator
     from hls_attention.hls import Pipeline
     from hls_attention.radix_select import RadixSelect
     from hls_attention.select_config import SelectConfig
-    from hls_attention.selection_filter import SelectionFilter
     from hls_attention.selection_keys import SelectionKeys
-    from hls_attention.top_channels import TopChannels
+    from hls_attention.selector import Selector
+    from hls_attention.top_channels import TopChannels, mask_layout
+    from rtl.column_walker import ColumnWalker
     from rtl.engine_config import engine_config
+    from rtl.token_walker import TokenWalker
 
-    engine = engine_config(config)
+    engine = dataclasses.replace(engine_config(config), sparse_tokens=tokens)
     select = SelectConfig(
         channels=config.channels,
         max_tokens=tokens,
@@ -63,8 +72,14 @@ def _unit(name, config, tokens):
             return RadixSelect(select)
         case "selection_keys":
             return SelectionKeys(engine)
-        case "selection_filter":
-            return SelectionFilter(select)
+        case "selector":
+            return Selector(engine)
+        case "estimator":
+            return Estimator(engine)
+        case "column_walker":
+            return ColumnWalker(config, mask_layout(engine))
+        case "token_walker":
+            return TokenWalker(config, engine.select.lane_rows)
         case _:
             return Pipeline(getattr(selection_kernels, name), clock_hz=config.clock_hz)
 
@@ -104,8 +119,7 @@ def selection_text(record):
         lines.append(_row(title, "", counts["top_channels"] + counts[name]))
     lut, ff, bram, dsp = PAPER
     lines.append(f"| paper: argtopk | | {lut} k | {ff} k | {bram} | {dsp} |")
-    every = (count for name, count in counts.items() if name != "radix_select")
-    lines.append(_row("**all, with units**", "", sum(every, Count())))
+    lines.append(_row("**all**", "", sum((counts[name] for name in WHOLE), Count())))
     return "\n".join(lines)
 
 

@@ -233,7 +233,7 @@ SELECTION = {
         name: {}
         for name in (
             "small_select", "lane", "temperature", "reciprocal", "selection_keys",
-            "selection_filter",
+            "selector", "estimator", "column_walker", "token_walker",
         )
     },
 }  # fmt: skip
@@ -245,7 +245,9 @@ SELECTION_CELLS = {
     "lane": {"LUT4": 250, "RAMB36E1": 2},
     "temperature": {"DSP48E1": 8},
     "selection_keys": {"LUT3": 700, "DSP48E1": 2},
-    "selection_filter": {"LUT2": 50},
+    "selector": {"LUT2": 5000},
+    "estimator": {"LUT2": 900, "RAMB36E1": 1},
+    "token_walker": {"FDRE": 300},
 }
 
 
@@ -263,11 +265,11 @@ def test_units_of_selection(monkeypatch, capsys):
     assert cells["**argtopk, tokens in groups**"] == ["", "2,500", "1,100", "4", "0"]
     assert cells["**argtopk, units of K by channel first**"] == ["", "2,250", "1,000", "2", "8"]
     assert cells["paper: argtopk"] == ["", "5.83 k", "3.87 k", "24", "0"]
-    assert cells["**all, with units**"] == ["", "3,750", "1,000", "2", "20"]
+    assert cells["**all**"] == ["", "6,800", "300", "2", "0"]
     assert main([*arguments, "--json", "-"]) == 0
     record = json.loads(capsys.readouterr().out)["xc7"]
     assert record["tokens"] == 512 and record["config"]["channels"] == 2
-    assert record["units"]["selection_filter"]["instances"] == 2
+    assert record["units"]["estimator"]["instances"] == 2
 
 
 @pytest.mark.soak

@@ -202,6 +202,35 @@ def test_nothing_is_lost_when_others_wait(codeword, stall, backpressure):
 
 
 @pytest.mark.parametrize("page, codeword, head_dim", DRIVES)
+def test_all_tokens_without_verdicts(page, codeword, head_dim):
+    """None are asked for, and none released, where a walk says that all tokens are kept."""
+    rng = random.Random(page + head_dim)
+    config = drive(2, page, codeword)
+    dut = TokenWalker(config, ROWS)
+    bench = Bench(dut, timeout=30000, quiet=True)
+    dram = Dram(bench.memory(dut.read, SIZE))
+    group = config.flash.geometry.page_bytes // (2 * head_dim)
+    head = Head(config, head_dim, 1, 3, rng.randrange(1, group), rng)
+    kept = [1] * (head.groups * head.group_tokens + head.tail_tokens)
+    walks = [{**walk, "all": 1} for walk in walks_of(head, head.place(dram), [2], 0)]
+    bench.source(dut.i, walks)
+    grant = Grant(bench, dut)
+    sinks = [bench.sink(port, then=grant.check) for port in dut.o]
+    bench.sink(dut.o_tail, then=grant.check)
+    verdicts = Verdicts(bench, dut.verdicts, [], rng)
+    wanted = [[], []]
+    for walk in walks:
+        for requests, more in zip(wanted, definition(head, kept, walk, 0)[0]):
+            requests += more
+    bench.run(lambda: all(len(s.items) >= len(w) for s, w in zip(sinks, wanted)), idle=40)
+    for sink, requests in zip(sinks, wanted):
+        # of a codeword's mask only the bits of its tokens mean something
+        got = [{**i, "mask": i["mask"] & (1 << i["tokens"]) - 1} for i in sink.items]
+        assert shown(got, requests) == requests
+    assert not verdicts.released
+
+
+@pytest.mark.parametrize("page, codeword, head_dim", DRIVES)
 def test_a_codeword_a_clock(page, codeword, head_dim):
     """With all tokens kept, a clock for each codeword, or for each four tokens of a larger one."""
     config = drive(2, page, codeword)
