@@ -15,14 +15,15 @@ from .support import check_modules
 __all__ = ["run_batch_session"]
 
 
-def run_batch_session(options, config, prompts, out, json_file, faults=None):
+def run_batch_session(options, config, attention, prompts, out, json_file, faults=None):
     """Like `host.session.run_session`, with a list of prompts, decoded together."""
     torch.manual_seed(options.seed)
-    session = _BatchSession(config, options.report)
+    session = _BatchSession(config, options.report, attention)
     loaded = session.load(options.model)
     check_modules(loaded.model)
     ids = [encode(loaded.tokenizer, prompt) for prompt in prompts]
     check_prompts(ids, loaded.model, config, options.max_new_tokens)
+    config = session.fit(loaded, max(map(len, ids)) + options.max_new_tokens)
     with session.drive(options.backend, faults) as drive:
         session.show_prompts(prompts, ids)
         batch = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
@@ -49,6 +50,7 @@ class _BatchSession(Session):
                 drive,
                 ids,
                 max_new_tokens,
+                attention=self.attention,
                 keep_logits=keep_logits,
                 on_step=view.add_step,
                 on_layer=view.layer_done,

@@ -9,7 +9,7 @@ from .accuracy import add_eval
 from .area import add_area
 from .bench import add_bench
 from .endurance import add_endurance
-from .options import BadOption, add_drive_options, drive_config, out_folder
+from .options import BadOption, add_drive_options, drive_config, out_folder, ratio_option
 from .schedule import add_schedule
 from .verilog import add_verilog
 
@@ -122,6 +122,19 @@ def _add_generate(parser):
         help="rtl: the gateware, simulated; twin: its arithmetic, bit for bit; "
         "golden: float64 (default: rtl)",
     )
+    parser.add_argument(
+        "--attention",
+        choices=("dense", "sparf"),
+        default="dense",
+        help="what decode steps attend: all tokens, or those that SparF selects, for which K is "
+        "kept by channel too and the drive has room to select from prompt and new tokens, a power "
+        "of two (--set sparse_tokens=N for another); prefill is dense (default: dense)",
+    )
+    parser.add_argument(
+        "--ratio",
+        metavar="X",
+        help="of sparf: what part of the elements of K and V is read, 1/8 or 0.125 (default: 1/8)",
+    )
     add_drive_options(parser)
     parser.add_argument(
         "--compare",
@@ -164,13 +177,27 @@ def _generate(options):
         raise BadOption(
             f"--max-new-tokens {options.max_new_tokens} is not possible: ask for 1 or more"
         )
+    attention = _attention(options)
     faults = _faults(options, config)
     out = out_folder(options.out)
     json_file = Path(options.json) if options.json else out / "generate.json"
     out_folder(json_file.parent)
     if len(prompts) == 1:
-        return run_session(options, config, prompts[0], out, json_file, faults)
-    return run_batch_session(options, config, prompts, out, json_file, faults)
+        return run_session(options, config, attention, prompts[0], out, json_file, faults)
+    return run_batch_session(options, config, attention, prompts, out, json_file, faults)
+
+
+def _attention(options):
+    """What ``attach`` takes for the attention that the options ask for."""
+    from .sparse import DENSE, Sparf
+
+    if options.attention == DENSE:
+        if options.ratio is not None:
+            raise BadOption(
+                f"--ratio {options.ratio} is of sparse attention: give --attention sparf too"
+            )
+        return DENSE
+    return Sparf(ratio_option("--ratio", options.ratio or "1/8"))
 
 
 def _faults(options, config):

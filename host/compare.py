@@ -15,6 +15,7 @@ def same_path(model, tokenizer, drive, run):
         drive,
         run.prompt_ids,
         len(run.tokens),
+        attention=run.attention,
         forced=run.tokens,
         keep_logits=True,
     )
@@ -29,6 +30,7 @@ def same_batch_path(model, tokenizer, drive, batch):
         drive,
         [row.prompt_ids for row in batch.rows],
         max(map(len, forced)),
+        attention=batch.attention,
         forced=forced,
         keep_logits=True,
     )

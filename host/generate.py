@@ -18,6 +18,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from .attention import attach
 from .ended_rows import end_tokens
 from .run import Batch, BatchStep, Run, Step, Trace
+from .sparse import DENSE
 from .stats import difference
 from .support import ContextTooLong, PromptError, check_model, head_shape
 
@@ -45,6 +46,7 @@ def generate(
     prompt_ids,
     max_new_tokens,
     *,
+    attention=DENSE,
     forced=None,
     keep_logits=False,
     on_text=None,
@@ -63,6 +65,8 @@ def generate(
         See `encode`.
     max_new_tokens : int
         At most so many tokens; fewer if the model ends its answer.
+    attention : str or Sparf
+        Of the decode steps, see `host.attention.attach`.
     forced : list of int, optional
         Tokens to follow whatever the logits prefer (teacher forcing).
     keep_logits : bool
@@ -84,6 +88,7 @@ def generate(
         drive,
         [prompt_ids],
         max_new_tokens,
+        attention=attention,
         forced=None if forced is None else [forced],
         keep_logits=keep_logits,
         on_text=on_text,
@@ -102,6 +107,7 @@ def generate_batch(
     prompts,
     max_new_tokens,
     *,
+    attention=DENSE,
     forced=None,
     keep_logits=False,
     on_text=None,
@@ -135,7 +141,8 @@ def generate_batch(
         raise PromptError("a row has no tokens to follow: give 1 or more for each row")
     capacity = max(len(ids) for ids in prompts) + max_new_tokens
     name, shape = drive.backend.name, head_shape(model.config)
-    batch = Batch(name, shape, [Run(name, shape, ids) for ids in prompts])
+    runs = [Run(name, shape, ids, attention=attention) for ids in prompts]
+    batch = Batch(name, shape, runs, attention=attention)
     eos = model.generation_config.eos_token_id
     eos = eos if eos is not None else tokenizer.eos_token_id
     streamer = _Streamer(tokenizer, on_text) if on_text else None
@@ -147,7 +154,7 @@ def generate_batch(
         pad_token_id=pad,
     )
     ids, mask = _padded(prompts, pad, model.device)
-    with attach(model, drive, capacity) as cache:
+    with attach(model, drive, capacity, attention=attention) as cache:
         ends = end_tokens(eos)
         recorder = _Recorder(batch, drive, cache, ends, forced, keep_logits, on_step, on_layer)
         cache.on_attend = recorder.layer_done

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "add_output_options",
     "drive_config",
     "out_folder",
+    "ratio_option",
     "write_figures",
 ]
 
@@ -77,6 +79,17 @@ def drive_config(options):
         return DriveConfig.preset(options.preset, **changes)
     except ValueError as error:
         raise BadOption(str(error)) from error
+
+
+def ratio_option(option, text):
+    """The number of a text such as 1/8 or 0.125, above 0 and at most 1."""
+    try:
+        ratio = float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise BadOption(f"{option} {text} is no number: write 1/8 or 0.125") from error
+    if not 0 < ratio <= 1:
+        raise BadOption(f"{option} {text} is not possible: choose 0 < X <= 1")
+    return ratio
 
 
 def out_folder(path):

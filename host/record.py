@@ -4,6 +4,8 @@ import numpy as np
 
 from rtl.registers import BREAKDOWN
 
+from .sparse import DENSE
+from .sparse_record import attention_record, dense_bytes
 from .traffic import batch_traffic
 
 __all__ = ["make_batch_record", "make_record"]
@@ -26,13 +28,14 @@ def make_record(run, loaded, config, manifest, comparison=None):
     -------
     dict
         Totals and fractions are over the decode steps, in which the drive computes attention;
-        prefill stands apart. Whatever a backend without time cannot know is None.
+        prefill stands apart. Whatever a backend without time cannot know is None. With sparse
+        attention ``flash_share`` is of all tokens there are, reckoned from the map.
     """
     steps = [
         {
             "token": step.token,
             "context": step.context,
-            **_step(step, (step.context,), (0,), run.shape, config),
+            **_step(step, (step.context,), (0,), run, config),
         }
         for step in run.steps
     ]
@@ -60,7 +63,7 @@ def make_batch_record(batch, loaded, config, manifest, comparison=None):
             "rows": list(step.rows),
             "contexts": list(step.contexts),
             "tokens": [batch.rows[row].tokens[number] for row in step.rows],
-            **_step(step, step.contexts, step.rows, batch.shape, config),
+            **_step(step, step.contexts, step.rows, batch, config),
         }
         for number, step in enumerate(batch.steps, 1)
     ]
@@ -104,6 +107,7 @@ def _common(run, steps, counts, loaded, config, manifest, comparison):
             "kv_heads": kv_heads,
             "head_dim": head_dim,
         },
+        "attention": attention_record(run, steps, config),
         "clock_hz": config.clock_hz,
         "cycles": cycles,
         "seconds_simulated": None if cycles is None else cycles / config.clock_hz,
@@ -134,16 +138,18 @@ def _common(run, steps, counts, loaded, config, manifest, comparison):
     }
 
 
-def _step(step, contexts, rows, shape, config):
-    layers, _, kv_heads, head_dim = shape
-    stats = step.stats
+def _step(step, contexts, rows, run, config):
+    layers, _, kv_heads, head_dim = run.shape
+    stats, sparse = step.stats, run.attention != DENSE
     group = config.group_tokens(head_dim)
     expected = batch_traffic(config, contexts, rows, layers, kv_heads, head_dim)
     # the step that completes a group may still attend it from the tail
     ahead = [context - 1 for context in contexts]
     before = batch_traffic(config, ahead, rows, layers, kv_heads, head_dim)
     channels = stats["channels"]
-    pages = expected.pages if channels is None else np.array([c["pages_read"] for c in channels])
+    pages = expected.pages
+    if channels is not None and not sparse:
+        pages = np.array([c["pages_read"] for c in channels])
     tokens = expected.flash + expected.tail
     share = np.minimum(np.where(tokens > 0, pages * group / 2 / np.maximum(tokens, 1), 1.0), 1.0)
     return {
@@ -153,12 +159,13 @@ def _step(step, contexts, rows, shape, config):
             for name in ("cycles", "seconds", "breakdown", "pages_read", "pages_programmed")
         },
         **{name: stats[name] for name in ("bytes_flash", "bytes_tail", "bytes_link", "commands")},
+        **({"bytes_flash_dense": dense_bytes(config, contexts, rows, run.shape)} if sparse else {}),
         "channel_busy": stats["channel_busy"],
-        "channel_pages_read": None if channels is None else pages.tolist(),
+        "channel_pages_read": None if channels is None else [c["pages_read"] for c in channels],
         "flash_share": share.tolist(),
         "map_pages": expected.pages.tolist(),
         "pages_agree_with_map": None
-        if channels is None
+        if channels is None or sparse
         else any(np.array_equal(pages, traffic.pages) for traffic in (expected, before)),
     }
 

@@ -62,9 +62,14 @@ def _rows(record):
     if "rows" in record:
         yield "batch", _rate(record)
     yield "read inside", _traffic(record)
+    sparse = record["attention"]["kind"] != "dense"
+    if sparse:
+        yield "attention", _selected(record["attention"])
+        yield "bytes saved", _saved(record["attention"], len(record["steps"]))
     if record["channel_busy"] is not None:
         yield "channels", _channels(record)
-    yield "from flash", _share(record)
+    if not sparse:
+        yield "from flash", _share(record)
     if record["error_correction"]["bits_corrected"] is not None:
         yield "corrected", _corrected(record)
     if text := hint(record):
@@ -119,6 +124,39 @@ def _traffic(record):
         "over the link ",
         (bytes_text(link), "bold"),
         f"   (1 : {ratio:,.0f})",
+    )
+
+
+def _selected(attention):
+    head_dim, kept, tokens = (attention[name] for name in ("head_dim", "kept", "tokens"))
+    text = Text.assemble(
+        ("SparF", "bold"),
+        f", K of {attention['channels']} of {head_dim} channels, K and V of {_span(kept)} of "
+        f"{_span(tokens)} tokens (the first {attention['sinks']} and the last "
+        f"{attention['window']} always)",
+    )
+    if attention["ratio"] is not None:
+        text.append(f"; asked for: {attention['meaning']}")
+    return text
+
+
+def _span(range):
+    least, most = f"{range['least']:,}", f"{range['most']:,}"
+    return least if least == most else f"{least} to {most}"
+
+
+def _saved(attention, steps):
+    read, dense, saved = (
+        attention[name] / steps for name in ("bytes_flash", "bytes_flash_dense", "bytes_saved")
+    )
+    said = f" from flash, dense attention would have read {bytes_text(dense)}"
+    if saved <= 0:
+        return Text(
+            f"none: {bytes_text(read)}{said}; whole codewords are read, and K of tokens that are "
+            "not yet kept by channel: sparse attention is for longer contexts"
+        )
+    return Text.assemble(
+        (f"{bytes_text(saved)}, {_percent(saved / dense)}", "bold"), f": {bytes_text(read)}{said}"
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from .sparse import DENSE, Sparf
+
 __all__ = ["Batch", "BatchStep", "Run", "Step", "Trace"]
 
 
@@ -106,6 +108,8 @@ class Run:
         rows.
     ended : bool
         Whether the last token is an end token.
+    attention : str or Sparf
+        Of the decode steps, see `host.attention.attach`.
     """
 
     backend: str
@@ -116,6 +120,7 @@ class Run:
     text: str = ""
     trace: Trace | None = None
     ended: bool = False
+    attention: str | Sparf = DENSE
 
     @property
     def all_steps(self):
@@ -150,6 +155,8 @@ class Batch:
         One per further token of the longest answer.
     trace : Trace or None
         What the flash did during one step, where the backend can tell.
+    attention : str or Sparf
+        As in `Run`.
     """
 
     backend: str
@@ -158,3 +165,4 @@ class Batch:
     prefill: BatchStep | None = None
     steps: list = field(default_factory=list)
     trace: Trace | None = None
+    attention: str | Sparf = DENSE

@@ -20,7 +20,8 @@ from .health_report import show_health
 from .manifest import manifest
 from .record import make_record
 from .report import bytes_text, show_report, time_text
-from .support import check_model, check_modules
+from .sparse import DENSE, with_sparse_tokens
+from .support import check_attention, check_model, check_modules
 
 __all__ = ["LABEL", "Session", "bar", "prefill_text", "run_session", "short"]
 
@@ -30,7 +31,7 @@ FILE_WIDTH = 120
 """Columns where there is no terminal to ask."""
 
 
-def run_session(options, config, prompt, out, json_file, faults=None):
+def run_session(options, config, attention, prompt, out, json_file, faults=None):
     """Load, generate, compare, report and save; returns the exit status.
 
     Parameters
@@ -38,6 +39,8 @@ def run_session(options, config, prompt, out, json_file, faults=None):
     options : argparse.Namespace
         Of `host.cli`.
     config : DriveConfig
+    attention : str or Sparf
+        Of decode steps. A drive for sparse attention gets room for all tokens of the run.
     prompt : str
     out : pathlib.Path
         Folder for pictures.
@@ -46,11 +49,12 @@ def run_session(options, config, prompt, out, json_file, faults=None):
         Of the drive's flash. The backends that it is compared with have none.
     """
     torch.manual_seed(options.seed)
-    session = Session(config, options.report)
+    session = Session(config, options.report, attention)
     loaded = session.load(options.model)
     check_modules(loaded.model)
     ids = encode(loaded.tokenizer, prompt)
     check_model(loaded.model.config, config, len(ids) + options.max_new_tokens)
+    config = session.fit(loaded, len(ids) + options.max_new_tokens)
     with session.drive(options.backend, faults) as drive:
         session.show_prompt(prompt, ids)
         run = session.generate(loaded, drive, ids, options.max_new_tokens, options.compare)
@@ -70,11 +74,13 @@ class Session:
     config : DriveConfig
     report : bool
         Whether the health of the drive's flash is shown.
+    attention : str or Sparf
+        Of decode steps.
     """
 
-    def __init__(self, config, report):
+    def __init__(self, config, report, attention):
         self.console, self.config = Console(highlight=False), config
-        self.report = report
+        self.report, self.attention = report, attention
         if not self.console.is_terminal:
             self.console = Console(highlight=False, width=FILE_WIDTH)
 
@@ -95,6 +101,14 @@ class Session:
             f"   ready ({time.perf_counter() - begin:.1f} s)",
         )
         return loaded
+
+    def fit(self, loaded, tokens):
+        """The configuration of the drive, which is from now on one that can attend so many tokens
+        of the model as it is asked to."""
+        if self.attention != DENSE:
+            self.config = with_sparse_tokens(self.config, tokens)
+            check_attention(loaded.model.config, self.config, self.attention, tokens)
+        return self.config
 
     @contextmanager
     def drive(self, backend, faults):
@@ -130,6 +144,7 @@ class Session:
                 drive,
                 ids,
                 max_new_tokens,
+                attention=self.attention,
                 keep_logits=keep_logits,
                 on_text=view.add_text,
                 on_step=view.add_step,

@@ -115,7 +115,7 @@ def check_model(config, drive_config, tokens=None):
         )
 
 
-def check_attention(config, drive_config, attention):
+def check_attention(config, drive_config, attention, tokens=None):
     """Raise unless the drive has an attention for this model's heads: `UnsupportedModel`, or
     `DriveError` of `checked_attention`.
 
@@ -126,6 +126,8 @@ def check_attention(config, drive_config, attention):
     config : transformers.PreTrainedConfig
     drive_config : rtl.config.DriveConfig
     attention : str or Sparf
+    tokens : int, optional
+        As of `check_model`.
     """
     if checked_attention(attention, drive_config) == DENSE:
         return
@@ -135,10 +137,16 @@ def check_attention(config, drive_config, attention):
     if head_dim not in possible:
         others = f"a model with head_dim {' or '.join(map(str, possible))}, or " if possible else ""
         raise UnsupportedModel(
-            f"{_name(config)} has head_dim {head_dim}, of which this drive cannot keep K by channel, "
-            f"which sparse attention reads: choose {others}dense attention"
+            f"{_name(config)} has head_dim {head_dim}: K by channel, which sparse attention "
+            f"reads, cannot be kept of it by this drive: choose {others}dense attention"
         )
-    attention.selection(head_dim, drive_config.max_tokens)
+    if tokens is not None and tokens > drive_config.sparse_tokens:
+        raise ContextTooLong(
+            f"{tokens} tokens are more than this drive selects from, sparse_tokens = "
+            f"{drive_config.sparse_tokens}: choose a configuration with larger sparse_tokens, "
+            "shorten the prompt, or ask for fewer new tokens"
+        )
+    attention.selection(head_dim, tokens or drive_config.max_tokens)
 
 
 def check_modules(model):

@@ -6,10 +6,9 @@ that a drive would read. No drive runs: the gateware attends densely.
 """
 
 import json
-from fractions import Fraction
 from pathlib import Path
 
-from ..options import BadOption, add_output_options, out_folder, write_figures
+from ..options import BadOption, add_output_options, out_folder, ratio_option, write_figures
 from .names import METHODS
 
 __all__ = ["add_eval"]
@@ -94,16 +93,8 @@ def _ratios(options):
         if options.ratios:
             raise BadOption("--channels and --kept are instead of --ratios: leave one out")
         return []
-    ratios = []
-    for text in options.ratios or ("1/2", "1/4", "1/8", "1/16"):
-        try:
-            ratio = float(Fraction(text))
-        except (ValueError, ZeroDivisionError) as error:
-            raise BadOption(f"--ratios {text} is no number: write 1/8 or 0.125") from error
-        if not 0 < ratio <= 1:
-            raise BadOption(f"--ratios {text} is not possible: choose 0 < X <= 1")
-        ratios.append(ratio)
-    return ratios
+    asked = options.ratios or ("1/2", "1/4", "1/8", "1/16")
+    return [ratio_option("--ratios", text) for text in asked]
 
 
 def _check(options):

@@ -87,6 +87,27 @@ def test_several_prompts_are_decoded_together(folder, tmp_path, capsys):
         )
 
 
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_sparse_attention(folder, tmp_path, capsys, prompts):
+    prompt = ["--prompt", "the sea is salty " * 12]
+    base = ["generate", "--model", folder, "--backend", "twin", "--preset", "tiny", "--out",
+            tmp_path, "--max-new-tokens", 6, *prompt * prompts, "--attention", "sparf"]  # fmt: skip
+    for options, ratio in ((["--ratio", "1/4", "--compare"], 0.25), (["--ratio", "0.5"], 0.5)):
+        status, out, _ = run(capsys, *base, *options)
+        assert status == 0 and "SparF, K of" in out and "bytes saved" in out
+        record = json.loads((tmp_path / "generate.json").read_text())
+        assert record["attention"]["ratio"] == ratio
+        assert record["attention"]["channels"] == 64 * ratio
+        assert record["attention"]["sparse_tokens"] == 64
+        assert record["manifest"]["configuration"]["sparse_tokens"] == 64
+        if record["comparison"]:
+            assert record["comparison"]["golden"]["max_logit_difference"] < 2e-2
+    status, *_ = run(capsys, *base, "--set", "sparse_tokens=1000")
+    record = json.loads((tmp_path / "generate.json").read_text())
+    assert status == 0 and record["attention"]["ratio"] == 1 / 8
+    assert record["manifest"]["configuration"]["sparse_tokens"] == 1000
+
+
 def test_the_same_run_gives_the_same_answer(folder, tmp_path, capsys):
     tokens = []
     for name in "ab":
@@ -157,6 +178,24 @@ def test_too_many_bit_errors_are_told(folder, tmp_path, capsys):
         (["--bit-error-rate", "1e-3"], "backend golden has none: use --backend rtl"),
         (["--backend", "rtl", "--bit-error-rate", "0.6"], "--bit-error-rate 0.6.*0..0.5"),
         (["--backend", "rtl", "--bit-error-rate", "nan"], "--bit-error-rate nan.*0..0.5"),
+        (["--ratio", "1/8"], "--ratio 1/8 is of sparse attention: give --attention sparf too"),
+        (["--attention", "sparf", "--ratio", "2"], "--ratio 2 is not possible: choose 0 < X <= 1"),
+        (["--attention", "sparf", "--ratio", "0"], "--ratio 0 is not possible"),
+        (["--attention", "sparf", "--ratio", "nan"], "--ratio nan is no number: write 1/8"),
+        (["--attention", "sparf", "--ratio", "1/0"], "--ratio 1/0 is no number"),
+        (["--attention", "sparf", "--ratio", "some"], "--ratio some is no number"),
+        (
+            ["--attention", "sparf", "--set", "sparse_tokens=2000"],
+            "sparse_tokens = 2000 is not possible: choose 64..1024",
+        ),
+        (
+            ["--attention", "sparf", "--set", "sparse_tokens=64", "--prompt", "sea " * 70],
+            "110 tokens are more than this drive selects from, sparse_tokens = 64: ",
+        ),
+        (
+            ["--attention", "sparf", "--set", "pass_tokens=128", "--prompt", "sea"],
+            "sparse_tokens = 64 is not possible: choose 0: passes of 128 tokens are smaller",
+        ),
         (["--fault-seed", "1"], "--fault-seed 1 has no faults.*--bit-error-rate"),
         (
             ["--backend", "rtl", "--bit-error-rate", "1e-3", "--fault-seed", "-1"],
@@ -184,6 +223,22 @@ def test_unsupported_attention_is_one_line(tmp_path, capsys, folder):
         "--out", tmp_path,
     )  # fmt: skip
     assert status == 2 and "mistral" in err and "sliding window of 32" in err
+
+
+def test_keys_that_cannot_be_kept_by_channel_are_one_line(tmp_path, capsys, folder):
+    config = hf.LlamaConfig(
+        hidden_size=160, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, vocab_size=16,
+    )  # fmt: skip
+    hf.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    hf.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    capsys.readouterr()
+    base = ["generate", "--model", tmp_path, "--backend", "golden", "--prompt", "sea salty",
+            "--out", tmp_path, "--max-new-tokens", 2]  # fmt: skip
+    status, _, err = run(capsys, *base, "--attention", "sparf")
+    assert status == 2 and err.count("\n") == 1
+    assert "has head_dim 80" in err and "choose a model with head_dim 64 or 128" in err
+    assert run(capsys, *base)[0] == 0
 
 
 def test_the_demo_prompt_is_long_enough():

@@ -41,7 +41,7 @@ def test_decoding_reads_the_drive_and_not_the_host(prompt):
     """A drive that answers zeros changes the output: nothing is attended behind its back."""
     model = make("Llama")
     drive = FloatDrive()
-    drive.step = lambda sequence, layer, q, k, v, scale=None: np.zeros_like(q)
+    drive.step = lambda sequence, layer, q, k, v, **how: np.zeros_like(q)
     with attach(model, drive) as cache:
         ours = greedy(model, prompt, cache=cache)
     stock = greedy(model, prompt)

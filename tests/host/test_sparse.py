@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import SEED, make_drive
-from small_models import greedy, make
 
 from cosim.golden_sparse import sparf_attention
 from host import (
@@ -22,9 +21,7 @@ from host import (
     Sparf,
     Status,
 )
-from host.attention import attach
 from host.sparse import Selection, with_sparse_tokens
-from host.support import UnsupportedModel
 from rtl.commands import JOB, AttendMode, Opcode
 
 CONFIG = DriveConfig.preset("tiny", sparse_tokens=512)
@@ -372,71 +369,3 @@ def test_the_lane_refuses_jobs(changes, status, rng):
             scale_mant=1 << 25,
         )
         assert drive.backend.driver.wait(command)["status"] == status
-
-
-# Models
-
-
-PROMPT = torch.from_numpy(np.random.default_rng(3).integers(2, 299, (1, 90)))
-
-
-def decode(model, attention, backend="twin", prompt=PROMPT, **options):
-    config = DriveConfig.preset("tiny", channels=2, sparse_tokens=128)
-    with (
-        KvDrive(config, backend=backend) as drive,
-        attach(model, drive, 128, attention=attention) as cache,
-    ):
-        found = greedy(model, prompt, new=8, cache=cache, **options)
-    return found.sequences, torch.stack(found.logits)
-
-
-@pytest.mark.parametrize("kind", ["Llama", "Qwen3"])
-def test_models_decode(kind):
-    """Dense bit for bit where all tokens are kept, be it that all are forced."""
-    model = make(kind)
-    for prompt, attention in ((PROMPT, Sparf(channels=1, kept=128)), (PROMPT[:, :28], Sparf(1))):
-        tokens, logits = decode(model, "dense", prompt=prompt)
-        same_tokens, same_logits = decode(model, attention, prompt=prompt)
-        assert torch.equal(tokens, same_tokens) and torch.equal(logits, same_logits)
-    # A ratio of 1 reads as much as dense attention, but half the tokens.
-    assert not torch.equal(decode(model, "dense")[1], decode(model, Sparf(1))[1])
-
-
-@pytest.mark.parametrize("kind", ["Llama", "Qwen3"])
-def test_models_on_twin_and_golden(kind):
-    model, attention = make(kind), Sparf(1 / 4, sinks=1, window=4)
-    tokens, logits = decode(model, attention)
-    same_tokens, same_logits = decode(model, attention, "golden")
-    assert torch.equal(tokens, same_tokens)
-    assert (logits - same_logits).abs().max() < 2e-2
-    assert (logits - decode(model, "dense")[1])[1:].abs().max() > 2e-2
-
-
-def test_models_whose_keys_cannot_be_kept_by_channel():
-    model = make("Llama", head_dim=80)
-    config = DriveConfig.preset("tiny", sparse_tokens=128)
-    with KvDrive(config, backend="twin") as drive:
-        for attention, error, message in (
-            (
-                Sparf(1 / 4),
-                UnsupportedModel,
-                "'llama' has head_dim 80.*: choose a model with head_dim 64, or dense",
-            ),
-            ("sparf", DriveValueError, "attention = 'sparf': give 'dense' or host.Sparf"),
-        ):
-            with pytest.raises(error, match=message), attach(model, drive, attention=attention):
-                pass
-        with attach(model, drive, 64) as cache:
-            assert cache.attention == "dense"
-
-
-def test_rows_of_a_batch_select_by_their_own_length():
-    model, attention = make("Llama"), Sparf(1 / 4, sinks=1, window=4)
-    short = PROMPT[:, :33]
-    padded = torch.cat([PROMPT, torch.nn.functional.pad(short, (57, 0))])
-    mask = torch.ones_like(padded)
-    mask[1, :57] = 0
-    tokens, _ = decode(model, attention, prompt=padded, attention_mask=mask)
-    for row, prompt in enumerate((PROMPT, short)):
-        alone, _ = decode(model, attention, prompt=prompt)
-        assert torch.equal(tokens[row, 90:], alone[0, prompt.shape[1] :])
