@@ -274,7 +274,8 @@ def _arrays_hint(record, share, flash, longer):
 
 def _next(record):
     if record["backend"] != "rtl":
-        return "instinfer generate --backend rtl"
+        sparse = record["attention"]["kind"] != "dense"
+        return "instinfer generate --backend rtl" + " --attention sparf" * sparse
     if not record["comparison"]:
         return "instinfer generate --compare   ·   instinfer schedule --clock 300   ·   make test"
     return "instinfer generate --channels 4   ·   instinfer schedule --clock 300   ·   make test"

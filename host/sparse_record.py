@@ -68,6 +68,6 @@ def meaning(sparf):
     fraction = Fraction(sparf.ratio).limit_denominator(64)
     ratio = fraction if float(fraction) == sparf.ratio else f"{sparf.ratio:g}"
     return (
-        f"{ratio} of the elements of K and V that dense attention reads: half of them some "
-        "channels of all K, half K and V of some tokens"
+        f"{ratio} of the elements of K and V that dense attention reads, half of these for some "
+        "channels of all K, half for K and V of some tokens"
     )
