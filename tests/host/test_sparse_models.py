@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from conftest import make_drive
 from rich.console import Console
 from small_models import greedy, make
 from test_generate import Loaded, Words
@@ -24,7 +25,7 @@ PROMPT = torch.from_numpy(np.random.default_rng(3).integers(2, 299, (1, 90)))
 def decode(model, attention, backend="twin", prompt=PROMPT, **options):
     config = DriveConfig.preset("tiny", channels=2, sparse_tokens=128)
     with (
-        KvDrive(config, backend=backend) as drive,
+        make_drive(backend, config) as drive,
         attach(model, drive, 128, attention=attention) as cache,
     ):
         found = greedy(model, prompt, new=8, cache=cache, **options)
@@ -51,6 +52,12 @@ def test_models_on_twin_and_golden(kind):
     assert torch.equal(tokens, same_tokens)
     assert (logits - same_logits).abs().max() < 2e-2
     assert (logits - decode(model, "dense")[1])[1:].abs().max() > 2e-2
+
+
+def test_a_model_on_the_lane_gives_the_twin():
+    model, attention = make("Llama"), Sparf(1 / 4, sinks=1, window=4)
+    for found, same in zip(decode(model, attention, "fake"), decode(model, attention), strict=True):
+        assert torch.equal(found, same)
 
 
 def test_models_whose_keys_cannot_be_kept_by_channel():
