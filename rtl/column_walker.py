@@ -11,8 +11,11 @@ column, are estimated from their K::
 
 "Channel" is both a flash channel and an element of a head's vectors (of which some are *chosen*).
 
-It takes a clock for each request and for each page without a channel chosen, and for a walk some 12
-clocks, the memory's latency, and ``beats`` clocks for the mask besides.
+From one walk to the next it takes, if nobody waits and entries come before the mask is whole,
+
+    beats + requests + pages without a channel chosen + 4
+
+clocks, null requests included; with a tail one more, and those that its grant is waited for.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -118,27 +121,29 @@ class ColumnWalker(wiring.Component):
         request = Signal(page_request_layout(geometry.dies))
         column = COLUMN_ENTRY.struct(entries.o.payload.data)
         entry = MAP_ENTRY.struct(entries.o.payload.data)
-        offered = Signal()
+        in_columns, on_tail, at_end, offered = Signal(), Signal(), Signal(), Signal()
+
+        def either(of_column, of_group):
+            return Mux(in_columns, of_column, of_group)
+
         m.d.comb += [
             channel.eq((walk.channel + number)[: len(channel)] if geometry.channels > 1 else 0),
+            request.source.eq(Mux(at_end, Source.NULL, Mux(on_tail, Source.TAIL, Source.FLASH))),
+            request.die.eq(either(Mux(odd, column.odd_die, column.even_die), entry.k_die)),
+            request.row.eq(either(Mux(odd, column.odd_row, column.even_row), entry.k_row)),
+            request.kind.eq(Mux(in_columns | at_end, Kind.COLUMN, Kind.ESTIMATE)),
             request.format.eq(walk.format),
+            request.job.eq(either(number >> (pass_bits - unit_bits), token >> pass_bits)),
+            request.token.eq(either(page * codewords + place, token)),
+            request.skip.eq(either(place, 0)),
+            request.tokens.eq(either(1, Mux(on_tail, walk.tail_tokens, walk.group_tokens))),
+            request.beats.eq(either(config.codeword_bytes // 8, walk.beats)),
+            request.last.eq(at_end),
             self.o_tail.payload.address.eq(walk.tail),
             self.o_tail.payload.words.eq(walk.tail_tokens * walk.beats),
             self.o_tail.payload.channel.eq(channel),
         ]
         taken = offer(m, self.o, channel, request, offered)
-
-        def of_group(source, tokens):
-            return [
-                request.source.eq(source),
-                request.die.eq(entry.k_die),
-                request.row.eq(entry.k_row),
-                request.kind.eq(Kind.ESTIMATE),
-                request.job.eq(token >> pass_bits),
-                request.token.eq(token),
-                request.tokens.eq(tokens),
-                request.beats.eq(walk.beats),
-            ]
 
         asks = self._asks(m, entries, walk, in_units)
         waits = Signal()
@@ -174,21 +179,13 @@ class ColumnWalker(wiring.Component):
             with m.State("COLUMNS"):
                 turns, last_page, last_unit = Signal(), Signal(), Signal()
                 m.d.comb += [
+                    in_columns.eq(1),
                     last_page.eq(page + 1 == walk.unit_groups),
                     last_unit.eq(number + 1 == walk.units),
                     offered.eq(entries.o.valid & wanted.any()),
                     waits.eq(offered & ~taken),
                     turns.eq(entries.o.valid & Mux(wanted.any(), taken & (rest == 0), 1)),
                     entries.o.ready.eq(turns & (odd | (last_page & last_unit))),
-                    request.source.eq(Source.FLASH),
-                    request.die.eq(Mux(odd, column.odd_die, column.even_die)),
-                    request.row.eq(Mux(odd, column.odd_row, column.even_row)),
-                    request.kind.eq(Kind.COLUMN),
-                    request.job.eq(number >> (pass_bits - unit_bits)),
-                    request.token.eq(page * codewords + place),
-                    request.skip.eq(place),
-                    request.tokens.eq(1),
-                    request.beats.eq(config.codeword_bytes // 8),
                 ]
                 with m.If(turns):
                     m.d.sync += [odd.eq(~odd), page.eq(page + 1), done.eq(0)]
@@ -202,7 +199,6 @@ class ColumnWalker(wiring.Component):
             with m.State("GROUPS"):
                 with m.If(number != walk.flash_groups):
                     m.d.comb += [
-                        of_group(Source.FLASH, walk.group_tokens),
                         offered.eq(entries.o.valid),
                         waits.eq(offered & ~taken),
                         entries.o.ready.eq(taken),
@@ -215,7 +211,7 @@ class ColumnWalker(wiring.Component):
                     m.next = "END"
             with m.State("TAIL"):
                 m.d.comb += [
-                    of_group(Source.TAIL, walk.tail_tokens),
+                    on_tail.eq(1),
                     self.tail_ask.eq(1),
                     offered.eq(self.tail_grant),
                     waits.eq(~taken),
@@ -232,9 +228,7 @@ class ColumnWalker(wiring.Component):
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += [
-                    request.source.eq(Source.NULL),
-                    request.kind.eq(Kind.COLUMN),
-                    request.last.eq(1),
+                    at_end.eq(1),
                     offered.eq(1),
                     waits.eq(~taken),
                 ]

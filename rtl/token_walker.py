@@ -10,9 +10,12 @@
 A request is for one codeword of a page, and names those of its tokens that are kept; a codeword
 without one is left out. After the K of a pass each channel gets a null request, after its V too.
 
-It takes a clock for each request, and for each four tokens without one; with codewords of eight
-tokens a clock for each four. A pass takes some 15 clocks, the memory's latency, and one for each
-null request besides; a request for the tail takes 4.
+If nobody waits, K and V of a pass take a clock each for
+
+    every request, every four tokens without one, and every first half of a codeword of 8 tokens,
+
+and from the verdicts' being ready to its end a pass takes the memory's latency and some 6 clocks
+besides. A request for the tail takes 4 clocks.
 """
 
 from amaranth.hdl import Module, Mux, Signal
