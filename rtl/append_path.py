@@ -189,11 +189,17 @@ class AppendPath(wiring.Component):
         ]
         columns = Signal()  # the page at hand is one of K by channel, number head.column_pages
         pages_left = Signal(16)  # of its unit
-        m.d.comb += place.eq(group)
+        on_channel = Signal.like(group)  # its number there, by which its die is chosen
+        m.d.comb += [place.eq(group), on_channel.eq(group >> channel_shift)]
         with m.If(columns):  # all pages of a unit: of units of 2, 4, 8 ... groups
             for shift in range(len(sequence.unit_groups)):
                 with m.If(sequence.unit_groups[shift]):
-                    m.d.comb += place.eq(head.column_pages >> shift)
+                    before = head.column_pages >> shift + channel_shift
+                    within = head.column_pages & (1 << shift) - 1
+                    m.d.comb += [
+                        place.eq(head.column_pages >> shift),
+                        on_channel.eq((before << shift) + before + within),  # `column_die`
+                    ]
         source = Signal(ADDRESS_BITS)  # of a page that comes from device DRAM
         unit_page = Signal(ADDRESS_BITS)  # that of the unit at hand
         tail_page = Signal(ADDRESS_BITS)
@@ -366,7 +372,7 @@ class AppendPath(wiring.Component):
                     scanned=scanned,
                     waits=waits,
                 ),
-                Mux(columns, head.column_pages, group >> channel_shift),
+                on_channel,
             )
             with m.State("WRITE_HEAD"):
                 m.d.comb += [

@@ -92,10 +92,11 @@ class BackDoor:
             return page, page
         die = column_die(
             page,
+            shape.unit_groups,
             index,
             index % shape.kv_heads,
             shape.kv_heads,
-            self._geometry.dies,
+            self._geometry,
             shape.first_die,
         )
         return shape.column_channel(page, index), die
