@@ -23,6 +23,9 @@ __all__ = ["DENSE", "Selection", "Sparf", "checked_attention", "with_sparse_toke
 
 DENSE = "dense"
 
+ROOM = 16384
+"""Tokens to select from, where nobody says more: one drive to compile for all shorter texts."""
+
 
 class Selection(NamedTuple):
     """What one sparse attend selects, by the names that `rtl.commands.JOB` has for it."""
@@ -143,9 +146,9 @@ def checked_attention(attention, config, partial=False):
 
 
 def with_sparse_tokens(config, tokens):
-    """The configuration with room to select from ``tokens``: a power of two of them, 64 or more,
-    and max_tokens at most. One that has ``sparse_tokens`` stays as it is."""
+    """The configuration with room to select from ``tokens``: `ROOM` of them or the next power of
+    two, and max_tokens at most. One that has ``sparse_tokens`` stays as it is."""
     if config.sparse_tokens:
         return config
-    room = 1 << max(6, math.ceil(math.log2(max(tokens, 1))))
+    room = max(ROOM, 1 << math.ceil(math.log2(max(tokens, 1))))
     return replace(config, sparse_tokens=min(room, config.max_tokens))

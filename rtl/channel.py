@@ -116,9 +116,9 @@ class Channel(wiring.Component):
         config = self._config
         geometry = config.flash.geometry
         m.submodules.controller = controller = ChannelController(
-            config.flash, config.clock_hz, config.operation_depth
+            config.flash, config.clock_hz, config.reads_ahead
         )
-        m.submodules.source = source = PageSource(geometry, depth=config.operation_depth)
+        m.submodules.source = source = PageSource(geometry, depth=config.reads_ahead)
         code, sizes = config.code, config.decoder_sizes
         m.submodules.reader = reader = PageReader(
             config.dies,
@@ -126,7 +126,7 @@ class Channel(wiring.Component):
             lanes=sizes.lanes,
             positions=sizes.positions,
             codewords=geometry.page_bytes // code.data_bytes,
-            depth=config.operation_depth,
+            depth=config.reads_ahead,
         )
         m.submodules.feeder = feeder = ProgramFeeder(geometry)
         m.submodules.writer = writer = PageWriter(config.dies, code)
@@ -231,7 +231,7 @@ class Channel(wiring.Component):
 
     def _share_reads(self, m, ops, controller, reader):
         """Words of READs, which come in order, to whom the READ is of. Returns the owners."""
-        m.submodules.owners = owners = Queue(1, depth=2 * self._config.operation_depth)
+        m.submodules.owners = owners = Queue(1, depth=2 * self._config.reads_ahead)
         is_read = ops.o.payload.op == NandOp.READ
         word = controller.r_data
         mine = self.o_management

@@ -67,8 +67,7 @@ class DriveConfig:
     dram_bytes : int
         Device DRAM.
     operation_depth : int
-        Page operations a channel queues ahead of use, 2..256. 0: 32, or 128 with sparse attention,
-        whose reads are of single codewords.
+        Page operations a channel queues ahead of use; see `reads_ahead`.
     codeword_bytes : int
         User bytes of a codeword: 1024, 512, or 0 for 1024 where a page holds one. Its code
         corrects as many bits as the spare bytes have parity for (`rtl.ecc.placement`).
@@ -103,7 +102,7 @@ class DriveConfig:
     max_tokens: int = 0
     max_sequences: int = 64
     dram_bytes: int = 256 << 20
-    operation_depth: int = 0
+    operation_depth: int = 32
     codeword_bytes: int = 0
     bit_error_rate: float = 1e-4
     max_transfer: int = 2 << 20
@@ -175,9 +174,7 @@ class DriveConfig:
             object.__setattr__(self, "max_tokens", most)
         check("max_tokens", 1 <= self.max_tokens <= most, f"1..{most}, or 0 for {most}")
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
-        if self.operation_depth == 0:
-            object.__setattr__(self, "operation_depth", 128 if self.sparse_tokens else 32)
-        check("operation_depth", 2 <= self.operation_depth <= 256, "2..256, or 0")
+        check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
         if self.codeword_bytes == 0:
             page = self.flash.geometry.page_bytes
             object.__setattr__(self, "codeword_bytes", 512 if page % 1024 else 1024)
@@ -254,6 +251,11 @@ class DriveConfig:
     def max_passes(self):
         """Most passes of one sequence."""
         return -(-self.max_tokens // self.pass_tokens)
+
+    @property
+    def reads_ahead(self):
+        """Page operations that a channel queues: more where they are of codewords, not of pages."""
+        return min(256, self.operation_depth * (4 if self.sparse_tokens else 1))
 
     @property
     def unit_tokens(self):

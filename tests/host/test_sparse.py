@@ -122,8 +122,8 @@ def test_wrong_types(fields):
 
 def test_room_to_select_from():
     config = DriveConfig.preset("default")
-    rooms = [with_sparse_tokens(config, n).sparse_tokens for n in (1, 64, 65, 382, 1 << 30)]
-    assert rooms == [64, 64, 128, 512, 131_072]
+    rooms = [with_sparse_tokens(config, n).sparse_tokens for n in (1, 16384, 16385, 1 << 30)]
+    assert rooms == [16384, 16384, 32768, 131_072]
     assert with_sparse_tokens(CONFIG, 5) is CONFIG
 
 
