@@ -194,7 +194,7 @@ def test_too_many_bit_errors_are_told(folder, tmp_path, capsys):
         ),
         (
             ["--attention", "sparf", "--set", "pass_tokens=128", "--prompt", "sea"],
-            "sparse_tokens = 64 is not possible: choose 0: passes of 128 tokens are smaller",
+            "sparse_tokens = 1024 is not possible: choose 0: passes of 128 tokens are smaller",
         ),
         (["--fault-seed", "1"], "--fault-seed 1 has no faults.*--bit-error-rate"),
         (
