@@ -20,12 +20,20 @@ class Settings:
     window, sinks : int
         Last and first tokens that are always attended.
     bounds : host.accuracy.ratio.BoundsLayout
+    besides : bool
+        Whether these come besides what a ratio pays for, not within it.
     """
 
     head_dim: int
     window: int
     sinks: int
     bounds: object
+    besides: bool = False
+
+    @property
+    def forced(self):
+        """What methods are told of tokens that are always attended."""
+        return {"window": self.window, "sinks": self.sinks, "besides": self.besides}
 
 
 @dataclass(frozen=True)
@@ -96,13 +104,13 @@ def make_cases(names, ratios, settings, channels=None, kept=None, tokens=0):
 
 
 def _case(name, ratio, settings):
-    keep = {"window": settings.window, "sinks": settings.sinks}
     if name == "local":
         return Case(name, ratio, Local(ratio, settings.sinks))
     if name == "bounds":
-        return Case(name, ratio, Bounds(ratio, settings.bounds, **keep))
+        return Case(name, ratio, Bounds(ratio, settings.bounds, **settings.forced))
     channels, share = sparf_of(ratio, settings.head_dim)
-    return Case(name, ratio, Sparf(channels, share, mean_value=_mean_value(name), **keep))
+    mean_value = _mean_value(name)
+    return Case(name, ratio, Sparf(channels, share, mean_value=mean_value, **settings.forced))
 
 
 def _explicit(names, settings, channels, kept, tokens):
@@ -120,13 +128,7 @@ def _explicit(names, settings, channels, kept, tokens):
         Case(
             name,
             ratio,
-            Sparf(
-                channels,
-                kept=kept,
-                mean_value=_mean_value(name),
-                window=settings.window,
-                sinks=settings.sinks,
-            ),
+            Sparf(channels, kept=kept, mean_value=_mean_value(name), **settings.forced),
         )
         for name in names
         if name.startswith("spar")

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from ..options import BadOption, add_output_options, out_folder, ratio_option, write_figures
-from .names import METHODS
+from .names import FORCED, METHODS
 
 __all__ = ["add_eval"]
 
@@ -45,6 +45,8 @@ def add_eval(parser):
         help="last tokens always attended (default: 32)")  # fmt: skip
     add("--sinks", type=int, default=4, metavar="N",
         help="first tokens always attended (default: 4)")  # fmt: skip
+    add("--forced", choices=FORCED, default="within",
+        help="whether these count within k, and the units of bounds (default: within)")  # fmt: skip
     add("--codeword", type=int, metavar="BYTES",
         help="of flash (default: what holds K of 4 tokens, at most 1024)")  # fmt: skip
     add("--unit-tokens", type=int, default=4, metavar="N",

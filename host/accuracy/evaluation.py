@@ -59,7 +59,9 @@ class Evaluation:
             options.group_tokens or page_tokens,
             options.bound_bits,
         )
-        settings = Settings(head_dim, options.local, options.sinks, bounds)
+        settings = Settings(
+            head_dim, options.local, options.sinks, bounds, besides=options.forced == "besides"
+        )
         self._bounds = bounds
         self._cases, self._left_out = make_cases(
             options.methods, ratios, settings, options.channels, options.kept, self._length
@@ -102,6 +104,7 @@ class Evaluation:
             "first": self._first,
             "local": options.local,
             "sinks": options.sinks,
+            "forced": options.forced,
             "codeword_bytes": layout.codeword_bytes,
             "codeword_tokens": layout.codeword_tokens,
             "bounds": {

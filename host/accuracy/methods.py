@@ -11,7 +11,7 @@ import torch
 
 from cosim.golden_bounds import bounds_of
 
-from .ratio import ELEMENT_BYTES, BoundsLayout, kept_of
+from .ratio import ELEMENT_BYTES, BoundsLayout, kept_of, with_forced
 from .selection import forced_of_lengths, largest
 
 __all__ = ["Bounds", "Dense", "Local", "Method", "Selected", "Sparf"]
@@ -73,7 +73,8 @@ class Local(Method):
 class Sparf(Method):
     """SparF, with or without the mean of V for what is not attended.
 
-    r is ``channels``; k is ``kept`` tokens, or a ``share`` of those there are.
+    r is ``channels``; k is ``kept`` tokens, or a ``share`` of those there are. Forced tokens count
+    within k or come ``besides``.
     """
 
     channels: int
@@ -82,6 +83,7 @@ class Sparf(Method):
     mean_value: bool = True
     window: int = 32
     sinks: int = 4
+    besides: bool = False
 
     def select(self, rows, index):
         """As `Method.select`."""
@@ -97,7 +99,7 @@ class Sparf(Method):
         keys = estimate.sum(dim=1).masked_fill_(~rows.visible, -torch.inf)
         keys.masked_fill_(forced, torch.inf)
         kept = torch.full_like(lengths, self.kept) if self.kept else kept_of(self.share, lengths)
-        tokens = largest(keys, torch.maximum(kept, forced.sum(dim=1)))
+        tokens = largest(keys, with_forced(kept, forced.sum(dim=1), self.besides))
         if not self.mean_value:
             return Selected(tokens)
         return Selected(tokens, estimate.masked_fill_(~tokens[:, None], 0).sum(dim=-1))
@@ -113,12 +115,13 @@ class Sparf(Method):
 
 @dataclass(frozen=True)
 class Bounds(Method):
-    """Units of the largest bounds, loaded whole."""
+    """Units of the largest bounds, loaded whole; forced ones within the ratio or ``besides``."""
 
     ratio: float
     bounds: BoundsLayout
     window: int = 32
     sinks: int = 4
+    besides: bool = False
 
     def index(self, k):
         """Low and high bounds of all full groups of a layer's keys."""
@@ -149,7 +152,8 @@ class Bounds(Method):
         forced = forced_of_lengths(lengths, count * unit, self.window, self.sinks)
         forced = forced.unflatten(-1, (count, unit)).any(dim=-1) & ~unseen
         keys.masked_fill_(forced, torch.inf)
-        wanted = torch.maximum(self.bounds.units_of(self.ratio, lengths), forced.sum(dim=1))
+        paid = self.bounds.units_of(self.ratio, lengths, self.besides)
+        wanted = with_forced(paid, forced.sum(dim=1), self.besides)
         chosen = largest(keys, wanted).repeat_interleave(unit, dim=-1)
         selected = rows.visible & (torch.arange(tokens) >= whole[:, None])
         selected = selected.repeat(rows.k.shape[0], 1, 1)

@@ -1,6 +1,6 @@
 """The methods' names, for options and tables."""
 
-__all__ = ["METHODS"]
+__all__ = ["FORCED", "METHODS"]
 
 METHODS = {
     "sparf": "SparF; the mean of V stands for tokens left out (alpha)",
@@ -11,3 +11,9 @@ METHODS = {
     "local": "the first and the last tokens",
 }
 """Name -> what it is. All but sparf and sparq differ in what they attend."""
+
+FORCED = {
+    "within": "forced tokens are part of what a ratio pays for",
+    "besides": "forced tokens come besides what a ratio pays for, and are moved too",
+}
+"""How tokens count that are always attended -> what that is. See `host.accuracy.ratio`."""

@@ -9,6 +9,16 @@ bounds  the bounds of all units, and K and V of as many tokens as the rest of x 
 local   K and V of x S tokens, the first ``sinks`` of them and the last others
 ======  ================================================================================
 
+**Forced**, how the tokens count that are attended whatever their scores: the last ``window`` and
+the first ``sinks``; with bounds the units of these and the tokens without bounds
+
+=======  ===============================================================================
+within   they are part of what the ratio pays for: of k, of the units
+besides  the ratio pays for what is selected by score alone; they come on top, and are moved
+=======  ===============================================================================
+
+Of a local window they are all there is, and part of its x.
+
 **Moved**, what is really read: whole codewords of flash, those of K and V that hold a token
 selected, those of the copy of K by channels that hold a channel selected (a codeword is of one
 channel), and all codewords of the bounds; over the codewords of all K and V. Tokens that a drive
@@ -29,6 +39,7 @@ __all__ = [
     "kept_of",
     "nominal_of",
     "sparf_of",
+    "with_forced",
 ]
 
 ELEMENT_BYTES = 2
@@ -51,6 +62,11 @@ def nominal_of(channels, share, head_dim):
 def kept_of(share, lengths):
     """Tokens that a share is, 1 or more, for each length of a tensor."""
     return (share * lengths).long().clamp(min=1)
+
+
+def with_forced(count, forced, besides):
+    """Tokens or units attended: those a ratio pays for, with as many that are forced."""
+    return count + forced if besides else torch.maximum(count, forced)
 
 
 @dataclass(frozen=True)
@@ -143,8 +159,11 @@ class BoundsLayout:
         """Bytes of all bounds, for each length; those of a group are whole bytes."""
         return lengths // self.group_tokens * (-(-self.group_bits * head_dim // 8))
 
-    def units_of(self, ratio, lengths):
-        """Units of a nominal ratio, 1 or more, after bounds and tokens without them are paid."""
-        bare = lengths - self.tokens(lengths)
+    def units_of(self, ratio, lengths, besides=False):
+        """Units of a nominal ratio, 1 or more, after bounds are paid.
+
+        Tokens without bounds are paid as well, if they do not come ``besides``.
+        """
+        bare = 0 if besides else lengths - self.tokens(lengths)
         rest = (ratio - self.share) * lengths - bare
         return (rest / self.unit_tokens).long().clamp(min=1)

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from .names import METHODS
+from .names import FORCED, METHODS
 
 __all__ = ["show_needles", "show_text"]
 
@@ -11,7 +11,8 @@ asked      nominal ratio x: sparf has r = x d channels of K and k = x S / 2 of S
            tokens, (S r + 2 k d) / (2 S d) = x; the others x of all K and V, their
            bounds included
 moved      bytes of the codewords read, over those of all K and V: {layout}
-elements   the same if single elements could be read"""
+elements   the same if single elements could be read
+{forced}"""
 
 TEXT_NOTES = """\
 perplexity of the text, and its change over dense attention
@@ -78,7 +79,12 @@ def _show(console, record, heads, notes, figures):
         f"{record['codeword_bytes']} bytes,\n           {record['codeword_tokens']} tokens of K "
         f"or V, {record['codeword_bytes'] // 2} of one channel"
     )
-    console.print(f"\n{NOTES.format(layout=layout)}\n{notes}\n", highlight=False)
+    forced = (
+        f"{record['forced']:10} the first {record['sinks']} and last {record['local']} tokens are "
+        f"always attended:\n           {FORCED[record['forced']]}"
+    )
+    note = NOTES.format(layout=layout, forced=forced)
+    console.print(f"\n{note}\n{notes}\n", highlight=False)
     for name in dict.fromkeys(row["method"] for row in record["rows"]):
         if name in METHODS:
             console.print(f"{name:12} {METHODS[name]}", highlight=False)

@@ -86,6 +86,22 @@ def test_command(folder, text, tmp_path, capsys):
     assert (tmp_path / "eval.png").stat().st_size > 10_000
 
 
+def test_forced_tokens_besides_move_more(folder, text, tmp_path, capsys):
+    given = ["eval", "--model", str(folder), "--text", str(text), "--out", str(tmp_path)]
+    given += ["--window", "128", "--ratios", "1/4", "--methods", "sparf", "bounds", "local"]
+    moved = {}
+    for forced in ("within", "besides"):
+        assert main([*given, "--forced", forced]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"{forced} the first 4 and last 32 tokens are always attended" in shown
+        record = json.loads((tmp_path / "eval.json").read_text())
+        assert record["forced"] == forced
+        moved[forced] = {row["method"]: row["elements"] for row in record["rows"]}
+    more = {name: moved["besides"][name] - moved["within"][name] for name in moved["within"]}
+    assert more["dense"] == more["local"] == 0
+    assert more["sparf"] > 0.1 and more["bounds"] > 0.1
+
+
 def test_command_finds_needles(folder, text, tmp_path, capsys):
     given = ["eval", "--task", "needle", "--model", str(folder), "--text", str(text), "--json", "-"]
     options = ["--window", "150", "--needles", "2", "--methods", "sparf", "--ratios", "1/4"]

@@ -72,6 +72,24 @@ def test_sparf_of_a_number_of_tokens():
 
 
 @pytest.mark.parametrize("q_heads, kv_heads", GROUPS)
+@pytest.mark.parametrize("channels, share, window, sinks", [(2, 1 / 16, 8, 2), (3, 7 / 8, 9, 3)])
+def test_sparf_with_forced_tokens_besides(q_heads, kv_heads, channels, share, window, sinks):
+    """The golden model's k is larger by the forced; by k the others are chosen."""
+    method = Sparf(channels, share, window=window, sinks=sinks, besides=True)
+
+    def golden(q, k, v):
+        kept = int(share * len(k))
+        want = sparf_attention(
+            q, k, v, channels=channels, kept=kept + window + sinks, window=window, sinks=sinks
+        )
+        others = want.tokens[:, sinks : len(k) - window]
+        assert (others.sum(dim=1) == min(kept, others.shape[1])).all()
+        return want
+
+    judge(method, *case(q_heads, kv_heads), golden)
+
+
+@pytest.mark.parametrize("q_heads, kv_heads", GROUPS)
 @pytest.mark.parametrize("ratio, window, sinks", [(1 / 3, 8, 2), (1 / 2, 5, 0), (1 / 10, 8, 1)])
 @pytest.mark.parametrize("first", [0, FIRST])
 def test_bounds(q_heads, kv_heads, ratio, window, sinks, first):
@@ -84,6 +102,24 @@ def test_bounds(q_heads, kv_heads, ratio, window, sinks, first):
         )
 
     judge(method, *case(q_heads, kv_heads, first=first), golden, first)
+
+
+@pytest.mark.parametrize("ratio, window, sinks", [(1 / 3, 8, 2), (1 / 2, 21, 5), (1 / 10, 0, 0)])
+@pytest.mark.parametrize("first", [0, FIRST])
+def test_bounds_with_forced_tokens_besides(ratio, window, sinks, first):
+    method = Bounds(ratio, BOUNDS, window, sinks, besides=True)
+
+    def golden(q, k, v):
+        tokens = len(k)
+        whole = tokens // 16 * 16
+        forced = {t // 4 for t in range(whole) if t < sinks or t >= tokens - window}
+        paid = max(1, int((ratio - BOUNDS.share) * tokens / 4))
+        return bounds_attention(
+            q, k, v, units=paid + len(forced), unit_tokens=4, group_tokens=16, bits=4,
+            window=window, sinks=sinks,
+        )  # fmt: skip
+
+    judge(method, *case(4, 2, first=first), golden, first)
 
 
 @pytest.mark.parametrize("ratio", [1 / 2, 1 / 16])
@@ -131,7 +167,12 @@ def test_bytes_by_loops(codeword):
     """Codewords of 2 or 4 tokens, of 32 or 64 tokens of a channel."""
     layout = Layout(D, codeword)
     q, k, v = case(4, 2)
-    for method in (Sparf(3, 1 / 8, window=4), Bounds(1 / 3, BOUNDS, 4), Local(1 / 4), Dense()):
+    for method in (
+        Sparf(3, 1 / 8, window=4, besides=True),
+        Bounds(1 / 3, BOUNDS, 4),
+        Local(1 / 4),
+        Dense(),
+    ):
         _, selected, rows = emulate(method, q, k, v)
         moved = elements = 0
         for head in range(2):

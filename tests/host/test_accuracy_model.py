@@ -17,6 +17,7 @@ FIRST, TOKENS = 40, 75
 METHODS = [
     Sparf(8, 1 / 8, window=6, sinks=2),
     Sparf(16, 1 / 4, mean_value=False, window=6, sinks=2),
+    Sparf(8, 1 / 8, window=6, sinks=2, besides=True),
     Bounds(1 / 3, BoundsLayout(4, 16), window=6, sinks=2),
     Local(1 / 4),
 ]

@@ -5,7 +5,14 @@ import torch
 
 from host.accuracy.cases import Settings, make_cases
 from host.accuracy.names import METHODS
-from host.accuracy.ratio import BoundsLayout, Layout, kept_of, nominal_of, sparf_of
+from host.accuracy.ratio import (
+    BoundsLayout,
+    Layout,
+    kept_of,
+    nominal_of,
+    sparf_of,
+    with_forced,
+)
 from host.options import BadOption
 
 SETTINGS = Settings(head_dim=64, window=32, sinks=4, bounds=BoundsLayout())
@@ -49,6 +56,14 @@ def test_bounds_by_hand():
     assert bounds.size(torch.tensor([31, 32, 70]), 64).tolist() == [0, 552, 1104]
     # 70 tokens at a half: 35, less 4.7 of bounds and 6 without any: 24.3, six units of 4
     assert bounds.units_of(0.5, torch.tensor([70])).tolist() == [6]
+    # and if those without any come besides: 30.3
+    assert bounds.units_of(0.5, torch.tensor([70]), besides=True).tolist() == [7]
+
+
+def test_forced_tokens_count_within_or_besides():
+    kept, forced = torch.tensor([64, 30]), torch.tensor([36, 36])
+    assert with_forced(kept, forced, besides=False).tolist() == [64, 36]
+    assert with_forced(kept, forced, besides=True).tolist() == [100, 66]
 
 
 @pytest.mark.parametrize("d, codeword", [(64, 100), (128, 128), (64, 0)])
@@ -70,6 +85,15 @@ def test_cases():
     assert left_out == ["bounds at 0.0625, as bounds alone are 0.0674: give more --unit-tokens"]
     (case,), _ = make_cases(["sparf"], [], SETTINGS, channels=8, kept=128, tokens=2048)
     assert case.ratio == 1 / 8
+
+
+@pytest.mark.parametrize("explicit", [{}, {"channels": 8, "kept": 128, "tokens": 2048}])
+def test_cases_with_forced_tokens_besides(explicit):
+    settings = Settings(head_dim=64, window=32, sinks=4, bounds=BoundsLayout(), besides=True)
+    names = ["sparf", "sparf-plain", "bounds"]
+    cases, _ = make_cases(names, [] if explicit else [1 / 8], settings, **explicit)
+    assert len(cases) == (2 if explicit else 3)
+    assert all(case.method.besides and case.ratio == 1 / 8 for case in cases)
 
 
 @pytest.mark.parametrize(
