@@ -127,8 +127,8 @@ def _add_generate(parser):
         choices=("dense", "sparf"),
         default="dense",
         help="what decode steps attend: all tokens, or those that SparF selects, for which K is "
-        "kept by channel too and the drive has room to select from 16384 tokens, or from prompt and "
-        "new tokens if they are more (--set sparse_tokens=N for another); prefill is dense "
+        "kept by channel too and the drive has room to select from 16384 tokens, or from as many "
+        "as prompt and new ones are (--set sparse_tokens=N for another); prefill is dense "
         "(default: dense)",
     )
     parser.add_argument(
