@@ -8,8 +8,8 @@ __all__ = ["show_needles", "show_text"]
 
 NOTES = """\
 asked      nominal ratio x: sparf has r = x d channels of K and k = x S / 2 of S
-           tokens, (S r + 2 k d) / (2 S d) = x; the others x of all K and V, their
-           bounds included
+           tokens, (S r + 2 k d) / (2 S d) = x; the others x of all K and V,
+           their bounds included
 moved      bytes of the codewords read, over those of all K and V: {layout}
 elements   the same if single elements could be read
 {forced}"""
