@@ -4,7 +4,7 @@
 
     K by channel   codewords of the channels chosen, of every whole unit on flash
     K              of tokens beyond the last unit, to estimate their scores too
-    K and V        codewords that hold a token kept; of the tail, the tokens themselves
+    K and V        codewords that hold a token kept; the tail's as far as it has tokens
 """
 
 import numpy as np
@@ -35,6 +35,11 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep):
     by_page = channels.reshape(heads, -1, shape.page_bytes // codeword_bytes)
     beyond = heads * (full - units * shape.unit_groups)
     on_flash, tail = np.split(keep, [full * group], axis=1)
+    of_codeword = codeword_bytes // row
+    first = np.arange(0, tail.shape[1], of_codeword)
+    in_tail = np.minimum(of_codeword, tail.shape[1] - first)  # tokens of each codeword
+    padded = np.pad(tail, [(0, 0), (0, -tail.shape[1] % of_codeword)])
+    tail_read = padded.reshape(heads, len(first), of_codeword).any(axis=2) @ in_tail
     touched = on_flash.reshape(heads, full, group) @ _codewords(group, row, codeword_bytes)
     return {
         "pages_read": units * int(by_page.any(axis=2).sum())
@@ -43,7 +48,7 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep):
         "bytes_flash": units * int(channels.sum()) * codeword_bytes
         + beyond * group * row
         + 2 * int(touched.sum()) * codeword_bytes,
-        "bytes_tail": tail.size * row + 2 * int(tail.sum()) * row,
+        "bytes_tail": tail.size * row + 2 * int(tail_read.sum()) * row,
     }
 
 
