@@ -5,6 +5,8 @@
     K by channel   codewords of the channels chosen, of every whole unit on flash
     K              of tokens beyond the last unit, to estimate their scores too
     K and V        codewords that hold a token kept; the tail's as far as it has tokens
+
+A codeword is a read of its page, though the page is sensed once for those that follow each other.
 """
 
 import numpy as np
@@ -32,7 +34,6 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep):
     """
     heads, row, group = shape.kv_heads, 2 * shape.head_dim, shape.group_tokens
     units = full // shape.unit_groups
-    by_page = channels.reshape(heads, -1, shape.page_bytes // codeword_bytes)
     beyond = heads * (full - units * shape.unit_groups)
     on_flash, tail = np.split(keep, [full * group], axis=1)
     of_codeword = codeword_bytes // row
@@ -42,9 +43,7 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep):
     tail_read = padded.reshape(heads, len(first), of_codeword).any(axis=2) @ in_tail
     touched = on_flash.reshape(heads, full, group) @ _codewords(group, row, codeword_bytes)
     return {
-        "pages_read": units * int(by_page.any(axis=2).sum())
-        + beyond
-        + 2 * int(touched.any(axis=2).sum()),
+        "pages_read": units * int(channels.sum()) + beyond + 2 * int(touched.sum()),
         "bytes_flash": units * int(channels.sum()) * codeword_bytes
         + beyond * group * row
         + 2 * int(touched.sum()) * codeword_bytes,

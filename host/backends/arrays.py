@@ -244,8 +244,11 @@ class ArrayBackend(Backend):
         full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
         if chosen is None:
             tail = k.shape[1] - full * shape.group_tokens
+            pages = 2 * shape.pages_of(full * shape.group_tokens) * shape.kv_heads
+            if job.selection is not None:  # codeword by codeword
+                pages *= shape.page_bytes // self.config.codeword_bytes
             self._count(
-                pages_read=2 * shape.pages_of(full * shape.group_tokens) * shape.kv_heads,
+                pages_read=pages,
                 bytes_flash=full * shape.group_tokens * shape.token_bytes,
                 bytes_tail=tail * shape.token_bytes,
             )
