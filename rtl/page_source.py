@@ -7,14 +7,15 @@
                                           tail words ------------+
 
 Of a sparse request, words of tokens that are not wanted are taken at one a clock and go no further.
-Such a request ends no pass: the token that would say so may be one of them.
+Such a request ends no pass: the token that would say so may be one of them. If one of these words
+bears the error of its codeword, the next beat of a pass does: there is one, that ends it.
 """
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hls_attention.beats import BEATS_BITS, LANES_FP16, beat_layout
+from hls_attention.beats import BEATS_BITS, LANES_FP16, Kind, beat_layout
 from hls_attention.streams import Queue, SkidBuffer, moves
 
 from .nand.operations import NandOp, operation_layout
@@ -91,6 +92,8 @@ class PageSource(wiring.Component):
         last_token = Signal()
         moved = Signal()
         passed_over = Signal()
+        error, missed = Signal(), Signal()  # of this word; of one that was passed over
+        of_pass = (unit.kind == Kind.K) | (unit.kind == Kind.V)
         m.d.comb += [
             passed_over.eq(unit.sparse & ~unit.mask.bit_select(token[:3], 1)),
             last_beat.eq(beat == unit.beats - 1),
@@ -104,6 +107,7 @@ class PageSource(wiring.Component):
             beats.i.payload.last_of_unit.eq(last_beat),
             beats.i.payload.last_of_page.eq(last_beat & last_token),
             beats.i.payload.last_of_pass.eq(last_beat & last_token & unit.last),
+            beats.i.payload.error.eq(error | (missed & of_pass)),
             self.o_readback.payload.eq(self.i_words.payload),
         ]
         with m.If(units.o.valid):
@@ -112,7 +116,7 @@ class PageSource(wiring.Component):
                     m.d.comb += [
                         beats.i.valid.eq(self.i_words.valid & ~passed_over),
                         beats.i.payload.data.eq(self.i_words.payload.data),
-                        beats.i.payload.error.eq(self.i_words.payload.error),
+                        error.eq(self.i_words.payload.error),
                         self.i_words.ready.eq(beats.i.ready | passed_over),
                         moved.eq(moves(self.i_words)),
                     ]
@@ -127,7 +131,7 @@ class PageSource(wiring.Component):
                     m.d.comb += [
                         beats.i.valid.eq(1),
                         beats.i.payload.lanes.eq(0),
-                        beats.i.payload.error.eq(unit.error),
+                        error.eq(unit.error),
                         beats.i.payload.first_of_unit.eq(1),
                         beats.i.payload.last_of_unit.eq(1),
                         beats.i.payload.last_of_page.eq(1),
@@ -140,6 +144,10 @@ class PageSource(wiring.Component):
                         self.i_words.ready.eq(self.o_readback.ready),
                         moved.eq(self.o_readback.valid & self.o_readback.ready),
                     ]
+        with m.If(moves(beats.i) & of_pass):
+            m.d.sync += missed.eq(0)
+        with m.If(moved & passed_over & error):
+            m.d.sync += missed.eq(1)
         with m.If(moved):
             m.d.sync += beat.eq(beat + 1)
             with m.If(last_beat):

@@ -16,7 +16,8 @@
   are wanted of its page.
 - It moves on: with words at hand, a beat shows within 3 clocks; an empty one takes a request.
 
-Assumed: ``tokens`` and ``beats`` are 1 or more.
+Assumed: ``tokens`` and ``beats`` are 1 or more, and requests are not sparse (those are simulated, in
+tests.rtl.test_page_source).
 """
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
@@ -86,7 +87,10 @@ class PageSourceContract(wiring.Component):
         for port in (self.o_ops, self.o, self.o_readback):
             assert_held(m, port)
         wanted = self.i.payload
-        m.d.comb += Assume(~self.i.valid | ((wanted.tokens != 0) & (wanted.beats != 0)))
+        m.d.comb += [
+            Assume(~self.i.valid | ((wanted.tokens != 0) & (wanted.beats != 0))),
+            Assume(~wanted.sparse),
+        ]
 
         reads = self._reads(m, probe)
         request = self._request(m, probe)

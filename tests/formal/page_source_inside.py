@@ -54,8 +54,9 @@ def beats_in_line(m, probe, request, words, from_tail):
         *map(Assert, queue.sound),
         Assert(~skid["held"] | oldest.valid),
         Assert(request.inside == queue.level),
+        Assert(~probe["missed"]),
         *[
-            Assert((place >= queue.level) | ((unit.tokens != 0) & (unit.beats != 0)))
+            Assert((place >= queue.level) | ((unit.tokens != 0) & (unit.beats != 0) & ~unit.sparse))
             for place, unit in enumerate(waiting)
         ],
     ]

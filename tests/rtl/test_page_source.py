@@ -34,7 +34,7 @@ def requests(rng, count):
                 "source": source,
                 "die": rng.randrange(2),
                 "row": rng.getrandbits(24),
-                "kind": rng.randrange(2),
+                "kind": rng.randrange(2) if sparse else rng.randrange(4),
                 "format": 0,
                 "job": rng.randrange(16),
                 "token": 4 * rng.randrange(1000),
@@ -50,17 +50,30 @@ def requests(rng, count):
     return items
 
 
-def beats(unit, words, errors):
-    """The definition: a beat for each word wanted, tags from its place in the unit."""
+def beats(unit, words, errors, missed):
+    """The definition: a beat for each word wanted, tags from its place in the unit.
+
+    ``missed`` is a list of the errors of words that were not wanted: the next beat of a pass bears
+    them, one of an estimate does not.
+    """
+
+    def borne(error):
+        if unit["kind"] < Kind.COLUMN.value:
+            error |= int(any(missed))
+            missed.clear()
+        return error
+
     if unit["source"] == NULL:
-        tags = {name: unit[name] for name in ("kind", "job", "error")}
+        tags = {"kind": unit["kind"], "job": unit["job"], "error": borne(unit["error"])}
         yield {**tags, "lanes": 0, "last_of_pass": 1}
         return
     for token in range(unit["tokens"]):
         for beat in range(unit["beats"]):
             word, error = words.pop(0), errors.pop(0)
             if unit["sparse"] and not unit["mask"] >> token & 1:
+                missed.append(error)
                 continue
+            error = borne(error)
             page_end = token == unit["tokens"] - 1 and beat == unit["beats"] - 1
             yield {
                 "data": word,
@@ -84,7 +97,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     dut = PageSource(GEOMETRY, depth=depth)
     bench = Bench(dut, timeout=6000, quiet=True, stall=stall, backpressure=backpressure)
     units = requests(rng, 32)
-    page_words, tail_words, wanted, wanted_back, wanted_ops = [], [], [], [], []
+    page_words, tail_words, wanted, wanted_back, wanted_ops, missed = [], [], [], [], [], []
     for unit in units:
         flash = unit["source"] in (FLASH, READBACK)
         words = [rng.getrandbits(64) for _ in range(unit["tokens"] * unit["beats"])]
@@ -107,7 +120,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
         if unit["source"] == READBACK:
             wanted_back += items
         else:
-            wanted += beats(unit, words, errors)
+            wanted += beats(unit, words, errors, missed)
     bench.source(dut.i, units)
     answers = bench.source(dut.i_words)
 
