@@ -233,16 +233,15 @@ def column_channel(page, unit_groups, index, channels, first=0):
     return group_channel(page // unit_groups, 0, 0, index, channels, first)
 
 
-def column_die(page, unit_groups, index, head, kv_heads, geometry, first=0):
+def column_die(page, unit_groups, index, head, kv_heads, channels, dies, first=0):
     """Die that page ``page`` of K by channel is wanted on.
 
     Those of a unit lie apart, half around from where the head's first K page is. An estimate reads
     the same pages of all units, so each unit begins one die on from the one before it on its
-    channel. ``geometry`` has channels and dies; other parameters as of `page_die`.
+    channel. Parameters as of `page_die`.
     """
-    before = page // unit_groups // geometry.channels  # units on this channel
+    before = page // unit_groups // channels  # units on this channel
     number = before * (unit_groups + 1) + page % unit_groups
-    dies = geometry.dies
     return page_die(number, index, head, 0, kv_heads, dies, first + dies // 2)
 
 

@@ -128,7 +128,7 @@ class ArrayBackend(Backend):
         self._command()
 
     def fork(self, sequence, max_tokens):
-        old = self._shape(sequence)
+        old = self.shape(sequence)
         index = int(old.unit_groups > 0)
         shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, index)
         layers = self._layers[sequence]
@@ -145,7 +145,7 @@ class ArrayBackend(Backend):
 
     def truncate(self, sequence, tokens):
         for number, layer in enumerate(self._layers[sequence]):
-            self._leave(sequence, number, tokens // self._shape(sequence).group_tokens)
+            self._leave(sequence, number, tokens // self.shape(sequence).group_tokens)
             layer.truncate(tokens)
         self._command()
 
@@ -158,13 +158,13 @@ class ArrayBackend(Backend):
     def power_cycle(self, seed):
         for number, layers in self._layers.items():
             for layer in layers:
-                full = len(layer.groups) * self._shape(number).group_tokens
+                full = len(layer.groups) * self.shape(number).group_tokens
                 layer.truncate(max(full, layer.saved))
         return {number: [layer.tokens for layer in at] for number, at in self._layers.items()}
 
     def _leave(self, sequence, number, first):
         """A layer does not hold its full groups from ``first`` on any more."""
-        layer, shape = self._layers[sequence][number], self._shape(sequence)
+        layer, shape = self._layers[sequence][number], self.shape(sequence)
         shared = [
             self._without(layer.groups, first),
             self._without(layer.units, first // (shape.unit_groups or 1)),
@@ -189,7 +189,7 @@ class ArrayBackend(Backend):
         return pages
 
     def submit_append(self, sequence, layer, k, v):
-        shape = self._shape(sequence)
+        shape = self.shape(sequence)
         held, at = self._layers[sequence][layer].tokens, 0
         for tokens in shape.cut_append(held, len(k), self.config.max_transfer):
             part = slice(at, at + tokens)
@@ -206,7 +206,7 @@ class ArrayBackend(Backend):
 
     def submit(self, jobs, scale, partial):
         outputs, flags = [], ResultFlag(0)
-        shapes = [self._shape(job.sequence) for job in jobs]
+        shapes = [self.shape(job.sequence) for job in jobs]
         kv_heads = [shape.kv_heads for shape in shapes]
         passes = [
             shape.passes_of(job.tokens) if partial else None
@@ -260,7 +260,7 @@ class ArrayBackend(Backend):
         return self._results.pop(ticket)
 
     def read(self, sequence, layer, start, stop, held):
-        shape = self._shape(sequence)
+        shape = self.shape(sequence)
         store = self._layers[sequence][layer]
         group = shape.group_tokens
         for number in range(start // group, -(-stop // group)):
@@ -287,14 +287,15 @@ class ArrayBackend(Backend):
         counted["commands_failed"] = 0
         return {name: counted.get(name) for name in COUNTERS}, None, 0
 
-    def _shape(self, sequence):
+    def shape(self, sequence):
+        """`SequenceShape` of an open sequence."""
         return self._capacity.placements[sequence].shape
 
     def _store(self, sequence, layer, k, v):
         """Appends a command's tokens, and counts the pages that filled groups would be programmed
         to; and, of units of K by channel that it does not bring whole, those that their K would be
         read from."""
-        shape, store = self._shape(sequence), self._layers[sequence][layer]
+        shape, store = self.shape(sequence), self._layers[sequence][layer]
         brought = 0
         if shape.unit_groups and store.tokens == len(store.units) * shape.unit_tokens:
             brought = len(k) // shape.unit_tokens * shape.unit_groups * shape.kv_heads
@@ -308,7 +309,7 @@ class ArrayBackend(Backend):
     def _grow(self, sequence, layer, k, v):
         """Appends; returns the number of groups that became full, and of pages of K by channel that
         become possible with them."""
-        shape = self._shape(sequence)
+        shape = self.shape(sequence)
         store = self._layers[sequence][layer]
         before = store.tokens // shape.group_tokens
         store.append(k, v)

@@ -54,6 +54,8 @@ class RtlBackend(Backend):
     factory_new : bool
         The drive has no bad-block table yet: its firmware looks for the makers' marks in every
         block, which takes its time. Otherwise it was formatted before it was delivered.
+    preload_dies : int, optional
+        Of each channel, that `preload` puts pages on: it is then read like a drive with so many.
     **options
         Of `cosim.device.simulated_drive`: ``skip_idle``, ``trace``, ``watch``, ``announce`` ...
 
@@ -68,7 +70,9 @@ class RtlBackend(Backend):
 
     name = "rtl"
 
-    def __init__(self, config, *, lane=None, faults=None, factory_new=False, **options):
+    def __init__(
+        self, config, *, lane=None, faults=None, factory_new=False, preload_dies=None, **options
+    ):
         super().__init__(config)
         if faults is not None and faults.geometry != config.flash.geometry:
             raise DriveValueError(
@@ -84,6 +88,7 @@ class RtlBackend(Backend):
             if not factory_new:
                 deliver(config, lane.array)
         self.lane = lane
+        self._preload_dies = preload_dies
         self._capacity = Capacity(config)
         self._shapes = {}
         self._formats = {}
@@ -94,7 +99,7 @@ class RtlBackend(Backend):
         lane, config = self.lane, self.config
         self.firmware = Firmware(lane, config)
         self.driver = Driver(lane, self.firmware.service)
-        self._back_door = BackDoor(self.firmware, lane.array, config.code)
+        self._back_door = BackDoor(self.firmware, lane.array, config.code, self._preload_dies)
         self.driver.start()
         self.firmware.start()
         self.capabilities = self._read_capabilities()

@@ -5,6 +5,7 @@ from .flash import add_flash
 from .lanes import add_lanes
 from .layouts import add_layouts
 from .prefill import add_prefill
+from .sparse import add_sparse
 from .store import add_store
 
 __all__ = ["add_bench"]
@@ -26,6 +27,7 @@ def add_bench(parser):
             add_prefill,
             "writing a prompt's K and V while the host computes, layer by layer",
         ),
+        ("sparse", add_sparse, "SparF attention against dense attention, in the drive"),
         ("lanes", add_lanes, "how fast the drive is simulated, natively and under cocotb"),
         ("store", add_store, "what a serving load makes of a drive's space"),
     ):

@@ -44,7 +44,7 @@ def share_touched(unit):
     )
 
 
-def touched(tokens, seed=0):
+def touched(tokens, seed=0, selections=1.0):
     """Which units of `SMALLEST` tokens are touched.
 
     Parameters
@@ -52,6 +52,9 @@ def touched(tokens, seed=0):
     tokens : int
         A multiple of `LARGEST`.
     seed : int
+    selections : float
+        Of so many selections, each by itself, what any of them touches: a share s becomes
+        ``1 - (1 - s) ** selections``.
 
     Returns
     -------
@@ -59,14 +62,18 @@ def touched(tokens, seed=0):
     """
     if tokens % LARGEST or tokens < LARGEST:
         raise ValueError(f"{tokens} tokens are not possible: choose a multiple of {LARGEST}")
+
+    def share(unit):
+        return 1 - (1 - share_touched(unit)) ** selections
+
     rng = np.random.default_rng(seed)
     unit, number = LARGEST, tokens // LARGEST
     units = np.zeros(number, bool)
-    units[rng.permutation(number)[: round(share_touched(unit) * number)]] = True
+    units[rng.permutation(number)[: round(share(unit) * number)]] = True
     while unit > SMALLEST:
         unit //= 2
         parents = rng.permutation(np.flatnonzero(units))
-        number = round(share_touched(unit) * tokens / unit)
+        number = round(share(unit) * tokens / unit)
         both = min(max(number - len(parents), 0), len(parents))
         either = rng.integers(0, 2, len(parents))
         units = np.zeros(tokens // unit, bool)

@@ -27,9 +27,12 @@ class BackDoor:
     array : flash_model.array.NandArray
     code : rtl.ecc.code.BchCode
         Of its codewords.
+    dies : int, optional
+        Of each channel, that pages are put on: as in a drive that has no more. All of them, if not
+        given.
     """
 
-    def __init__(self, firmware, array, code):
+    def __init__(self, firmware, array, code, dies=None):
         self._firmware = firmware
         self._blocks = firmware.repair.blocks
         self._code = code
@@ -37,6 +40,7 @@ class BackDoor:
         self._array = array
         geometry = array.geometry
         self._geometry = geometry
+        self._dies = dies or geometry.dies
         self._stripes = []  # groups of all parts of the dies, in the order of filling
         self._at = np.zeros((geometry.channels, geometry.dies), np.int64)  # pages written
 
@@ -79,7 +83,7 @@ class BackDoor:
             head,
             np.arange(2),
             shape.kv_heads,
-            self._geometry.dies,
+            self._dies,
             shape.first_die,
         )
         return np.broadcast_to(channel, die.shape), die
@@ -96,7 +100,8 @@ class BackDoor:
             index,
             index % shape.kv_heads,
             shape.kv_heads,
-            self._geometry,
+            self._geometry.channels,
+            self._dies,
             shape.first_die,
         )
         return shape.column_channel(page, index), die
