@@ -73,7 +73,7 @@ def findings(rows):
     planned = [row for row in rows if row["bytes_planned"] is not None]
     wrong = [row for row in compared if not row["as_twin"]]
     other = [row for row in planned if row["bytes_moved"] != row["bytes_planned"]]
-    found = [
+    found: list[tuple[str, str | None]] = [
         (f"{len(compared)} of {len(rows)} results compared: bit for bit the twin's", None),
         (f"{len(planned)} selections known: the drive moved the bytes of exactly these", None),
     ]
