@@ -9,7 +9,16 @@ from pathlib import Path
 
 from ..options import BadOption, add_output_options, out_folder, write_figures
 from .flash_cases import CODEWORDS
-from .sparse_cases import AXES, MOST_DIES, SOURCES, WHOLE_CHANNELS, crossed, full_sweep, quick_sweep
+from .sparse_cases import (
+    AXES,
+    MOST_DIES,
+    RATIOS,
+    SOURCES,
+    WHOLE_CHANNELS,
+    crossed,
+    full_sweep,
+    quick_sweep,
+)
 
 __all__ = ["add_sparse"]
 
@@ -20,6 +29,7 @@ CHOICES = {
     "codeword_bytes": CODEWORDS,
     "channels": tuple(1 << n for n in range(1, WHOLE_CHANNELS.bit_length())),
     "dies": range(1, MOST_DIES + 1),
+    "ratio": RATIOS,
 }
 
 
@@ -48,13 +58,17 @@ def add_sparse(parser):
         "and again)",
     )  # fmt: skip
     parser.add_argument(
+        "--ratio", nargs="+", type=float, metavar="X", help="of the elements that dense attention "
+        f"reads: {', '.join(map(str, RATIOS))} (default: all, in the sweeps some)",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-check", action="store_true", help="do not compare results with backend twin"
     )
     add_output_options(parser, FIGURES)
 
 
 def _cases(options):
-    given = {name: values for name in AXES if (values := getattr(options, name))}
+    given = {name: values for name in (*AXES, "ratio") if (values := getattr(options, name))}
     if given and options.quick:
         raise BadOption("--quick has rows of its own: leave it out, or the other options")
     if not given:
@@ -68,7 +82,7 @@ def _cases(options):
                 option = f"--{name.replace('_', '-')}"
                 raise BadOption(f"{option} {value} is not possible: choose of {some}")
     try:
-        cases = crossed(given)
+        cases = crossed(given, given.get("ratio", RATIOS))
         for case in cases:
             _ = case.config
     except ValueError as error:

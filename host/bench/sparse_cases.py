@@ -4,7 +4,7 @@ A drive of 8 channels is looked at through fewer of them, with as many tokens, r
 dies on each channel: tokens are those of the whole drive, `SparseCase.held` those simulated.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from flash_model.profiles import PROFILES
 from rtl.config import DriveConfig
@@ -53,6 +53,8 @@ class SparseCase:
         Of a sequence of the whole drive.
     channels : int
         That are simulated, of `WHOLE_CHANNELS`.
+    ratios : tuple of float
+        Of sparse attention, some of `RATIOS`.
     """
 
     profile: str = "paper"
@@ -61,6 +63,7 @@ class SparseCase:
     codeword_bytes: int = 1024
     tokens: int = 8192
     channels: int = 2
+    ratios: tuple = RATIOS
 
     def __post_init__(self):
         unit = self.codeword_bytes // 2 * WHOLE_CHANNELS
@@ -113,9 +116,14 @@ class SparseCase:
         """For progress bars."""
         return f"{self.profile} {self.source}, {self.dies} dies, {self.tokens} tokens"
 
+    @property
+    def modes(self):
+        """Ratios that are measured, None first: dense."""
+        return None, *self.ratios
+
     def as_dict(self):
-        """Plain dict."""
-        return asdict(self)
+        """Plain dict, of what all rows of a case share."""
+        return {name: getattr(self, name) for name in AXES}
 
 
 BASE = SparseCase()
@@ -123,7 +131,7 @@ BASE = SparseCase()
 AXES = ("profile", "source", "dies", "codeword_bytes", "tokens", "channels")
 
 ONFI = "tlc_onfi5@800"
-DIES = (4, 8, 16, 32, 64)
+ONE = (1 / 8,)
 
 
 def _ordered(cases):
@@ -133,9 +141,9 @@ def _ordered(cases):
     return sorted(cases, key=lambda case: drives.index(case.config))
 
 
-def crossed(given):
+def crossed(given, ratios=RATIOS):
     """Every combination of the values given by field, the rest as in `BASE`."""
-    cases = [BASE]
+    cases = [replace(BASE, ratios=tuple(ratios))]
     for name in AXES:
         cases = [
             replace(case, **{name: value})
@@ -146,17 +154,19 @@ def crossed(given):
 
 
 def full_sweep():
-    """Dies and tokens on two profiles, both codewords, a model's keys, a fast flash."""
-    return _ordered(
-        crossed({"profile": ["paper", ONFI], "dies": DIES})
-        + crossed({"profile": ["znand"], "dies": (4, 16)})
-        + crossed({"profile": ["paper", ONFI], "tokens": (4096, 16384), "dies": (16, 64)})
-        + crossed({"profile": ["paper", ONFI], "source": [MODEL], "dies": (16, 64)})
-        + crossed({"profile": ["paper", ONFI], "codeword_bytes": [512], "dies": (16, 64),
-                   "source": list(SOURCES)})
-    )  # fmt: skip
+    """Dies on two profiles; tokens, codewords, a model's keys, a fast flash at one of them each."""
+    cases = []
+    for profile in ("paper", ONFI):
+        for dies in (4, 8, 16, 32, 64):
+            ratios = RATIOS if dies in (16, 64) else ONE
+            cases += crossed({"profile": [profile], "dies": [dies]}, ratios)
+    cases += crossed({"source": [MODEL], "dies": [64]})
+    cases += crossed({"tokens": (4096, 16384), "dies": [64]}, ONE)
+    cases += crossed({"codeword_bytes": [512], "source": SOURCES, "dies": [64]}, ONE)
+    cases += crossed({"profile": ["znand"], "dies": [4]}, ONE)
+    return _ordered(cases)
 
 
 def quick_sweep():
     """One compiled drive."""
-    return crossed({"dies": (16, 64), "tokens": (4096,), "source": list(SOURCES)})
+    return crossed({"source": SOURCES, "dies": (16, 64), "tokens": [4096]}, ONE)

@@ -18,17 +18,13 @@ from ..drive import KvDrive
 from ..sparse import DENSE, Sparf
 from ..sparse_traffic import sparse_traffic
 from ..stats import difference
-from .sparse_cases import RATIOS
 from .sparse_inputs import layers_of
 
-__all__ = ["KEPT", "MODES", "SHARES", "measure_sparse", "planned_cycles", "with_dense"]
+__all__ = ["KEPT", "SHARES", "measure_sparse", "planned_cycles", "with_dense"]
 
 LAYERS = 2
 KEPT = {"sinks": 0, "window": 0}
 """Of every selection: what is forced would be counted twice, shares of touched units are of all."""
-
-MODES = (None, *RATIOS)
-"""Ratios; None: dense."""
 
 SHARES = ("data", "command", "waiting", "idle")
 """Of a channel's time, see `rtl.nand.operations.Activity`."""
@@ -42,7 +38,7 @@ def planned_cycles(case):
     config = case.config
     user = 4 * case.held * case.head_dim * case.kv_heads / case.channels
     dense = user / float(config.flash.timing.bytes_per_clock(config.clock_hz))
-    return int((1 + LAYERS) * dense * (1 + len(RATIOS) / 3))
+    return int((1 + LAYERS) * dense * (1 + len(case.ratios) / 2))
 
 
 def measure_sparse(case, bar=None, announce=print, text=None, check=True):
@@ -63,7 +59,7 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
     Returns
     -------
     list of dict
-        One for each of `MODES`: the fields of the case, ``head_dim``, ``mode``, ``ratio``,
+        One for each of ``case.modes``: the fields of the case, ``head_dim``, ``mode``, ``ratio``,
         ``clock_hz``, ``kept`` (tokens of a KV head); of one layer in full flow, all channels that
         are simulated together: ``cycles``, ``reads`` (page operations, one or more of a page),
         ``pages_sensed``, ``bytes_sensed``, ``bytes_moved`` (user bytes of whole codewords),
@@ -78,11 +74,11 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
         if bar:
             bar(drive.backend.lane)
         try:
-            found = [_run(drive, sequence, layers, ratio) for ratio in MODES]
+            found = [_run(drive, sequence, layers, ratio) for ratio in case.modes]
         finally:
             if bar:
                 bar(None)
-    expected = _twin(case, layers) if check else [None] * len(MODES)
+    expected = _twin(case, layers) if check else [None] * len(case.modes)
     plans = _plans(case, layers[-1])
     rows = [
         {
@@ -101,7 +97,7 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
             "as_twin": None if output is None else bool(np.array_equal(output, out)),
             **dict(zip(PLANNED, plans[ratio], strict=True)),
         }
-        for ratio, (row, out), output in zip(MODES, found, expected, strict=True)
+        for ratio, (row, out), output in zip(case.modes, found, expected, strict=True)
     ]
     return with_dense(rows)
 
@@ -170,7 +166,7 @@ def _twin(case, layers):
         sequence = _filled(drive, case, layers)
         return [
             drive.attend(sequence, 0, layers[0].q[ratio], attention=_attention(ratio))
-            for ratio in MODES
+            for ratio in case.modes
         ]
 
 
@@ -179,7 +175,7 @@ PLANNED = ("pages_planned", "bytes_planned")
 
 def _plans(case, layer):
     """Ratio -> pages and bytes of what is to be selected of a layer, by the twin's count."""
-    plans = dict.fromkeys(MODES, (None, None))
+    plans = dict.fromkeys(case.modes, (None, None))
     with KvDrive(case.config, backend="twin") as drive:
         shape = drive.backend.shape(_filled(drive, case, [layer]))
     full = case.held // shape.group_tokens

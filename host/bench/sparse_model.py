@@ -29,7 +29,7 @@ def model_layers(tokens, number, text=None):
         The shipped prompt, if not given.
     """
     layers = _recorded(tokens, text or TEXT.read_text())
-    chosen = [round((n + 0.5) * len(layers) / number) for n in range(number)]
+    chosen = [int((n + 0.5) * len(layers) / number) for n in range(number)]
     return [layers[n] for n in chosen]
 
 
