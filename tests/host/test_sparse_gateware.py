@@ -342,7 +342,7 @@ def test_scores_beyond_their_range(tiny_pair, rng):
         tiny_pair.call("preload", sequence, 0, k, v)
         for attention in (Exactly(8, 50), Exactly(8, 600), Exactly(8, 2, 10), "dense"):
             tiny_pair.attend([(sequence, 0, q)], attention)
-    
+
 
 # Which tokens are kept
 

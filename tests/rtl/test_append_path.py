@@ -501,7 +501,9 @@ class Units:
         entries = dict.fromkeys(range(self.groups * KV_HEADS * LAYERS), b"\xee" * 4)
         for _, number, place, _ in found:
             channel = column_channel(number, UNIT, self.index, 2, FIRST_CHANNEL)
-            die = column_die(number, UNIT, self.index, self.head, KV_HEADS, 2, self.geo.dies, FIRST_DIE)
+            die = column_die(
+                number, UNIT, self.index, self.head, KV_HEADS, 2, self.geo.dies, FIRST_DIE
+            )
             assert (place["channel"], place["die"]) == (channel, die)
             entry = (die << 24 | place["row"]).to_bytes(4, "little")
             entries[self.index * self.groups + number] = entry
