@@ -118,10 +118,11 @@ def _traffic(record):
         record[name] / steps for name in ("bytes_flash", "bytes_tail", "bytes_link")
     )
     ratio = (flash + tail) / link if link else 0
+    dense = record["attention"]["kind"] == "dense"
     return Text.assemble(
         (bytes_text(flash), "bold"),
-        f" from flash ({record['pages_read'] / steps:,.0f} pages) + {bytes_text(tail)} tail   "
-        "over the link ",
+        f" from flash ({record['pages_read'] / steps:,.0f} {'pages' if dense else 'reads'}) "
+        f"+ {bytes_text(tail)} tail   over the link ",
         (bytes_text(link), "bold"),
         f"   (1 : {ratio:,.0f})",
     )
