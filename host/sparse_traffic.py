@@ -6,10 +6,13 @@
     K              of tokens beyond the last unit, to estimate their scores too
     K and V        codewords that hold a token kept; the tail's as far as it has tokens
 
-A codeword is a read of its page, though the page is sensed once for those that follow each other.
+Codewords side by side are one read, up to as many tokens as a request names. A page is sensed once
+for all of its reads that follow each other.
 """
 
 import numpy as np
+
+from rtl.config import MASK_TOKENS
 
 __all__ = ["sparse_traffic"]
 
@@ -43,12 +46,23 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep):
     tail_read = padded.reshape(heads, len(first), of_codeword).any(axis=2) @ in_tail
     touched = on_flash.reshape(heads, full, group) @ _codewords(group, row, codeword_bytes)
     return {
-        "pages_read": units * int(channels.sum()) + beyond + 2 * int(touched.sum()),
+        "pages_read": units * int(channels.sum())
+        + beyond
+        + 2 * _runs(touched, max(1, MASK_TOKENS // of_codeword)),
         "bytes_flash": units * int(channels.sum()) * codeword_bytes
         + beyond * group * row
         + 2 * int(touched.sum()) * codeword_bytes,
         "bytes_tail": tail.size * row + 2 * int(tail_read.sum()) * row,
     }
+
+
+def _runs(touched, most):
+    """Reads of the codewords touched, bool [heads, pages, codewords], ``most`` side by side."""
+    reads, length = 0, np.zeros(touched.shape[:2], int)
+    for wanted in np.moveaxis(touched, 2, 0):
+        reads += int((wanted & (length == 0)).sum())
+        length = np.where(wanted, (length + 1) % most, 0)
+    return reads
 
 
 def _codewords(group, row, codeword_bytes):

@@ -10,7 +10,7 @@ from flash_model.profiles import PROFILES, Profile, profile
 from .ecc.placement import strongest
 from .ecc.rates import sizes_for
 
-__all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "PRESETS", "stream_groups"]
+__all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]
 
 
 HEAD_DIMS = (64, 80, 96, 112, 128, 192, 256)
@@ -18,6 +18,9 @@ HEAD_DIMS = (64, 80, 96, 112, 128, 192, 256)
 
 MAX_TOKENS = 131_072
 MAX_PASSES = 16
+MASK_TOKENS = 32
+"""Most tokens of K or V that are read at once where only some of them are wanted."""
+
 MOST_PARTS = 16
 MOST_GROUPS = 1 << 16
 

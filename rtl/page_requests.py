@@ -6,6 +6,8 @@ from amaranth.utils import ceil_log2
 from flash_model.array_port import ROW_BITS
 from hls_attention.beats import BEATS_BITS, JOB_BITS, TOKEN_BITS, Format, Kind
 
+from .config import MASK_TOKENS
+
 __all__ = ["Source", "page_request_layout", "page_word_layout"]
 
 
@@ -40,8 +42,8 @@ def page_request_layout(dies):
             "skip": 12,  # tokens of the page before it
             "tokens": 12,  # tokens of the unit, 1..group_tokens
             "beats": BEATS_BITS + 1,  # beats of one token; of a column: words of a codeword
-            "sparse": 1,  # of the tokens, at most 8, only those of ``mask`` are wanted
-            "mask": 8,
+            "sparse": 1,  # of the tokens only those of ``mask`` are wanted
+            "mask": MASK_TOKENS,
             "error": 1,  # of NULL: what it ends is poisoned
             "last": 1,
         }

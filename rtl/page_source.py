@@ -14,10 +14,12 @@ bears the error of its codeword, the next beat of a pass does: there is one, tha
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from hls_attention.beats import BEATS_BITS, LANES_FP16, Kind, beat_layout
 from hls_attention.streams import Queue, SkidBuffer, moves
 
+from .config import MASK_TOKENS
 from .nand.operations import NandOp, operation_layout
 from .page_requests import Source, page_request_layout, page_word_layout
 
@@ -95,7 +97,9 @@ class PageSource(wiring.Component):
         error, missed = Signal(), Signal()  # of this word; of one that was passed over
         of_pass = (unit.kind == Kind.K) | (unit.kind == Kind.V)
         m.d.comb += [
-            passed_over.eq(unit.sparse & ~unit.mask.bit_select(token[:3], 1)),
+            passed_over.eq(
+                unit.sparse & ~unit.mask.bit_select(token[: exact_log2(MASK_TOKENS)], 1)
+            ),
             last_beat.eq(beat == unit.beats - 1),
             last_token.eq(token == unit.tokens - 1),
             beats.i.payload.lanes.eq((1 << LANES_FP16) - 1),

@@ -2,17 +2,19 @@
 
 ::
 
-    MAP_ENTRYs of the pass's groups, twice -----------------> +----------+
-                                                              | requests | --> channels
-    verdicts --> VerdictReader --> quads --> CodewordMasks -> +----------+
-                                                                   '--------> tail reader
+    MAP_ENTRYs of the pass's groups, twice --------------------------> +----------+
+                                                                       | requests | --> channels
+    verdicts --> VerdictReader --> CodewordMasks --> CodewordRuns ---> +----------+
+                                                                            '--------> tail reader
 
-A request is for one codeword of a page, and names those of its tokens that are kept; a codeword
-without one is left out. After the K of a pass each channel gets a null request, after its V too.
+A request is for codewords of a page that lie side by side, each with a token kept, up to 32 tokens;
+it names those that are kept. After the K of a pass each channel gets a null request, after its V
+too.
 
 If nobody waits, K and V of a pass take a clock each for
 
-    every request, every four tokens without one, and every first half of a codeword of 8 tokens,
+    every codeword wanted, every four tokens without one, every first half of a codeword of 8
+    tokens, and every run that the last codeword of a group ends without joining it,
 
 and from the verdicts' being ready to its end a pass takes the memory's latency and some 6 clocks
 besides. A request for the tail takes 4 clocks.
@@ -27,6 +29,7 @@ from hls_attention.beats import BEATS_BITS, TOKEN_BITS, Kind
 from hls_attention.streams import moves
 
 from .codeword_masks import CodewordMasks
+from .codeword_runs import CodewordRuns
 from .memory import BurstReader
 from .memory_port import MemoryPortSignature
 from .page_requests import Source, page_request_layout
@@ -96,7 +99,10 @@ class TokenWalker(wiring.Component):
             reader.keep.eq(Mux(walk.all, -1, self.verdicts.keep)),
         ]
         m.submodules.masks = masks = CodewordMasks()
+        m.submodules.runs = runs = CodewordRuns()
         connect(m, reader.o, masks.i)
+        connect(m, masks.o, runs.i)
+        m.d.comb += runs.tokens.eq(masks.tokens)
 
         poisoned = Signal()
         kind = Signal(Kind)
@@ -112,49 +118,49 @@ class TokenWalker(wiring.Component):
 
         last_group, on_tail, of_k, wanted = Signal(), Signal(), Signal(), Signal()
         size = Signal(12)  # tokens of the group
-        rest = Signal(12)  # tokens of the group from the codeword on
-        codeword = masks.o.payload
+        rest = Signal(12)  # tokens of the group from the run on
+        run = runs.o.payload
         m.d.comb += [
             last_group.eq(group == walk.last),
             on_tail.eq(group == walk.flash_groups),
             of_k.eq(kind == Kind.K),
             channel.eq((walk.channel + group)[: len(channel)] if channels > 1 else 0),
             size.eq(Mux(last_group, walk.end_tokens, walk.group_tokens)),
-            wanted.eq(codeword.mask.any() & (codeword.skip < size)),
-            rest.eq(size - codeword.skip),
+            wanted.eq(run.mask.any() & (run.skip < size)),
+            rest.eq(size - run.skip),
         ]
 
         request = Signal(page_request_layout(geometry.dies))
         entry = MAP_ENTRY.struct(entries.o.payload.data)
-        tokens = Signal(4)
+        tokens = Signal.like(run.tokens)
         m.d.comb += [
-            tokens.eq(Mux(rest < masks.tokens, rest, masks.tokens)),
+            tokens.eq(Mux(rest < run.tokens, rest, run.tokens)),
             request.kind.eq(kind),
             request.format.eq(walk.format),
             request.job.eq(walk.tag),
             self.o_tail.payload.address.eq(
-                walk.tail + Mux(of_k, 0, geometry.page_bytes) + ((codeword.skip * walk.beats) << 3)
+                walk.tail + Mux(of_k, 0, geometry.page_bytes) + ((run.skip * walk.beats) << 3)
             ),
             self.o_tail.payload.words.eq(tokens * walk.beats),
             self.o_tail.payload.channel.eq(channel),
         ]
-        of_codeword = [
+        of_run = [
             request.source.eq(Mux(on_tail, Source.TAIL, Source.FLASH)),
             request.die.eq(Mux(of_k, entry.k_die, entry.v_die)),
             request.row.eq(Mux(of_k, entry.k_row, entry.v_row)),
-            request.token.eq(base + codeword.skip),
-            request.skip.eq(codeword.skip),
+            request.token.eq(base + run.skip),
+            request.skip.eq(run.skip),
             request.tokens.eq(tokens),
             request.beats.eq(walk.beats),
             request.sparse.eq(1),
-            request.mask.eq(codeword.mask),
+            request.mask.eq(run.mask),
         ]
         offered, served, turns = Signal(), Signal(), Signal()
         taken = offer(m, self.o, channel, request, offered)
         waits = Signal()
         m.d.comb += [
-            masks.o.ready.eq(served),
-            turns.eq(served & codeword.last),
+            runs.o.ready.eq(served),
+            turns.eq(served & run.last),
             entries.o.ready.eq(turns & ~on_tail),
             self.quiet.eq(waits & entries.quiet & reader.quiet),
         ]
@@ -178,8 +184,8 @@ class TokenWalker(wiring.Component):
             with m.State("DEAL"):
                 here = Signal()
                 m.d.comb += [
-                    *of_codeword,
-                    here.eq(masks.o.valid & (on_tail | entries.o.valid)),
+                    *of_run,
+                    here.eq(runs.o.valid & (on_tail | entries.o.valid)),
                     offered.eq(here & wanted & ~on_tail),
                     served.eq(here & (taken | ~wanted)),
                     waits.eq(offered & ~taken),
@@ -190,7 +196,7 @@ class TokenWalker(wiring.Component):
                     m.next = "TAIL"
             with m.State("TAIL"):
                 m.d.comb += [
-                    *of_codeword,
+                    *of_run,
                     self.tail_ask.eq(1),
                     offered.eq(self.tail_grant),
                     waits.eq(~taken),

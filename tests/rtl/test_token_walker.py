@@ -6,6 +6,7 @@ import pytest
 
 from hls_attention.beats import Kind
 from rtl.codeword_masks import CodewordMasks
+from rtl.codeword_runs import CodewordRuns
 from rtl.page_requests import Source
 from rtl.token_walker import TokenWalker
 from tests.rtl.sparse_heads import DRIVES, Dram, Grant, Head, drive, shown
@@ -67,6 +68,24 @@ class Verdicts(_Inputs):
         return bool(release)
 
 
+def mask_of(bits):
+    return sum(bit << n for n, bit in enumerate(bits))
+
+
+def runs_of(bits, codeword):
+    """First token and end of each stretch of codewords with a token kept, 32 tokens at most."""
+    runs = []
+    for skip in range(0, len(bits), codeword):
+        end = min(skip + codeword, len(bits))
+        if not any(bits[skip:end]):
+            continue
+        if runs and runs[-1][1] == skip and skip + codeword - runs[-1][0] <= 32:
+            runs[-1][1] = end
+        else:
+            runs.append([skip, end])
+    return runs
+
+
 def definition(head, kept, walk, poisoned):
     """What each flash channel must get for a pass, and the words of the tail that are wanted."""
     config = head.config
@@ -78,15 +97,13 @@ def definition(head, kept, walk, poisoned):
         for group in range(walk["first"], walk["last"] + 1):
             stop = walk["end_tokens"] if group == walk["last"] else size
             channel = (head.channel + group) % channels
-            for skip in range(0, stop, codeword):
-                tokens = min(codeword, stop - skip)
-                bits = kept[group * size + skip : group * size + skip + tokens]
-                if not any(bits):
-                    continue
+            bits = kept[group * size : group * size + stop]
+            for skip, end in runs_of(bits, codeword):
+                tokens = end - skip
                 request = {
                     "kind": kind,
                     "sparse": 1,
-                    "mask": sum(bit << n for n, bit in enumerate(bits)),
+                    "mask": mask_of(bits[skip:end]),
                     "skip": skip,
                     "tokens": tokens,
                     "beats": beats,
@@ -244,10 +261,51 @@ def test_a_codeword_a_clock(page, codeword, head_dim):
     verdicts = Verdicts(bench, dut.verdicts, [(quads_of(head, [1] * tokens), 0)], random.Random(2))
     bench.run(lambda: verdicts.released)
     of_codeword = codeword // (2 * head_dim)
-    taken = [c for s in sinks for c, item in zip(s.clocks, s.items) if item["kind"] == K]
-    steps = tokens // min(4, of_codeword)
-    assert len(taken) == tokens // of_codeword + 2
-    assert max(taken) - min(taken) == steps + 2 - 1 - (of_codeword == 8)
+    taken = sorted(c for s in sinks for c, item in zip(s.clocks, s.items) if item["kind"] == K)
+    runs = head.groups * -(-head.group_tokens // 32)
+    assert len(taken) == runs + 2
+    # each takes a clock for each of its codewords; one that is cut waits for the next codeword
+    of_run = min(32, head.group_tokens) // min(4, of_codeword)
+    assert taken[runs - 1] - taken[0] == of_run * (runs - 1) - (head.group_tokens > 32)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 4, 8])
+@pytest.mark.parametrize("stall, backpressure", CROSS)
+def test_runs_of_codewords(tokens, stall, backpressure):
+    rng = random.Random(tokens)
+    dut = CodewordRuns()
+    bench = Bench(dut, stall=stall, backpressure=backpressure)
+    codewords, wanted = [], []
+    for _ in range(40):
+        size = tokens * rng.randrange(1, 24)
+        share = rng.choice([0.1, 0.5, 0.9])
+        bits = [int(rng.random() < share) for _ in range(size)]
+        runs = [
+            {"skip": skip, "tokens": end - skip, "mask": mask_of(bits[skip:end]), "last": 0}
+            for skip, end in runs_of(bits, tokens)
+        ]
+        kept = [
+            {"skip": skip, "mask": mask_of(bits[skip : skip + tokens]), "last": 0}
+            for skip in range(0, size, tokens)
+            if any(bits[skip : skip + tokens])
+        ]
+        if not kept or rng.random() < 0.3:  # the end is told by an empty one
+            kept.append({"skip": size, "mask": 0, "last": 0})
+            runs = runs or [{"mask": 0, "last": 1}]
+        for items in (kept, runs):
+            items[-1]["last"] = 1
+        codewords += kept
+        wanted += runs
+    bench.source(dut.i, codewords)
+    out = bench.sink(dut.o)
+
+    def script(ctx):
+        ctx.set(dut.tokens, tokens)
+        yield
+
+    bench.script(script)
+    bench.run(lambda: len(out.items) >= len(wanted), idle=20)
+    assert shown(out.items, wanted) == wanted
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 4, 8])
