@@ -28,6 +28,7 @@ from rtl.commands import (
     JOB_STATUS,
     SQE,
     SQE_VIEWS,
+    AttendMode,
     Opcode,
     Status,
 )
@@ -51,6 +52,8 @@ from rtl.transposer import Transposer, pages_together
 from tests.rtl.streams_bench import Bench
 
 CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
+SPARSE = dataclasses.replace(CONFIG, pass_tokens=256, sparse_tokens=512)
+"""The same with sparse attention, and passes of a unit of K by channel."""
 GEOMETRY = dataclasses.replace(profile("tiny").geometry)
 PAGE, HEAD_DIM, KV_HEADS, LAYERS = 4096, 64, 2, 2
 GROUP = GEOMETRY.page_bytes // (2 * HEAD_DIM)
@@ -65,13 +68,13 @@ SCALE = {"scale_mant": 1 << 25, "scale_exp": 0x3D}
 class Front(wiring.Component):
     """Executor, what it relies on, and the memories, shared as in the drive."""
 
-    def __init__(self):
-        self.executor = Executor(CONFIG)
-        self.append = AppendPath(GEOMETRY, CONFIG.pass_tokens)
-        self.sequences = SequenceReader(CONFIG.max_sequences)
+    def __init__(self, config):
+        self.executor = Executor(config)
+        self.append = AppendPath(GEOMETRY, config.pass_tokens)
+        self.sequences = SequenceReader(config.max_sequences)
         self.results = ResultWriter()
         self.transposer = Transposer(
-            pages_together(GEOMETRY.page_bytes) * GEOMETRY.page_bytes // 8, CONFIG.codeword_bytes
+            pages_together(GEOMETRY.page_bytes) * GEOMETRY.page_bytes // 8, config.codeword_bytes
         )
         super().__init__(
             {
@@ -137,14 +140,18 @@ class Front(wiring.Component):
 class Harness:
     """One `Front` and its surroundings; `do` runs commands one after the other."""
 
-    def __init__(self, stall=0.0, bad=()):
-        self.dut = dut = Front()
+    def __init__(self, stall=0.0, bad=(), config=CONFIG):
+        self.config = config
+        self.dut = dut = Front(config)
         self.bench = bench = Bench(dut, timeout=20000, stall=stall, backpressure=stall)
         x = dut.executor
         self.host = bench.memory(dut.host, HOST, latency=6, bad=bad)
         self.dram = bench.memory(dut.dram, DRAM, latency=3)
         self.jobs = bench.sink(x.o_jobs, then=self._engine)
         self.q, self.walks = (bench.sink(port) for port in (x.o_q, x.o_walk))
+        if config.sparse_tokens:
+            ports = x.o_selections, x.o_selection_q, x.o_columns, x.o_tokens
+            self.selections, self.selection_q, self.columns, self.tokens = map(bench.sink, ports)
         self.engine = bench.source(dut.results.i_results)
         self.orders = bench.sink(dut.append.o_order, then=self._fetch)
         self.pages = []  # words of pages to be programmed
@@ -177,8 +184,8 @@ class Harness:
                     "map": MAP,
                     "tail": TAIL,
                     "group_tokens": GROUP,
-                    "pass_groups": CONFIG.pass_tokens // GROUP,
-                    "pass_rest": CONFIG.pass_tokens % GROUP,
+                    "pass_groups": self.config.pass_tokens // GROUP,
+                    "pass_rest": self.config.pass_tokens % GROUP,
                     "pass_entries": 4,
                     "passes": PASSES,
                     "first_channel": 1,
@@ -481,6 +488,176 @@ def test_a_job_behind_one_that_filled_the_same_tail_is_refused():
     status = h.do(append(GROUP - 1), command, idle=1500)[1]
     assert status == (Status.INVALID_JOB, 1 << 16, 1)
     assert h.head(0, 0)["tokens"] == GROUP and h.head(0, 0)["flash_groups"] == 1
+
+
+SPARF = {"mode": AttendMode.SPARF}
+UNIT = SPARSE.unit_tokens
+GROUPS = 3 * UNIT // GROUP
+"""Room of a head that is attended sparsely."""
+
+
+def sparse(tokens, stall=0.0, **changes):
+    """Two heads of so many tokens, with K by channel of all whole units; each head has facts of its
+    own, a full pass its own too."""
+    h = Harness(stall, config=SPARSE)
+    h.bench.timeout = 60_000
+    columns = {"columns": COLUMNS, "unit_groups": UNIT // GROUP}
+    h.sequence(0, max_tokens=3 * UNIT, groups=GROUPS, **{**columns, **changes})
+    groups, tail = divmod(tokens, GROUP)
+    full, entries = tokens // UNIT, 4
+    for head in range(KV_HEADS):
+        for number in range(full):
+            facts = {"k_exp": 10 * head + number, "v_exp": 9}
+            h.dram.put(PASSES + 8 * (head * entries + number), PASS.pack(**facts))
+        state = {"tokens": tokens, "flash_groups": groups, "tail_tokens": tail, "v_exp": 8}
+        state |= {"k_exp": 10 * head + full, "column_pages": full * UNIT // GROUP}
+        h.dram.put(HEADS + HEAD.size * head, HEAD.pack(**state))
+    return h
+
+
+@pytest.mark.parametrize(
+    ("opcode", "tokens", "passes", "stall"),
+    [
+        (Opcode.ATTEND, 300, [(0, 63, 4), (64, 74, 4)], 0.0),
+        (Opcode.ATTEND, 302, [(0, 63, 4), (64, 75, 2)], 0.4),
+        (Opcode.ATTEND, 512, [(0, 63, 4), (64, 127, 4)], 0.0),
+        (Opcode.ATTEND, 30, [(0, 7, 2)], 0.0),
+        (Opcode.STEP, 254, [(0, 63, 3)], 0.0),
+        (Opcode.STEP, 256, [(0, 63, 4), (64, 64, 1)], 0.0),
+        (Opcode.STEP, 509, [(0, 63, 4), (64, 127, 2)], 0.4),
+    ],
+)
+def test_a_sparse_attend(opcode, tokens, passes, stall):
+    """For each head its selection with its q, the walk over its columns, then its passes."""
+    h = sparse(tokens, stall)
+    wanted = {"kept": 17, "channels": 5, "sinks": 3, "window": 999}
+    command, raw = attend([{"queries": 3, "q_format": 1, **wanted}], opcode=opcode, **SPARF)
+    h.host.put(DATA, raw)
+    assert h.do(command, idle=400) == [(Status.SUCCESS, 0, 0)]
+    step = opcode == Opcode.STEP
+    groups, tail, units = tokens // GROUP, tokens % GROUP + step, tokens // UNIT
+    q = h.host.words(DATA + JOB.size, 3 * KV_HEADS * HEAD_DIM // 4)
+    assert h.selection_q.items == q
+    assert len(h.selections.items) == len(h.columns.items) == KV_HEADS
+    for head, (selection, walk) in enumerate(zip(h.selections.items, h.columns.items)):
+        channel = 1 + 3 * head
+        place = {
+            "format": 0,
+            "beats": HEAD_DIM // 4,
+            "channel": channel,
+            "map": MAP + 8 * GROUPS * head,
+            "tail": TAIL + 2 * GEOMETRY.page_bytes * head,
+            "flash_groups": groups,
+            "group_tokens": GROUP,
+            "units": units,
+            "unit_groups": UNIT // GROUP,
+        }
+        assert walk == {**place, "columns": COLUMNS + 4 * GROUPS * head, "tail_tokens": tail}
+        exps = selection.pop("k_exp")
+        for n in range(len(passes)):
+            own = 10 * head + n if n < units else h.head(0, head)["k_exp"]  # that of a step's K too
+            assert exps >> 8 * n & 0xFF == own
+        assert selection == {
+            "heads": 3,
+            "beats": HEAD_DIM // 4,
+            "format": 0,
+            "q_format": 1,
+            **{name: wanted[name] for name in ("kept", "channels", "sinks")},
+            "window": min(999, tokens + step),
+            "tokens": tokens + step,
+            "group_tokens": GROUP,
+            "first_channel": (channel + units * UNIT // GROUP) % 2,
+            "in_units": units * UNIT,
+            "unit_channel": channel % 2,
+            **SCALE,
+        }
+        walks = h.tokens.items[len(passes) * head : len(passes) * (head + 1)]
+        for n, (walk, (first, last, end)) in enumerate(zip(walks, passes)):
+            turn = {"first": first, "last": last, "end_tokens": end, "all": 0}
+            turn |= {"tag": len(passes) * head + n, "ends": int(n == len(passes) - 1)}
+            assert walk == place | turn
+    jobs = h.jobs.items
+    assert [job["tag"] for job in jobs] == list(range(len(passes) * KV_HEADS))
+    assert all(job["together"] for job in jobs)
+    assert [walk["end"] for walk in h.walks.items] == [1]
+    assert len(h.q.items) == len(passes) * len(q)
+    assert h.result(0, 1)[0]["status"] == Status.SUCCESS
+
+
+@pytest.mark.parametrize("kept", [300, 1 << 31])
+def test_a_sparse_attend_that_keeps_all(kept):
+    h = sparse(300)
+    command, raw = attend([{"kept": kept, "channels": 64}], **SPARF)
+    h.host.put(DATA, raw)
+    assert h.do(command) == [(Status.SUCCESS, 0, 0)]
+    assert not h.selections.items and not h.selection_q.items and not h.columns.items
+    walks = [(w["first"], w["last"], w["end_tokens"], w["all"], w["ends"]) for w in h.tokens.items]
+    assert walks == [(0, 63, 4, 1, 0), (64, 74, 4, 1, 1)] * KV_HEADS
+    assert all(job["together"] for job in h.jobs.items)
+    assert [walk["end"] for walk in h.walks.items] == [1]
+
+
+def test_a_dense_attend_of_a_drive_that_selects():
+    h = sparse(300)
+    command, raw = attend([{"kept": 17, "channels": 0}])
+    h.host.put(DATA, raw)
+    assert h.do(command) == [(Status.SUCCESS, 0, 0)]
+    assert not h.selections.items and not h.tokens.items
+    assert [walk["end"] for walk in h.walks.items] == [0] * 2 * KV_HEADS + [1]
+    assert not any(job["together"] for job in h.jobs.items)
+
+
+SELECTIONS_REFUSED = {
+    "no channels": ({"channels": 0}, Status.INVALID_SELECTION),
+    "channels": ({"channels": HEAD_DIM + 1}, Status.INVALID_SELECTION),
+    "all channels there may be": ({"channels": 0xFFFF}, Status.INVALID_SELECTION),
+    "none kept": ({"kept": 0}, Status.INVALID_SELECTION),
+    "no index": ({"sequence": 3}, Status.NO_INDEX),
+    "none kept, no index": ({"sequence": 3, "kept": 0}, Status.INVALID_SELECTION),
+    "tokens": ({"sequence": 1, "layer": 1}, Status.SELECTION_EXCEEDED),
+    "tokens, all kept": ({"sequence": 1, "layer": 1, "kept": 9999}, Status.SELECTION_EXCEEDED),
+    "layer": ({"layer": 9, "channels": 0}, Status.LAYER_OUT_OF_RANGE),
+    "sequence": ({"sequence": 2}, Status.UNKNOWN_SEQUENCE),
+}
+
+
+@pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])
+def test_a_selection_refused_leaves_the_others_alone(opcode):
+    h = sparse(300)
+    step = opcode == Opcode.STEP
+    h.sequence(3, max_tokens=3 * UNIT, groups=GROUPS)
+    long = {"max_tokens": 3 * UNIT, "groups": GROUPS, "columns": COLUMNS}
+    h.sequence(1, **long, unit_groups=UNIT // GROUP)
+    held = SPARSE.sparse_tokens + 1 - step  # and one more than that comes with a step
+    state = {"tokens": held, "flash_groups": held // GROUP, "tail_tokens": held % GROUP}
+    state["column_pages"] = held // UNIT * UNIT // GROUP
+    h.dram.put(HEADS + HEAD.size * KV_HEADS, HEAD.pack(**state) * KV_HEADS)
+    good = {"kept": 17, "channels": 5}
+    commands = []
+    for n, (job, _) in enumerate(SELECTIONS_REFUSED.values()):
+        command, raw = attend(
+            [good | job, {**good, "queries": 1}], prp1=DATA + PAGE * n, opcode=opcode, **SPARF
+        )
+        h.host.put(DATA + PAGE * n, raw)
+        commands.append(command)
+    before = h.dram.bytes[HEADS + HEAD.size * KV_HEADS : HEADS + 2 * HEAD.size * KV_HEADS]
+    got = h.do(*commands, idle=60)
+    statuses = [status for _, status in SELECTIONS_REFUSED.values()]
+    assert got == [(status, 1 << 16, 0) for status in statuses]
+    assert len(h.selections.items) == len(h.columns.items) == KV_HEADS * len(commands)
+    assert len(h.jobs.items) == len(h.tokens.items) == 2 * KV_HEADS * len(commands)
+    assert h.head(0, 0)["tokens"] == 300 + step * len(commands)
+    after = h.dram.bytes[HEADS + HEAD.size * KV_HEADS : HEADS + 2 * HEAD.size * KV_HEADS]
+    assert after == before
+
+
+@pytest.mark.parametrize(("mode", "partials"), [(1, 1), (2, 0), (15, 0)])
+def test_modes_refused(mode, partials):
+    h = sparse(300)
+    good, how = [{"kept": 17, "channels": 5}], {"mode": mode, "partials": partials}
+    commands = [attend(good, opcode=x, **how)[0] for x in (Opcode.ATTEND, Opcode.STEP)]
+    assert h.do(*commands) == [(Status.UNSUPPORTED_MODE, 0, 0)] * 2
+    assert not h.selections.items and not h.jobs.items and h.head(0, 0)["tokens"] == 300
 
 
 @pytest.mark.parametrize("group, kind", [(0, 0), (1, 1)])
