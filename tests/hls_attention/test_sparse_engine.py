@@ -16,7 +16,7 @@ from hls_attention.selector import selection_layout
 from tests.hls_attention.engine_bench import element_format, pack, words
 
 TIMEOUT = 40000
-GROUP, UNIT, PASS = 4, 16, 32
+GROUP = 4
 BF16 = ml_dtypes.bfloat16
 
 
@@ -35,25 +35,25 @@ class Head:
         if how.pop("ties", False):
             self.k[:] = self.k[0]
         self.channel = int(rng.integers(config.channels))
-        self.units = int(rng.integers(tokens // UNIT + 1))
+        self.unit, self.size = config.unit_tokens, config.pass_tokens
+        self.units = int(rng.integers(min(1, tokens // self.unit), tokens // self.unit + 1))
         self.how = {"sinks": 2, "window": 3} | how
         self.scale = head_dim**-0.5
         selection = {"channels": r, "kept": kept, **self.how}
-        self.choice = sparse_twin.choose(self.q, self.k, self.scale, **selection, pass_tokens=PASS)
-        self.result = sparse_twin.attend(
-            self.q, self.k, self.v, self.scale, **selection, pass_tokens=PASS
-        )
+        how = {**selection, "pass_tokens": self.size}
+        self.choice = sparse_twin.choose(self.q, self.k, self.scale, **how)
+        self.result = sparse_twin.attend(self.q, self.k, self.v, self.scale, **how)
 
     @property
     def cuts(self):
-        return twin.pass_cuts(self.tokens, PASS)
+        return twin.pass_cuts(self.tokens, self.size)
 
     def lane_tokens(self):
         """Tokens of each channel in the order of their scores."""
         lanes = [[] for _ in range(self.config.channels)]
-        in_units = self.units * UNIT
+        in_units = self.units * self.unit
         for token in range(self.tokens):
-            number = token // UNIT if token < in_units else token // GROUP
+            number = token // self.unit if token < in_units else token // GROUP
             lanes[(self.channel + number) % self.config.channels].append(token)
         return lanes
 
@@ -70,8 +70,8 @@ class Head:
             "kept": self.kept,
             "tokens": self.tokens,
             "group_tokens": GROUP,
-            "first_channel": (self.channel + self.units * UNIT // GROUP) % channels,
-            "in_units": self.units * UNIT,
+            "first_channel": (self.channel + self.units * self.unit // GROUP) % channels,
+            "in_units": self.units * self.unit,
             "unit_channel": self.channel,
             "scale_mant": mant,
             "scale_exp": exp,
@@ -115,14 +115,14 @@ class Head:
         for unit in range(self.units):
             if (self.channel + unit) % self.config.channels != lane:
                 continue
-            tokens = slice(unit * UNIT, (unit + 1) * UNIT)
+            tokens = slice(unit * self.unit, (unit + 1) * self.unit)
             for channel in np.flatnonzero(self.choice.channels):
                 column = np.ascontiguousarray(self.k[tokens, channel])
-                tags = {"kind": Kind.COLUMN, "token": channel, "job": unit * UNIT // PASS}
+                tags = {"kind": Kind.COLUMN, "token": channel, "job": unit * self.unit // self.size}
                 yield from self._vector(column, **tags)
         for token in self.lane_tokens()[lane]:
-            if token >= self.units * UNIT:
-                yield from self._vector(self.k[token], kind=Kind.ESTIMATE, job=token // PASS)
+            if token >= self.units * self.unit:
+                yield from self._vector(self.k[token], kind=Kind.ESTIMATE, job=token // self.size)
         yield beat(kind=Kind.COLUMN, last_of_pass=1)
 
     def pass_beats(self, lane, tag):
@@ -216,8 +216,11 @@ def simulate(config, heads, *, stall=0.0, seed=1):
         assert ctx.get(dut.quiet) and not ctx.get(dut.busy)
 
     async def watch(ctx):
-        await ctx.tick().repeat(TIMEOUT)
-        raise TimeoutError(f"{len(outputs)} of {len(heads)} heads after {TIMEOUT} clocks")
+        clock = 0
+        async for _ in ctx.tick():
+            clock += 1
+            if clock > TIMEOUT:
+                raise TimeoutError(f"{len(outputs)} of {len(heads)} heads after {TIMEOUT} clocks")
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
@@ -252,29 +255,38 @@ def simulate(config, heads, *, stall=0.0, seed=1):
 
 
 def small(channels, heads, **changes):
-    sizes = dict(pass_tokens=PASS, group_tokens=GROUP, sparse_tokens=128, unit_tokens=UNIT)
+    sizes = dict(pass_tokens=32, group_tokens=GROUP, sparse_tokens=128, unit_tokens=16)
     return EngineConfig(channels=channels, max_heads=heads, max_head_dim=64, **sizes | changes)
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("channels, heads", [(1, 1), (2, 3), (4, 2)])
-def test_heads_one_after_the_other(channels, heads, stall):
-    rng = np.random.default_rng(10 * channels + heads)
-    config = small(channels, heads)
-    cases = [
-        Head(rng, config, tokens=61, heads=heads, r=8, kept=12),
-        Head(rng, config, tokens=7, heads=1, r=64, kept=3),
-        Head(rng, config, tokens=100, heads=heads, r=3, kept=20, ties=True),
-        Head(rng, config, tokens=32, heads=heads, r=1, kept=5, dtype=BF16),
-    ]
-    for head, output in zip(cases, simulate(config, cases, stall=stall)):
-        assert output == words(head.result.out)
+LONG = {"pass_tokens": 128, "unit_tokens": 128, "sparse_tokens": 160}
+"""A column has more beats than a vector, as those of a drive have."""
 
 
-def test_pass_without_a_token_kept():
-    """Of five passes, those in the middle have none."""
+@pytest.mark.parametrize(
+    ("config", "stall", "heads"),
+    [
+        (
+            small(1, 1),
+            0.4,
+            [dict(tokens=41, r=3, kept=20, ties=True), dict(tokens=7, r=64, kept=3)],
+        ),
+        (
+            small(2, 2),
+            0.0,
+            [
+                dict(tokens=110, r=8, kept=5),  # of four passes, some have no token
+                dict(tokens=32, r=1, kept=4, dtype=BF16, heads=1),
+            ],
+        ),
+        (small(2, 2, **LONG), 0.3, [dict(tokens=139, r=5, kept=9), dict(tokens=20, r=2, kept=3)]),
+    ],
+    ids=["one channel", "many passes", "long units"],
+)
+def test_heads_one_after_the_other(config, stall, heads):
     rng = np.random.default_rng(5)
-    config = small(2, 2, sparse_tokens=160)
-    head = Head(rng, config, tokens=150, heads=2, r=8, kept=5, sinks=2, window=3)
-    assert not head.choice.keep[PASS : 2 * PASS].any()
-    assert simulate(config, [head])[0] == words(head.result.out)
+    cases = [Head(rng, config, **{"heads": config.max_heads, **how}) for how in heads]
+    kept = [[head.choice.keep[cut].any() for cut in head.cuts] for head in cases]
+    assert len(kept[0]) != 4 or not all(kept[0])
+    for head, output in zip(cases, simulate(config, cases, stall=stall), strict=True):
+        assert output == words(head.result.out)
