@@ -8,12 +8,13 @@ from cocotb.triggers import with_timeout
 
 from cosim.cocotb_lane import CocotbLane
 from cosim.golden import attend, attend_rounded
-from host import KvDrive
+from host import KvDrive, Sparf
 from host.packing import pack_append
 from rtl.commands import Opcode, Status
 from rtl.config import DriveConfig
 
 KV_HEADS, QUERIES, HEAD_DIM, LAYERS = 2, 3, 64, 2
+CONFIG = DriveConfig.preset("tiny", sparse_tokens=64)
 
 
 def relative_error(got, exact):
@@ -21,7 +22,7 @@ def relative_error(got, exact):
 
 
 def decode(lane, log, seed):
-    """Append, attend and step over flash pages and tail; everything judged twice."""
+    """Append, attend and step over flash pages and tail, and sparsely; everything judged twice."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape):
@@ -30,7 +31,7 @@ def decode(lane, log, seed):
     drive = KvDrive(lane.config, backend="rtl", lane=lane)
     twin = KvDrive(lane.config, backend="twin")
     shape = {"layers": LAYERS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM, "max_tokens": 64}
-    numbers = [d.open(**shape) for d in (drive, twin)]
+    numbers = [d.open(**shape, index="channel") for d in (drive, twin)]
     k = v = np.empty((0, KV_HEADS, HEAD_DIM), np.float16)
     layer = 1
     for tokens in (21, 1, 1):
@@ -49,6 +50,9 @@ def decode(lane, log, seed):
         error, bar = (relative_error(x, exact) for x in (torch.tensor(outs[0]), ideal))
         log.info(f"{len(k)} tokens: {error:.3e}, ideal {bar:.3e}, cycle {lane.cycle}")
         assert error <= 1.01 * bar
+    q, some = normal(KV_HEADS * QUERIES, HEAD_DIM), Sparf(channels=9, kept=8, sinks=1, window=3)
+    outs = [d.attend(n, layer, q, attention=some) for d, n in zip((drive, twin), numbers)]
+    assert np.array_equal(outs[0].view(np.uint16), outs[1].view(np.uint16)), "twin differs"
     kept = drive.read(numbers[0], layer, 18, len(k))
     assert np.array_equal(kept[0], k[18:]) and np.array_equal(kept[1], v[18:])
     stats = drive.stats()
@@ -76,7 +80,7 @@ def interrupted(lane, log, seed):
 
 @cocotb.test()
 async def decodes_before_and_after_a_reset(dut):
-    lane = CocotbLane(dut, DriveConfig.preset("tiny"))
+    lane = CocotbLane(dut, CONFIG)
     await lane.start()
     await with_timeout(bridge(interrupted)(lane, dut._log, cocotb.RANDOM_SEED), 5, "ms")
     assert lane.array.buffers["programmed"].any()

@@ -7,11 +7,11 @@ from cosim.cocotb_runner import run
 from cosim.native_build import config_verilog
 from cosim.top import TOP_NAME
 from cosim.uninitialised import RANDOM_FLAGS, RANDOM_PLUSARGS, uninitialised
-from rtl.config import DriveConfig
+from tests.cosim.cocotb_drive import CONFIG
 
 
 def test_drive():
-    verilog = uninitialised(config_verilog(DriveConfig.preset("tiny")))
+    verilog = uninitialised(config_verilog(CONFIG))
     assert (
         run(
             "tests.cosim.cocotb_drive",
