@@ -302,7 +302,7 @@ def merge(partials, *, dtype=FP16.dtype):
     quotient = np.ldexp(o / l.astype(np.float64), v_exp - 13)
     return TwinResult(
         out=np.where(poisoned[:, None], format.nan, words).astype(np.uint16).view(format.dtype),
-        saturated=any(p.saturated for p in partials),
+        saturated=any(p.saturated for p in partials) and not poisoned.all(),
         nonfinite=bool(poisoned.any()),
         quotient=np.where(poisoned[:, None], np.nan, quotient),
     )

@@ -16,8 +16,8 @@
   are wanted of its page.
 - It moves on: with words at hand, a beat shows within 3 clocks; an empty one takes a request.
 
-Assumed: ``tokens`` and ``beats`` are 1 or more, and requests are not sparse (those are simulated, in
-tests.rtl.test_page_source).
+Assumed: ``tokens`` and ``beats`` are 1 or more, and requests are not sparse (those are simulated,
+in tests.rtl.test_page_source).
 """
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
