@@ -16,8 +16,8 @@
   are wanted of its page.
 - It moves on: with words at hand, a beat shows within 3 clocks; an empty one takes a request.
 
-Assumed: ``tokens`` and ``beats`` are 1 or more, and requests are not sparse (those are simulated,
-in tests.rtl.test_page_source).
+Assumed: ``tokens`` and ``beats`` are 1 or more, ``beats`` those of a codeword at most, and requests
+are not sparse (those are simulated, in tests.rtl.test_page_source).
 """
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
@@ -28,7 +28,7 @@ from rtl.nand.operations import WORD_BITS, NandOp
 from rtl.page_requests import Source
 from tests.formal.followed_request import FollowedRequest
 from tests.formal.observers import Passage, Patience, assert_held, assume_held, taken
-from tests.formal.page_source_inside import beats_in_line, page_reads
+from tests.formal.page_source_inside import MOST_BEATS, beats_in_line, page_reads
 from tests.formal.probe import Probe
 
 __all__ = ["PageSourceContract"]
@@ -89,6 +89,7 @@ class PageSourceContract(wiring.Component):
         wanted = self.i.payload
         m.d.comb += [
             Assume(~self.i.valid | ((wanted.tokens != 0) & (wanted.beats != 0))),
+            Assume(wanted.beats <= MOST_BEATS),
             Assume(~wanted.sparse),
         ]
 

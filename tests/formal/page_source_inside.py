@@ -10,13 +10,16 @@
 from amaranth.hdl import Assert, Cat, Mux, Signal
 from amaranth.lib import data
 
-from hls_attention.beats import beat_layout
+from hls_attention.beats import BEATS_BITS, beat_layout
 from rtl.page_requests import Source
 from tests.formal import contents
 from tests.formal.contents import Contents, count, ranks
 from tests.formal.followed_request import Place, bears
 
-__all__ = ["beats_in_line", "page_reads"]
+__all__ = ["MOST_BEATS", "beats_in_line", "page_reads"]
+
+MOST_BEATS = 1 << BEATS_BITS
+"""Of a token, or of a column: a codeword's words."""
 
 
 def page_reads(probe):
@@ -56,7 +59,7 @@ def beats_in_line(m, probe, request, words, from_tail):
         Assert(request.inside == queue.level),
         Assert(~probe["missed"]),
         *[
-            Assert((place >= queue.level) | ((unit.tokens != 0) & (unit.beats != 0) & ~unit.sparse))
+            Assert((place >= queue.level) | (_possible(unit) & ~unit.sparse))
             for place, unit in enumerate(waiting)
         ],
     ]
@@ -82,6 +85,11 @@ def beats_in_line(m, probe, request, words, from_tail):
             m.d.comb += Assert(
                 ~(here & mine) | (from_tail == (request.request.source == Source.TAIL))
             )
+
+
+def _possible(unit):
+    """A request has beats, and their number is one that is counted."""
+    return (unit.tokens != 0) & (unit.beats != 0) & (unit.beats <= MOST_BEATS)
 
 
 def _one_at_hand(m, probe, unit, beats, ends):
@@ -122,7 +130,7 @@ def _followed_in_line(m, probe, request, queue, beats, ends, pages):
     m.d.comb += [
         Assert(~request.queued | followed),
         Assert(~followed | ((request.token < unit.tokens) & (request.beat_number < unit.beats))),
-        Assert(~followed | ((unit.tokens != 0) & (unit.beats != 0))),
+        Assert(~followed | _possible(unit)),
     ]
     with m.If(request.queued):
         m.d.comb += [
