@@ -9,8 +9,7 @@ from .sparse_cases import SOURCES, WHOLE_CHANNELS
 __all__ = ["findings", "show_sparse"]
 
 NOTES = """\
-tokens    of a sequence of a drive of {whole} channels; {simulated} are simulated, with their
-          part of the tokens
+ch        channels that are simulated of a drive of {whole}, with their part of the tokens
 kclk      thousand clocks of a layer in full flow: two layers less the first alone
 gain      clocks of dense attention, over these
 moved     user bytes of whole codewords, over those of dense attention
@@ -33,7 +32,7 @@ def show_sparse(console, rows, picture):
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("profile", "source"):
         table.add_column(name, no_wrap=True)
-    columns = ("cw", "tokens", "dies", "ratio", "kept", "kclk", "gain", "moved", "sensed")
+    columns = ("cw", "ch", "tokens", "dies", "ratio", "kept", "kclk", "gain", "moved", "sensed")
     for name in (*columns, "data", "cmd", "wait", "idle"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -41,17 +40,15 @@ def show_sparse(console, rows, picture):
         table.add_row(
             row["profile"],
             row["source"],
-            *(f"{row[name]}" for name in ("codeword_bytes", "tokens", "dies")),
+            *(f"{row[name]}" for name in ("codeword_bytes", "channels", "tokens", "dies")),
             "dense" if dense else f"{Fraction(row['ratio'])}",
             f"{row['kept']:,}",
             f"{row['cycles'] / 1e3:,.1f}",
             *(["", "", ""] if dense else _shares(row)),
-            *(f"{share:.0%}" for share in row["shares"].values()),
+            *(f"{max(share, 0):.0%}" for share in row["shares"].values()),
         )
     console.print(table)
-    simulated = ", ".join(str(n) for n in dict.fromkeys(row["channels"] for row in rows))
-    notes = NOTES.format(whole=WHOLE_CHANNELS, simulated=simulated)
-    console.print(f"\n{notes}\n", highlight=False)
+    console.print(f"\n{NOTES.format(whole=WHOLE_CHANNELS)}\n", highlight=False)
     for source in dict.fromkeys(row["source"] for row in rows):
         console.print(f"{source:12} {SOURCES[source]}", highlight=False)
     for text, style in findings(rows):
