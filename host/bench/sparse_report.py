@@ -18,6 +18,10 @@ data, cmd, wait, idle  of the channels' time: data; commands; pages wanted, dies
           at work, bus free; nothing wanted"""
 
 
+VARYING = {"source": "source", "codeword_bytes": "cw", "channels": "ch", "tokens": "tokens"}
+"""Columns of which there is one if rows differ in it."""
+
+
 def show_sparse(console, rows, picture):
     """Print the rows of a run.
 
@@ -30,19 +34,19 @@ def show_sparse(console, rows, picture):
         File to point to.
     """
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for name in ("profile", "source"):
-        table.add_column(name, no_wrap=True)
-    columns = ("cw", "ch", "tokens", "dies", "ratio", "kept", "kclk", "gain", "moved", "sensed")
+    table.add_column("profile", no_wrap=True)
+    varying = {
+        name: short for name, short in VARYING.items() if len({row[name] for row in rows}) > 1
+    }
+    columns = (*varying.values(), "dies", "ratio", "kclk", "gain", "moved", "sensed")
     for name in (*columns, "data", "cmd", "wait", "idle"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         dense = row["ratio"] is None
         table.add_row(
             row["profile"],
-            row["source"],
-            *(f"{row[name]}" for name in ("codeword_bytes", "channels", "tokens", "dies")),
+            *(f"{row[name]}" for name in (*varying, "dies")),
             "dense" if dense else f"{Fraction(row['ratio'])}",
-            f"{row['kept']:,}",
             f"{row['cycles'] / 1e3:,.1f}",
             *(["", "", ""] if dense else _shares(row)),
             *(f"{max(share, 0):.0%}" for share in row["shares"].values()),
