@@ -26,7 +26,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from hls_attention.beats import BEATS_BITS, TOKEN_BITS, Kind
-from hls_attention.streams import moves
+from hls_attention.streams import Queue, moves
 
 from .codeword_masks import CodewordMasks
 from .codeword_runs import CodewordRuns
@@ -53,7 +53,7 @@ class TokenWalker(wiring.Component):
     Members
     -------
     i : In(stream), ``token_walk_layout()``
-        The next one is taken when this one is dealt. Codewords hold 1, 2, 4 or 8 tokens.
+        As many are queued as a sequence has passes at most. Codewords hold 1, 2, 4 or 8 tokens.
     verdicts : Out(VerdictSignature)
     o : Out(stream).array(channels), ``page_request_layout()``
     o_tail : Out(stream), ``tail_request_layout()``
@@ -91,6 +91,11 @@ class TokenWalker(wiring.Component):
         channels = geometry.channels
         m.submodules.entries = entries = BurstReader(depth=64, burst=32)
         connect(m, entries.port, flipped(self.read))
+        # All passes of a head wait for its verdicts here, so that the next head can be estimated.
+        m.submodules.walks = walks = Queue(
+            token_walk_layout(), depth=max(2, self._config.max_passes)
+        )
+        connect(m, flipped(self.i), walks.i)
         walk = Signal(token_walk_layout())
         m.submodules.reader = reader = VerdictReader(channels, self._rows, self._config.unit_tokens)
         m.d.comb += [
@@ -169,9 +174,9 @@ class TokenWalker(wiring.Component):
 
         with m.FSM(name="state"):
             with m.State("NEXT"):
-                m.d.comb += [self.i.ready.eq(1), waits.eq(~self.i.valid)]
-                with m.If(self.i.valid):
-                    m.d.sync += [walk.eq(self.i.payload), kind.eq(Kind.K)]
+                m.d.comb += [walks.o.ready.eq(1), waits.eq(~walks.o.valid)]
+                with m.If(walks.o.valid):
+                    m.d.sync += [walk.eq(walks.o.payload), kind.eq(Kind.K)]
                     m.next = "READY"
             with m.State("READY"):
                 m.d.comb += [begins.eq(walk.all | self.verdicts.ready), waits.eq(~begins)]
