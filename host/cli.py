@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .accuracy import add_eval
+from .accuracy.names import FORCED
 from .area import add_area
 from .bench import add_bench
 from .endurance import add_endurance
@@ -132,6 +133,12 @@ def _add_generate(parser):
         "(default: dense)",
     )
     parser.add_argument(
+        "--forced",
+        choices=FORCED,
+        help="with sparf: whether the first 4 and the last 32 tokens, which are always attended, "
+        "are part of what the ratio pays for or come besides (default: within)",
+    )
+    parser.add_argument(
         "--ratio",
         metavar="X",
         help="of sparf: what part of the elements of K and V is read, 1/8 or 0.125 (default: 1/8)",
@@ -193,12 +200,14 @@ def _attention(options):
     from .sparse import DENSE, Sparf
 
     if options.attention == DENSE:
-        if options.ratio is not None:
-            raise BadOption(
-                f"--ratio {options.ratio} is of sparse attention: give --attention sparf too"
-            )
+        for name in ("ratio", "forced"):
+            if (given := getattr(options, name)) is not None:
+                raise BadOption(
+                    f"--{name} {given} is of sparse attention: give --attention sparf too"
+                )
         return DENSE
-    return Sparf(ratio_option("--ratio", options.ratio or "1/8"))
+    ratio = ratio_option("--ratio", options.ratio or "1/8")
+    return Sparf(ratio, forced=options.forced or "within")
 
 
 def _faults(options, config):

@@ -130,11 +130,12 @@ def _traffic(record):
 
 def _selected(attention):
     head_dim, kept, tokens = (attention[name] for name in ("head_dim", "kept", "tokens"))
+    besides = ", besides the others" if attention["forced"] == "besides" else ""
     text = Text.assemble(
         ("SparF", "bold"),
         f", K of {attention['channels']} of {head_dim} channels, K and V of {_span(kept)} of "
         f"{_span(tokens)} tokens (the first {attention['sinks']} and the last "
-        f"{attention['window']} always)",
+        f"{attention['window']} always{besides})",
     )
     if attention["ratio"] is not None:
         text.append(f"; asked for: {attention['meaning']}")

@@ -15,6 +15,7 @@ import torch
 
 from rtl.commands import JOB, Status
 
+from .accuracy.names import FORCED
 from .accuracy.ratio import kept_of, sparf_of
 from .checks import checked_integer
 from .errors import DriveError, DriveTypeError, DriveValueError
@@ -41,8 +42,7 @@ class Sparf:
     """SparF attention: scores of all tokens are estimated from the r channels of K in which the
     queries of a KV head are largest, and the k tokens with the largest estimates are attended.
 
-    Give a ratio, or channels and kept. ``sinks`` and ``window`` count within k, and k is at least
-    their sum, as in ``instinfer eval`` (`host.accuracy`).
+    Give a ratio, or channels and kept.
 
     Parameters
     ----------
@@ -56,6 +56,9 @@ class Sparf:
         k, tokens; where no more are there, attention is dense.
     sinks, window : int
         First and last tokens that are attended whatever their scores, 0..65535 each.
+    forced : str
+        How these count, as in ``instinfer eval``: "within" k, which is at least their sum, or
+        "besides" it: so many more are attended.
 
     Raises
     ------
@@ -67,8 +70,11 @@ class Sparf:
     kept: int | None = None
     sinks: int = 4
     window: int = 32
+    forced: str = "within"
 
     def __post_init__(self):
+        if self.forced not in FORCED:
+            raise _impossible(f"forced = {self.forced!r}: give one of {', '.join(FORCED)}")
         for name, least in (("channels", 1), ("kept", 1), ("sinks", 0), ("window", 0)):
             if (value := getattr(self, name)) is None:
                 continue
@@ -99,7 +105,9 @@ class Sparf:
         assert channels is not None and kept is not None
         if channels > head_dim:
             raise _impossible(f"channels = {channels} of heads of {head_dim}: give 1..{head_dim}")
-        return Selection(channels, max(kept, self.sinks + self.window), self.sinks, self.window)
+        always = self.sinks + self.window
+        kept = kept + always if self.forced == "besides" else max(kept, always)
+        return Selection(channels, kept, self.sinks, self.window)
 
 
 def _checked_ratio(ratio):

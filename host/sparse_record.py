@@ -43,6 +43,7 @@ def attention_record(run, steps, config):
         "tokens": {"least": min(contexts, default=None), "most": max(contexts, default=None)},
         "sinks": sparf.sinks,
         "window": sparf.window,
+        "forced": sparf.forced,
         "sparse_tokens": config.sparse_tokens,
         "meaning": meaning(sparf),
         "bytes_flash": read,

@@ -120,6 +120,15 @@ def test_wrong_types(fields):
         Sparf(**fields)
 
 
+def test_forced_tokens_within_k_or_besides():
+    within, besides = (Sparf(1 / 8, forced=how) for how in ("within", "besides"))
+    assert within.selection(64, 400) == (8, 36, 4, 32)
+    assert besides.selection(64, 400) == (8, 25 + 36, 4, 32)
+    assert within.selection(64, 4000) == (8, 250, 4, 32)
+    with pytest.raises(DriveValueError, match="forced = 'beside': give one of within, besides"):
+        Sparf(1 / 8, forced="beside")
+
+
 def test_room_to_select_from():
     config = DriveConfig.preset("default")
     rooms = [with_sparse_tokens(config, n).sparse_tokens for n in (1, 16384, 16385, 1 << 30)]
