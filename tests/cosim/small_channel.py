@@ -36,7 +36,7 @@ CONFIG = SimpleNamespace(
     flash=dataclasses.replace(_TINY, geometry=GEOMETRY),
     dies=GEOMETRY.dies,
     clock_hz=250_000_000,
-    operation_depth=8,
+    reads_ahead=8,
     code=CODE,
     decoder_sizes=sizes_for(CODE, 1e-4),
 )
