@@ -20,11 +20,11 @@ from ..sparse_traffic import sparse_traffic
 from ..stats import difference
 from .sparse_inputs import layers_of
 
-__all__ = ["KEPT", "SHARES", "measure_sparse", "planned_cycles", "with_dense"]
+__all__ = ["FORCED", "SHARES", "measure_sparse", "planned_cycles", "with_dense"]
 
 LAYERS = 2
-KEPT = {"sinks": 0, "window": 0}
-"""Of every selection: what is forced would be counted twice, shares of touched units are of all."""
+FORCED = 0
+"""First and last tokens that come before others: touched units are stated of all tokens wanted."""
 
 SHARES = ("data", "command", "waiting", "idle")
 """Of a channel's time, see `rtl.nand.operations.Activity`."""
@@ -103,7 +103,7 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
 
 
 def _attention(ratio):
-    return DENSE if ratio is None else Sparf(ratio, **KEPT)
+    return DENSE if ratio is None else Sparf(ratio, sinks=FORCED, window=FORCED)
 
 
 def _filled(drive, case, layers):
