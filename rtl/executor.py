@@ -22,6 +22,7 @@ from amaranth.utils import ceil_log2
 
 from hls_attention.beats import job_layout
 from hls_attention.selector import selection_layout
+from hls_attention.streams import moves
 
 from .append_records import append_layout, head_info_layout
 from .command_buffer import CommandBuffer
@@ -352,6 +353,31 @@ class Executor(wiring.Component):
                 with m.Elif(self.pointer.outside):
                     self.refuse(m, Status.OUT_OF_WINDOW)
                 with m.Else():
+                    m.next = then
+
+    def send_queries(self, m, name, port, *, address, words, then):
+        """States that send a head's q from the command buffer to ``port``; entered at
+        ``name``_RANGE."""
+        left = Signal(20, name=f"{name.lower()}_q_left")  # words
+        with m.State(f"{name}_RANGE"):
+            m.d.comb += [
+                self.buffer.i_range.valid.eq(1),
+                self.buffer.i_range.payload.address.eq(address),
+                self.buffer.i_range.payload.words.eq(words),
+            ]
+            with m.If(self.buffer.i_range.ready):
+                m.d.sync += left.eq(words)
+                m.next = f"{name}_QUERY"
+        with m.State(f"{name}_QUERY"):
+            m.d.comb += [
+                port.valid.eq(self.buffer.o.valid),
+                port.payload.eq(self.buffer.o.payload),
+                self.buffer.o.ready.eq(port.ready),
+                self.waits.eq(~moves(self.buffer.o)),
+            ]
+            with m.If(moves(self.buffer.o)):
+                m.d.sync += left.eq(left - 1)
+                with m.If(left == 1):
                     m.next = then
 
     def read_pieces(self, m):

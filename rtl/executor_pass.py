@@ -39,7 +39,6 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place
         What the walk over tokens kept is told of the head; None without sparse attention.
     """
     shift = ceil_log2(x.config.pass_tokens)
-    left = Signal(20, name="pass_q_left")  # words of q
     number = Signal(8, name="pass_number")
     pass_left = Signal(32, name="pass_tokens_left")  # tokens of this pass and those after it
     first = Signal(24, name="pass_first")
@@ -104,26 +103,7 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place
         ]
         with m.If(jobs.ready):
             m.next = "PASS_RANGE"
-    with m.State("PASS_RANGE"):
-        m.d.comb += [
-            x.buffer.i_range.valid.eq(1),
-            x.buffer.i_range.payload.address.eq(q_at),
-            x.buffer.i_range.payload.words.eq(q_words),
-        ]
-        with m.If(x.buffer.i_range.ready):
-            m.d.sync += left.eq(q_words)
-            m.next = "PASS_QUERY"
-    with m.State("PASS_QUERY"):
-        m.d.comb += [
-            x.o_q.valid.eq(x.buffer.o.valid),
-            x.o_q.payload.eq(x.buffer.o.payload),
-            x.buffer.o.ready.eq(x.o_q.ready),
-            x.waits.eq(~(x.buffer.o.valid & x.buffer.o.ready)),
-        ]
-        with m.If(x.buffer.o.valid & x.o_q.ready):
-            m.d.sync += left.eq(left - 1)
-            with m.If(left == 1):
-                m.next = "PASS_WALK"
+    x.send_queries(m, "PASS", x.o_q, address=q_at, words=q_words, then="PASS_WALK")
     with m.State("PASS_WALK"):
         walk = x.o_walk
         walked = walk.ready

@@ -30,7 +30,6 @@ def select_states(m, x, *, sparse, passes, beats, q_at, q_words):
     shift = ceil_log2(config.pass_tokens)
     number = Signal(8, name="select_number")
     pass_left = Signal(32, name="select_tokens_left")  # tokens of this pass and those after it
-    left = Signal(20, name="select_q_left")  # words of q
     exponents = Array(Signal(8, name=f"select_k_exp_{n}") for n in range(config.max_passes))
     head, sequence, job = x.info.head, x.sequence, x.job
     units = Signal(16, name="select_units")  # whole units of K by channel
@@ -104,27 +103,7 @@ def select_states(m, x, *, sparse, passes, beats, q_at, q_words):
         ]
         with m.If(selection.ready):
             m.next = "SELECT_RANGE"
-    with m.State("SELECT_RANGE"):
-        m.d.comb += [
-            x.buffer.i_range.valid.eq(1),
-            x.buffer.i_range.payload.address.eq(q_at),
-            x.buffer.i_range.payload.words.eq(q_words),
-        ]
-        m.d.sync += left.eq(q_words)
-        with m.If(x.buffer.i_range.ready):
-            m.next = "SELECT_QUERY"
-    with m.State("SELECT_QUERY"):
-        queries = x.o_selection_q
-        m.d.comb += [
-            queries.valid.eq(x.buffer.o.valid),
-            queries.payload.eq(x.buffer.o.payload),
-            x.buffer.o.ready.eq(queries.ready),
-            x.waits.eq(~(x.buffer.o.valid & queries.ready)),
-        ]
-        with m.If(x.buffer.o.valid & queries.ready):
-            m.d.sync += left.eq(left - 1)
-            with m.If(left == 1):
-                m.next = "SELECT_WALK"
+    x.send_queries(m, "SELECT", x.o_selection_q, address=q_at, words=q_words, then="SELECT_WALK")
     with m.State("SELECT_WALK"):
         walk = x.o_columns
         m.d.comb += [
