@@ -58,13 +58,14 @@ JOB_BITS = 4
 """Job tag: the job's number modulo 16, counted from reset."""
 
 
-class Kind(enum.Enum, shape=2):
+class Kind(enum.Enum, shape=3):
     """What a beat carries."""
 
     K = 0
     V = 1
     COLUMN = 2  # K by channel: one channel of 4 tokens; ``token`` is the channel
     ESTIMATE = 3  # K of a token whose score is estimated
+    BOUNDS = 4  # bytes of `hls_attention.bounds_code`: a unit of beats is a codeword
 
 
 class Format(enum.Enum, shape=3):

@@ -32,7 +32,10 @@ class EngineConfig:
     sparse_tokens : int
         Most tokens of a head that scores are estimated of, 2..131072; 0: no sparse attention.
     unit_tokens : int
-        Tokens of a unit of K by channel, a power of two, 8..4096.
+        Tokens of a unit of K by channel, a power of two, 8..4096; units of bounds have as many at
+        most.
+    bounds : bool
+        With sparse attention: scores are estimated from bounds of K, too.
     clock_hz : int
         Clock that the arithmetic is pipelined for.
     """
@@ -45,6 +48,7 @@ class EngineConfig:
     group_tokens: int = 64
     sparse_tokens: int = 0
     unit_tokens: int = 512
+    bounds: bool = False
     clock_hz: int = 250_000_000
 
     def __post_init__(self):

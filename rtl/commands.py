@@ -124,6 +124,7 @@ class AttendMode(enum.IntEnum):
 
     DENSE = 0
     SPARF = 1  # refused unless the drive has sparse attention and the sequence K by channel
+    BOUNDS = 2  # refused unless the drive has it and the sequence bounds of K
 
 
 class ResultFlag(enum.IntFlag):
@@ -174,7 +175,7 @@ SQE_VIEWS = {
         ("kv_heads", 42, 0, 16, "CDW10: KV heads"),
         ("head_dim", 44, 0, 16, "CDW11: elements of one K or V vector"),
         ("format", 46, 0, 8, "CDW11: format of K and V, 0 FP16, 1 BF16"),
-        ("index", 47, 0, 8, "CDW11: 1: K is kept a second time, by channel"),
+        ("index", 47, 0, 8, "CDW11: 1: K is kept a second time, by channel; 2: bounds of K"),
         ("max_tokens", 48, 0, 32,
          "CDW12: capacity reserved for the sequence; 0: the drive's maximum"),
     ]),
@@ -204,10 +205,11 @@ JOB = Layout("JOB", 32, [
     ("kv_offset", 12, 0, 32, "STEP: byte offset of k, v in the data, multiple of 8"),
     ("result_offset", 16, 0, 32,
      "byte offset of the result from the result address, multiple of 8"),
-    ("kept", 20, 0, 32, "SPARF: tokens attended exactly, 1 or more; all, if there are not more"),
+    ("kept", 20, 0, 32,
+     "SPARF, BOUNDS: tokens attended exactly, 1 or more; all, if there are not more"),
     ("channels", 24, 0, 16, "SPARF: channels that scores are estimated from, 1..head_dim"),
-    ("sinks", 26, 0, 16, "SPARF: first tokens that are kept before all others, and count"),
-    ("window", 28, 0, 16, "SPARF: last tokens that are kept before all others, and count"),
+    ("sinks", 26, 0, 16, "SPARF, BOUNDS: first tokens that are kept before all others, and count"),
+    ("window", 28, 0, 16, "SPARF, BOUNDS: last tokens that are kept before all others, and count"),
 ])
 
 JOB_STATUS = Layout("JOB_STATUS", 8, [

@@ -86,6 +86,8 @@ class DriveConfig:
     sparse_tokens : int
         Most tokens of a sequence that is attended sparsely, 64..max_tokens; 0: the drive has no
         sparse attention. Sets the size of the memories of estimated scores.
+    bounds : bool
+        With sparse attention: also by bounds of K.
     read_limit : int
         Reads of a block's pages since its last erase from which on it is to be written anew,
         0..16777215; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
@@ -112,6 +114,7 @@ class DriveConfig:
     max_attend: int = 64 << 10
     firmware_cycles: int = 500
     sparse_tokens: int = 0
+    bounds: bool = False
     read_limit: int = 500_000
 
     def __post_init__(self):
@@ -197,6 +200,11 @@ class DriveConfig:
             self.sparse_tokens == 0 or self.pass_tokens >= self.unit_tokens,
             f"0: passes of {self.pass_tokens} tokens are smaller than units of K by channel, "
             f"{self.unit_tokens} tokens",
+        )
+        check(
+            "bounds",
+            self.sparse_tokens > 0 or not self.bounds,
+            "False, or give sparse_tokens, the most tokens to select from",
         )
         check("bit_error_rate", 0 < self.bit_error_rate < 0.5, "a rate above 0 and below 0.5")
         check(

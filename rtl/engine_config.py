@@ -15,6 +15,7 @@ def engine_config(config):
         max_passes=config.max_passes,
         group_tokens=max(config.group_tokens(d) for d in config.head_dims),
         sparse_tokens=config.sparse_tokens,
+        bounds=config.bounds,
         unit_tokens=config.unit_tokens,
         clock_hz=config.clock_hz,
     )

@@ -47,7 +47,7 @@ def attend_states(m, x):
     sparse = Signal(name="attend_sparse")  # fewer tokens are kept than there are
     tokens = Signal(32, name="attend_tokens")
     if selects:
-        unknown_mode = (attend.mode > max(AttendMode)) | (sparf & attend.partials)
+        unknown_mode = (attend.mode > AttendMode.SPARF) | (sparf & attend.partials)
 
     passes = Signal(8, name="attend_passes")  # of each head of the job
     shift = ceil_log2(x.config.pass_tokens)

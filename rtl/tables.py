@@ -29,10 +29,15 @@ all lie on one flash channel (`column_channel`), on the dies of `column_die`. It
 K words of an append that brings it whole, else of the K pages once all of them are on flash: tokens
 beyond the last whole unit are in the K pages alone, and no second tail is needed.
 
+Or it has, instead, *bounds* of its K (``bounds``): what `hls_attention.bounds_code` makes of the K
+of a unit is one page of ``head_dim / 8`` codewords, and units are of 8 groups or fewer.
+
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
 beginning of the next.
 """
+
+from hls_attention.bounds_code import BLOCK_TOKENS
 
 from .layout import Layout
 
@@ -47,6 +52,7 @@ __all__ = [
     "PageKind",
     "SequenceState",
     "HEAD_STRIDE",
+    "bounds_groups",
     "column_buffer",
     "column_channel",
     "column_die",
@@ -74,7 +80,7 @@ class PageKind:
     V = 1
     STATE = 2  # of the drive's state table
     TAILS = 3  # saved tails of a sequence; ``group`` numbers the pages
-    COLUMNS = 4  # K by channel; ``group`` numbers the pages of a head
+    COLUMNS = 4  # K by channel, or bounds of K; ``group`` numbers the pages of a head
 
 
 # fmt: off
@@ -95,7 +101,8 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("passes", 40, 0, 48, "DRAM address of the PASS table"),
     ("pass_entries", 46, 0, 16, "PASS entries per head: ceil(max_tokens / pass_tokens)"),
     ("columns", 48, 0, 48, "DRAM address of the COLUMN_ENTRY table"),
-    ("unit_groups", 54, 0, 16, "groups of a unit of K by channel; 0: it is not kept"),
+    ("unit_groups", 54, 0, 15, "groups of a unit of K by channel, or of bounds; 0: none is kept"),
+    ("bounds", 55, 7, 1, "units are of bounds of K, one page each, not of K by channel"),
     ("number", 56, 0, 16, "the sequence: its place in this table"),
     ("first_channel", 58, 0, 8, "channel of group 0 of head 0"),
     ("first_die", 59, 0, 8, "dies that its pages are on from where `page_die` has them else"),
@@ -111,7 +118,7 @@ HEAD = Layout("HEAD", 16, [
     ("v_exp", 11, 0, 8, "the same of V"),
     ("k_bad", 12, 0, 1, "K of that pass holds an infinity or NaN"),
     ("v_bad", 12, 1, 1, "V of that pass holds an infinity or NaN"),
-    ("column_pages", 13, 0, 24, "pages of K by channel on flash, whole units"),
+    ("column_pages", 13, 0, 24, "pages of K by channel, or of bounds, on flash, whole units"),
 ])
 
 PASS = Layout("PASS", 8, [
@@ -253,6 +260,17 @@ def unit_groups(head_dim, page_bytes, codeword_bytes):
     group, unit = page_bytes // (2 * head_dim), codeword_bytes // 2
     possible = page_bytes % (2 * head_dim) == 0 and group % 4 == 0 and unit % group == 0
     return unit // group if possible else 0
+
+
+def bounds_groups(head_dim, page_bytes, codeword_bytes):
+    """Token groups of a unit of bounds (`hls_attention.bounds_code`); 0 where it cannot be kept.
+
+    A unit's bounds are one page: of 8 groups they fill it. It is no larger than one of K by channel
+    would be, has whole blocks, and a codeword has whole blocks, too.
+    """
+    groups = min(8, unit_groups(head_dim, page_bytes, codeword_bytes))
+    tokens = groups * (page_bytes // (2 * head_dim))
+    return groups if tokens % BLOCK_TOKENS == codeword_bytes % (8 * head_dim) == 0 else 0
 
 
 def program_slots(geometry):
