@@ -7,14 +7,17 @@ element lie in a byte, and the blocks of a head one after another, units in orde
 
     x: bit ``unit`` of E, the exponent field that this channel's codes of the block count in
 
-    smallest >= low * 2^(E - bias)      largest <= (low + delta) * 2^(E - bias)
+    smallest ~ low * 2^(E - bias)      largest ~ (low + delta) * 2^(E - bias)
 
 So a codeword of ``8 * head_dim`` bytes or a multiple explains itself. E is the least of three: with
 F the largest exponent field of the channel's bounds in the block, 3 or more, codes count in
-``2^(F - 2 - bias)``, where they are -8..8, or in two or four times this, if some delta would be
-more than 7. Smallest elements are rounded down and largest ones up; what lies beyond the format's
-largest number when decoded is that number. No decoded bound is a subnormal number, and its exponent
-is at most one above the largest of its block's elements.
+``2^(F - 2 - bias)``, rounded to nearest, halves up, which makes them -8..8; or, if some low is 8 or
+some delta more than 7, in twice this; or, if that makes some delta more than 7, in four times this.
+What lies beyond the format's largest number when decoded is that number. No decoded bound is a
+subnormal number, and its exponent is at most one above the largest of its block's elements.
+
+Rounded to nearest they are estimates of bounds, neither too large nor too small on average, so that
+units with such bounds and units with exact ones can be compared.
 
 Elements are compared by sign and magnitude as integers, so that infinities and NaN give bytes, too,
 if meaningless ones: a head with one of these is never estimated.
@@ -37,7 +40,7 @@ BLOCK_TOKENS = UNIT_TOKENS * BLOCK_UNITS
 LEAST_FIELD = 3
 """Codes count in 2^(1 - bias) at least, the smallest normal number."""
 
-MOST_DELTA = 7
+MOST_LOW = MOST_DELTA = 7
 
 
 def extremes(k):
@@ -85,15 +88,16 @@ def encode(k):
     fields = [(block >> format.fraction_bits) & format.top_field for block in blocks]
     largest = np.maximum(*fields).max(axis=1, keepdims=True)
     base = np.maximum(largest, LEAST_FIELD)
-    low, high = (
-        _steps(block, base, format, up) for block, up in zip(blocks, (False, True), strict=True)
-    )
-    shift = np.zeros_like(base)
-    for more in range(2):
-        halved = low >> more, -(-high >> more)
-        shift += ((halved[1] - halved[0]) > MOST_DELTA).any(axis=1, keepdims=True)
-    low, high = low >> shift, -(-high >> shift)
-    exponent = base - 2 + shift
+    halves = [_half_steps(block, base, format) for block in blocks]
+    exponent = base - 2
+    low, high = (half + 1 >> 1 for half in halves)
+    for more in (1, 2):
+        coarse = ((high - low > MOST_DELTA) | (low > MOST_LOW)).any(axis=1, keepdims=True)
+        low, high = (
+            np.where(coarse, half + (1 << more) >> more + 1, code)
+            for half, code in zip(halves, (low, high), strict=True)
+        )
+        exponent = exponent + coarse
     bit = (exponent >> np.arange(BLOCK_UNITS)[:, None]) & 1
     code = (bit << 7) | ((high - low) << 4) | (low & 15)
     return code.astype(np.uint8).reshape(-1, k.shape[1])
@@ -123,16 +127,13 @@ def decode(codes, dtype):
     )
 
 
-def _steps(words, base, format, up):
-    """Elements in units of 2^(base - 2 - bias), rounded down or up."""
+def _half_steps(words, base, format):
+    """Elements in units of 2^(base - 3 - bias), rounded down."""
     field = (words >> format.fraction_bits) & format.top_field
     hidden = (field > 0).astype(np.int64) << format.fraction_bits
     magnitude = hidden | (words & ((1 << format.fraction_bits) - 1))
-    shift = format.fraction_bits - 2 + base - np.maximum(field, 1)
-    negative = words >> 15
-    signed = np.where(negative, -magnitude, magnitude)
-    shift = np.minimum(shift, 62)
-    return -(-signed >> shift) if up else signed >> shift
+    shift = format.fraction_bits - 3 + base - np.maximum(field, 1)
+    return np.where(words >> 15, -magnitude, magnitude) >> np.minimum(shift, 62)
 
 
 def _decoded(code, exponent, format):
