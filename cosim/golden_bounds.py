@@ -1,22 +1,24 @@
-"""The golden model of sparse attention by bounds: units of tokens, chosen by what they can score.
+"""The golden model of sparse attention by bounds: tokens, chosen by what their unit can score.
 
-Of each unit of ``unit_tokens`` tokens the smallest and the largest value of every K channel are
-kept in ``bits`` bits each. No token of the unit scores more with query q than::
+Of each *unit* of 4 tokens the smallest and the largest value of every K channel are known. No token
+of the unit scores more with query q than::
 
     B_u = sum over channels i of  max(q_i low_ui, q_i high_ui)
 
-and of one KV head, with its g query heads q_h, those units are attended whole whose key
+Each token's estimated score is that of its unit, and of one KV head, with its g query heads q_h,
+those tokens are attended whose key
 
-    sum over h of  softmax over units of (B_u(q_h) / sqrt(d))       ties: lowest unit
+    sum over h of  softmax over tokens of (B_u(q_h) / sqrt(d))       ties: lowest token
 
-is largest; the units of the first ``sinks`` and the last ``window`` tokens come before all others.
-Only full *groups* of ``group_tokens`` tokens have bounds, as a drive writes them; the tokens after
-the last full group are attended always, and have no part in the softmax.
+is largest; the first ``sinks`` and the last ``window`` tokens come before all others.
 
-**Codes.** ``bits`` signed bits c stand for ``c * 2^e``, with one e for each channel and group: the
-least with which no bound of the group in that channel is beyond ``top = 2^(bits-1) - 1`` steps.
-Smallest values are rounded down and largest up, so that a bound stays one. A group is coded when
-its last token has come, from that group alone: nothing written before is ever changed.
+**Codes.** The first ``bounded`` tokens, whole blocks of 8 units, have low and high rounded to
+nearest (halves up) multiples of a step, one for each channel and block. With 2^e the largest power
+of two that is not above the largest magnitude of the block's bounds in that channel, it is
+2^(e - 2); if that makes some low more than 7 steps, or some high more than 7 above its low, twice
+this; and if a high still is more than 7 above its low, four times. A step is the format's smallest
+normal number at least, and what is rounded beyond its largest number is that number. Tokens after
+these have the exact bounds of their unit; the last unit may have fewer than 4.
 
 It imports torch alone, and of ours only the golden models.
 """
@@ -25,94 +27,104 @@ import torch
 
 from .golden_sparse import Selection, attend_selected, by_kv_head, forced_tokens, top
 
-__all__ = ["LEAST_EXPONENT", "bounds_attention", "bounds_of"]
+__all__ = ["BLOCK_TOKENS", "UNIT_TOKENS", "bounds_attention", "coded_bounds", "exact_bounds"]
 
-LEAST_EXPONENT = -24
-"""Of a step: 2^-24 is FP16's smallest number, and all FP16 numbers are multiples of it."""
+UNIT_TOKENS = 4
+BLOCK_TOKENS = 32
+
+MOST = 7
+"""Steps: of the largest low, and of a high above its low."""
 
 
-def bounds_of(k, *, unit_tokens=4, group_tokens=32, bits=4):
-    """Bounds of the units of all full groups.
+def exact_bounds(k):
+    """Smallest and largest values of each unit: float64 [kv_heads, units, head_dim], twice.
+
+    ``k`` is float64 [kv_heads, tokens, head_dim]; a last unit of fewer tokens counts.
+    """
+    missing = -k.shape[1] % UNIT_TOKENS
+    units = torch.cat([k, k[:, -1:].expand(-1, missing, -1)], dim=1)
+    units = units.unflatten(1, (-1, UNIT_TOKENS))
+    return units.amin(dim=2), units.amax(dim=2)
+
+
+def coded_bounds(k, dtype):
+    """Bounds of each unit as they are coded.
 
     Parameters
     ----------
     k : torch.Tensor
-        float64 [kv_heads, tokens, head_dim], finite.
-    unit_tokens, group_tokens : int
-        Tokens of a unit, and of a group: a multiple.
-    bits : int
-        Of each bound, 2..16.
+        float64 [kv_heads, tokens, head_dim], finite, of whole blocks.
+    dtype : torch.dtype
+        float16 or bfloat16, which the values are of.
 
     Returns
     -------
     tuple of torch.Tensor
-        float64 [kv_heads, units, head_dim], twice: low and high; no units without a full group.
+        float64 [kv_heads, units, head_dim], twice: low and high.
     """
-    if not 2 <= bits <= 16:
-        raise ValueError(f"bits = {bits} is not possible: give 2..16")
-    if unit_tokens < 1 or group_tokens < 1 or group_tokens % unit_tokens:
+    if k.shape[1] % BLOCK_TOKENS:
         raise ValueError(
-            f"groups of {group_tokens} tokens are not whole units of {unit_tokens}: "
-            "give multiples, 1 or more"
+            f"{k.shape[1]} tokens are not whole blocks of {BLOCK_TOKENS}: give a multiple"
         )
-    groups = k.shape[1] // group_tokens
-    shape = (groups, group_tokens // unit_tokens, unit_tokens)
-    values = k[:, : groups * group_tokens].unflatten(1, shape)
-    low, high = values.amin(dim=3), values.amax(dim=3)
-    step = _steps(torch.maximum(low.abs(), high.abs()).amax(dim=2, keepdim=True), bits)
-    codes = torch.floor(low / step), torch.ceil(high / step)
-    return tuple((code * step).flatten(1, 2) for code in codes)
+    limits = torch.finfo(dtype)
+    exact = [
+        bound.unflatten(1, (-1, BLOCK_TOKENS // UNIT_TOKENS)) for bound in exact_bounds(k)
+    ]  # fmt: skip
+    largest = torch.maximum(*(bound.abs() for bound in exact)).amax(dim=2, keepdim=True)
+    least = torch.tensor(4 * limits.smallest_normal, dtype=torch.float64)
+    exponent = torch.frexp(torch.maximum(largest, least)).exponent - 1
+    step = torch.ldexp(torch.ones_like(largest), exponent - 2)
+    for _ in range(2):
+        low, high = (torch.floor(bound / step + 0.5) for bound in exact)
+        coarse = ((high - low > MOST) | (low > MOST)).any(dim=2, keepdim=True)
+        step = torch.where(coarse, 2 * step, step)
+    codes = (torch.floor(bound / step + 0.5) * step for bound in exact)
+    return tuple(code.clamp(-limits.max, limits.max).flatten(1, 2) for code in codes)
 
 
-def _steps(largest, bits):
-    """The least powers of two of which ``2^(bits-1) - 1`` reach these values."""
-    top = 2 ** (bits - 1) - 1
-    mantissa, exponent = torch.frexp(largest / top)  # value = mantissa * 2^exponent, 0.5 <= m < 1
-    exponent = exponent - (mantissa == 0.5).int()
-    least = torch.full_like(exponent, LEAST_EXPONENT)
-    step = torch.ldexp(
-        torch.ones_like(largest), torch.where(largest > 0, exponent, least).clamp(min=least)
-    )
-    assert (largest <= top * step).all()
-    return step
-
-
-def bounds_attention(
-    q, k, v, *, units, unit_tokens=4, group_tokens=32, bits=4, window=0, sinks=0, scale=None
-):
-    """Attention over the units of the largest bounds.
+def bounds_attention(q, k, v, *, kept, bounded=0, window=0, sinks=0, scale=None):
+    """Attention over the tokens of the largest bounds.
 
     Parameters
     ----------
     q, k, v, scale
         As of `cosim.golden_sparse.sparf_attention`.
-    units : int
-        Units kept, 1 or more; all, if there are fewer. Those of ``window`` and ``sinks`` count, and
-        are kept even where they alone are more; tokens after the last full group do not.
-    unit_tokens, group_tokens, bits : int
-        See `bounds_of`.
+    kept : int
+        Tokens attended, 1 or more; all, if there are fewer. Forced tokens count, and are kept even
+        where they alone are more.
+    bounded : int
+        First tokens whose bounds are coded, a multiple of 32.
     window, sinks : int
-        Last and first tokens whose units are kept whatever their bounds.
+        Last and first tokens that are kept whatever their bounds.
 
     Returns
     -------
     Selection
         Without channels and alpha.
     """
+    dtype = torch.as_tensor(k).dtype
     q, k, v, scale = by_kv_head(q, k, v, scale)
-    if units < 1:
-        raise ValueError(f"units = {units} is not possible: keep 1 or more")
     tokens = k.shape[1]
-    low, high = bounds_of(k, unit_tokens=unit_tokens, group_tokens=group_tokens, bits=bits)
-    count = low.shape[1]
-    selected = torch.ones((k.shape[0], tokens), dtype=torch.bool)
-    if count:
-        products = [torch.einsum("hgd,hud->hgud", q, bound) for bound in (low, high)]
-        best = torch.maximum(*products).sum(dim=3) * scale
-        keys = torch.softmax(best, dim=2).sum(dim=1)
-        forced = forced_tokens(tokens, window, sinks)[: count * unit_tokens]
-        forced = forced.unflatten(0, (count, unit_tokens)).any(dim=1)
-        keys[:, forced] = torch.inf
-        chosen = top(keys, max(min(units, count), int(forced.sum())))
-        selected[:, : count * unit_tokens] = chosen.repeat_interleave(unit_tokens, dim=1)
+    if kept < 1:
+        raise ValueError(f"kept = {kept} is not possible: keep 1 token or more")
+    if not 0 <= bounded <= tokens:
+        raise ValueError(f"bounded = {bounded} is not possible: give 0..{tokens}, the tokens")
+    bounds = [
+        torch.cat(both, dim=1)
+        for both in zip(coded_bounds(k[:, :bounded], dtype), _rest(k, bounded), strict=True)
+    ]
+    products = [torch.einsum("hgd,hud->hgud", q, bound) for bound in bounds]
+    best = torch.maximum(*products).sum(dim=3) * scale
+    estimate = best.repeat_interleave(UNIT_TOKENS, dim=2)[..., :tokens]
+    keys = torch.softmax(estimate, dim=2).sum(dim=1)
+    forced = forced_tokens(tokens, window, sinks)
+    keys[:, forced] = torch.inf
+    selected = top(keys, max(min(kept, tokens), int(forced.sum())))
     return Selection(attend_selected(q, k, v, selected, scale).flatten(0, 1), selected)
+
+
+def _rest(k, bounded):
+    """Exact bounds of the tokens after the first ones; of none, none."""
+    if bounded == k.shape[1]:
+        return k[:, :0], k[:, :0]
+    return exact_bounds(k[:, bounded:])
