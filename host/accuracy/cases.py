@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..options import BadOption
 from .methods import Bounds, Local, Method, Sparf
 from .names import METHODS
-from .ratio import nominal_of, sparf_of
+from .ratio import BOUNDS_SHARE, bounds_of, nominal_of, sparf_of
 
 __all__ = ["Case", "Settings", "make_cases"]
 
@@ -19,7 +19,8 @@ class Settings:
     head_dim : int
     window, sinks : int
         Last and first tokens that are always attended.
-    bounds : host.accuracy.ratio.BoundsLayout
+    unit : int
+        Tokens whose bounds are written together.
     besides : bool
         Whether these come besides what a ratio pays for, not within it.
     """
@@ -27,7 +28,7 @@ class Settings:
     head_dim: int
     window: int
     sinks: int
-    bounds: object
+    unit: int
     besides: bool = False
 
     @property
@@ -91,13 +92,9 @@ def make_cases(names, ratios, settings, channels=None, kept=None, tokens=0):
     names = list(dict.fromkeys(names))
     if channels is not None or kept is not None:
         return _explicit(names, settings, channels, kept, tokens), []
-    share = settings.bounds.share
     pairs = [(name, ratio) for name in names for ratio in ratios]
-    dear = [(name, ratio) for name, ratio in pairs if name == "bounds" and ratio <= share]
-    left_out = [
-        f"bounds at {ratio:g}, as bounds alone are {share:.4f}: give more --unit-tokens"
-        for _, ratio in dear
-    ]
+    dear = [(name, ratio) for name, ratio in pairs if name == "bounds" and ratio <= BOUNDS_SHARE]
+    left_out = [f"bounds at {ratio:g}, as bounds alone are 1/16" for _, ratio in dear]
     if dear == pairs:
         raise BadOption(f"--ratios: nothing can be run; {'; '.join(left_out)}")
     return [_case(*pair, settings) for pair in pairs if pair not in dear], left_out
@@ -107,7 +104,7 @@ def _case(name, ratio, settings):
     if name == "local":
         return Case(name, ratio, Local(ratio, settings.sinks))
     if name == "bounds":
-        return Case(name, ratio, Bounds(ratio, settings.bounds, **settings.forced))
+        return Case(name, ratio, Bounds(bounds_of(ratio), settings.unit, **settings.forced))
     channels, share = sparf_of(ratio, settings.head_dim)
     mean_value = _mean_value(name)
     return Case(name, ratio, Sparf(channels, share, mean_value=mean_value, **settings.forced))

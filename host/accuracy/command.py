@@ -2,7 +2,7 @@
 
 Text is scored (perplexity, KL and agreement with dense attention) or needles are looked for in it;
 sparse attention is emulated on the host (`host.accuracy.emulation`), where the bytes are counted
-that a drive would read. No drive runs: the gateware attends densely.
+that a drive would read. No drive runs.
 """
 
 import json
@@ -46,14 +46,12 @@ def add_eval(parser):
     add("--sinks", type=int, default=4, metavar="N",
         help="first tokens always attended (default: 4)")  # fmt: skip
     add("--forced", choices=FORCED, default="within",
-        help="whether these count within k, and the units of bounds (default: within)")  # fmt: skip
+        help="whether these count within k (default: within)")  # fmt: skip
     add("--codeword", type=int, metavar="BYTES",
         help="of flash (default: what holds K of 4 tokens, at most 1024)")  # fmt: skip
-    add("--unit-tokens", type=int, default=4, metavar="N",
-        help="tokens of a unit that has bounds (default: 4)")  # fmt: skip
-    add("--group-tokens", type=int, metavar="N",
-        help="tokens whose bounds are written together (default: K of a 4 KiB page)")  # fmt: skip
-    add("--bound-bits", type=int, default=4, metavar="N", help="of a bound (default: 4)")
+    add("--bounds-unit", type=int, metavar="N",
+        help="tokens whose bounds are written together, a multiple of 32; of those after the last "
+        "so many K is read (default: what fills a page of 4 KiB, 256 of head_dim 64)")  # fmt: skip
     add("--needles", type=int, default=10, metavar="N", help="trials (default: 10)")
     add("--keys", type=int, default=4, metavar="N",
         help="needles of a trial; one is asked for (default: 4)")  # fmt: skip
@@ -100,9 +98,16 @@ def _ratios(options):
 
 
 def _check(options):
+    from hls_attention.bounds_code import BLOCK_TOKENS
+
     for name, least in (("windows", 1), ("local", 0), ("sinks", 0), ("needles", 1)):
         if (value := getattr(options, name)) < least:
             raise BadOption(f"--{name} {value} is not possible: give {least} or more")
+    unit = options.bounds_unit
+    if unit is not None and (unit < 1 or unit % BLOCK_TOKENS):
+        raise BadOption(
+            f"--bounds-unit {unit} is not possible: give a multiple of {BLOCK_TOKENS} tokens"
+        )
     if options.window is not None and options.window < 3:
         raise BadOption(f"--window {options.window} is not possible: give 3 tokens or more")
 

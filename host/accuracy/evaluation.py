@@ -1,12 +1,14 @@
 """One run of ``instinfer eval``: the model, the text cut up, the cases, and all figures of them."""
 
+from cosim.golden_bounds import BLOCK_TOKENS, UNIT_TOKENS
+
 from ..models import load
 from ..options import BadOption
 from ..support import head_shape
 from .cases import Settings, make_cases
 from .measure import measure_text
 from .needle import make_trials, measure_needles
-from .ratio import ELEMENT_BYTES, BoundsLayout, Layout
+from .ratio import ELEMENT_BYTES, Layout
 from .windows import cut_windows, lead_tokens, text_tokens
 
 __all__ = ["Evaluation"]
@@ -14,7 +16,7 @@ __all__ = ["Evaluation"]
 WINDOW = 2048
 
 PAGE_BYTES = 4096
-"""Of the paper's flash: its tokens are a group, written at once."""
+"""Of the paper's flash: what bounds are written in."""
 
 
 class Evaluation:
@@ -51,18 +53,10 @@ class Evaluation:
             head_dim,
             options.codeword or min(4 * head_dim * ELEMENT_BYTES, 1024),
         )
-        page_tokens = max(PAGE_BYTES // (head_dim * ELEMENT_BYTES), 1)
-        bounds = _made(
-            "--unit-tokens, --group-tokens, --bound-bits",
-            BoundsLayout,
-            options.unit_tokens,
-            options.group_tokens or page_tokens,
-            options.bound_bits,
-        )
+        self._unit = options.bounds_unit or _page_tokens(head_dim)
         settings = Settings(
-            head_dim, options.local, options.sinks, bounds, besides=options.forced == "besides"
+            head_dim, options.local, options.sinks, self._unit, besides=options.forced == "besides"
         )
-        self._bounds = bounds
         self._cases, self._left_out = make_cases(
             options.methods, ratios, settings, options.channels, options.kept, self._length
         )
@@ -92,7 +86,7 @@ class Evaluation:
 
         self._progress.update(task, completed=-1)
         what, rows = (self._needles if options.task == "needle" else self._score)(watch)
-        layout, bounds = self._layout, self._bounds
+        layout = self._layout
         return {
             "what": what,
             "task": options.task,
@@ -107,12 +101,7 @@ class Evaluation:
             "forced": options.forced,
             "codeword_bytes": layout.codeword_bytes,
             "codeword_tokens": layout.codeword_tokens,
-            "bounds": {
-                "unit_tokens": bounds.unit_tokens,
-                "group_tokens": bounds.group_tokens,
-                "bits": bounds.bits,
-                "share": bounds.share,
-            },
+            "bounds_unit": self._unit,
             "left_out": self._left_out,
             "seed": options.seed,
             "rows": rows,
@@ -150,6 +139,12 @@ class Evaluation:
         if self._length > len(self._tokens):
             what += f" (its {len(self._tokens):,} tokens again and again)"
         return what, rows
+
+
+def _page_tokens(head_dim):
+    """Tokens whose bounds fill a page, in whole blocks."""
+    tokens = PAGE_BYTES * UNIT_TOKENS // head_dim
+    return max(tokens // BLOCK_TOKENS, 1) * BLOCK_TOKENS
 
 
 def _made(option, kind, *arguments, **named):

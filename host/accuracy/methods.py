@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cosim.golden_bounds import bounds_of
+from cosim.golden_bounds import BLOCK_TOKENS, UNIT_TOKENS, coded_bounds, exact_bounds
 
-from .ratio import ELEMENT_BYTES, BoundsLayout, kept_of, with_forced
+from .ratio import ELEMENT_BYTES, kept_of, with_forced
 from .selection import forced_of_lengths, largest
 
 __all__ = ["Bounds", "Dense", "Local", "Method", "Selected", "Sparf"]
@@ -115,53 +115,71 @@ class Sparf(Method):
 
 @dataclass(frozen=True)
 class Bounds(Method):
-    """Units of the largest bounds, loaded whole; forced ones within the ratio or ``besides``."""
+    """Tokens of the largest bounds.
 
-    ratio: float
-    bounds: BoundsLayout
+    k is a ``share`` of the tokens there are. Bounds are coded of whole ``unit`` tokens, a multiple
+    of 32, as a drive writes them; those of the tokens after these are exact.
+    """
+
+    share: float
+    unit: int
     window: int = 32
     sinks: int = 4
     besides: bool = False
 
     def index(self, k):
-        """Low and high bounds of all full groups of a layer's keys."""
-        layout = self.bounds
-        return [
-            bound.float()
-            for bound in bounds_of(
-                k.double(),
-                unit_tokens=layout.unit_tokens,
-                group_tokens=layout.group_tokens,
-                bits=layout.bits,
-            )
-        ]
+        """Coded and exact bounds of a layer's keys: float32 [kv_heads, units, head_dim] each."""
+        k = k.double()
+        coded = coded_bounds(k[:, : k.shape[1] // BLOCK_TOKENS * BLOCK_TOKENS], torch.float16)
+        return [bound.float() for bound in (*coded, *exact_bounds(k))]
 
     def select(self, rows, index):
         """As `Method.select`."""
-        unit, lengths, tokens = self.bounds.unit_tokens, rows.lengths, rows.k.shape[1]
-        whole = self.bounds.tokens(lengths)
-        if int(whole.max()) == 0:
-            return super().select(rows, index)
-        count = int(whole.max()) // unit
-        low, high = (bound[:, None, :count].mT for bound in index)
-        best = torch.matmul(rows.q.clamp(min=0), high) + torch.matmul(rows.q.clamp(max=0), low)
-        unseen = torch.arange(count) * unit >= whole[:, None]
-        best.mul_(rows.scale).masked_fill_(unseen, -torch.inf)
-        # Positions before the first full group have no unit: no number, and no key either.
-        keys = torch.softmax(best, dim=-1).sum(dim=1).masked_fill_(unseen, -torch.inf)
-        forced = forced_of_lengths(lengths, count * unit, self.window, self.sinks)
-        forced = forced.unflatten(-1, (count, unit)).any(dim=-1) & ~unseen
+        lengths, tokens = rows.lengths, rows.k.shape[1]
+        count = -(-tokens // UNIT_TOKENS)
+        low, high, *exact = (bound[:, :count] for bound in index)
+        best = _bound(rows.q, *exact)
+        coded = _bound(rows.q, low, high)
+        bounded = self._bounded(lengths)[:, None] // UNIT_TOKENS
+        on_flash = torch.arange(coded.shape[-1]) < bounded
+        best[..., : coded.shape[-1]] = torch.where(on_flash, coded, best[..., : coded.shape[-1]])
+        self._last_unit(rows, best)
+        best = best.mul_(rows.scale).repeat_interleave(UNIT_TOKENS, dim=-1)[..., :tokens]
+        keys = torch.softmax(best.masked_fill_(~rows.visible, -torch.inf), dim=-1).sum(dim=1)
+        keys.masked_fill_(~rows.visible, -torch.inf)
+        forced = forced_of_lengths(lengths, tokens, self.window, self.sinks)
         keys.masked_fill_(forced, torch.inf)
-        paid = self.bounds.units_of(self.ratio, lengths, self.besides)
-        wanted = with_forced(paid, forced.sum(dim=1), self.besides)
-        chosen = largest(keys, wanted).repeat_interleave(unit, dim=-1)
-        selected = rows.visible & (torch.arange(tokens) >= whole[:, None])
-        selected = selected.repeat(rows.k.shape[0], 1, 1)
-        selected[..., : count * unit] |= chosen
-        return Selected(selected)
+        kept = kept_of(self.share, lengths)
+        return Selected(largest(keys, with_forced(kept, forced.sum(dim=1), self.besides)))
 
     def bytes_moved(self, rows, selected, layout):
         """As `Method.bytes_moved`."""
         moved, elements = super().bytes_moved(rows, selected, layout)
-        size, heads = self.bounds.size(rows.lengths, layout.head_dim), rows.k.shape[0]
-        return moved + heads * int(layout.whole(size).sum()), elements + heads * int(size.sum())
+        bounded, heads = self._bounded(rows.lengths), rows.k.shape[0]
+        row = layout.head_dim * ELEMENT_BYTES
+        sizes = bounded * layout.head_dim // UNIT_TOKENS, (rows.lengths - bounded) * row
+        whole = sum(int(layout.whole(size).sum()) for size in sizes)
+        return moved + heads * whole, elements + heads * int(sum(sizes).sum())
+
+    def _bounded(self, lengths):
+        return lengths // self.unit * self.unit
+
+    def _last_unit(self, rows, best):
+        """Bounds of each position's last unit are of the tokens that it sees."""
+        unit = (rows.lengths - 1) // UNIT_TOKENS
+        place = unit[:, None] * UNIT_TOKENS + torch.arange(UNIT_TOKENS)
+        place = torch.minimum(place, rows.lengths[:, None] - 1)
+        values = rows.k[:, place]
+        low, high = values.amin(dim=2), values.amax(dim=2)
+        mine = torch.maximum(rows.q * low[:, None], rows.q * high[:, None]).sum(dim=-1)
+        # Where the unit is whole and coded, its coded bounds count.
+        keeps = self._bounded(rows.lengths) > unit * UNIT_TOKENS
+        here = unit.expand(mine.shape)[..., None]
+        old = best.gather(-1, here)[..., 0]
+        best.scatter_(-1, here, torch.where(keeps, old, mine)[..., None])
+
+
+def _bound(q, low, high):
+    """Sum over channels of the larger product: [kv_heads, group, positions, units]."""
+    low, high = low[:, None].mT, high[:, None].mT
+    return torch.matmul(q.clamp(min=0), high) + torch.matmul(q.clamp(max=0), low)

@@ -5,15 +5,16 @@ and V of S tokens, ``2 S d`` elements of d channels. Of them are read
 
 ======  ================================================================================
 sparf   ``S r + 2 k d``, with r = x d channels and k = x S / 2 tokens: half for each
-bounds  the bounds of all units, and K and V of as many tokens as the rest of x pays for
+bounds  the bounds of all tokens, as many bytes as ``S d / 8`` elements, and K and V of k tokens
+        for the rest: k = (x - 1/16) S
 local   K and V of x S tokens, the first ``sinks`` of them and the last others
 ======  ================================================================================
 
 **Forced**, how the tokens count that are attended whatever their scores: the last ``window`` and
-the first ``sinks``; with bounds the units of these and the tokens without bounds
+the first ``sinks``
 
 =======  ===============================================================================
-within   they are part of what the ratio pays for: of k, of the units
+within   they are part of what the ratio pays for: of k
 besides  the ratio pays for what is selected by score alone; they come on top, and are moved
 =======  ===============================================================================
 
@@ -21,8 +22,9 @@ Of a local window they are all there is, and part of its x.
 
 **Moved**, what is really read: whole codewords of flash, those of K and V that hold a token
 selected, those of the copy of K by channels that hold a channel selected (a codeword is of one
-channel), and all codewords of the bounds; over the codewords of all K and V. Tokens that a drive
-still has in its DRAM are counted as if in flash.
+channel), and all codewords of the bounds, with those of K of the tokens that have none on flash
+yet; over the codewords of all K and V. Tokens that a drive still has in its DRAM are counted as if
+in flash.
 
 **Elements**, what would be moved if single elements could be read: what SparQ counts, in memory.
 """
@@ -32,10 +34,10 @@ from dataclasses import dataclass
 import torch
 
 __all__ = [
+    "BOUNDS_SHARE",
     "ELEMENT_BYTES",
-    "EXPONENT_BITS",
-    "BoundsLayout",
     "Layout",
+    "bounds_of",
     "kept_of",
     "nominal_of",
     "sparf_of",
@@ -45,13 +47,23 @@ __all__ = [
 ELEMENT_BYTES = 2
 """FP16 or BF16."""
 
-EXPONENT_BITS = 5
-"""Of a step of bounds: as many as an FP16 has."""
+BOUNDS_SHARE = 1 / 16
+"""Of the bounds, a byte for each channel of 4 tokens, in the bytes of K and V."""
 
 
 def sparf_of(ratio, head_dim):
     """r and k / S of a nominal ratio: channels, 1 or more, and the share of the tokens."""
     return max(1, int(ratio * head_dim)), ratio / 2
+
+
+def bounds_of(ratio):
+    """k / S of a nominal ratio of bounds: `ValueError` for one that these alone are."""
+    if not BOUNDS_SHARE < ratio <= 1:
+        raise ValueError(
+            f"a ratio of {ratio:g} is not possible by bounds, which alone are 1/16 of K and V: "
+            "give 1/16 < ratio <= 1"
+        )
+    return ratio - BOUNDS_SHARE
 
 
 def nominal_of(channels, share, head_dim):
@@ -65,7 +77,7 @@ def kept_of(share, lengths):
 
 
 def with_forced(count, forced, besides):
-    """Tokens or units attended: those a ratio pays for, with as many that are forced."""
+    """Tokens attended: those a ratio pays for, with as many that are forced."""
     return count + forced if besides else torch.maximum(count, forced)
 
 
@@ -114,56 +126,3 @@ class Layout:
     def whole(self, size):
         """Bytes of the codewords that hold so many bytes."""
         return -(-size // self.codeword_bytes) * self.codeword_bytes
-
-
-@dataclass(frozen=True)
-class BoundsLayout:
-    """What bounds take, as `cosim.golden_bounds` defines them.
-
-    Attributes
-    ----------
-    unit_tokens, group_tokens : int
-        Tokens of a unit, and of a group, which has an exponent for each channel.
-    bits : int
-        Of a bound.
-    """
-
-    unit_tokens: int = 4
-    group_tokens: int = 32
-    bits: int = 4
-
-    def __post_init__(self):
-        if self.unit_tokens < 1 or self.group_tokens % self.unit_tokens:
-            raise ValueError(
-                f"groups of {self.group_tokens} tokens are not whole units of {self.unit_tokens}: "
-                "give a divisor"
-            )
-        if not 2 <= self.bits <= 16:
-            raise ValueError(f"bounds of {self.bits} bits are not possible: give 2..16")
-
-    @property
-    def group_bits(self):
-        """Bits of the bounds of a group, for each channel."""
-        return 2 * self.bits * (self.group_tokens // self.unit_tokens) + EXPONENT_BITS
-
-    @property
-    def share(self):
-        """Of the bounds, in the bytes of K and V."""
-        return self.group_bits / (self.group_tokens * 2 * 8 * ELEMENT_BYTES)
-
-    def tokens(self, lengths):
-        """Tokens that have bounds, of each length: those of full groups."""
-        return lengths // self.group_tokens * self.group_tokens
-
-    def size(self, lengths, head_dim):
-        """Bytes of all bounds, for each length; those of a group are whole bytes."""
-        return lengths // self.group_tokens * (-(-self.group_bits * head_dim // 8))
-
-    def units_of(self, ratio, lengths, besides=False):
-        """Units of a nominal ratio, 1 or more, after bounds are paid.
-
-        Tokens without bounds are paid as well, if they do not come ``besides``.
-        """
-        bare = 0 if besides else lengths - self.tokens(lengths)
-        rest = (ratio - self.share) * lengths - bare
-        return (rest / self.unit_tokens).long().clamp(min=1)

@@ -128,7 +128,7 @@ def test_command_finds_needles(folder, text, tmp_path, capsys):
         (["--window", "2"], "--window 2 is not possible"),
         (["--sinks", "-1"], "--sinks -1 is not possible"),
         (["--codeword", "100"], "--codeword: a codeword of 100 bytes"),
-        (["--unit-tokens", "3"], "not whole units of 3"),
+        (["--bounds-unit", "48"], "--bounds-unit 48 is not possible: give a multiple of 32"),
         (["--text", "nowhere.txt"], "--text nowhere.txt cannot be read"),
     ],
 )

@@ -9,14 +9,13 @@ from cosim.golden_bounds import bounds_attention
 from cosim.golden_sparse import forced_tokens, local_attention, sparf_attention
 from host.accuracy.emulation import Rows, attend_rows
 from host.accuracy.methods import Bounds, Dense, Local, Sparf
-from host.accuracy.ratio import BoundsLayout, Layout, kept_of
+from host.accuracy.ratio import Layout, kept_of
 from host.accuracy.selection import largest
 
 GROUPS = [(1, 1), (2, 2), (4, 2), (3, 1), (4, 1)]
 """Query heads, KV heads."""
 
 TOKENS, FIRST, D = 90, 60, 16
-BOUNDS = BoundsLayout(unit_tokens=4, group_tokens=16, bits=4)
 
 
 def case(q_heads, kv_heads, seed=1, first=FIRST):
@@ -90,36 +89,22 @@ def test_sparf_with_forced_tokens_besides(q_heads, kv_heads, channels, share, wi
 
 
 @pytest.mark.parametrize("q_heads, kv_heads", GROUPS)
-@pytest.mark.parametrize("ratio, window, sinks", [(1 / 3, 8, 2), (1 / 2, 5, 0), (1 / 10, 8, 1)])
-@pytest.mark.parametrize("first", [0, FIRST])
-def test_bounds(q_heads, kv_heads, ratio, window, sinks, first):
-    method = Bounds(ratio, BOUNDS, window, sinks)
-
-    def golden(q, k, v):
-        units = int(BOUNDS.units_of(ratio, torch.tensor(len(k))))
-        return bounds_attention(
-            q, k, v, units=units, unit_tokens=4, group_tokens=16, bits=4, window=window, sinks=sinks
-        )
-
-    judge(method, *case(q_heads, kv_heads, first=first), golden, first)
-
-
-@pytest.mark.parametrize("ratio, window, sinks", [(1 / 3, 8, 2), (1 / 2, 21, 5), (1 / 10, 0, 0)])
-@pytest.mark.parametrize("first", [0, FIRST])
-def test_bounds_with_forced_tokens_besides(ratio, window, sinks, first):
-    method = Bounds(ratio, BOUNDS, window, sinks, besides=True)
+@pytest.mark.parametrize("share, window, sinks", [(1 / 3, 8, 2), (1 / 2, 5, 0), (1 / 40, 8, 1)])
+@pytest.mark.parametrize(
+    "first, unit, besides", [(0, 32, False), (FIRST, 64, False), (FIRST, 32, True)]
+)
+def test_bounds(q_heads, kv_heads, share, window, sinks, first, unit, besides):
+    method = Bounds(share, unit, window, sinks, besides=besides)
 
     def golden(q, k, v):
         tokens = len(k)
-        whole = tokens // 16 * 16
-        forced = {t // 4 for t in range(whole) if t < sinks or t >= tokens - window}
-        paid = max(1, int((ratio - BOUNDS.share) * tokens / 4))
+        forced = int(forced_tokens(tokens, window, sinks).sum())
         return bounds_attention(
-            q, k, v, units=paid + len(forced), unit_tokens=4, group_tokens=16, bits=4,
-            window=window, sinks=sinks,
+            q, k, v, kept=max(1, int(share * tokens)) + forced * besides,
+            bounded=tokens // unit * unit, window=window, sinks=sinks,
         )  # fmt: skip
 
-    judge(method, *case(4, 2, first=first), golden, first)
+    judge(method, *case(q_heads, kv_heads, first=first), golden, first)
 
 
 @pytest.mark.parametrize("ratio", [1 / 2, 1 / 16])
@@ -169,7 +154,7 @@ def test_bytes_by_loops(codeword):
     q, k, v = case(4, 2)
     for method in (
         Sparf(3, 1 / 8, window=4, besides=True),
-        Bounds(1 / 3, BOUNDS, 4),
+        Bounds(1 / 3, 32, 4),
         Local(1 / 4),
         Dense(),
     ):
@@ -185,9 +170,9 @@ def test_bytes_by_loops(codeword):
                     moved += 3 * codeword * len({2 * t // codeword for t in range(length)})
                     elements += 3 * length * 2
                 if isinstance(method, Bounds):
-                    size = length // 16 * D * (4 * 2 * 4 + 5) // 8
-                    moved += -(-size // codeword) * codeword
-                    elements += size
+                    bounds, rest = length // 32 * 32 * D // 4, length % 32 * 2 * D
+                    moved += codeword * (-(-bounds // codeword) + -(-rest // codeword))
+                    elements += bounds + rest
         assert method.bytes_moved(rows, selected, layout) == (moved, elements)
         dense = 2 * 2 * sum(
             codeword * -(-length * 2 * D // codeword) for length in rows.lengths.tolist()

@@ -9,7 +9,7 @@ from host.accuracy.cases import Case
 from host.accuracy.emulation import emulated
 from host.accuracy.measure import measure_text
 from host.accuracy.methods import Bounds, Dense, Local, Sparf
-from host.accuracy.ratio import BoundsLayout, Layout
+from host.accuracy.ratio import Layout
 from host.support import UnsupportedModel
 
 LAYOUT = Layout(64, 512)
@@ -18,7 +18,7 @@ METHODS = [
     Sparf(8, 1 / 8, window=6, sinks=2),
     Sparf(16, 1 / 4, mean_value=False, window=6, sinks=2),
     Sparf(8, 1 / 8, window=6, sinks=2, besides=True),
-    Bounds(1 / 3, BoundsLayout(4, 16), window=6, sinks=2),
+    Bounds(1 / 3, 32, window=6, sinks=2),
     Local(1 / 4),
 ]
 

@@ -6,8 +6,8 @@ import torch
 from host.accuracy.cases import Settings, make_cases
 from host.accuracy.names import METHODS
 from host.accuracy.ratio import (
-    BoundsLayout,
     Layout,
+    bounds_of,
     kept_of,
     nominal_of,
     sparf_of,
@@ -15,7 +15,7 @@ from host.accuracy.ratio import (
 )
 from host.options import BadOption
 
-SETTINGS = Settings(head_dim=64, window=32, sinks=4, bounds=BoundsLayout())
+SETTINGS = Settings(head_dim=64, window=32, sinks=4, unit=256)
 
 
 @pytest.mark.parametrize("ratio", [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16])
@@ -50,14 +50,11 @@ def test_codewords_by_hand():
 
 
 def test_bounds_by_hand():
-    """8 units of two bounds of 4 bits and an exponent: 69 bits of 1024 for each channel."""
-    bounds = BoundsLayout(unit_tokens=4, group_tokens=32, bits=4)
-    assert bounds.share == 69 / 1024
-    assert bounds.size(torch.tensor([31, 32, 70]), 64).tolist() == [0, 552, 1104]
-    # 70 tokens at a half: 35, less 4.7 of bounds and 6 without any: 24.3, six units of 4
-    assert bounds.units_of(0.5, torch.tensor([70])).tolist() == [6]
-    # and if those without any come besides: 30.3
-    assert bounds.units_of(0.5, torch.tensor([70]), besides=True).tolist() == [7]
+    """At 3/16 of 2048 tokens: an eighth of them, and a sixteenth of all for bounds."""
+    assert int(kept_of(bounds_of(3 / 16), torch.tensor([2048]))) == 256
+    for ratio in (1 / 16, 0, 1.5):
+        with pytest.raises(ValueError, match="is not possible by bounds, .* give 1/16 < ratio"):
+            bounds_of(ratio)
 
 
 def test_forced_tokens_count_within_or_besides():
@@ -72,24 +69,18 @@ def test_codewords_hold_whole_tokens(d, codeword):
         Layout(d, codeword)
 
 
-@pytest.mark.parametrize("wrong", [(0, 32, 4), (5, 32, 4), (4, 32, 1), (4, 32, 17)])
-def test_bounds_that_cannot_be(wrong):
-    with pytest.raises(ValueError, match="not possible|not whole units"):
-        BoundsLayout(*wrong)
-
-
 def test_cases():
     cases, left_out = make_cases(list(METHODS), [1 / 8, 1 / 16], SETTINGS)
     assert len(cases) == 2 * len(METHODS) - 1
     assert len({case.method for case in cases}) == len(cases) - 4  # sparq's are sparf's
-    assert left_out == ["bounds at 0.0625, as bounds alone are 0.0674: give more --unit-tokens"]
+    assert left_out == ["bounds at 0.0625, as bounds alone are 1/16"]
     (case,), _ = make_cases(["sparf"], [], SETTINGS, channels=8, kept=128, tokens=2048)
     assert case.ratio == 1 / 8
 
 
 @pytest.mark.parametrize("explicit", [{}, {"channels": 8, "kept": 128, "tokens": 2048}])
 def test_cases_with_forced_tokens_besides(explicit):
-    settings = Settings(head_dim=64, window=32, sinks=4, bounds=BoundsLayout(), besides=True)
+    settings = Settings(head_dim=64, window=32, sinks=4, unit=256, besides=True)
     names = ["sparf", "sparf-plain", "bounds"]
     cases, _ = make_cases(names, [] if explicit else [1 / 8], settings, **explicit)
     assert len(cases) == (2 if explicit else 3)
