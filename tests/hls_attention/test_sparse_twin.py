@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cosim.golden_sparse import sparf_attention
-from hls_attention import kernels, selection_twin, sparse_twin, twin
+from hls_attention import bounds_code, kernels, selection_twin, sparse_twin, twin
 from hls_attention.formats import FP16, format_of, words_of
 
 BF16 = ml_dtypes.bfloat16
@@ -101,6 +101,74 @@ def test_estimates_by_hand(heads, dim, r, dtype):
     assert np.array_equal(choice.scores, wanted)
     best = torch.sort(torch.from_numpy(choice.keys), descending=True, stable=True).indices[:20]
     assert set(best.tolist()) == set(np.flatnonzero(choice.keep))
+
+
+def bounds_by_hand(k, bounded):
+    """Bounds of the units of 4 tokens, in float64."""
+    low, high = [], []
+    codes = bounds_code.encode(k[:bounded])
+    for unit in range(-(-len(k) // 4)):
+        tokens = k[4 * unit : 4 * unit + 4].astype(float)
+        pair = tokens.min(axis=0), tokens.max(axis=0)
+        if 4 * unit < bounded:
+            block = unit // 8 * 8
+            code = codes[block : block + 8].astype(int)
+            step = 2.0 ** ((code >> 7) * 2 ** np.arange(8)[:, None]).sum(axis=0)
+            step /= 2.0 ** format_of(k).bias
+            least = (code[unit - block] & 15 ^ 8) - 8
+            pair = least * step, (least + (code[unit - block] >> 4 & 7)) * step
+        low.append(pair[0])
+        high.append(pair[1])
+    return np.array(low), np.array(high)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BF16])
+@pytest.mark.parametrize(
+    ("heads", "dim", "bounded", "tokens"),
+    [(1, 64, 0, 150), (2, 64, 96, 96), (3, 128, 128, 157), (4, 64, 64, 190), (2, 64, 0, 3)],
+)
+def test_estimates_from_bounds(heads, dim, bounded, tokens, dtype):
+    """A score is the largest that a token within the bounds of its unit can have."""
+    q, k, _, scale = random_case(np.random.default_rng(SEED), tokens, dim, heads, dtype=dtype)
+    choice = sparse_twin.choose(q, k, scale, bounded=bounded, kept=20, pass_tokens=64)
+    low, high = bounds_by_hand(k, bounded)
+    wanted = np.zeros((heads, tokens))
+    for head, token in np.ndindex(wanted.shape):
+        for x, least, most in zip(q[head].astype(float), low[token // 4], high[token // 4]):
+            wanted[head, token] += max(x * least, x * most)
+    wanted *= scale * np.log2(np.e)
+    np.testing.assert_allclose(choice.scores / 2**16, wanted, rtol=2.5e-6, atol=2**-15)
+    assert choice.channels.all() and choice.keep.sum() == min(20, tokens)
+    exact = (q.astype(float) @ k.astype(float).T) * scale * np.log2(np.e)
+    assert (choice.scores / 2**16 >= exact - 1e-3)[:, bounded:].all()
+
+
+def test_a_bound_above_all_elements_of_its_pass():
+    """Rounded to nearest a bound may have an exponent that no element of the pass has."""
+    q, k = np.full((1, 64), 1.0, np.float16), np.full((32, 64), 1.999, np.float16)
+    found = sparse_twin.choose(q, k, 2**-6, bounded=32, kept=1).scores
+    np.testing.assert_allclose(found / 2**16, 2 * np.log2(np.e), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BF16])
+@pytest.mark.parametrize("bounded", [0, 64, 192])
+def test_attention_over_what_bounds_choose(bounded, dtype):
+    q, k, v, scale = random_case(np.random.default_rng(SEED), tokens=201, dtype=dtype)
+    how = {"bounded": bounded, "kept": 50, "sinks": 2, "window": 5, "pass_tokens": 64}
+    found = sparse_twin.attend(q, k, v, scale, **how)
+    keep = sparse_twin.choose(q, k, scale, **how).keep
+    assert keep.sum() == 50 and keep[:2].all() and keep[-5:].all()
+    assert np.array_equal(found.choice.keep, keep)
+    assert not np.array_equal(keep, sparse_twin.choose(q, k, scale, channels=64, kept=50).keep)
+    logits = (q.astype(float) @ k[keep].astype(float).T) * scale
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    ideal = weights / weights.sum(axis=1, keepdims=True) @ v[keep].astype(float)
+    error = np.linalg.norm(found.out.astype(float) - ideal, axis=1)
+    assert (error < ERROR[dtype] * np.linalg.norm(ideal, axis=1)).all()
+    same(
+        sparse_twin.attend(q, k, v, scale, bounded=bounded, kept=201, pass_tokens=64),
+        twin.attend(q, k, v, scale, pass_tokens=64),
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BF16])
@@ -236,6 +304,10 @@ def test_sums_of_weights_of_the_longest_sequence():
         ({"sinks": -1}, "sinks must be 0 or more, got -1"),
         ({"window": -2}, "window must be 0 or more, got -2"),
         ({"pass_tokens": 100}, "pass_tokens must be a power of two"),
+        ({"channels": None}, "give channels or bounded, got None and None"),
+        ({"bounded": 0}, "give channels or bounded, got 8 and 0"),
+        ({"channels": None, "bounded": 33}, r"a multiple of 32 in 0\.\.20, got 33"),
+        ({"channels": None, "bounded": 32}, "got 32"),
     ],
 )
 def test_errors(change, message):
