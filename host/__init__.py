@@ -6,9 +6,10 @@ from rtl.config import ConfigError, DriveConfig
 
 from .drive import KvDrive
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
-from .sparse import Sparf
+from .sparse import Bounds, Sparf
 
 __all__ = [
+    "Bounds",
     "ConfigError",
     "DriveConfig",
     "DriveError",

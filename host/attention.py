@@ -49,7 +49,7 @@ def attach(model, drive, max_tokens=None, *, attention=DENSE):
         The drive.
     max_tokens : int, optional
         Tokens, prompt and generated, to reserve for each row; None: what the drive can hold.
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         How decode steps attend in the drive: "dense", or sparsely (`host.Sparf`), each by the
         tokens there are at that step. Prefill, on the host, is dense.
 

@@ -125,23 +125,24 @@ def _add_generate(parser):
     )
     parser.add_argument(
         "--attention",
-        choices=("dense", "sparf"),
+        choices=("dense", "sparf", "bounds"),
         default="dense",
-        help="what decode steps attend: all tokens, or those that SparF selects, for which K is "
-        "kept by channel too and the drive has room to select from 16384 tokens, or from as many "
-        "as prompt and new ones are (--set sparse_tokens=N for another); prefill is dense "
-        "(default: dense)",
+        help="what decode steps attend: all tokens, those that SparF selects, for which K is kept "
+        "by channel too, or those of the largest bounds, which are kept then; the drive has room "
+        "to select from 16384 tokens, or from as many as prompt and new ones are (--set "
+        "sparse_tokens=N for another); prefill is dense (default: dense)",
     )
     parser.add_argument(
         "--forced",
         choices=FORCED,
-        help="with sparf: whether the first 4 and the last 32 tokens, which are always attended, "
-        "are part of what the ratio pays for or come besides (default: within)",
+        help="with sparf and bounds: whether the first 4 and the last 32 tokens, which are always "
+        "attended, are part of what the ratio pays for or come besides (default: within)",
     )
     parser.add_argument(
         "--ratio",
         metavar="X",
-        help="of sparf: what part of the elements of K and V is read, 1/8 or 0.125 (default: 1/8)",
+        help="of sparf and bounds: what part of K and V is read, 1/8 or 0.125; of bounds more than "
+        "1/16, which they are themselves (default: 1/8)",
     )
     add_drive_options(parser)
     parser.add_argument(
@@ -197,7 +198,8 @@ def _generate(options):
 
 def _attention(options):
     """What ``attach`` takes for the attention that the options ask for."""
-    from .sparse import DENSE, Sparf
+    from .accuracy.ratio import bounds_of
+    from .sparse import DENSE, Bounds, Sparf
 
     if options.attention == DENSE:
         for name in ("ratio", "forced"):
@@ -206,8 +208,14 @@ def _attention(options):
                     f"--{name} {given} is of sparse attention: give --attention sparf too"
                 )
         return DENSE
+    kind = {"sparf": Sparf, "bounds": Bounds}[options.attention]
     ratio = ratio_option("--ratio", options.ratio or "1/8")
-    return Sparf(ratio, forced=options.forced or "within")
+    if kind is Bounds:
+        try:
+            bounds_of(ratio)
+        except ValueError as error:
+            raise BadOption(f"--ratio {options.ratio}: {error}") from error
+    return kind(ratio, forced=options.forced or "within")
 
 
 def _faults(options, config):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rtl.commands import ResultFlag, Status
 
 from .backends import make_backend
-from .checks import checked_format, checked_index, checked_integer, checked_scale
+from .checks import INDEXES, checked_format, checked_index, checked_integer, checked_scale
 from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
 from .health import drive_health
 from .sequence_books import Sequence, SequenceBooks, cut_into_commands
@@ -103,7 +103,7 @@ class KvDrive:
             capacity or self.config.max_tokens,
             format,
             [0] * layers,
-            copies_of_k=1 + (index > 0),
+            index=INDEXES[index],
         )
         return number
 
@@ -256,9 +256,10 @@ class KvDrive:
         ----------
         jobs : list of tuples
             ``(sequence, layer, q)`` attends, ``(sequence, layer, q, k, v)`` steps; all of one kind.
-        attention : str or Sparf
-            "dense", or what sparse attention selects: `host.Sparf`. That needs K by channel of the
-            sequences, ``open(index="channel")``, and ``config.sparse_tokens``.
+        attention : str, Sparf or Bounds
+            "dense", or what sparse attention selects. `host.Sparf` needs K by channel of the
+            sequences, ``open(index="channel")``, and ``config.sparse_tokens``; `host.Bounds` needs
+            their bounds, ``open(index="bounds")``, and ``config.bounds``, too.
         scale : float, optional
             Factor of the scores; ``1 / sqrt(head_dim)`` if not given.
         partial : bool

@@ -41,7 +41,7 @@ class DriveCache(Cache):
         Layers of the model.
     max_tokens : int, optional
         Tokens reserved for each row; None: what the drive can hold.
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         Of decode steps, see `host.attention.attach`.
 
     Attributes
@@ -115,7 +115,7 @@ class DriveCache(Cache):
                         head_dim=head_dim,
                         max_tokens=self.max_tokens,
                         kv_format="bf16" if dtype == torch.bfloat16 else "fp16",
-                        index="none" if self.attention == DENSE else "channel",
+                        index="none" if self.attention == DENSE else self.attention.index,
                     )
                 )
         except DriveError as error:

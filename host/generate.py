@@ -65,7 +65,7 @@ def generate(
         See `encode`.
     max_new_tokens : int
         At most so many tokens; fewer if the model ends its answer.
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         Of the decode steps, see `host.attention.attach`.
     forced : list of int, optional
         Tokens to follow whatever the logits prefer (teacher forcing).

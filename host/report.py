@@ -131,9 +131,12 @@ def _traffic(record):
 def _selected(attention):
     head_dim, kept, tokens = (attention[name] for name in ("head_dim", "kept", "tokens"))
     besides = ", besides the others" if attention["forced"] == "besides" else ""
+    estimated = f"K of {attention['channels']} of {head_dim} channels"
+    if attention["kind"] == "bounds":
+        estimated = "bounds of K of all tokens"
     text = Text.assemble(
-        ("SparF", "bold"),
-        f", K of {attention['channels']} of {head_dim} channels, K and V of {_span(kept)} of "
+        ({"sparf": "SparF", "bounds": "by bounds"}[attention["kind"]], "bold"),
+        f", {estimated}, K and V of {_span(kept)} of "
         f"{_span(tokens)} tokens (the first {attention['sinks']} and the last "
         f"{attention['window']} always{besides})",
     )
@@ -151,11 +154,12 @@ def _saved(attention, steps):
     read, dense, saved = (
         attention[name] / steps for name in ("bytes_flash", "bytes_flash_dense", "bytes_saved")
     )
+    how = {"sparf": "kept by channel", "bounds": "in bounds"}[attention["kind"]]
     said = f" from flash, dense attention would have read {bytes_text(dense)}"
     if saved <= 0:
         return Text(
             f"none: {bytes_text(read)}{said}; whole codewords are read, and K of tokens that are "
-            "not yet kept by channel: sparse attention is for longer contexts"
+            f"not yet {how}: sparse attention is for longer contexts"
         )
     return Text.assemble(
         (f"{bytes_text(saved)}, {_percent(saved / dense)}", "bold"), f": {bytes_text(read)}{said}"
@@ -276,8 +280,8 @@ def _arrays_hint(record, share, flash, longer):
 
 def _next(record):
     if record["backend"] != "rtl":
-        sparse = record["attention"]["kind"] != "dense"
-        return "instinfer generate --backend rtl" + " --attention sparf" * sparse
+        kind = record["attention"]["kind"]
+        return "instinfer generate --backend rtl" + f" --attention {kind}" * (kind != "dense")
     if not record["comparison"]:
         return "instinfer generate --compare   ·   instinfer schedule --clock 300   ·   make test"
     return "instinfer generate --channels 4   ·   instinfer schedule --clock 300   ·   make test"

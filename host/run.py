@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .sparse import DENSE, Sparf
+from .sparse import DENSE, Bounds, Sparf
 
 __all__ = ["Batch", "BatchStep", "Run", "Step", "Trace"]
 
@@ -108,7 +108,7 @@ class Run:
         rows.
     ended : bool
         Whether the last token is an end token.
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         Of the decode steps, see `host.attention.attach`.
     """
 
@@ -120,7 +120,7 @@ class Run:
     text: str = ""
     trace: Trace | None = None
     ended: bool = False
-    attention: str | Sparf = DENSE
+    attention: str | Sparf | Bounds = DENSE
 
     @property
     def all_steps(self):
@@ -155,7 +155,7 @@ class Batch:
         One per further token of the longest answer.
     trace : Trace or None
         What the flash did during one step, where the backend can tell.
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         As in `Run`.
     """
 
@@ -165,4 +165,4 @@ class Batch:
     prefill: BatchStep | None = None
     steps: list = field(default_factory=list)
     trace: Trace | None = None
-    attention: str | Sparf = DENSE
+    attention: str | Sparf | Bounds = DENSE

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from cosim.reference import FloatFormat
-from rtl.commands import Status
+from hls_attention.bounds_code import UNIT_TOKENS
+from rtl.commands import AttendMode, Status
 
 from .backends import Job
 from .checks import checked_array, checked_integer, checked_queries
@@ -13,6 +14,10 @@ from .packing import job_bytes
 from .sparse import DENSE
 
 __all__ = ["Sequence", "SequenceBooks", "cut_into_commands"]
+
+
+INDEX_BYTES = {"none": 0, "channel": 2, "bounds": 1 / UNIT_TOKENS}
+"""Of what is kept of K besides, for a token and channel, by `host.checks.INDEXES`."""
 
 
 @dataclass
@@ -24,7 +29,7 @@ class Sequence:
     max_tokens: int
     format: FloatFormat
     tokens: list = field(default_factory=list)  # stored, per layer
-    copies_of_k: int = 1
+    index: str = "none"
     closed: bool = False
 
 
@@ -40,7 +45,7 @@ class SequenceBooks(dict):
     appended_tokens : float
         Tokens that were appended, in all layers.
     appended_bytes : int
-        Of their K and V, K as often as it is kept.
+        Of their K and V, and of what is kept of K besides.
     """
 
     def __init__(self, config):
@@ -53,8 +58,8 @@ class SequenceBooks(dict):
         entry = self[sequence]
         entry.tokens[layer] += tokens
         self.appended_tokens += tokens / len(entry.tokens)
-        vectors = (1 + entry.copies_of_k) * entry.kv_heads
-        self.appended_bytes += tokens * vectors * 2 * entry.head_dim
+        bytes_of_channel = 4 + INDEX_BYTES[entry.index]
+        self.appended_bytes += int(tokens * entry.kv_heads * entry.head_dim * bytes_of_channel)
 
     def entry(self, sequence, layer):
         """An open sequence's entry; `DriveError` if it, or the layer, is not there."""
@@ -121,16 +126,21 @@ class SequenceBooks(dict):
                 f"one command takes {self._config.max_attend}",
             )
         tokens = entry.tokens[layer] + ahead[sequence, layer]
-        selection = None
+        selection, mode = None, AttendMode.DENSE
         if attention != DENSE:
+            mode = attention.mode
             selection = attention.selection(entry.head_dim, tokens)
-            self._check_selectable(sequence, layer, tokens)
-        return Job(sequence, layer, q, k, v, tokens, selection)
+            self._check_selectable(sequence, layer, tokens, attention.index)
+        return Job(sequence, layer, q, k, v, tokens, selection, mode)
 
-    def _check_selectable(self, sequence, layer, tokens):
+    def _check_selectable(self, sequence, layer, tokens, index):
         """Whether so many tokens of a layer can be attended sparsely; else `DriveError`."""
-        if self[sequence].copies_of_k == 1:
-            raise DriveError(Status.NO_INDEX, f"sequence {sequence}")
+        if self[sequence].index != index:
+            raise DriveError(
+                Status.NO_INDEX,
+                f"sequence {sequence} was opened with index={self[sequence].index!r}, this "
+                f"attention needs open(index={index!r})",
+            )
         if tokens > self._config.sparse_tokens:
             raise DriveError(
                 Status.SELECTION_EXCEEDED,

@@ -20,7 +20,7 @@ from .health_report import show_health
 from .manifest import manifest
 from .record import make_record
 from .report import bytes_text, show_report, time_text
-from .sparse import DENSE, with_sparse_tokens
+from .sparse import DENSE, drive_for
 from .support import check_attention, check_model, check_modules
 
 __all__ = ["LABEL", "Session", "bar", "prefill_text", "run_session", "short"]
@@ -39,7 +39,7 @@ def run_session(options, config, attention, prompt, out, json_file, faults=None)
     options : argparse.Namespace
         Of `host.cli`.
     config : DriveConfig
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         Of decode steps. A drive for sparse attention gets room for all tokens of the run.
     prompt : str
     out : pathlib.Path
@@ -74,7 +74,7 @@ class Session:
     config : DriveConfig
     report : bool
         Whether the health of the drive's flash is shown.
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         Of decode steps.
     """
 
@@ -105,8 +105,8 @@ class Session:
     def fit(self, loaded, tokens):
         """The configuration of the drive, which is from now on one that can attend so many tokens
         of the model as it is asked to."""
+        self.config = drive_for(self.attention, self.config, tokens)
         if self.attention != DENSE:
-            self.config = with_sparse_tokens(self.config, tokens)
             check_attention(loaded.model.config, self.config, self.attention, tokens)
         return self.config
 

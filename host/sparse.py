@@ -1,26 +1,26 @@
-"""Sparse attention as a caller asks for it: SparF, by a compression ratio or by r and k.
+"""Sparse attention as a caller asks for it: SparF or by bounds, by a ratio or by numbers.
 
 ::
 
-    Sparf(1 / 8)  or  Sparf(channels=16, kept=512)
+    Sparf(1 / 8)  or  Sparf(channels=16, kept=512)  or  Bounds(1 / 5)  or  Bounds(kept=512)
         .selection(head_dim, tokens) --> Selection(channels, kept, sinks, window) of one attend
 """
 
 import math
 import numbers
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 
-from rtl.commands import JOB, Status
+from rtl.commands import JOB, AttendMode, Status
 
 from .accuracy.names import FORCED
-from .accuracy.ratio import kept_of, sparf_of
+from .accuracy.ratio import bounds_of, kept_of, sparf_of
 from .checks import checked_integer
 from .errors import DriveError, DriveTypeError, DriveValueError
 
-__all__ = ["DENSE", "Selection", "Sparf", "checked_attention", "with_sparse_tokens"]
+__all__ = ["DENSE", "Bounds", "Selection", "Sparf", "checked_attention", "drive_for"]
 
 DENSE = "dense"
 
@@ -29,7 +29,8 @@ ROOM = 16384
 
 
 class Selection(NamedTuple):
-    """What one sparse attend selects, by the names that `rtl.commands.JOB` has for it."""
+    """What one sparse attend selects, by the names that `rtl.commands.JOB` has for it; bounds are
+    of all channels."""
 
     channels: int
     kept: int
@@ -38,7 +39,68 @@ class Selection(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sparf:
+class _Sparse:
+    """What `Sparf` and `Bounds` have in common."""
+
+    mode: ClassVar[AttendMode]
+    index: ClassVar[str]
+    """What a sequence has to be opened with."""
+
+    ratio: float | None = None
+    channels: int | None = None
+    kept: int | None = None
+    sinks: int = 4
+    window: int = 32
+    forced: str = "within"
+
+    def __post_init__(self):
+        if self.forced not in FORCED:
+            raise _impossible(f"forced = {self.forced!r}: give one of {', '.join(FORCED)}")
+        for name, least in (("channels", 1), ("kept", 1), ("sinks", 0), ("window", 0)):
+            if (value := getattr(self, name)) is None:
+                continue
+            value, most = checked_integer(name, value), (1 << JOB.fields[name].width) - 1
+            if not least <= value <= most:
+                raise _impossible(f"{name} = {value} is not possible: give {least}..{most}")
+            object.__setattr__(self, name, value)
+        given = {name: getattr(self, name) for name in self._by_number()}
+        said = ", ".join(f"{name} = {value}" for name, value in given.items())
+        if self.ratio is None:
+            if None in given.values():
+                each = "both, " if len(given) > 1 else "it, "
+                raise _impossible(f"{said}: give {each}or a ratio, 0 < ratio <= 1")
+            return
+        if any(value is not None for value in given.values()):
+            raise _impossible(
+                f"ratio = {self.ratio} with {said}: these are instead of a ratio, leave one out"
+            )
+        object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
+
+    def _by_number(self) -> tuple[str, ...]:
+        """Names of what is given instead of a ratio."""
+        raise NotImplementedError
+
+    def _numbers(self, head_dim, tokens) -> tuple[int, int]:
+        """Channels, and tokens kept of so many (an integer tensor)."""
+        raise NotImplementedError
+
+    @property
+    def kind(self):
+        """Its name on the command line and in records."""
+        return self.mode.name.lower()
+
+    def selection(self, head_dim, tokens):
+        """`Selection` of an attend of so many tokens."""
+        channels, kept = self._numbers(head_dim, torch.tensor(tokens))
+        if channels > head_dim:
+            raise _impossible(f"channels = {channels} of heads of {head_dim}: give 1..{head_dim}")
+        always = self.sinks + self.window
+        kept = kept + always if self.forced == "besides" else max(kept, always)
+        return Selection(channels, kept, self.sinks, self.window)
+
+
+@dataclass(frozen=True)
+class Sparf(_Sparse):
     """SparF attention: scores of all tokens are estimated from the r channels of K in which the
     queries of a KV head are largest, and the k tokens with the largest estimates are attended.
 
@@ -65,49 +127,61 @@ class Sparf:
     DriveValueError, DriveTypeError
     """
 
-    ratio: float | None = None
-    channels: int | None = None
-    kept: int | None = None
-    sinks: int = 4
-    window: int = 32
-    forced: str = "within"
+    mode: ClassVar[AttendMode] = AttendMode.SPARF
+    index: ClassVar[str] = "channel"
+
+    def _by_number(self):
+        return "channels", "kept"
+
+    def _numbers(self, head_dim, tokens):
+        if self.ratio is None:
+            return self.channels, self.kept
+        channels, share = sparf_of(self.ratio, head_dim)
+        return channels, int(kept_of(share, tokens))
+
+
+@dataclass(frozen=True)
+class Bounds(_Sparse):
+    """Attention by bounds: a token's score is estimated from the smallest and the largest value
+    that each channel of K has in its unit of 4 tokens, and the k tokens with the largest estimates
+    are attended.
+
+    Give a ratio, or kept.
+
+    Parameters
+    ----------
+    ratio : float, optional
+        Of the bytes of K and V that dense attention reads, 1/16 < ratio <= 1, after
+        `host.accuracy.ratio`: 1/16 for the bounds, the rest for K and V of
+        k = (ratio - 1/16) * tokens tokens, rounded down, and 1 at least.
+    channels : None
+        Bounds are of all channels.
+    kept, sinks, window, forced
+        As of `Sparf`.
+
+    Raises
+    ------
+    DriveValueError, DriveTypeError
+    """
+
+    mode: ClassVar[AttendMode] = AttendMode.BOUNDS
+    index: ClassVar[str] = "bounds"
 
     def __post_init__(self):
-        if self.forced not in FORCED:
-            raise _impossible(f"forced = {self.forced!r}: give one of {', '.join(FORCED)}")
-        for name, least in (("channels", 1), ("kept", 1), ("sinks", 0), ("window", 0)):
-            if (value := getattr(self, name)) is None:
-                continue
-            value, most = checked_integer(name, value), (1 << JOB.fields[name].width) - 1
-            if not least <= value <= most:
-                raise _impossible(f"{name} = {value} is not possible: give {least}..{most}")
-            object.__setattr__(self, name, value)
-        if self.ratio is None:
-            if None in (self.channels, self.kept):
-                raise _impossible(
-                    f"channels = {self.channels}, kept = {self.kept}: give both, or a ratio, "
-                    "0 < ratio <= 1"
-                )
-            return
-        if not (self.channels is None and self.kept is None):
-            raise _impossible(
-                f"ratio = {self.ratio} with channels = {self.channels}, kept = {self.kept}: "
-                "these are instead of a ratio, leave one out"
-            )
-        object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
-
-    def selection(self, head_dim, tokens):
-        """`Selection` of an attend of so many tokens."""
-        channels, kept = self.channels, self.kept
+        if self.channels is not None:
+            raise _impossible(f"channels = {self.channels}: bounds are of all, leave it out")
+        super().__post_init__()
         if self.ratio is not None:
-            channels, share = sparf_of(self.ratio, head_dim)
-            kept = int(kept_of(share, torch.tensor(tokens)))
-        assert channels is not None and kept is not None
-        if channels > head_dim:
-            raise _impossible(f"channels = {channels} of heads of {head_dim}: give 1..{head_dim}")
-        always = self.sinks + self.window
-        kept = kept + always if self.forced == "besides" else max(kept, always)
-        return Selection(channels, kept, self.sinks, self.window)
+            try:
+                bounds_of(self.ratio)
+            except ValueError as error:
+                raise _impossible(str(error)) from error
+
+    def _by_number(self):
+        return ("kept",)
+
+    def _numbers(self, head_dim, tokens):
+        return head_dim, self.kept or int(kept_of(bounds_of(self.ratio), tokens))
 
 
 def _checked_ratio(ratio):
@@ -127,7 +201,7 @@ def checked_attention(attention, config, partial=False):
 
     Parameters
     ----------
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
         "dense", or what sparse attention is to select.
     config : DriveConfig
     partial : bool
@@ -135,14 +209,22 @@ def checked_attention(attention, config, partial=False):
     """
     if isinstance(attention, str) and attention == DENSE:
         return attention
-    if not isinstance(attention, Sparf):
+    if not isinstance(attention, Sparf | Bounds):
         kind = DriveValueError if isinstance(attention, str) else DriveTypeError
-        raise kind(f"attention = {attention!r}: give {DENSE!r} or host.Sparf(...)")
+        raise kind(
+            f"attention = {attention!r}: give {DENSE!r}, host.Sparf(...) or host.Bounds(...)"
+        )
     if config.sparse_tokens == 0:
         raise DriveError(
             Status.UNSUPPORTED_MODE,
             "this drive has no sparse attention, sparse_tokens = 0: give its configuration the "
             "most tokens to select from, KvDrive(DriveConfig(..., sparse_tokens=...))",
+        )
+    if isinstance(attention, Bounds) and not config.bounds:
+        raise DriveError(
+            Status.UNSUPPORTED_MODE,
+            "this drive has no attention by bounds: give its configuration bounds=True, "
+            "KvDrive(DriveConfig(..., sparse_tokens=..., bounds=True))",
         )
     if partial:
         raise DriveValueError(
@@ -153,10 +235,15 @@ def checked_attention(attention, config, partial=False):
     return attention
 
 
-def with_sparse_tokens(config, tokens):
-    """The configuration with room to select from ``tokens``: `ROOM` of them or the next power of
-    two, and max_tokens at most. One that has ``sparse_tokens`` stays as it is."""
-    if config.sparse_tokens:
+def drive_for(attention, config, tokens):
+    """The configuration with what an attention needs: room to select from ``tokens``, `ROOM` of
+    them or the next power of two, and max_tokens at most, unless ``sparse_tokens`` is given; and
+    bounds."""
+    if attention == DENSE:
         return config
     room = max(ROOM, 1 << math.ceil(math.log2(max(tokens, 1))))
-    return replace(config, sparse_tokens=min(room, config.max_tokens))
+    return replace(
+        config,
+        sparse_tokens=config.sparse_tokens or min(room, config.max_tokens),
+        bounds=config.bounds or isinstance(attention, Bounds),
+    )

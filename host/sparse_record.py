@@ -21,31 +21,32 @@ def attention_record(run, steps, config):
     Returns
     -------
     dict
-        ``kind``, "dense" or "sparf"; of SparF its selection too, ``kept`` least and most over all
-        steps and rows, what the ratio means in words, and bytes read from flash, K by channel that
-        steps complete included, against those that dense attention would have read.
+        ``kind``, "dense", "sparf" or "bounds"; of the latter two their selection too, ``kept``
+        least and most over all steps and rows, what the ratio means in words, and bytes read from
+        flash, for K by channel or bounds that steps complete included, against those that dense
+        attention would have read.
     """
-    sparf = run.attention
-    if sparf == DENSE:
+    sparse = run.attention
+    if sparse == DENSE:
         return {"kind": DENSE}
     head_dim = run.shape[3]
     contexts = [n for step in steps for n in step.get("contexts") or [step["context"]]]
-    kept = [min(n, sparf.selection(head_dim, n).kept) for n in contexts]
+    kept = [min(n, sparse.selection(head_dim, n).kept) for n in contexts]
     read, dense = (
         sum(step[name] for step in steps) for name in ("bytes_flash", "bytes_flash_dense")
     )
     return {
-        "kind": "sparf",
-        "ratio": sparf.ratio,
-        "channels": sparf.selection(head_dim, 1).channels,
+        "kind": sparse.kind,
+        "ratio": sparse.ratio,
+        "channels": sparse.selection(head_dim, 1).channels,
         "head_dim": head_dim,
         "kept": {"least": min(kept, default=None), "most": max(kept, default=None)},
         "tokens": {"least": min(contexts, default=None), "most": max(contexts, default=None)},
-        "sinks": sparf.sinks,
-        "window": sparf.window,
-        "forced": sparf.forced,
+        "sinks": sparse.sinks,
+        "window": sparse.window,
+        "forced": sparse.forced,
         "sparse_tokens": config.sparse_tokens,
-        "meaning": meaning(sparf),
+        "meaning": meaning(sparse),
         "bytes_flash": read,
         "bytes_flash_dense": dense,
         "bytes_saved": dense - read,
@@ -62,13 +63,18 @@ def dense_bytes(config, contexts, rows, shape):
     return int(flash.sum()) * 4 * head_dim
 
 
-def meaning(sparf):
+_MEANINGS = {
+    "sparf": "the elements of K and V that dense attention reads, half of these for some channels "
+    "of all K, half for K and V of some tokens",
+    "bounds": "the bytes of K and V that dense attention reads, 1/16 for the bounds, the rest for "
+    "K and V of some tokens",
+}
+
+
+def meaning(sparse):
     """What a ratio asks for, in words; empty without one."""
-    if sparf.ratio is None:
+    if sparse.ratio is None:
         return ""
-    fraction = Fraction(sparf.ratio).limit_denominator(64)
-    ratio = fraction if float(fraction) == sparf.ratio else f"{sparf.ratio:g}"
-    return (
-        f"{ratio} of the elements of K and V that dense attention reads, half of these for some "
-        "channels of all K, half for K and V of some tokens"
-    )
+    fraction = Fraction(sparse.ratio).limit_denominator(64)
+    ratio = fraction if float(fraction) == sparse.ratio else f"{sparse.ratio:g}"
+    return f"{ratio} of {_MEANINGS[sparse.kind]}"

@@ -3,6 +3,7 @@
 ::
 
     K by channel   codewords of the channels chosen, of every whole unit on flash
+    or bounds      all of every whole unit on flash
     K              of tokens beyond the last unit, to estimate their scores too
     K and V        codewords that hold a token kept; the tail's as far as it has tokens
 
@@ -12,23 +13,26 @@ for all of its reads that follow each other.
 
 import numpy as np
 
+from hls_attention.bounds_code import UNIT_TOKENS
 from rtl.config import MASK_TOKENS
 
 __all__ = ["sparse_traffic"]
 
 
-def sparse_traffic(shape, codeword_bytes, full, channels, keep):
+def sparse_traffic(shape, codeword_bytes, full, channels, keep, bounds=False):
     """Counters of one attend of all KV heads of a layer.
 
     Parameters
     ----------
     shape : SequenceShape
-        Of a sequence with K by channel.
+        Of a sequence with K by channel, or with bounds.
     codeword_bytes : int
     full : int
         Groups on flash.
     channels : array of bool, [kv_heads, head_dim]
     keep : array of bool, [kv_heads, tokens]
+    bounds : bool
+        Estimates were made from bounds, not from K by channel.
 
     Returns
     -------
@@ -44,12 +48,14 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep):
     in_tail = np.minimum(of_codeword, tail.shape[1] - first)  # tokens of each codeword
     padded = np.pad(tail, [(0, 0), (0, -tail.shape[1] % of_codeword)])
     tail_read = padded.reshape(heads, len(first), of_codeword).any(axis=2) @ in_tail
+    reads = codewords = units * int(channels.sum())
+    if bounds:
+        reads = units * heads
+        codewords = reads * shape.unit_tokens * shape.head_dim // UNIT_TOKENS // codeword_bytes
     touched = on_flash.reshape(heads, full, group) @ _codewords(group, row, codeword_bytes)
     return {
-        "pages_read": units * int(channels.sum())
-        + beyond
-        + 2 * _runs(touched, max(1, MASK_TOKENS // of_codeword)),
-        "bytes_flash": units * int(channels.sum()) * codeword_bytes
+        "pages_read": reads + beyond + 2 * _runs(touched, max(1, MASK_TOKENS // of_codeword)),
+        "bytes_flash": codewords * codeword_bytes
         + beyond * group * row
         + 2 * int(touched.sum()) * codeword_bytes,
         "bytes_tail": tail.size * row + 2 * int(tail_read.sum()) * row,

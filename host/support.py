@@ -6,7 +6,7 @@ of what is missing. `host.attention` checks the same things again on every call,
 really passes.
 """
 
-from rtl.tables import unit_groups
+from rtl.tables import bounds_groups, unit_groups
 
 from .sparse import DENSE, checked_attention
 
@@ -119,26 +119,30 @@ def check_attention(config, drive_config, attention, tokens=None):
     """Raise unless the drive has an attention for this model's heads: `UnsupportedModel`, or
     `DriveError` of `checked_attention`.
 
-    Sparse attention needs K by channel, which not every head_dim can be kept by.
+    Sparse attention needs K by channel, or bounds of K, which cannot be kept of every head_dim.
 
     Parameters
     ----------
     config : transformers.PreTrainedConfig
     drive_config : rtl.config.DriveConfig
-    attention : str or Sparf
+    attention : str, Sparf or Bounds
     tokens : int, optional
         As of `check_model`.
     """
     if checked_attention(attention, drive_config) == DENSE:
         return
     page, codeword = drive_config.flash.geometry.page_bytes, drive_config.codeword_bytes
-    possible = [n for n in drive_config.head_dims if unit_groups(n, page, codeword)]
+    groups, kept = {
+        "channel": (unit_groups, "K by channel, which sparse attention reads,"),
+        "bounds": (bounds_groups, "bounds, which its attention reads,"),
+    }[attention.index]
+    possible = [n for n in drive_config.head_dims if groups(n, page, codeword)]
     head_dim = head_shape(config)[3]
     if head_dim not in possible:
         others = f"a model with head_dim {' or '.join(map(str, possible))}, or " if possible else ""
         raise UnsupportedModel(
-            f"{_name(config)} has head_dim {head_dim}: K by channel, which sparse attention "
-            f"reads, cannot be kept of it by this drive: choose {others}dense attention"
+            f"{_name(config)} has head_dim {head_dim}: {kept} cannot be kept of it by this drive: "
+            f"choose {others}dense attention"
         )
     if tokens is not None and tokens > drive_config.sparse_tokens:
         raise ContextTooLong(

@@ -11,7 +11,7 @@ from itertools import count, islice
 
 import numpy as np
 
-from rtl.commands import CQE, MEMORY_PAGE, SQE, ResultFlag
+from rtl.commands import CQE, MEMORY_PAGE, SQE, AttendMode, ResultFlag
 from rtl.registers import COUNTERS
 
 from ..capacity import Capacity
@@ -102,9 +102,10 @@ class ArrayBackend(Backend):
         """``(out, flags)`` of q [kv_heads, g, head_dim] and k, v [kv_heads, tokens, head_dim]."""
 
     @abstractmethod
-    def attend_selected(self, q, k, v, scale, selection):
+    def attend_selected(self, q, k, v, scale, selection, bounded):
         """``(out, flags, chosen)`` of sparse attention; arguments as above.
 
+        ``bounded``: tokens that have bounds on flash, None where attention is not by bounds.
         ``chosen`` are the channels [kv_heads, head_dim] and the tokens [kv_heads, tokens], bool,
         that are read; None where it is all of K and V.
         """
@@ -229,7 +230,9 @@ class ArrayBackend(Backend):
         """Output and flags of a job whose token, if it has one, is stored."""
         k, v = self._layers[job.sequence][job.layer].view()
         q = job.q.reshape(shape.kv_heads, -1, shape.head_dim)
-        chosen = None
+        # a step attends its token in the tail; a group that it fills goes onto flash later
+        full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
+        chosen = bounded = None
         if partial:
             output = self.partials(q, k, v, scale)
             flags = partial_flags(output)
@@ -237,11 +240,11 @@ class ArrayBackend(Backend):
             out, flags = self.attend_heads(q, k, v, scale)
             output = out.reshape(job.q.shape)
         else:
-            out, flags, chosen = self.attend_selected(q, k, v, scale, job.selection)
+            if job.mode == AttendMode.BOUNDS:
+                bounded = full // shape.unit_groups * shape.unit_tokens
+            out, flags, chosen = self.attend_selected(q, k, v, scale, job.selection, bounded)
             output = out.reshape(job.q.shape)
         self._count(jobs=shape.kv_heads)  # one per KV head, as the engine counts them
-        # a step attends its token in the tail; a group that it fills goes onto flash later
-        full = (k.shape[1] - (job.k is not None)) // shape.group_tokens
         if chosen is None:
             tail = k.shape[1] - full * shape.group_tokens
             pages = 2 * shape.pages_of(full * shape.group_tokens) * shape.kv_heads
@@ -253,7 +256,12 @@ class ArrayBackend(Backend):
                 bytes_tail=tail * shape.token_bytes,
             )
         else:
-            self._count(**sparse_traffic(shape, self.config.codeword_bytes, full, *chosen))
+            channels, keep = chosen
+            self._count(
+                **sparse_traffic(
+                    shape, self.config.codeword_bytes, full, channels, keep, bounded is not None
+                )
+            )
         return output, flags
 
     def wait(self, ticket):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rtl.commands import ResultFlag
+from rtl.commands import AttendMode, ResultFlag
 
 from ..errors import DriveError
 from ..health import WEAR
@@ -28,6 +28,7 @@ class Job:
         Tokens that are there to be attended.
     selection : Selection or None
         What sparse attention selects of them; None: attention is dense.
+    mode : AttendMode
     """
 
     sequence: int
@@ -37,6 +38,7 @@ class Job:
     v: np.ndarray | None = None
     tokens: int = 0
     selection: Selection | None = None
+    mode: AttendMode = AttendMode.DENSE
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Backend(ABC):
     def submit(self, jobs, scale, partial):
         """Starts jobs of one kind that share a scale; returns a ticket for `wait`.
 
-        All have a selection, or none has. With ``partial`` the sums of each pass are wanted.
+        All are of one mode. With ``partial`` the sums of each pass are wanted.
         ``scale`` is ``(value, mant, exp)``: the number and its encoding for the drive.
         """
 

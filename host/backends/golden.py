@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cosim import golden, golden_sparse
+from cosim import golden, golden_bounds, golden_sparse
 from rtl.commands import ResultFlag
 
 from ..errors import DriveValueError
@@ -23,17 +23,22 @@ class GoldenBackend(ArrayBackend):
         out = golden.attend_rounded(flat, keys, values, scale[0])
         return array(out, q), _flags(flat, keys, values)
 
-    def attend_selected(self, q, k, v, scale, selection):
+    def attend_selected(self, q, k, v, scale, selection, bounded):
         """As the drive has it, a KV head with an infinity or NaN is NaN as a whole."""
-        found = [
-            golden_sparse.sparf_attention(
-                queries,
-                keys[:, None],
-                values[:, None],
-                **selection._asdict(),
-                mean_value=False,
+
+        def of_head(queries, keys, values):
+            if bounded is None:
+                return golden_sparse.sparf_attention(
+                    queries, keys, values, **selection._asdict(), mean_value=False, scale=scale[0]
+                )
+            _, kept, sinks, window = selection
+            return golden_bounds.bounds_attention(
+                queries, keys, values, kept=kept, bounded=bounded, sinks=sinks, window=window,
                 scale=scale[0],
             )  # fmt: skip
+
+        found = [
+            of_head(queries, keys[:, None], values[:, None])
             if not _flags(queries, keys, values)
             else None
             for queries, keys, values in zip(*map(tensor, (q, k, v)), strict=True)
@@ -43,10 +48,11 @@ class GoldenBackend(ArrayBackend):
         flags = ResultFlag.NONFINITE if None in found else ResultFlag(0)
         chosen = None
         if not flags and selection.kept < k.shape[1]:
-            chosen = tuple(
-                torch.cat([getattr(one, name) for one in found]).numpy()
-                for name in ("channels", "tokens")
-            )
+            every = torch.ones((1, q.shape[2]), dtype=torch.bool)
+            heads = [one for one in found if one is not None]
+            channels = [every if one.channels is None else one.channels for one in heads]
+            tokens = [one.tokens for one in heads]
+            chosen = torch.cat(channels).numpy(), torch.cat(tokens).numpy()
         return array(golden.round_once(out, tensor(q).dtype), q), flags, chosen
 
     def partials(self, q, k, v, scale):

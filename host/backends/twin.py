@@ -20,8 +20,10 @@ class TwinBackend(ArrayBackend):
         heads = zip(q, k, v, strict=True)
         return _together([twin_attend(*head, scale[0], pass_tokens=step) for head in heads])
 
-    def attend_selected(self, q, k, v, scale, selection):
+    def attend_selected(self, q, k, v, scale, selection, bounded):
         options = {**selection._asdict(), "pass_tokens": self.config.pass_tokens}
+        if bounded is not None:
+            options |= {"channels": None, "bounded": bounded}
         heads = zip(q, k, v, strict=True)
         results = [twin_attend_sparsely(*head, scale[0], **options) for head in heads]
         choices = [result.choice for result in results]

@@ -12,6 +12,7 @@ from conftest import SEED, make_drive
 
 from cosim.golden_sparse import sparf_attention
 from host import (
+    Bounds,
     DriveConfig,
     DriveError,
     DriveTypeError,
@@ -21,7 +22,7 @@ from host import (
     Sparf,
     Status,
 )
-from host.sparse import Selection, with_sparse_tokens
+from host.sparse import Selection, drive_for
 from rtl.commands import JOB, AttendMode, Opcode
 
 CONFIG = DriveConfig.preset("tiny", sparse_tokens=512)
@@ -131,9 +132,12 @@ def test_forced_tokens_within_k_or_besides():
 
 def test_room_to_select_from():
     config = DriveConfig.preset("default")
-    rooms = [with_sparse_tokens(config, n).sparse_tokens for n in (1, 16384, 16385, 1 << 30)]
-    assert rooms == [16384, 16384, 32768, 131_072]
-    assert with_sparse_tokens(CONFIG, 5) is CONFIG
+    for attention in (Sparf(1 / 8), Bounds(1 / 8)):
+        fit = [drive_for(attention, config, n) for n in (1, 16384, 16385, 1 << 30)]
+        assert [one.sparse_tokens for one in fit] == [16384, 16384, 32768, 131_072]
+        assert all(one.bounds == isinstance(attention, Bounds) for one in fit)
+    assert drive_for("dense", config, 5) == config
+    assert drive_for(Sparf(1 / 8), CONFIG, 5) == CONFIG
 
 
 # What comes back
