@@ -1,4 +1,4 @@
-"""``instinfer bench sparse``: SparF attention in the drive against dense attention.
+"""``instinfer bench sparse``: sparse attention in the drive against dense attention.
 
 Both on one simulated drive, on the same tokens, in cycles; what is measured of a case is in
 `host.bench.sparse_measure`, where q, K and V come from in `host.bench.sparse_inputs`.
@@ -29,7 +29,7 @@ CHOICES = {
     "codeword_bytes": CODEWORDS,
     "channels": tuple(1 << n for n in range(1, WHOLE_CHANNELS.bit_length())),
     "dies": range(1, MOST_DIES + 1),
-    "ratio": RATIOS,
+    "attention": tuple(RATIOS),
 }
 
 
@@ -41,14 +41,15 @@ def add_sparse(parser):
     )
     for name, help in (
         ("profile", "flash profiles, P@RATE with another data rate in MT/s (this and the next "
-         "five: instead of the sweeps, every combination of the values given)"),
+         "six: instead of the sweeps, every combination of the values given)"),
+        ("attention", "sparf, bounds (default: sparf)"),
         ("source", f"of q, K and V: {', '.join(SOURCES)}"),
         ("dies", f"of a channel, 1..{MOST_DIES} (default: 16)"),
         ("codeword-bytes", f"{' or '.join(map(str, CODEWORDS))} (default: 1024)"),
         ("tokens", f"of a drive of {WHOLE_CHANNELS} channels (default: 8192)"),
         ("channels", "that are simulated, each with its part of the tokens (default: 2)"),
     ):  # fmt: skip
-        text = name in ("profile", "source")
+        text = name in ("profile", "attention", "source")
         parser.add_argument(
             f"--{name}", nargs="+", type=str if text else int, metavar="P" if text else "N",
             help=help,
@@ -59,7 +60,9 @@ def add_sparse(parser):
     )  # fmt: skip
     parser.add_argument(
         "--ratio", nargs="+", type=float, metavar="X", help="of the elements that dense attention "
-        f"reads: {', '.join(map(str, RATIOS))} (default: all, in the sweeps some)",
+        "reads: " + "; ".join(f"of {kind} {', '.join(f'{x:g}' for x in ratios)}"
+                              for kind, ratios in RATIOS.items())
+        + " (default: all, in the sweeps some)",
     )  # fmt: skip
     parser.add_argument(
         "--no-check", action="store_true", help="do not compare results with backend twin"
@@ -82,7 +85,7 @@ def _cases(options):
                 option = f"--{name.replace('_', '-')}"
                 raise BadOption(f"{option} {value} is not possible: choose of {some}")
     try:
-        cases = crossed(given, given.get("ratio", RATIOS))
+        cases = crossed(given, given.get("ratio", ()))
         for case in cases:
             _ = case.config
     except ValueError as error:

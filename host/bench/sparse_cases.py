@@ -4,7 +4,7 @@ A drive of 8 channels is looked at through fewer of them, with as many tokens, r
 dies on each channel: tokens are those of the whole drive, `SparseCase.held` those simulated.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flash_model.profiles import PROFILES
 from rtl.config import DriveConfig
@@ -30,7 +30,8 @@ WHOLE_CHANNELS = 8
 MOST_DIES, MOST_TOKENS = 64, 16384
 """What its gateware is built for; fewer dies: the others hold nothing and are not read."""
 
-RATIOS = (1 / 4, 1 / 8, 1 / 16)
+RATIOS = {"sparf": (1 / 4, 1 / 8, 1 / 16), "bounds": (1 / 4, 0.184, 1 / 8)}
+"""Of each kind of attention; of bounds 0.184, which loses a model as little as SparF at 1/8."""
 
 CLOCKS = {"paper": 285_000_000}
 """Of the drive, where the clock is not `host.bench.flash_cases.CLOCK_HZ`: preset ``paper``."""
@@ -53,8 +54,10 @@ class SparseCase:
         Of a sequence of the whole drive.
     channels : int
         That are simulated, of `WHOLE_CHANNELS`.
+    attention : str
+        Kind of sparse attention, one of `RATIOS`.
     ratios : tuple of float
-        Of sparse attention, some of `RATIOS`.
+        Of it, some of `RATIOS`.
     """
 
     profile: str = "paper"
@@ -63,9 +66,18 @@ class SparseCase:
     codeword_bytes: int = 1024
     tokens: int = 8192
     channels: int = 2
-    ratios: tuple = RATIOS
+    attention: str = "sparf"
+    ratios: tuple = ()
 
     def __post_init__(self):
+        if not self.ratios:
+            object.__setattr__(self, "ratios", RATIOS[self.attention])
+        for ratio in self.ratios:
+            if ratio not in RATIOS[self.attention]:
+                raise ValueError(
+                    f"ratio {ratio:g} of {self.attention} is not possible: choose of "
+                    f"{', '.join(f'{ratio:g}' for ratio in RATIOS[self.attention])}"
+                )
         unit = self.codeword_bytes // 2 * WHOLE_CHANNELS
         if self.tokens % unit or not unit <= self.tokens <= MOST_TOKENS:
             raise ValueError(
@@ -89,6 +101,7 @@ class SparseCase:
             pass_tokens=8192 * each // WHOLE_CHANNELS,
             max_tokens=MOST_TOKENS * each // WHOLE_CHANNELS,
             sparse_tokens=MOST_TOKENS * each // WHOLE_CHANNELS,
+            bounds=self.attention == "bounds",
         )
 
     @property
@@ -114,7 +127,10 @@ class SparseCase:
     @property
     def title(self):
         """For progress bars."""
-        return f"{self.profile} {self.source}, {self.dies} dies, {self.tokens} tokens"
+        return (
+            f"{self.attention}, {self.profile} {self.source}, {self.dies} dies, "
+            f"{self.tokens} tokens"
+        )
 
     @property
     def modes(self):
@@ -128,7 +144,7 @@ class SparseCase:
 
 BASE = SparseCase()
 
-AXES = ("profile", "source", "dies", "codeword_bytes", "tokens", "channels")
+AXES = ("profile", "source", "dies", "codeword_bytes", "tokens", "channels", "attention")
 
 ONFI = "tlc_onfi5@800"
 ONE = (1 / 8,)
@@ -141,16 +157,17 @@ def _ordered(cases):
     return sorted(cases, key=lambda case: drives.index(case.config))
 
 
-def crossed(given, ratios=RATIOS):
-    """Every combination of the values given by field, the rest as in `BASE`."""
-    cases = [replace(BASE, ratios=tuple(ratios))]
+def crossed(given, ratios=()):
+    """Every combination of the values given by field, the rest as in `BASE`; without ratios those
+    of `RATIOS`."""
+    fields: list[dict] = [{"ratios": tuple(ratios)}]
     for name in AXES:
-        cases = [
-            replace(case, **{name: value})
-            for case in cases
+        fields = [
+            {**chosen, name: value}
+            for chosen in fields
             for value in given.get(name) or [getattr(BASE, name)]
         ]
-    return _ordered(cases)
+    return _ordered(SparseCase(**chosen) for chosen in fields)
 
 
 def full_sweep():
@@ -158,9 +175,10 @@ def full_sweep():
     cases = []
     for profile in ("paper", ONFI):
         for dies in (4, 8, 16, 32, 64):
-            ratios = RATIOS if dies in (16, 64) else ONE
+            ratios = () if dies in (16, 64) else ONE
             cases += crossed({"profile": [profile], "dies": [dies]}, ratios)
-    cases += crossed({"source": [MODEL], "dies": [64]})
+        cases += crossed({"profile": [profile], "dies": [16, 32, 64], "attention": ["bounds"]})
+    cases += crossed({"source": [MODEL], "dies": [64], "attention": RATIOS})
     cases += crossed({"tokens": (4096, 16384), "dies": [64]}, ONE)
     cases += crossed({"codeword_bytes": [512], "source": SOURCES, "dies": [64]}, ONE)
     cases += crossed({"profile": ["znand"], "dies": [4]}, ONE)

@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from cosim.native_lane import TRACE_KINDS
+from hls_attention.bounds_code import UNIT_TOKENS
 
 from ..drive import KvDrive
-from ..sparse import DENSE, Sparf
+from ..sparse import DENSE, Bounds, Sparf
 from ..sparse_traffic import sparse_traffic
 from ..stats import difference
-from .sparse_inputs import layers_of
+from .sparse_inputs import kept_units, layers_of
 
-__all__ = ["FORCED", "SHARES", "measure_sparse", "planned_cycles", "with_dense"]
+__all__ = ["FORCED", "SHARES", "attention_of", "measure_sparse", "planned_cycles", "with_dense"]
 
 LAYERS = 2
 FORCED = 0
@@ -74,7 +75,7 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
         if bar:
             bar(drive.backend.lane)
         try:
-            found = [_run(drive, sequence, layers, ratio) for ratio in case.modes]
+            found = [_run(drive, sequence, layers, case, ratio) for ratio in case.modes]
         finally:
             if bar:
                 bar(None)
@@ -87,12 +88,12 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
             "kv_heads": case.kv_heads,
             "queries": case.queries,
             "held": case.held,
-            "mode": DENSE if ratio is None else "sparf",
+            "mode": DENSE if ratio is None else case.attention,
             "ratio": ratio,
             "clock_hz": case.config.clock_hz,
             "kept": case.held
             if ratio is None
-            else _attention(ratio).selection(case.head_dim, case.held).kept,
+            else attention_of(case, ratio).selection(case.head_dim, case.held).kept,
             **row,
             "as_twin": None if output is None else bool(np.array_equal(output, out)),
             **dict(zip(PLANNED, plans[ratio], strict=True)),
@@ -102,30 +103,36 @@ def measure_sparse(case, bar=None, announce=print, text=None, check=True):
     return with_dense(rows)
 
 
-def _attention(ratio):
-    return DENSE if ratio is None else Sparf(ratio, sinks=FORCED, window=FORCED)
+def attention_of(case, ratio):
+    """What attends at a ratio; by bounds of whole units."""
+    if ratio is None:
+        return DENSE
+    if case.attention == "sparf":
+        return Sparf(ratio, sinks=FORCED, window=FORCED)
+    kept = UNIT_TOKENS * kept_units(ratio, case.held)
+    return Bounds(kept=kept, sinks=FORCED, window=FORCED)
 
 
 def _filled(drive, case, layers):
-    """A sequence with K by channel that holds the layers."""
+    """A sequence that holds the layers, with what the case's attention needs."""
     sequence = drive.open(
         layers=len(layers),
         kv_heads=case.kv_heads,
         head_dim=case.head_dim,
         max_tokens=case.held,
-        index="channel",
+        index=attention_of(case, case.ratios[0]).index,
     )
     for number, layer in enumerate(layers):
         drive.preload(sequence, number, layer.k, layer.v)
     return sequence
 
 
-def _run(drive, sequence, layers, ratio):
+def _run(drive, sequence, layers, case, ratio):
     """What one mode takes, and the first layer's result."""
     jobs = [(sequence, number, layer.q[ratio]) for number, layer in enumerate(layers)]
     begin = time.perf_counter()
-    alone = _command(drive, jobs[:1], ratio)
-    both = _command(drive, jobs, ratio)
+    alone = _command(drive, jobs[:1], attention_of(case, ratio))
+    both = _command(drive, jobs, attention_of(case, ratio))
     flow = difference(both.stats, alone.stats)
     channels = flow["channel_counters"]
     times = {name: sum(channel[name] for channel in channels) for name in SHARES}
@@ -150,11 +157,11 @@ class _Command(NamedTuple):
     stats: dict
 
 
-def _command(drive, jobs, ratio):
+def _command(drive, jobs, attention):
     lane, before = drive.backend.lane, drive.stats()
     lane.trace()  # forgotten: only what comes now counts
     start = lane.cycle
-    outputs = drive.attend_batch(jobs, attention=_attention(ratio))
+    outputs = drive.attend_batch(jobs, attention=attention)
     cycles = lane.cycle - start
     senses = int((lane.trace()["kind"] == _SENSE).sum())
     return _Command(outputs, cycles, senses, difference(drive.stats(), before))
@@ -165,7 +172,7 @@ def _twin(case, layers):
     with KvDrive(case.config, backend="twin") as drive:
         sequence = _filled(drive, case, layers)
         return [
-            drive.attend(sequence, 0, layers[0].q[ratio], attention=_attention(ratio))
+            drive.attend(sequence, 0, layers[0].q[ratio], attention=attention_of(case, ratio))
             for ratio in case.modes
         ]
 
@@ -180,7 +187,9 @@ def _plans(case, layer):
         shape = drive.backend.shape(_filled(drive, case, [layer]))
     full = case.held // shape.group_tokens
     for ratio, (channels, tokens) in layer.wanted.items():
-        found = sparse_traffic(shape, case.codeword_bytes, full, channels, tokens)
+        found = sparse_traffic(
+            shape, case.codeword_bytes, full, channels, tokens, case.attention == "bounds"
+        )
         plans[ratio] = found["pages_read"], found["bytes_flash"]
     return plans
 

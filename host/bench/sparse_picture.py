@@ -1,17 +1,17 @@
 """The picture of ``instinfer bench sparse``: gains over dies, bytes, and where time goes."""
 
-from fractions import Fraction
-
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from .picture import QUIET, four_panels, titled
 from .sparse_cases import WHOLE_CHANNELS
 from .sparse_measure import SHARES
+from .sparse_report import ratio_text
 
 __all__ = ["save_sparse"]
 
-RATIO_COLOURS = {1 / 4: "#5fa3b5", 1 / 8: "#0f5e73", 1 / 16: "#7b2d8b"}
+RATIO_COLOURS = {1 / 4: "#5fa3b5", 0.184: "#c2571a", 1 / 8: "#0f5e73", 1 / 16: "#7b2d8b"}
+LINES = {"sparf": "-o", "bounds": "--D"}
 SHARE_COLOURS = dict(zip(SHARES, ("#0f5e73", "#5fa3b5", "#c2571a", "#d9dde0"), strict=True))
 SHARE_TEXTS = {"waiting": "waiting for dies"}
 SHOWN = 1 / 8
@@ -31,7 +31,7 @@ def save_sparse(path, rows):
     profiles = list(dict.fromkeys(row["profile"] for row in first))[:2]
     with four_panels(
         path,
-        "SparF attention in the drive against dense attention on the same drive",
+        "Sparse attention in the drive against dense attention on the same drive",
         subtitle=f"{rows[0]['tokens']} tokens of a drive of {WHOLE_CHANNELS} channels, "
         f"{rows[0]['codeword_bytes']} B codewords, head_dim {rows[0]['head_dim']}; a layer in full "
         "flow",
@@ -53,15 +53,17 @@ SIZES = ("source", "tokens", "codeword_bytes", "channels")
 
 def _gains(axes, rows, profile):
     titled(axes, f"{profile}: times as fast as dense, over dies of a channel")
-    for ratio, colour in RATIO_COLOURS.items():
-        mine = sorted((row for row in rows if row["ratio"] == ratio), key=lambda row: row["dies"])
+    kinds = dict.fromkeys((row["attention"], row["ratio"]) for row in rows if row["ratio"])
+    for kind, ratio in sorted(kinds, key=lambda pair: (pair[0] != "sparf", -pair[1])):
+        mine = [row for row in rows if (row["attention"], row["ratio"]) == (kind, ratio)]
+        mine.sort(key=lambda row: row["dies"])
         axes.plot(
             [row["dies"] for row in mine],
             [row["speedup_vs_dense"] for row in mine],
-            "-o",
-            color=colour,
+            LINES[kind],
+            color=RATIO_COLOURS[ratio],
             markersize=4,
-            label=f"ratio {Fraction(ratio)}",
+            label=f"{kind} {ratio_text(ratio)}",
         )
     axes.axhline(1, color=QUIET, linewidth=1, linestyle=":")
     axes.set_xscale("log", base=2)
@@ -74,11 +76,13 @@ def _gains(axes, rows, profile):
 
 
 def _bytes(axes, rows):
-    titled(axes, f"ratio {Fraction(SHOWN)}: of dense attention's bytes and senses")
+    titled(axes, f"ratio {ratio_text(SHOWN)}: of dense attention's bytes and senses")
     kinds: dict = {}
     for row in rows:
         if row["ratio"] == SHOWN:
-            kinds.setdefault((row["source"], row["codeword_bytes"], row["profile"]), row)
+            kinds.setdefault(
+                (row["source"], row["codeword_bytes"], row["profile"], row["attention"]), row
+            )
     if not kinds:
         axes.set_axis_off()
         return
@@ -94,7 +98,8 @@ def _bytes(axes, rows):
         )
         axes.bar_label(bars, fmt=lambda share: f"{share:.0%}", fontsize=7, color=QUIET)
     labels = [
-        f"{profile}\nd {row['head_dim']}, {size} B" for (_, size, profile), row in kinds.items()
+        f"{profile}\n{kind}\nd {row['head_dim']}, {size} B"
+        for (_, size, profile, kind), row in kinds.items()
     ]
     axes.set_xticks(range(len(kinds)), labels, fontsize=7)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -102,7 +107,7 @@ def _bytes(axes, rows):
 
 
 def _where(axes, rows):
-    titled(axes, f"where the channels' time goes: ratio {Fraction(SHOWN)}")
+    titled(axes, f"where the channels' time goes: ratio {ratio_text(SHOWN)}")
     bars = [row for row in rows if row["ratio"] == SHOWN]
     bottom = np.zeros(len(bars))
     for name, colour in SHARE_COLOURS.items():
@@ -111,7 +116,9 @@ def _where(axes, rows):
         axes.bar(range(len(bars)), share, bottom=bottom, color=colour, width=0.8, label=label)
         bottom += share
     axes.set_xticks(
-        range(len(bars)), [f"{row['dies']} dies\n{row['profile']}" for row in bars], fontsize=7
+        range(len(bars)),
+        [f"{row['dies']} dies\n{row['profile']}\n{row['attention']}" for row in bars],
+        fontsize=7,
     )
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from .sparse_cases import SOURCES, WHOLE_CHANNELS
 
-__all__ = ["findings", "show_sparse"]
+__all__ = ["findings", "ratio_text", "show_sparse"]
 
 NOTES = """\
 ch        channels that are simulated of a drive of {whole}, with their part of the tokens
@@ -18,7 +18,13 @@ data, cmd, wait, idle  of the channels' time: data; commands; pages wanted, dies
           at work, bus free; nothing wanted"""
 
 
-VARYING = {"source": "source", "codeword_bytes": "cw", "channels": "ch", "tokens": "tokens"}
+VARYING = {
+    "attention": "kind",
+    "source": "source",
+    "codeword_bytes": "cw",
+    "channels": "ch",
+    "tokens": "tokens",
+}
 """Columns of which there is one if rows differ in it."""
 
 
@@ -46,7 +52,7 @@ def show_sparse(console, rows, picture):
         table.add_row(
             row["profile"],
             *(f"{row[name]}" for name in (*varying, "dies")),
-            "dense" if dense else f"{Fraction(row['ratio'])}",
+            "dense" if dense else ratio_text(row["ratio"]),
             f"{row['cycles'] / 1e3:,.1f}",
             *(["", "", ""] if dense else _shares(row)),
             *(f"{max(share, 0):.0%}" for share in row["shares"].values()),
@@ -58,6 +64,12 @@ def show_sparse(console, rows, picture):
     for text, style in findings(rows):
         console.print(text, style=style, highlight=False)
     console.print(f"\npicture: {picture}")
+
+
+def ratio_text(ratio):
+    """1/8, or 0.184."""
+    fraction = Fraction(ratio).limit_denominator(64)
+    return str(fraction) if float(fraction) == ratio else f"{ratio:g}"
 
 
 def _shares(row):

@@ -11,14 +11,15 @@ from host import KvDrive
 from host.bench import sparse_measure
 from host.bench.selection import TOUCHED, touched
 from host.bench.sparse import _measured
-from host.bench.sparse_cases import BASE, CONSTRUCTED, RATIOS, SparseCase, full_sweep, quick_sweep
-from host.bench.sparse_inputs import layers_of, wanted_channels, wanted_tokens
-from host.bench.sparse_measure import SHARES, _plans, _twin, with_dense
+from host.bench.sparse_cases import BASE, CONSTRUCTED, SparseCase, full_sweep, quick_sweep
+from host.bench.sparse_inputs import layers_of, wanted_channels, wanted_tokens, wanted_units
+from host.bench.sparse_measure import SHARES, _plans, _twin, attention_of, with_dense
 from host.bench.sparse_picture import save_sparse
 from host.bench.sparse_report import findings, show_sparse
 from host.cli import main
 
 SMALL = SparseCase(tokens=4096)
+BY_BOUNDS = replace(SMALL, attention="bounds", ratios=())
 
 
 def units(mask, size):
@@ -49,6 +50,16 @@ def test_touched_by_two_selections():
     assert twice.mean() == pytest.approx(1 - 0.904**2, abs=1e-3)
 
 
+def test_wanted_units_lie_together_as_touched_ones_do():
+    """At 0.184: an eighth of the tokens, less 0.35 %; fewer than one selection touches."""
+    keep = wanted_units(0.184, 8192, np.random.default_rng(1))
+    assert keep.sum() == 4 * int(0.1215 * 8192 / 4) and units(keep, 4) == keep.mean()
+    selections = np.log(1 - keep.mean()) / np.log(1 - TOUCHED[4])
+    for size in (16, 64):
+        share = 1 - (1 - TOUCHED[size]) ** selections
+        assert units(keep, size) == pytest.approx(share, abs=3 * size / 8192)
+
+
 def test_wanted_channels_lie_in_as_many_pages_as_stated():
     rng, taken = np.random.default_rng(4), np.zeros(128, bool)
     for ratio, pages in ((1 / 4, 20), (1 / 8, 13), (1 / 16, 7)):
@@ -60,15 +71,16 @@ def test_wanted_channels_lie_in_as_many_pages_as_stated():
         wanted_channels(1 / 8, 128, rng, np.arange(128) > 7)
 
 
-def test_the_selection_is_the_one_wanted():
+@pytest.mark.parametrize("case", [SMALL, BY_BOUNDS], ids=["sparf", "bounds"])
+def test_the_selection_is_the_one_wanted(case):
     """By the twin: the bytes it counts are those of the channels and tokens that were wanted."""
-    layer = layers_of(SMALL, 1)[0]
-    plans = _plans(SMALL, layer)
-    with KvDrive(SMALL.config, backend="twin") as drive:
-        sequence = sparse_measure._filled(drive, SMALL, [layer])
-        for ratio in RATIOS:
+    layer = layers_of(case, 1)[0]
+    plans = _plans(case, layer)
+    with KvDrive(case.config, backend="twin") as drive:
+        sequence = sparse_measure._filled(drive, case, [layer])
+        for ratio in case.ratios:
             before = drive.stats()
-            drive.attend(sequence, 0, layer.q[ratio], attention=sparse_measure._attention(ratio))
+            drive.attend(sequence, 0, layer.q[ratio], attention=attention_of(case, ratio))
             after = drive.stats()
             found = tuple(after[name] - before[name] for name in ("pages_read", "bytes_flash"))
             assert found == plans[ratio]
@@ -135,7 +147,12 @@ def test_rows_against_dense():
 
 
 def test_report_and_picture(tmp_path):
-    rows = rows_of(BASE) + rows_of(replace(BASE, dies=64)) + rows_of(SparseCase(source="smollm2"))
+    rows = (
+        rows_of(BASE)
+        + rows_of(replace(BASE, dies=64))
+        + rows_of(BY_BOUNDS)
+        + rows_of(SparseCase(source="smollm2"))
+    )
     save_sparse(tmp_path / "picture.png", rows)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
     console = Console(record=True, width=140)
@@ -152,7 +169,8 @@ def test_report_and_picture(tmp_path):
         (["--quick", "--dies", "4"], "--quick has rows of its own"),
         (["--dies", "65"], "--dies 65 is not possible: choose of 1..64"),
         (["--codeword-bytes", "256"], "--codeword-bytes 256 is not possible: choose of 512, 1024"),
-        (["--ratio", "0.3"], "--ratio 0.3 is not possible: choose of 0.25, 0.125, 0.0625"),
+        (["--ratio", "0.3"], "ratio 0.3 of sparf is not possible: choose of 0.25, 0.125, 0.0625"),
+        (["--attention", "bounds", "--ratio", "0.0625"], "ratio 0.0625 of bounds is not possible"),
         (["--source", "gpt"], "--source gpt is not possible: choose of constructed, smollm2"),
         (["--tokens", "100"], "tokens = 100 is not possible"),
         (["--profile", "floppy"], "profile floppy is not possible"),
