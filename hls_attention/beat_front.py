@@ -10,6 +10,9 @@
 With sparse attention, beats of estimates go the same way: those of a column with one query element
 for all lanes, those of a token as in the K pass, with the lanes whose channel counts.
 
+With bounds, each lane of a beat has two elements: a query element that is less than 0 is multiplied
+by the first, any other by the second. Where it is no bound both are the same.
+
 A K beat is accepted once its job's queries are loaded; a V beat once its job's sums have a free
 bank and its token's weights are there. From then on nothing stalls: products come a fixed number of
 clocks later, with the beat's tags.
@@ -20,7 +23,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import kernels
-from .beats import EXPONENT_BITS, LANES_FP16, Format, Kind, beat_layout
+from .beats import EXPONENT_BITS, LANES_FP16, Format, Kind, beat_layout, pair_layout
 from .config import MIN_HEAD_DIM
 from .estimate_gate import EstimateGate
 from .hls import Pipeline
@@ -34,6 +37,7 @@ from .messages import (
     query_write_layout,
     weight_layout,
 )
+from .tag_line import TagLine
 from .verilog import Shared
 
 __all__ = ["BeatFront", "EARLY"]
@@ -51,7 +55,7 @@ class BeatFront(wiring.Component):
 
     Members
     -------
-    i : In(stream(beat_layout))
+    i : In(stream(beat_layout)), with bounds In(stream(pair_layout))
     i_writes : In(stream(query_write_layout), always ready)
     i_loaded : In(2)
         Pulse: the queries in this bank are complete.
@@ -86,7 +90,7 @@ class BeatFront(wiring.Component):
         }
         super().__init__(
             {
-                "i": In(stream.Signature(beat_layout())),
+                "i": In(stream.Signature(pair_layout() if config.bounds else beat_layout())),
                 "i_writes": In(writes),
                 "i_loaded": In(2),
                 "i_k": In(descriptor_layout(config)).array(2),
@@ -156,10 +160,13 @@ class BeatFront(wiring.Component):
             gate.last.eq(beat.last_of_pass),
             gate.error.eq(beat.error),
         ]
+        if self._config.bounds:
+            m.d.comb += [gate.heads.eq(self.estimate.heads), gate.bounded.eq(beat.more != 0)]
         return Mux(gate.column, gate.open_column, gate.open_other)
 
     def _accepted(self, m, accept, is_v, is_k, null, bank_k, bank_v):
-        """Registers of an accepted beat: valid, tags, masked elements, block exponent, format."""
+        """Registers of an accepted beat: valid, tags, masked words of elements, block exponent,
+        format."""
         config = self._config
         beat = self.i.payload
 
@@ -185,7 +192,8 @@ class BeatFront(wiring.Component):
 
         valid = Signal()
         meta = Signal(beat_meta_layout(config))
-        elements = Signal(64)
+        given = [beat.data, beat.high] if config.bounds else [beat.data]
+        words = [Signal(64, name=f"elements_{n}") for n in range(len(given))]
         block_exp = Signal(EXPONENT_BITS)
         bf16 = Signal()
         heads = of_job("heads")
@@ -202,7 +210,7 @@ class BeatFront(wiring.Component):
                 ]
             m.d.sync += [
                 row.eq(Mux(beat.last_of_unit | null, 0, row + 1)),
-                elements.eq(beat.data & mask),
+                *[word.eq(elements & mask) for word, elements in zip(words, given)],
                 block_exp.eq(of_job("k_exp", "v_exp")),
                 bf16.eq(beat.format == Format.BF16),
                 meta.pass_v.eq(is_v),
@@ -218,7 +226,7 @@ class BeatFront(wiring.Component):
             ]
             if config.sparse_tokens:
                 self._accepted_estimate(m, meta, row, is_v | is_k, null, block_exp)
-        return valid, meta, elements, block_exp, bf16
+        return valid, meta, words, block_exp, bf16
 
     def _accepted_estimate(self, m, meta, row, of_pass, null, block_exp):
         """What is different where the beat is one of an estimate."""
@@ -235,6 +243,8 @@ class BeatFront(wiring.Component):
             meta.completes.eq(gate.completes & beat.last_of_unit),
             meta.sums.eq(gate.bank),
         ]
+        if self._config.bounds:
+            m.d.sync += meta.more.eq(beat.more)
         with m.If(~of_pass):
             m.d.sync += [
                 meta.bank.eq(estimate.bank),
@@ -245,7 +255,7 @@ class BeatFront(wiring.Component):
             with m.If(~column):
                 m.d.sync += meta.wanted.eq(estimate.mask.word_select(row, LANES_FP16))
 
-    def _multiply(self, m, valid, meta, elements, block_exp, bf16):
+    def _multiply(self, m, valid, meta, words, block_exp, bf16):
         config = self._config
         # Tags take as long as the elements, a clock for the operands, and the products.
         m.submodules.line = line = TagLine(
@@ -270,31 +280,32 @@ class BeatFront(wiring.Component):
         with m.Elif(fetch & fetch_meta.first_of_unit):
             m.d.sync += weights.eq(self.i_weights.payload)
 
-        lanes = []
-        for lane in range(LANES_FP16):
-            element = Shared("element", lambda: Pipeline(kernels.element, clock_hz=config.clock_hz))
-            m.submodules[f"element_{lane}"] = element
-            m.d.comb += [
-                element.i.valid.eq(valid),
-                element.i.payload.x.eq(elements.word_select(lane, 16)),
-                element.i.payload.block_exp.eq(block_exp),
-                element.i.payload.bf16.eq(bf16),
-                element.o.ready.eq(1),
+        aligned = [
+            self._elements(m, n, valid, word, block_exp, bf16) for n, word in enumerate(words)
+        ]
+        if not config.bounds:
+            operands = [
+                Signal.like(element, name=f"operand_{lane}")
+                for lane, element in enumerate(aligned[0])
             ]
-            operand = Signal.like(element.o.payload, name=f"operand_{lane}")
             with m.If(fetch):
-                m.d.sync += operand.eq(element.o.payload)
-            lanes.append(operand)
-
+                m.d.sync += [x.eq(element) for x, element in zip(operands, aligned[0])]
         for head in range(config.max_heads):
             queries = self._queries(m, head, fetch_meta)
-            for lane, operand in enumerate(lanes):
+            for lane in range(LANES_FP16):
                 query = Signal(signed(QUERY_BITS), name=f"operand_{head}_{lane}", reset_less=True)
                 unwanted = fetch_meta.pass_v
                 if config.sparse_tokens:
                     unwanted = unwanted | ~fetch_meta.wanted[lane]
                 with m.If(fetch):
                     m.d.sync += query.eq(Mux(unwanted, 0, queries[lane]))
+                if config.bounds:
+                    low, high = (elements[lane] for elements in aligned)
+                    operand = Signal.like(low, name=f"element_{head}_{lane}")
+                    with m.If(fetch):
+                        m.d.sync += operand.eq(Mux(queries[lane] < 0, low, high))
+                else:
+                    operand = operands[lane]
                 product = Shared(
                     "product", lambda: Pipeline(kernels.product, clock_hz=config.clock_hz)
                 )
@@ -309,6 +320,24 @@ class BeatFront(wiring.Component):
                     product.o.ready.eq(1),
                     self.o_products[head][lane].eq(product.o.payload),
                 ]
+
+    def _elements(self, m, number, valid, word, block_exp, bf16):
+        """The aligned elements of one word of a beat."""
+        aligned = []
+        for lane in range(LANES_FP16):
+            element = Shared(
+                "element", lambda: Pipeline(kernels.element, clock_hz=self._config.clock_hz)
+            )
+            m.submodules[f"element_{LANES_FP16 * number + lane}"] = element
+            m.d.comb += [
+                element.i.valid.eq(valid),
+                element.i.payload.x.eq(word.word_select(lane, 16)),
+                element.i.payload.block_exp.eq(block_exp),
+                element.i.payload.bf16.eq(bf16),
+                element.o.ready.eq(1),
+            ]
+            aligned.append(element.o.payload)
+        return aligned
 
     def _queries(self, m, head, meta):
         """The query elements of a head for each lane of the beat with these tags."""
@@ -345,56 +374,3 @@ class BeatFront(wiring.Component):
             write.data.eq(source.q[lane]),
         ]
         return store.read_port(domain="comb")
-
-
-class TagLine(wiring.Component):
-    """Carries tags along a pipeline that never stalls.
-
-    Parameters
-    ----------
-    shape : ShapeLike
-    length : int
-        Registers, 1 or more.
-
-    Members
-    -------
-    i_valid, i_meta : In
-    o_valid, o_meta : Out array
-        What went in 1, 2 ... ``length`` clocks ago.
-    busy : Out(1)
-        Some register holds tags.
-    """
-
-    def __init__(self, shape, length):
-        super().__init__(
-            {
-                "i_valid": In(1),
-                "i_meta": In(shape),
-                "o_valid": Out(1).array(length),
-                "o_meta": Out(shape).array(length),
-                "busy": Out(1),
-            }
-        )
-
-    @property
-    def length(self):
-        """Clocks from end to end."""
-        return len(self.o_valid)
-
-    def after(self, clocks):
-        """``(valid, meta)`` of what went in so many clocks ago, 0 or more."""
-        return (
-            (self.o_valid[clocks - 1], self.o_meta[clocks - 1])
-            if clocks
-            else (self.i_valid, self.i_meta)
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        for n in range(self.length):
-            before, meta_before = self.after(n)
-            m.d.sync += self.o_valid[n].eq(before)
-            with m.If(before):
-                m.d.sync += self.o_meta[n].eq(meta_before)
-        m.d.comb += self.busy.eq(self.i_valid | Cat(*self.o_valid).any())
-        return m

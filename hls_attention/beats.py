@@ -9,7 +9,9 @@ The stream of one channel, for every job, is one K pass and one V pass::
 
 With sparse attention, estimates of a head come in between, at any place (see
 `hls_attention.estimator`): columns and tokens that are only estimated, then one null beat of kind
-COLUMN with ``last_of_pass``. Their ``job`` is the number of the pass that the token belongs to.
+COLUMN with ``last_of_pass``. Their ``job`` is the number of the pass that the token belongs to. An
+estimate from bounds has, in place of columns, whole blocks of bytes of bounds, a beat 8 channels;
+and of its tokens 4 together make bounds, or fewer, where ``last_of_page`` says so.
 
 Rules a page source keeps (and the engine relies on):
 
@@ -37,6 +39,7 @@ __all__ = [
     "Format",
     "beat_layout",
     "job_layout",
+    "pair_layout",
 ]
 
 BEAT_BITS = 64
@@ -65,7 +68,7 @@ class Kind(enum.Enum, shape=3):
     V = 1
     COLUMN = 2  # K by channel: one channel of 4 tokens; ``token`` is the channel
     ESTIMATE = 3  # K of a token whose score is estimated
-    BOUNDS = 4  # bytes of `hls_attention.bounds_code`: a unit of beats is a codeword
+    BOUNDS = 4  # bytes of `hls_attention.bounds_code`: a unit of beats is one of 4 tokens
 
 
 class Format(enum.Enum, shape=3):
@@ -90,6 +93,17 @@ def beat_layout():
             "last_of_page": 1,
             "last_of_pass": 1,
             "error": 1,  # data is uncorrectable: the job is poisoned
+        }
+    )
+
+
+def pair_layout():
+    """Layout of a beat with a second number in each lane: see `hls_attention.bounds_pairs`."""
+    return data.StructLayout(
+        {
+            **{name: field.shape for name, field in beat_layout()},
+            "high": BEAT_BITS,
+            "more": 2,  # tokens beyond the first that the unit stands for
         }
     )
 

@@ -7,6 +7,8 @@
        ^       '-- accumulators --> drain --> o_sums         |
        '-----------------------------------------------------'
 
+With bounds of K, beats come to the front by way of `hls_attention.bounds_pairs`.
+
 All ports are registered inside, so that a channel can be placed, and its Verilog compiled, on its
 own.
 """
@@ -19,6 +21,7 @@ from .accumulators import Accumulators
 from .activity import Activity
 from .beat_front import BeatFront
 from .beats import LANES_FP16, beat_layout
+from .bounds_pairs import BoundsPairs
 from .drain import Drain
 from .estimator import Estimator, sums_layout
 from .messages import (
@@ -117,7 +120,15 @@ class ChannelEngine(wiring.Component):
         m.submodules.activity = activity = Activity()
 
         connect(m, flipped(self.i_beats), beats.i)
-        connect(m, beats.o, front.i)
+        pairing = 0
+        if config.bounds:
+            m.submodules.pairs = pairs = BoundsPairs(config)
+            connect(m, beats.o, pairs.i)
+            connect(m, pairs.o, front.i)
+            m.d.comb += pairs.estimate.eq(self.estimate)
+            pairing = pairs.busy
+        else:
+            connect(m, beats.o, front.i)
         connect(m, weights.o, front.i_weights)
         connect(m, scores.o_report, flipped(self.o_report))
         connect(m, drain.o, sums.i)
@@ -161,6 +172,7 @@ class ChannelEngine(wiring.Component):
         m.d.comb += [
             self.busy.eq(
                 front.busy
+                | pairing
                 | scores.busy
                 | weights.busy
                 | accumulators.busy

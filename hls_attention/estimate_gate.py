@@ -2,11 +2,16 @@
 
 Columns come unit by unit, each unit's columns one after the other; two units may be summed up at a
 time, one of which is being read out. Tokens beyond the units, and the end, follow when no unit is.
+
+A unit of bounds has fewer beats than the scores that it stands for, if there are many query heads:
+then the end of the next one has to wait.
 """
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from .bounds_code import UNIT_TOKENS
 
 __all__ = ["EstimateGate"]
 
@@ -27,6 +32,8 @@ class EstimateGate(wiring.Component):
         null beat that ends the estimate, a beat of data that cannot be read.
     drained : In(1)
         Pulse: the sums of a unit have been read out.
+    heads, bounded : In
+        If the drive has bounds: query heads; the unit stands for more than one token.
     open_column, open_other : Out(1)
         A beat of a column may come; any other beat.
     first, completes : Out(1)
@@ -39,8 +46,10 @@ class EstimateGate(wiring.Component):
 
     def __init__(self, config):
         self._config = config
+        bounds = {"heads": In(range(config.max_heads + 1)), "bounded": In(1)}
         super().__init__(
             {
+                **(bounds if config.bounds else {}),
                 "channels": In(range(config.max_head_dim + 1)),
                 "accept": In(1),
                 "column": In(1),
@@ -67,7 +76,7 @@ class EstimateGate(wiring.Component):
         begins, ends_column, ends_unit = Signal(), Signal(), Signal()
         m.d.comb += [
             self.open_column.eq(begun | (taken != 2)),
-            self.open_other.eq(taken == 0),
+            self.open_other.eq((taken == 0) & ~self._waits(m)),
             self.completes.eq(number == self.channels - 1),
             self.poisoned.eq(spoiled | self.error),
             begins.eq(column & ~begun),
@@ -84,3 +93,14 @@ class EstimateGate(wiring.Component):
         with m.If(self.accept):
             m.d.sync += spoiled.eq(self.poisoned & ~self.last)
         return m
+
+    def _waits(self, m):
+        """Whether the end of a unit comes too early: scores of the one before are still made."""
+        if not self._config.bounds:
+            return 0
+        left = Signal(range(UNIT_TOKENS * self._config.max_heads))
+        with m.If(self.accept & self.ends & self.bounded):
+            m.d.sync += left.eq(UNIT_TOKENS * self.heads - 1)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        return self.ends & (left != 0)

@@ -6,7 +6,8 @@
              '-> unit sums (tokens beyond them) -------'          '--> largest per head --> o_report
 
 Scores leave in the order of the channel's tokens (`hls_attention.token_order`), heads within
-tokens. As in `hls_attention.score_path` the end follows the last score as a marker.
+tokens; those of a unit of bounds once for each of its tokens. As in `hls_attention.score_path` the
+end follows the last score as a marker.
 """
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
@@ -94,21 +95,25 @@ class EstimateScores(wiring.Component):
                 for lane in range(LANES_FP16)
             ]
 
-        # A token waits here while its heads enter; it has more beats than there are heads.
+        # A token waits here while its heads enter; it has more beats than there are heads, and of a
+        # unit of bounds the gate lets the next one come no earlier.
         held = [Signal(signed(TOTAL_BITS), name=f"held_{head}") for head in range(heads)]
         head = Signal(range(heads))
         place, held_place = Signal(JOB_BITS), Signal(JOB_BITS)
         running, ending, marker = Signal(), Signal(), Signal()
         poisoned = Signal()
+        more, again = Signal(2), Signal(2)  # tokens beyond this one that get the same scores
         with m.If(of_tokens & meta.last_of_unit):
             m.d.sync += place.eq(meta.place)
+            if config.bounds:
+                m.d.sync += more.eq(meta.more)
         with m.If(running):
             m.d.sync += head.eq(head + 1)
             with m.If(head == estimate.heads - 1):
-                m.d.sync += running.eq(0)
+                m.d.sync += [head.eq(0), again.eq(again - 1), running.eq(again != 0)]
         with m.If(tokens.o_whole):
             m.d.sync += [held[n].eq(tokens.o_totals[n]) for n in range(heads)]
-            m.d.sync += [running.eq(1), head.eq(0), held_place.eq(place)]
+            m.d.sync += [running.eq(1), head.eq(0), held_place.eq(place), again.eq(more)]
         m.d.comb += marker.eq(ending & ~running & ~tokens.o_whole)
         m.d.sync += ending.eq((ending & ~marker) | tokens.o_end)
         with m.If(tokens.o_end):

@@ -116,6 +116,7 @@ def estimate_layout(config):
             "q_exp": data.ArrayLayout(EXPONENT_BITS, heads),
             "scale_mant": data.ArrayLayout(SCALE_BITS, heads),
             "scale_exp": data.ArrayLayout(signed(SCALE_EXP_BITS), heads),
+            **({"bounds": 1} if config.bounds else {}),  # from bounds of K; channels are all
         }
     )
 
@@ -177,6 +178,7 @@ def _estimate_meta(config):
         "first_column": 1,  # of its unit
         "completes": 1,  # last beat of the last column of its unit
         "sums": 1,  # bank of column sums
+        **({"more": 2} if config.bounds else {}),  # tokens beyond one that its unit stands for
     }
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of sparse selection: five kernels, each the only definition of its step.
+"""The arithmetic of sparse selection: six kernels, each the only definition of its step.
 
 ::
 
@@ -6,6 +6,7 @@
                           '---- sums over channels --> |q|_1, |q_r|_1 -- temperature --> scale
     Z = sum of weights -- reciprocal --> 1 / Z --.
     approximate score s ------------------------ share -- sum over heads -- selection_key --> key
+    byte of `bounds_code` -- bounds --> smallest and largest element of 4 tokens
 
 Definitions are those of SparQ (arXiv:2312.04985, equations 5 to 11) for query heads that share a KV
 head. Between the kernels there are only exact integer additions, so no order matters. Where a
@@ -25,6 +26,7 @@ __all__ = [
     "SHARE_FRACTION_BITS",
     "VALUE_BITS",
     "Z_FRACTION_BITS",
+    "bounds",
     "magnitude",
     "reciprocal",
     "selection_key",
@@ -239,3 +241,46 @@ def selection_key(v):
     exponent = (most - minimum(zeros, most)) << KEY_FRACTION_BITS
     normal = exponent + top[VALUE_BITS - significant : VALUE_BITS]
     return {"key": mux(zeros > most, v[0:KEY_FRACTION_BITS], normal)}
+
+
+def _shape(bound):
+    """Of a bound in codes: fraction below its leading one (3 bits), place of that, sign, not 0."""
+    place = max(abs(bound).bit_length() - 1, 0)
+    fraction = abs(bound) << 3 >> place & 7
+    return fraction | place << 3 | (bound < 0) << 5 | (bound != 0) << 6
+
+
+_LOW = [(code & 15 ^ 8) - 8 for code in range(128)]
+_LOW_SHAPES = [_shape(low) for low in _LOW[:16]]
+_HIGH_SHAPES = [_shape(low + (code >> 4)) for code, low in enumerate(_LOW)]
+_LARGEST = {
+    format: (format.top_field << format.fraction_bits) - 1 for format in (FP16, BF16)
+}  # fmt: skip
+
+
+@kernel(
+    inputs={"code": bits(7), "exponent": bits(8), "bf16": bits(1)},
+    outputs={"low": bits(16), "high": bits(16)},
+)
+def bounds(code, exponent, bf16):
+    """Bounds of a unit and channel as words of K's format: exact, at most its largest number.
+
+    Parameters
+    ----------
+    code : a byte of `hls_attention.bounds_code` without its bit of the exponent.
+    exponent : exponent field that the channel's codes of the block count in.
+    bf16 : 1 if the words are to be BF16, 0 for FP16.
+    """
+
+    def word(shape):
+        field = exponent + shape[3:5]
+        beyond = mux(bf16, field >= BF16.top_field, field >= FP16.top_field)
+        finite = mux(
+            bf16,
+            concat(shape[0:3], field[0 : BF16.exponent_bits]) << BF16.fraction_bits - 3,
+            concat(shape[0:3], field[0 : FP16.exponent_bits]) << FP16.fraction_bits - 3,
+        )
+        magnitude = mux(beyond, mux(bf16, _LARGEST[BF16], _LARGEST[FP16]), finite)
+        return mux(shape[6], concat(magnitude.known(0, 0x7FFF), shape[5]), 0)
+
+    return {"low": word(lookup(code[0:4], _LOW_SHAPES)), "high": word(lookup(code, _HIGH_SHAPES))}

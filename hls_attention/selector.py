@@ -66,6 +66,8 @@ def selection_layout(config):
             "channels": range(config.max_head_dim + 1),  # r, 1..head_dim
             "kept": select["k"].shape,
             **{name: select[name].shape for name in _SELECT_FIELDS},
+            # scores are estimated from bounds of K: channels are all, and units of another size
+            **({"bounds": 1, "unit_tokens": select["unit_tokens"].shape} if config.bounds else {}),
             "scale_mant": SCALE_BITS,
             "scale_exp": signed(SCALE_EXP_BITS),
             "k_exp": data.ArrayLayout(EXPONENT_BITS, config.max_passes),
@@ -222,6 +224,7 @@ class Selector(wiring.Component):
                         estimate.q_bf16.eq(asked.q_format == Format.BF16),
                         estimate.k_exp.eq(asked.k_exp),
                         estimate.mask.eq(0),
+                        *([estimate.bounds.eq(asked.bounds)] if config.bounds else []),
                         loaded.eq(0),
                         scaled.eq(0),
                     ]
@@ -302,7 +305,7 @@ class Selector(wiring.Component):
             *[asked[name].eq(job[name]) for name in _SELECT_FIELDS],
             asked.k.eq(job.kept),
             asked.passes.eq(1),
-            asked.unit_tokens.eq(config.unit_tokens),
+            asked.unit_tokens.eq(job.unit_tokens if config.bounds else config.unit_tokens),
         ]
         with m.Switch(channel):
             for index, port in enumerate(self.i_sums):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from hls_attention import bounds_code
 from hls_attention import selection_kernels as sparse
 from hls_attention import selection_twin as twin
+from hls_attention.formats import words_of
 from hls_attention.twin import encode_scale
 from tests.hls_attention.test_pipeline import ITEMS, PHASES, simulate
 
@@ -45,6 +47,8 @@ def random_inputs(kernel, rng):
             return {"q": q, "q_r": min(q, number(48)), "scale_mant": mant, "scale_exp": exp}
         case "reciprocal":
             return {"z": (1 << 43) + number(61)}
+        case "bounds":
+            return {"code": number(7), "exponent": number(8), "bf16": rng.getrandbits(1)}
         case "selection_key":
             return {"v": number(60)}
     inputs = {}
@@ -63,6 +67,7 @@ def random_inputs(kernel, rng):
 @pytest.mark.parametrize(
     "kernel",
     [
+        sparse.bounds,
         sparse.magnitude,
         sparse.temperature,
         sparse.reciprocal,
@@ -106,6 +111,17 @@ def test_every_fp16_magnitude_is_exact():
         mag = sparse.magnitude.numpy(x=words[within], top=top, bf16=0)["mag"]
         assert np.array_equal(mag.astype(np.float64), np.ldexp(values[within], 24 + 29 - top))
         assert mag.max() < 1 << 40
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_bounds(dtype):
+    """Each code with each exponent: a channel an exponent, all codes in 16 blocks."""
+    bit = np.arange(256) >> np.arange(8)[:, None] & 1
+    for codes in np.arange(128).reshape(-1, 8, 1):
+        wanted = bounds_code.decode((codes | bit << 7).astype(np.uint8), np.dtype(dtype))
+        found = sparse.bounds.numpy(code=codes, exponent=np.arange(256), bf16=dtype != np.float16)
+        assert np.array_equal(found["low"], words_of(wanted[0]))
+        assert np.array_equal(found["high"], words_of(wanted[1]))
 
 
 @pytest.mark.parametrize("top", [0, 1, 50, 127, 200, 253])
