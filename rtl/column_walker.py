@@ -5,9 +5,12 @@ Its K by channel is read of them alone; the tokens beyond the last whole unit, w
 column, are estimated from their K::
 
     unit u   : flash channel (channel + u) mod channels   one codeword for each channel chosen
+             or its page of bounds, all that there is of it, in place of these
     group g  : flash channel (channel + g) mod channels   K of its tokens, for each beyond the units
     the tail : the group after those on flash
     then all : a null request that ends the head's estimate
+
+Of bounds a token of the request is a unit of 4 tokens (`hls_attention.bounds_code`).
 
 "Channel" is both a flash channel and an element of a head's vectors (of which some are *chosen*).
 
@@ -18,12 +21,13 @@ From one walk to the next it takes, if nobody waits and entries come before the 
 clocks, null requests included; with a tail one more, and those that its grant is waited for.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
 
 from hls_attention.beats import TOKEN_BITS, Kind
+from hls_attention.bounds_code import UNIT_TOKENS
 from hls_attention.streams import moves
 
 from .memory import BurstReader
@@ -48,7 +52,7 @@ class ColumnWalker(wiring.Component):
 
     Members
     -------
-    i : In(stream), ``column_walk_layout()``
+    i : In(stream), ``column_walk_layout(config)``
         The next one is taken when this one is dealt.
     i_mask : In(stream), ``masks``
         For each walk ``beats`` payloads, rows in order. At least one channel is chosen.
@@ -73,7 +77,7 @@ class ColumnWalker(wiring.Component):
         geometry = config.flash.geometry
         super().__init__(
             {
-                "i": In(stream.Signature(column_walk_layout())),
+                "i": In(stream.Signature(column_walk_layout(config))),
                 "i_mask": In(stream.Signature(masks)),
                 "o": Out(stream.Signature(page_request_layout(geometry.dies))).array(
                     geometry.channels
@@ -90,27 +94,30 @@ class ColumnWalker(wiring.Component):
         m = Module()
         config = self._config
         geometry = config.flash.geometry
-        pass_bits, unit_bits = exact_log2(config.pass_tokens), exact_log2(config.unit_tokens)
+        pass_bits = exact_log2(config.pass_tokens)
         codewords = geometry.page_bytes // config.codeword_bytes  # of a page
         m.submodules.entries = entries = BurstReader(depth=64, burst=32)
         connect(m, entries.port, flipped(self.read))
 
-        walk = Signal(column_walk_layout())
+        walk = Signal(column_walk_layout(config))
         chosen = Signal(config.max_head_dim)
         number = Signal(24)  # of the unit, then of the group; then it comes round the channels
-        token = Signal(TOKEN_BITS)  # first one of the group
+        token = Signal(TOKEN_BITS)  # first one of the unit, then of the group
         left = Signal(range(geometry.channels + 1))  # channels to be told that this is the end
         channel = Signal(max(1, ceil_log2(geometry.channels)))
         page = Signal(range(config.max_head_dim))  # of the unit
         odd = Signal()  # the page's half of its entry
         done = Signal(codewords)  # those of the page that are asked for
-        in_units = Signal(24)  # groups in units: as many as these have pages
+        in_units = Signal(24)  # groups in units
+        unit_tokens = Signal(range(config.unit_tokens + 1))
+        bounds = walk.bounds if config.bounds else Const(0, 1)
 
-        # The page's next codeword: the first one chosen that is not yet asked for.
+        # The page's next codeword: the first one chosen that is not yet asked for. A page of bounds
+        # is asked for as if it were one.
         wanted, first, rest = Signal(codewords), Signal(codewords), Signal(codewords)
         place = Signal(range(max(2, codewords)))
         m.d.comb += [
-            wanted.eq(chosen.word_select(page, codewords) & ~done),
+            wanted.eq(Mux(bounds, 1, chosen.word_select(page, codewords)) & ~done),
             rest.eq(wanted & (wanted - 1)),
             first.eq(wanted ^ rest),
         ]
@@ -131,13 +138,27 @@ class ColumnWalker(wiring.Component):
             request.source.eq(Mux(at_end, Source.NULL, Mux(on_tail, Source.TAIL, Source.FLASH))),
             request.die.eq(either(Mux(odd, column.odd_die, column.even_die), entry.k_die)),
             request.row.eq(either(Mux(odd, column.odd_row, column.even_row), entry.k_row)),
-            request.kind.eq(Mux(in_columns | at_end, Kind.COLUMN, Kind.ESTIMATE)),
+            request.kind.eq(
+                Mux(
+                    in_columns & bounds,
+                    Kind.BOUNDS,
+                    Mux(in_columns | at_end, Kind.COLUMN, Kind.ESTIMATE),
+                )
+            ),
             request.format.eq(walk.format),
-            request.job.eq(either(number >> (pass_bits - unit_bits), token >> pass_bits)),
+            request.job.eq(token >> pass_bits),
             request.token.eq(either(page * codewords + place, token)),
             request.skip.eq(either(place, 0)),
-            request.tokens.eq(either(1, Mux(on_tail, walk.tail_tokens, walk.group_tokens))),
-            request.beats.eq(either(config.codeword_bytes // 8, walk.beats)),
+            request.tokens.eq(
+                either(
+                    Mux(bounds, unit_tokens // UNIT_TOKENS, 1),
+                    Mux(on_tail, walk.tail_tokens, walk.group_tokens),
+                )
+            ),
+            # an element of bounds is a byte
+            request.beats.eq(
+                either(Mux(bounds, walk.beats // 2, config.codeword_bytes // 8), walk.beats)
+            ),
             request.last.eq(at_end),
             self.o_tail.payload.address.eq(walk.tail),
             self.o_tail.payload.words.eq(walk.tail_tokens * walk.beats),
@@ -145,7 +166,8 @@ class ColumnWalker(wiring.Component):
         ]
         taken = offer(m, self.o, channel, request, offered)
 
-        asks = self._asks(m, entries, walk, in_units)
+        pages = Mux(bounds, walk.units, in_units)  # of all units
+        asks = self._asks(m, entries, walk, in_units, pages)
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & entries.quiet)
         with m.FSM(name="state"):
@@ -155,7 +177,10 @@ class ColumnWalker(wiring.Component):
                     m.d.sync += walk.eq(self.i.payload)
                     m.next = "START"
             with m.State("START"):
-                m.d.sync += in_units.eq(walk.units * walk.unit_groups)
+                m.d.sync += [
+                    in_units.eq(walk.units * walk.unit_groups),
+                    unit_tokens.eq(walk.group_tokens * walk.unit_groups),
+                ]
                 m.next = "ASK"
             with m.State("ASK"):
                 m.d.sync += [
@@ -163,7 +188,7 @@ class ColumnWalker(wiring.Component):
                     number.eq(0),
                     page.eq(0),
                     odd.eq(walk.columns[2]),
-                    token.eq(walk.units << unit_bits),
+                    token.eq(0),
                     left.eq(geometry.channels),
                 ]
                 m.next = "MASK"
@@ -180,7 +205,7 @@ class ColumnWalker(wiring.Component):
                 turns, last_page, last_unit = Signal(), Signal(), Signal()
                 m.d.comb += [
                     in_columns.eq(1),
-                    last_page.eq(page + 1 == walk.unit_groups),
+                    last_page.eq(bounds | (page + 1 == walk.unit_groups)),
                     last_unit.eq(number + 1 == walk.units),
                     offered.eq(entries.o.valid & wanted.any()),
                     waits.eq(offered & ~taken),
@@ -190,7 +215,11 @@ class ColumnWalker(wiring.Component):
                 with m.If(turns):
                     m.d.sync += [odd.eq(~odd), page.eq(page + 1), done.eq(0)]
                     with m.If(last_page):
-                        m.d.sync += [page.eq(0), number.eq(number + 1)]
+                        m.d.sync += [
+                            page.eq(0),
+                            number.eq(number + 1),
+                            token.eq(token + unit_tokens),
+                        ]
                         with m.If(last_unit):
                             m.d.sync += number.eq(in_units)
                             m.next = "GROUPS"
@@ -238,7 +267,7 @@ class ColumnWalker(wiring.Component):
                         m.next = "NEXT"
         return m
 
-    def _asks(self, m, entries, walk, in_units):
+    def _asks(self, m, entries, walk, in_units, pages):
         """Asks for the entries of pages, then for those of groups; bits: which are still to be."""
         asks = Signal(2)
         asked = entries.i.payload
@@ -246,7 +275,7 @@ class ColumnWalker(wiring.Component):
         with m.If(asks[0]):
             m.d.comb += [
                 asked.address.eq((walk.columns >> 3) << 3),
-                asked.words.eq((in_units + walk.columns[2] + 1) >> 1),
+                asked.words.eq((pages + walk.columns[2] + 1) >> 1),
             ]
         with m.Else():
             m.d.comb += [

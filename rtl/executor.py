@@ -49,7 +49,7 @@ def _selection_ports(config):
     return {
         "o_selections": Out(stream.Signature(selection_layout(engine_config(config)))),
         "o_selection_q": Out(stream.Signature(64)),
-        "o_columns": Out(stream.Signature(column_walk_layout())),
+        "o_columns": Out(stream.Signature(column_walk_layout(config))),
         "o_tokens": Out(stream.Signature(token_walk_layout())),
     }
 

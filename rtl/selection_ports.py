@@ -25,18 +25,20 @@ _PLACE = {
     "tail": ADDRESS_BITS,
     "flash_groups": 24,  # full groups on flash: the next one is in the tail
     "group_tokens": 12,
-    "units": 16,  # whole units of K by channel on flash; tokens beyond them lie in groups alone
+    "units": 16,  # whole index units on flash; tokens beyond them lie in groups alone
     "unit_groups": 16,
 }
 
 
-def column_walk_layout():
-    """The estimate of a head: chosen columns of all units, K of all tokens beyond them."""
+def column_walk_layout(config):
+    """The estimate of a head: chosen columns or bounds of all units, K of all tokens beyond."""
     return data.StructLayout(
         {
             **_PLACE,
             "columns": ADDRESS_BITS,  # of the head: its first page's half of a COLUMN_ENTRY
             "tail_tokens": 12,  # 0: the tail is empty
+            # units are of bounds, one page each; the mask is taken, and means nothing
+            **({"bounds": 1} if config.bounds else {}),
         }
     )
 

@@ -8,7 +8,7 @@ Verdicts are kept by the channel that scored their token; see `hls_attention.tok
                                                    + groups beyond before it * group_quads + quad
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
@@ -32,7 +32,7 @@ class VerdictReader(wiring.Component):
     channels, rows : int
         As of `rtl.selection_ports.VerdictSignature`.
     unit_tokens : int
-        Tokens of a unit of K by channel, a power of two.
+        Most tokens of an index unit; all sizes are powers of two.
 
     Members
     -------
@@ -63,24 +63,28 @@ class VerdictReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         channels = self._channels
-        lane_bits, unit_bits = exact_log2(channels), exact_log2(self._unit_quads)
+        lane_bits = exact_log2(channels)
         walk = self.i.payload
         m.submodules.quads = quads = Queue(quad_layout(), depth=DEPTH)
         connect(m, quads.o, flipped(self.o))
 
         group = Signal(24)
         index = Signal(10)  # quad of the group
-        quad = Signal(24)  # of the head, as the tokens come
+        unit, within = Signal(24), Signal(range(self._unit_quads))  # a quad in units: whose, which
+        below = Signal(24)  # quads of the units before it on its channel
+        unit_quads = Signal(range(self._unit_quads + 1))
+        whole = Signal(24)  # quads of the units that all channels have
         in_units = Signal(24)  # groups in units
         around = Signal(range(max(2, channels)))  # groups beyond since all channels had as many
         beyond = Signal(24)  # quads of the groups beyond that a channel had till then
         group_quads, end_quads, last_group, ends = Signal(10), Signal(10), Signal(), Signal()
-        unit, over = quad >> unit_bits, Signal(24)
+        ends_unit, over = Signal(), Signal(24)
         m.d.comb += [
             group_quads.eq(walk.group_tokens >> 2),
             end_quads.eq((walk.end_tokens + 3) >> 2),
             last_group.eq(group == walk.last),
             ends.eq(index + 1 == Mux(last_group, end_quads, group_quads)),
+            ends_unit.eq(within + 1 == unit_quads),
             over.eq(walk.first - in_units),
         ]
 
@@ -105,13 +109,19 @@ class VerdictReader(wiring.Component):
             with m.State("NEXT"):
                 m.d.comb += waits.eq(~self.i.valid)
                 with m.If(self.i.valid):
-                    m.d.sync += in_units.eq(walk.units * walk.unit_groups)
+                    m.d.sync += [
+                        in_units.eq(walk.units * walk.unit_groups),
+                        unit_quads.eq(group_quads * walk.unit_groups),
+                        unit.eq(self._unit(walk.first)),
+                    ]
                     m.next = "BEGIN"
             with m.State("BEGIN"):
                 m.d.sync += [
                     group.eq(walk.first),
                     index.eq(0),
-                    quad.eq(walk.first * group_quads),
+                    within.eq((walk.first & (walk.unit_groups - 1)) * group_quads),
+                    below.eq((unit >> lane_bits) * unit_quads),
+                    whole.eq((walk.units >> lane_bits) * unit_quads),
                     around.eq(0),
                     beyond.eq(0),
                 ]
@@ -124,16 +134,22 @@ class VerdictReader(wiring.Component):
             with m.State("READ"):
                 m.d.comb += [issue.eq(reserved != DEPTH), waits.eq(~issue)]
                 with m.If(issue):
-                    m.d.sync += [index.eq(index + 1), quad.eq(quad + 1)]
+                    m.d.sync += [index.eq(index + 1), within.eq(within + 1)]
+                    with m.If(ends_unit):
+                        m.d.sync += [within.eq(0), unit.eq(unit + 1)]
+                        with m.If(unit[:lane_bits] == channels - 1):
+                            m.d.sync += below.eq(below + unit_quads)
                     with m.If(group < in_units):
                         m.d.sync += [
                             self.lane.eq(self._lane(walk.channel + unit)),
-                            self.quad.eq(Cat(quad[:unit_bits], unit >> lane_bits)),
+                            self.quad.eq(below + within),
                         ]
                     with m.Else():
+                        # a channel among the first ones has a unit more
+                        more = group[:lane_bits] < walk.units[:lane_bits]
                         m.d.sync += [
                             self.lane.eq(self._lane(walk.channel + group)),
-                            self.quad.eq((self._units_before(group) << unit_bits) + beyond + index),
+                            self.quad.eq(whole + Mux(more, unit_quads, 0) + beyond + index),
                         ]
                     with m.If(ends):
                         m.d.sync += [index.eq(0), group.eq(group + 1)]
@@ -149,8 +165,9 @@ class VerdictReader(wiring.Component):
     def _lane(self, number):
         return number[: len(self.lane)] if self._channels > 1 else 0
 
-    def _units_before(self, group):
-        """Whole units on the channel of a group."""
-        lane_bits = exact_log2(self._channels)
-        units = self.i.payload.units
-        return (units >> lane_bits) + (group[:lane_bits] < units[:lane_bits])
+    def _unit(self, group):
+        """Unit of a group: units have a power of two of them."""
+        unit = group
+        for bit in range(1, self._unit_quads.bit_length()):
+            unit = Mux(self.i.payload.unit_groups[bit], group >> bit, unit)
+        return unit

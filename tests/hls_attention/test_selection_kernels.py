@@ -75,7 +75,7 @@ def random_inputs(kernel, rng):
         sparse.shares(1),
         sparse.shares(3),
     ],
-    ids=["magnitude", "temperature", "reciprocal", "selection_key", "shares1", "shares3"],
+    ids=["bounds", "magnitude", "temperature", "reciprocal", "selection_key", "shares1", "shares3"],
 )
 def test_pipelines_equal_numpy(kernel, clock_hz):
     rng = random.Random(SEED)

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 
 from rtl.config import DriveConfig
 from rtl.page_requests import Source
-from rtl.tables import COLUMN_ENTRY, MAP_ENTRY, unit_groups
+from rtl.tables import COLUMN_ENTRY, MAP_ENTRY, bounds_groups, unit_groups
 from tests.rtl.streams_bench import _Inputs
 
-__all__ = ["DRIVES", "Dram", "Grant", "Head", "drive", "shown"]
+__all__ = ["BOUNDED_DRIVES", "DRIVES", "Dram", "Grant", "Head", "drive", "shown"]
 
 PROFILES = {512: "tiny", 4096: "paper", 16384: "tlc_onfi5"}
 
 DRIVES = [(512, 512, 64), (4096, 512, 128), (4096, 1024, 64), (16384, 1024, 128), (16384, 512, 256)]
 """Bytes of a page, bytes of a codeword, head_dim: codewords of 1, 2, 4 and 8 tokens."""
 
+BOUNDED_DRIVES = [(4096, 512, 64), (4096, 1024, 128), (16384, 1024, 64)]
+"""The same for bounds: units of 8 groups that fill a page, of fewer than one of K by channel; of 4
+groups and half a page."""
 
-def drive(channels, page, codeword, pass_tokens=512):
+
+def drive(channels, page, codeword, pass_tokens=512, bounds=False):
     """A drive's configuration: 4 dies, passes of few tokens, any head_dim that a page holds."""
     return DriveConfig(
         profile=PROFILES[page],
@@ -27,6 +31,8 @@ def drive(channels, page, codeword, pass_tokens=512):
         max_head_dim=min(256, page // 8),
         pass_tokens=pass_tokens,
         max_tokens=16 * pass_tokens,
+        sparse_tokens=16 * pass_tokens if bounds else 0,
+        bounds=bounds,
     )
 
 
@@ -45,7 +51,8 @@ class Dram:
 
 @dataclass
 class Head:
-    """A head of random pages in device DRAM: whole units, groups beyond, a tail of some tokens."""
+    """A head of random pages in device DRAM: whole units, groups beyond, a tail of some tokens;
+    units are of K by channel, or of bounds."""
 
     config: DriveConfig
     head_dim: int
@@ -53,12 +60,16 @@ class Head:
     beyond: int
     tail_tokens: int
     rng: random.Random
+    bounds: bool = False
 
     def __post_init__(self):
         config, rng = self.config, self.rng
         page = config.flash.geometry.page_bytes
         self.group_tokens = page // (2 * self.head_dim)
-        self.unit_groups = unit_groups(self.head_dim, page, config.codeword_bytes)
+        groups = bounds_groups if self.bounds else unit_groups
+        self.unit_groups = groups(self.head_dim, page, config.codeword_bytes)
+        self.unit_tokens = self.unit_groups * self.group_tokens
+        self.unit_pages = 1 if self.bounds else self.unit_groups
         self.in_units = self.units * self.unit_groups
         self.groups = self.in_units + self.beyond
         self.channel = rng.randrange(256)
@@ -68,7 +79,8 @@ class Head:
             {name: rng.getrandbits(24) if "row" in name else rng.randrange(4) for name in names}
             for _ in range(self.groups)
         ]
-        self.columns = [(rng.getrandbits(24), rng.randrange(4)) for _ in range(self.in_units)]
+        pages = self.units * self.unit_pages
+        self.columns = [(rng.getrandbits(24), rng.randrange(4)) for _ in range(pages)]
 
     def place(self, dram):
         """Writes its tables; what a walk of it says of the head."""
@@ -87,7 +99,7 @@ class Head:
         }
 
     def place_columns(self, dram):
-        """Writes the entries of its pages of K by channel; the address of the first one's half."""
+        """Writes the entries of the pages of its units; the address of the first one's half."""
         dram.free += 4 * self.rng.randrange(2)
         odd = dram.free // 4 % 2
         halves = [(0, 0)] * odd + self.columns + [(0, 0)]

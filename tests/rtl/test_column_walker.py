@@ -10,7 +10,7 @@ from rtl.column_walker import ColumnWalker
 from rtl.config import DriveConfig
 from rtl.drive import engine_config
 from rtl.page_requests import Source
-from tests.rtl.sparse_heads import DRIVES, Dram, Grant, Head, drive, shown
+from tests.rtl.sparse_heads import BOUNDED_DRIVES, DRIVES, Dram, Grant, Head, drive, shown
 from tests.rtl.streams_bench import CROSS, Bench
 
 SIZE = 1 << 15
@@ -36,7 +36,21 @@ def definition(head, chosen, place):
     words = config.codeword_bytes // 8
     codewords = config.flash.geometry.page_bytes // config.codeword_bytes
     dealt, tails = [[] for _ in range(channels)], []
-    for unit in range(head.units):
+    for unit in range(head.units if head.bounds else 0):
+        row, die = head.columns[unit]
+        dealt[(head.channel + unit) % channels].append(
+            {
+                "source": FLASH,
+                "kind": Kind.BOUNDS.value,
+                "row": row,
+                "die": die,
+                "skip": 0,
+                "tokens": head.unit_tokens // 4,
+                "beats": head.head_dim // 8,
+                "job": unit * head.unit_tokens // config.pass_tokens,
+            }
+        )
+    for unit in range(0 if head.bounds else head.units):
         for element in sorted(chosen):
             row, die = head.columns[unit * head.unit_groups + element // codewords]
             dealt[(head.channel + unit) % channels].append(
@@ -105,23 +119,32 @@ def test_columns_and_what_lies_beyond(channels, page, codeword, head_dim):
     run(rng, drive(channels, page, codeword), head_dim, stall, backpressure)
 
 
+@pytest.mark.parametrize("page, codeword, head_dim", BOUNDED_DRIVES)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_pages_of_bounds(channels, page, codeword, head_dim):
+    """Whole ones, whatever the mask; walks of columns in between."""
+    rng = random.Random(channels * page + head_dim)
+    run(rng, drive(channels, page, codeword, bounds=True), head_dim, *rng.choice(CROSS), True)
+
+
 @pytest.mark.parametrize("stall, backpressure", CROSS)
 def test_nothing_is_lost_when_others_wait(stall, backpressure):
     run(random.Random(5), drive(2, 4096, 1024), 128, stall, backpressure)
 
 
-def run(rng, config, head_dim, stall, backpressure):
+def run(rng, config, head_dim, stall, backpressure, bounds=False):
     dut = walker(config)
     bench = Bench(dut, timeout=20000, quiet=True, stall=stall, backpressure=backpressure)
     dram = Dram(bench.memory(dut.read, SIZE, latency=6))
     walks, masks, tails = [], [], []
     wanted = [[] for _ in range(config.channels)]
     for units, beyond, tail_tokens in shapes(rng, config, head_dim):
-        head = Head(config, head_dim, units, beyond, tail_tokens, rng)
+        head = Head(config, head_dim, units, beyond, tail_tokens, rng, bounds and units != 1)
         chosen = pick(rng, head_dim)
         place = head.place(dram)
         columns = head.place_columns(dram)
         walks.append({**place, "columns": columns, "tail_tokens": tail_tokens})
+        walks[-1] |= {"bounds": 1} if head.bounds else {}
         masks += mask(head, chosen)
         dealt, words = definition(head, chosen, place)
         tails += words

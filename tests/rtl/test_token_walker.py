@@ -9,7 +9,7 @@ from rtl.codeword_masks import CodewordMasks
 from rtl.codeword_runs import CodewordRuns
 from rtl.page_requests import Source
 from rtl.token_walker import TokenWalker
-from tests.rtl.sparse_heads import DRIVES, Dram, Grant, Head, drive, shown
+from tests.rtl.sparse_heads import BOUNDED_DRIVES, DRIVES, Dram, Grant, Head, drive, shown
 from tests.rtl.streams_bench import CROSS, Bench, _Inputs
 
 SIZE = 1 << 15
@@ -23,7 +23,7 @@ def quads_of(head, kept):
     channels = head.config.channels
     lanes = [[] for _ in range(channels)]
     for unit in range(head.units):
-        size = head.config.unit_tokens
+        size = head.unit_tokens
         lanes[(head.channel + unit) % channels] += kept[unit * size : (unit + 1) * size]
     for group in range(head.in_units, head.groups + 1):
         size = head.group_tokens
@@ -170,14 +170,14 @@ def verdicts_on(rng, tokens):
     return kept
 
 
-def run(rng, config, head_dim, stall, backpressure):
+def run(rng, config, head_dim, stall, backpressure, bounds=False):
     dut = TokenWalker(config, ROWS)
     bench = Bench(dut, timeout=30000, quiet=True, stall=stall, backpressure=backpressure)
     dram = Dram(bench.memory(dut.read, SIZE, latency=6))
     walks, heads, tails, ends = [], [], [], []
     wanted = [[] for _ in range(config.channels)]
     for units, beyond, tail_tokens, cuts in shapes(rng, config, head_dim):
-        head = Head(config, head_dim, units, beyond, tail_tokens, rng)
+        head = Head(config, head_dim, units, beyond, tail_tokens, rng, bounds)
         kept = verdicts_on(rng, head.groups * head.group_tokens + tail_tokens)
         poisoned = rng.randrange(2)
         heads.append((quads_of(head, kept), poisoned))
@@ -210,6 +210,14 @@ def test_tokens_kept_on_their_channels(channels, page, codeword, head_dim):
     rng = random.Random(channels * page + codeword)
     stall, backpressure = rng.choice(CROSS)
     run(rng, drive(channels, page, codeword), head_dim, stall, backpressure)
+
+
+@pytest.mark.parametrize("page, codeword, head_dim", BOUNDED_DRIVES)
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_units_of_bounds(channels, page, codeword, head_dim):
+    """They are smaller, so that more of them lie on each channel."""
+    rng = random.Random(channels * page + head_dim)
+    run(rng, drive(channels, page, codeword, bounds=True), head_dim, *rng.choice(CROSS), True)
 
 
 @pytest.mark.parametrize("codeword", [512, 1024])
