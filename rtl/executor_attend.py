@@ -42,12 +42,14 @@ def attend_states(m, x):
     in_words = attend.bytes[3:23]
 
     selects = bool(x.config.sparse_tokens)
-    sparf = attend.mode == AttendMode.SPARF
-    unknown_mode = attend.mode != AttendMode.DENSE
+    selective = attend.mode != AttendMode.DENSE
+    bounds = attend.mode == AttendMode.BOUNDS if x.config.bounds else Const(0, 1)
+    unknown_mode = selective
     sparse = Signal(name="attend_sparse")  # fewer tokens are kept than there are
     tokens = Signal(32, name="attend_tokens")
     if selects:
-        unknown_mode = (attend.mode > AttendMode.SPARF) | (sparf & attend.partials)
+        last_mode = AttendMode.BOUNDS if x.config.bounds else AttendMode.SPARF
+        unknown_mode = (attend.mode > last_mode) | (selective & attend.partials)
 
     passes = Signal(8, name="attend_passes")  # of each head of the job
     shift = ceil_log2(x.config.pass_tokens)
@@ -166,7 +168,7 @@ def attend_states(m, x):
         held = x.info.head.tokens + step
         m.d.sync += [
             tokens.eq(held),
-            sparse.eq(sparf & (job.kept < held) if selects else 0),
+            sparse.eq(selective & (job.kept < held) if selects else 0),
         ]
         m.d.sync += passes.eq((held >> shift) + held[:shift].any())
         with m.If(step & (x.info.head.tokens >= x.sequence.max_tokens)):
@@ -191,16 +193,17 @@ def attend_states(m, x):
         with m.Else():
             go_on()
             if selects:
-                with m.If(sparf):
+                with m.If(selective):
                     m.next = "ATTEND_SELECTION"
     begin = "PASSES"
     if selects:
         begin = "SELECT"
         with m.State("ATTEND_SELECTION"):
             channels = job.channels
-            with m.If((channels == 0) | (channels > x.sequence.head_dim) | (job.kept == 0)):
+            wrong = ~bounds & ((channels == 0) | (channels > x.sequence.head_dim))
+            with m.If(wrong | (job.kept == 0)):
                 fail(Status.INVALID_SELECTION)
-            with m.Elif(x.sequence.unit_groups == 0):
+            with m.Elif((x.sequence.unit_groups == 0) | (x.sequence.bounds != bounds)):
                 fail(Status.NO_INDEX)
             with m.Elif(tokens > x.config.sparse_tokens):
                 fail(Status.SELECTION_EXCEEDED)
@@ -242,7 +245,7 @@ def attend_states(m, x):
 
     of_head = {"passes": passes, "beats": beats, "q_at": q_at, "q_words": q_words}
     place = select_states(m, x, sparse=sparse, **of_head) if selects else None
-    pass_states(m, x, **of_head, tag=tag, sparf=sparf, sparse=sparse, place=place)
+    pass_states(m, x, **of_head, tag=tag, selective=selective, sparse=sparse, place=place)
 
     with m.State("ATTEND_RESULT"):
         request = x.o_results.payload

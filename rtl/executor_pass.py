@@ -20,7 +20,7 @@ __all__ = ["pass_states"]
 FACTS = ("k_exp", "v_exp", "k_bad", "v_bad")
 
 
-def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place):
+def pass_states(m, x, *, passes, beats, tag, q_at, q_words, selective, sparse, place):
     """Adds the states to the executor ``x``; entered at PASSES, left at ATTEND_RESULT.
 
     Parameters
@@ -33,8 +33,8 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place
         Tag of the next pass; counted up here.
     q_at, q_words : Signal
         The head's q in the command buffer.
-    sparf, sparse : Value
-        The mode is SPARF; some tokens are left out.
+    selective, sparse : Value
+        The mode chooses tokens; some tokens are left out.
     place : dict or None
         What the walk over tokens kept is told of the head; None without sparse attention.
     """
@@ -92,7 +92,7 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place
             jobs.payload.first.eq(number == 0),
             jobs.payload.last.eq(last_pass),
             jobs.payload.partial.eq(x.attend.partials),
-            jobs.payload.together.eq(0 if place is None else sparf),
+            jobs.payload.together.eq(0 if place is None else selective),
             jobs.payload.heads.eq(x.job.queries),
             jobs.payload.beats.eq(beats),
             *[jobs.payload[name].eq(facts[name]) for name in FACTS],
@@ -113,9 +113,9 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place
         if place is not None:
             # In order with the walks of selections: also where all tokens are kept.
             kept = x.o_tokens
-            walked = Mux(sparf, kept.ready, walk.ready)
+            walked = Mux(selective, kept.ready, walk.ready)
             m.d.comb += [
-                kept.valid.eq(sparf),
+                kept.valid.eq(selective),
                 *[kept.payload[name].eq(value) for name, value in place.items()],
                 *[
                     kept.payload[name].eq(walk.payload[name])
@@ -125,7 +125,7 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, sparf, sparse, place
                 kept.payload.ends.eq(last_pass),
             ]
         m.d.comb += [
-            walk.valid.eq(1 if place is None else ~sparf),
+            walk.valid.eq(1 if place is None else ~selective),
             x.waits.eq(~walked),
             walk.payload.tag.eq(tag),
             walk.payload.format.eq(x.sequence.format),

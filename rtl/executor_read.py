@@ -22,7 +22,9 @@ def capability_page(config):
         max_head_dim=config.max_head_dim,
         head_dims=sum(1 << d // 16 for d in config.head_dims),
         formats=sum(1 << format.value for format in Format),
-        modes=1 << AttendMode.DENSE | bool(config.sparse_tokens) << AttendMode.SPARF,
+        modes=1 << AttendMode.DENSE
+        | bool(config.sparse_tokens) << AttendMode.SPARF
+        | config.bounds << AttendMode.BOUNDS,
         max_sequences=config.max_sequences,
         pass_tokens=config.pass_tokens,
         max_tokens=config.max_tokens,

@@ -34,6 +34,7 @@ from rtl.commands import (
 )
 from rtl.config import DriveConfig
 from rtl.executor import Executor
+from rtl.executor_read import capability_page
 from rtl.memory import PortArbiter
 from rtl.memory_port import MemoryPortSignature
 from rtl.result_writer import ResultWriter
@@ -45,6 +46,7 @@ from rtl.tables import (
     SEQUENCE,
     SLOT_HEADER,
     SequenceState,
+    bounds_groups,
     program_slots,
     slot_bytes,
 )
@@ -54,6 +56,7 @@ from tests.rtl.streams_bench import Bench
 CONFIG = DriveConfig.preset("tiny", max_attend=4096, channels=2, pass_tokens=64)
 SPARSE = dataclasses.replace(CONFIG, pass_tokens=256, sparse_tokens=512)
 """The same with sparse attention, and passes of a unit of K by channel."""
+BOUNDED = dataclasses.replace(SPARSE, bounds=True)
 GEOMETRY = dataclasses.replace(profile("tiny").geometry)
 PAGE, HEAD_DIM, KV_HEADS, LAYERS = 4096, 64, 2, 2
 GROUP = GEOMETRY.page_bytes // (2 * HEAD_DIM)
@@ -496,12 +499,16 @@ GROUPS = 3 * UNIT // GROUP
 """Room of a head that is attended sparsely."""
 
 
-def sparse(tokens, stall=0.0, **changes):
-    """Two heads of so many tokens, with K by channel of all whole units; each head has facts of its
-    own, a full pass its own too."""
-    h = Harness(stall, config=SPARSE)
+BOUNDS_UNIT = bounds_groups(HEAD_DIM, GEOMETRY.page_bytes, BOUNDED.codeword_bytes) * GROUP
+
+
+def sparse(tokens, stall=0.0, config=SPARSE, bounds=0, **changes):
+    """Two heads of so many tokens, with K by channel, or bounds, of all whole units; each head has
+    facts of its own, a full pass its own too."""
+    h = Harness(stall, config=config)
     h.bench.timeout = 60_000
-    columns = {"columns": COLUMNS, "unit_groups": UNIT // GROUP}
+    unit = BOUNDS_UNIT if bounds else UNIT
+    columns = {"columns": COLUMNS, "unit_groups": unit // GROUP, "bounds": bounds}
     h.sequence(0, max_tokens=3 * UNIT, groups=GROUPS, **{**columns, **changes})
     groups, tail = divmod(tokens, GROUP)
     full, entries = tokens // UNIT, 4
@@ -510,7 +517,8 @@ def sparse(tokens, stall=0.0, **changes):
             facts = {"k_exp": 10 * head + number, "v_exp": 9}
             h.dram.put(PASSES + 8 * (head * entries + number), PASS.pack(**facts))
         state = {"tokens": tokens, "flash_groups": groups, "tail_tokens": tail, "v_exp": 8}
-        state |= {"k_exp": 10 * head + full, "column_pages": full * UNIT // GROUP}
+        state |= {"k_exp": 10 * head + full}
+        state["column_pages"] = tokens // unit if bounds else full * UNIT // GROUP
         h.dram.put(HEADS + HEAD.size * head, HEAD.pack(**state))
     return h
 
@@ -529,13 +537,41 @@ def sparse(tokens, stall=0.0, **changes):
 )
 def test_a_sparse_attend(opcode, tokens, passes, stall):
     """For each head its selection with its q, the walk over its columns, then its passes."""
-    h = sparse(tokens, stall)
-    wanted = {"kept": 17, "channels": 5, "sinks": 3, "window": 999}
-    command, raw = attend([{"queries": 3, "q_format": 1, **wanted}], opcode=opcode, **SPARF)
+    sparse_attend(sparse(tokens, stall), opcode, tokens, passes, UNIT, {}, **SPARF)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "tokens", "passes", "stall"),
+    [
+        (Opcode.ATTEND, 302, [(0, 63, 4), (64, 75, 2)], 0.4),
+        (Opcode.ATTEND, 512, [(0, 63, 4), (64, 127, 4)], 0.0),
+        (Opcode.STEP, 30, [(0, 7, 3)], 0.0),
+    ],
+)
+def test_an_attend_by_bounds(opcode, tokens, passes, stall):
+    """All channels count, whatever the job says; exponents have room for bounds."""
+    h = sparse(tokens, stall, BOUNDED, bounds=1)
+    how = {"bounds": 1, "unit_tokens": BOUNDS_UNIT}
+    sparse_attend(h, opcode, tokens, passes, BOUNDS_UNIT, how, mode=AttendMode.BOUNDS)
+
+
+def test_a_drive_with_bounds_attends_by_channels():
+    h = sparse(300, 0.0, BOUNDED)
+    how = {"bounds": 0, "unit_tokens": UNIT}
+    passes = [(0, 63, 4), (64, 74, 4)]
+    sparse_attend(h, Opcode.ATTEND, 300, passes, UNIT, how, **SPARF)
+
+
+def sparse_attend(h, opcode, tokens, passes, unit, of_bounds, **mode):
+    """Runs one, and compares selections and walks; ``of_bounds``: what these say besides."""
+    bounds = of_bounds.get("bounds", 0)
+    channels = 0 if bounds else 5
+    wanted = {"kept": 17, "channels": channels, "sinks": 3, "window": 999}
+    command, raw = attend([{"queries": 3, "q_format": 1, **wanted}], opcode=opcode, **mode)
     h.host.put(DATA, raw)
     assert h.do(command, idle=400) == [(Status.SUCCESS, 0, 0)]
     step = opcode == Opcode.STEP
-    groups, tail, units = tokens // GROUP, tokens % GROUP + step, tokens // UNIT
+    groups, tail, units = tokens // GROUP, tokens % GROUP + step, tokens // unit
     q = h.host.words(DATA + JOB.size, 3 * KV_HEADS * HEAD_DIM // 4)
     assert h.selection_q.items == q
     assert len(h.selections.items) == len(h.columns.items) == KV_HEADS
@@ -550,26 +586,30 @@ def test_a_sparse_attend(opcode, tokens, passes, stall):
             "flash_groups": groups,
             "group_tokens": GROUP,
             "units": units,
-            "unit_groups": UNIT // GROUP,
+            "unit_groups": unit // GROUP,
         }
-        assert walk == {**place, "columns": COLUMNS + 4 * GROUPS * head, "tail_tokens": tail}
+        of_columns = {"columns": COLUMNS + 4 * GROUPS * head, "tail_tokens": tail}
+        assert walk == {**place, **of_columns, **({"bounds": bounds} if of_bounds else {})}
         exps = selection.pop("k_exp")
         for n in range(len(passes)):
-            own = 10 * head + n if n < units else h.head(0, head)["k_exp"]  # that of a step's K too
-            assert exps >> 8 * n & 0xFF == own
+            full = n < tokens // UNIT
+            own = 10 * head + n if full else h.head(0, head)["k_exp"]  # that of a step's K too
+            assert exps >> 8 * n & 0xFF == own + bounds
         assert selection == {
             "heads": 3,
             "beats": HEAD_DIM // 4,
             "format": 0,
             "q_format": 1,
-            **{name: wanted[name] for name in ("kept", "channels", "sinks")},
+            **{name: wanted[name] for name in ("kept", "sinks")},
+            "channels": channels or HEAD_DIM,
             "window": min(999, tokens + step),
             "tokens": tokens + step,
             "group_tokens": GROUP,
-            "first_channel": (channel + units * UNIT // GROUP) % 2,
-            "in_units": units * UNIT,
+            "first_channel": (channel + units * unit // GROUP) % 2,
+            "in_units": units * unit,
             "unit_channel": channel % 2,
             **SCALE,
+            **of_bounds,
         }
         walks = h.tokens.items[len(passes) * head : len(passes) * (head + 1)]
         for n, (walk, (first, last, end)) in enumerate(zip(walks, passes)):
@@ -651,9 +691,42 @@ def test_a_selection_refused_leaves_the_others_alone(opcode):
     assert after == before
 
 
-@pytest.mark.parametrize(("mode", "partials"), [(1, 1), (2, 0), (15, 0)])
-def test_modes_refused(mode, partials):
-    h = sparse(300)
+BOUNDS_REFUSED = {
+    "none kept": ({"kept": 0}, Status.INVALID_SELECTION),
+    "no index": ({"sequence": 3}, Status.NO_INDEX),
+    "no index, no channels": ({"sequence": 3, "channels": 0}, Status.NO_INDEX),
+    "K by channel": ({"sequence": 1}, Status.NO_INDEX),
+    "tokens": ({"layer": 1}, Status.SELECTION_EXCEEDED),
+}
+
+
+def test_a_selection_by_bounds_refused():
+    h = sparse(300, 0.0, BOUNDED, bounds=1)
+    h.sequence(3, max_tokens=3 * UNIT, groups=GROUPS)
+    h.sequence(1, max_tokens=3 * UNIT, groups=GROUPS, columns=COLUMNS, unit_groups=UNIT // GROUP)
+    held = BOUNDED.sparse_tokens + 1
+    state = {"tokens": held, "flash_groups": held // GROUP, "tail_tokens": held % GROUP}
+    h.dram.put(HEADS + HEAD.size * KV_HEADS, HEAD.pack(**state) * KV_HEADS)
+    commands = []
+    for n, (job, _) in enumerate(BOUNDS_REFUSED.values()):
+        at = DATA + PAGE * n
+        command, raw = attend([{"kept": 17} | job], prp1=at, mode=AttendMode.BOUNDS)
+        h.host.put(at, raw)
+        commands.append(command)
+    by_channels, raw = attend([{"kept": 17, "channels": 5}], prp1=DATA + PAGE * 9, **SPARF)
+    h.host.put(DATA + PAGE * 9, raw)
+    got = h.do(*commands, by_channels, idle=60)
+    statuses = [status for _, status in BOUNDS_REFUSED.values()]
+    assert got == [(status, 1 << 16, 0) for status in [*statuses, Status.NO_INDEX]]
+    assert not h.selections.items and not h.jobs.items
+
+
+@pytest.mark.parametrize(
+    ("mode", "partials", "config"),
+    [(1, 1, SPARSE), (2, 0, SPARSE), (15, 0, SPARSE), (2, 1, BOUNDED), (3, 0, BOUNDED)],
+)
+def test_modes_refused(mode, partials, config):
+    h = sparse(300, config=config)
     good, how = [{"kept": 17, "channels": 5}], {"mode": mode, "partials": partials}
     commands = [attend(good, opcode=x, **how)[0] for x in (Opcode.ATTEND, Opcode.STEP)]
     assert h.do(*commands) == [(Status.UNSUPPORTED_MODE, 0, 0)] * 2
@@ -677,6 +750,11 @@ def test_read_kv(group, kind):
     else:
         tail = TAIL + GEOMETRY.page_bytes * (2 + kind)
         assert h.host.bytes[RESULT : RESULT + 128] == h.dram.bytes[tail : tail + 128]
+
+
+@pytest.mark.parametrize("config, modes", [(CONFIG, 0b1), (SPARSE, 0b11), (BOUNDED, 0b111)])
+def test_capabilities_name_the_modes(config, modes):
+    assert CAPABILITY.unpack(capability_page(config)[:64])["modes"] == modes
 
 
 def test_capabilities():
