@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+from amaranth.hdl import Value
 
+from hls_attention import kernels, selection_twin, twin
+from hls_attention.channel_engine import ChannelEngine
+from hls_attention.formats import words_of
 from tests.hls_attention.engine_bench import words
+from tests.hls_attention.selection_bench import drain
+from tests.hls_attention.selection_bench import simulate as run_benches
 from tests.hls_attention.sparse_bench import BF16, Head, simulate, small
 
 BOUNDS = {"bounds": True, "pass_tokens": 64, "unit_tokens": 64}
@@ -62,3 +68,74 @@ def test_what_cannot_be_read_and_what_is_no_number():
         dict(tokens=33, bounds=32, units=1, kept=8),
     ]
     run(small(1, 1, **BOUNDS), heads)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(tokens=71, bounds=32, units=2, heads=2, dtype=BF16),
+        dict(tokens=42, bounds=32, units=1, heads=5),
+    ],
+    ids=["two passes, BF16", "5 heads"],
+)
+def test_sums_and_keys_of_one_channel(how):
+    """Every bit of the estimates, which the tokens kept do not show."""
+    config = small(1, 5, **BOUNDS)
+    head = Head(np.random.default_rng(9), config, kept=3, **how)
+    heads, keys, dut = len(head.q), head.choice.keys, ChannelEngine(config)
+    top = selection_twin.top_channels(head.q, 64)
+    mant, exp = selection_twin.temperature(head.scale, top.q, top.q_r)
+    q_exp = [twin.block_exponent(q) for q in head.q]
+    q_bf16, k_bf16 = (int(x.dtype == BF16) for x in (head.q, head.k))
+    m = selection_twin.references(head.choice.scores)
+    terms = kernels.weight.numpy(s=head.choice.scores, m=m[:, None])["term"]
+    r_mant, r_exp = selection_twin.reciprocals(selection_twin.weight_sums(head.choice.scores))
+
+    async def control(ctx):
+        estimate = {
+            "heads": heads,
+            "channels": 64,
+            "mask": (1 << 64) - 1,
+            "q_bf16": q_bf16,
+            "k_bf16": k_bf16,
+            "bounds": 1,
+        }
+        for name, value in estimate.items():
+            ctx.set(dut.estimate[name], value)
+        for number, cut in enumerate(head.cuts):
+            ctx.set(dut.estimate.k_exp[number], twin.block_exponent(head.k[cut]) + 1)
+        for n in range(heads):
+            ctx.set(dut.estimate.q_exp[n], q_exp[n])
+            ctx.set(dut.estimate.scale_mant[n], int(mant[n]))
+            ctx.set(dut.estimate.scale_exp[n], int(exp[n]))
+            elements = {"x": words_of(head.q[n]), "q_exp": q_exp[n], "bf16": q_bf16}
+            qi = kernels.quantise_query.numpy(**elements)["qi"].reshape(-1, 4).tolist()
+            for row, q in enumerate(qi):
+                ctx.set(dut.i_estimate_writes.payload, {"head": n, "row": row, "q": q})
+                ctx.set(dut.i_estimate_writes.valid, 1)
+                await ctx.tick()
+        ctx.set(dut.i_estimate_writes.valid, 0)
+        for word in head.estimate_beats(0):
+            ctx.set(Value.cast(dut.i_beats.payload), word)
+            ctx.set(dut.i_beats.valid, 1)
+            await ctx.tick().until(dut.i_beats.ready)
+        ctx.set(dut.i_beats.valid, 0)
+        reports, sums, got = [], [], []
+        await drain(ctx, dut.o_estimates, 1, reports.append)
+        assert not reports[0].poisoned and not reports[0].empty
+        assert [reports[0].m[n] for n in range(heads)] == m.tolist()
+        for n in range(heads):
+            inverse = {"m": int(m[n]), "r_mant": int(r_mant[n]), "r_exp": int(r_exp[n])}
+            ctx.set(dut.inverses[n], inverse)
+        ctx.set(dut.sum, 1)
+        await ctx.tick()
+        ctx.set(dut.sum, 0)
+        await drain(ctx, dut.o_sums_of_weights, 1, sums.append)
+        assert [sums[0][n] for n in range(heads)] == terms.sum(axis=1).tolist()
+        ctx.set(dut.select, 1)
+        await ctx.tick()
+        ctx.set(dut.select, 0)
+        await drain(ctx, dut.o_keys, len(keys), got.append)
+        assert got == keys.tolist()
+
+    run_benches(dut, lambda clock: [control], timeout=8000)
