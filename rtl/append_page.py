@@ -5,7 +5,7 @@
     slot --> place --> header, words --> slot in device DRAM --> program ordered --> map entry
 
 The words come from the host or, of a group that became full, from the tail; those of K by channel
-from the column buffer.
+and of bounds from the column buffer.
 """
 
 from amaranth.hdl import Cat, Const, Mux, Signal
@@ -47,7 +47,7 @@ def page_states(m, path, x, number):
         header.row.eq(x.dealt_row),
         header.die.eq(x.dealt_die),
         header.channel.eq(path.o_order.payload.channel),
-        header.words.eq(x.group_words),
+        header.words.eq(x.page_words),
         header.meta.eq(meta),
         meta.group.eq(x.number),
         meta.kind.eq(Mux(columns, PageKind.COLUMNS, x.kind)),
@@ -91,7 +91,7 @@ def page_states(m, path, x, number):
         m.d.comb += [
             x.writer.i.valid.eq(stored | ~x.unit.open | path.room),
             x.writer.i.payload.address.eq(path.buffer + x.slot * slot_bytes(geometry)),
-            x.writer.i.payload.words.eq(x.group_words + SLOT_HEADER.words),
+            x.writer.i.payload.words.eq(x.page_words + SLOT_HEADER.words),
             x.writer.i.payload.strobe.eq(0xFF),
         ]
         with m.If(moves(x.writer.i)):
@@ -117,7 +117,7 @@ def page_states(m, path, x, number):
         m.d.comb += [
             x.reader.i.valid.eq(1),
             x.reader.i.payload.address.eq(x.source),
-            x.reader.i.payload.words.eq(x.group_words),
+            x.reader.i.payload.words.eq(x.page_words),
         ]
         with m.If(x.reader.i.ready):
             m.next = "TO_SLOT"

@@ -5,7 +5,8 @@
     words (K [tokens][d], then V) --scan--> tail in device DRAM  (group not full)
                                   --scan--> program slot         (whole group at once)
     tail in device DRAM ------------------> program slot         (group became full)
-                  K --transposer--> column buffer ----> program slots (a unit of K by channel)
+         K --transposer or bounder--> column buffer ----> program slots (a unit of K by channel,
+                                                                          or of bounds of K)
 
 A page lies in a program slot in device DRAM until its die has it, so that it is not lost if the
 program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.program_feeder`): the
@@ -14,8 +15,9 @@ path goes on with the next page while dies are busy.
 The whole path is one state machine over one set of registers; those of its states that bring a page
 onto flash are in `rtl.append_page`, those that gather a unit of K by channel in `rtl.append_unit`.
 
-A unit of K by channel is made of K words that come for it (read back from flash), or of those of an
-append on their way to their slots, where it brings whole units: then nothing is read back.
+A unit of K by channel, or of bounds, is made of K words that come for it (read back from flash), or
+of those of an append on their way to their slots, where it brings whole units: then nothing is read
+back.
 
 The head's table entry is read first and written last, so that nothing is visible before it is
 complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group
@@ -35,7 +37,13 @@ from hls_attention.beats import EXPONENT_BITS, Format
 
 from .allocator import page_layout, wish_layout
 from .append_page import page_states
-from .append_records import append_layout, block_exponent, head_info_layout, program_layout
+from .append_records import (
+    append_layout,
+    block_exponent,
+    groups_in_units,
+    head_info_layout,
+    program_layout,
+)
 from .append_unit import Unit, unit_states
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
@@ -64,6 +72,8 @@ class AppendPath(wiring.Component):
         Of the allocator, a power of two.
     unit_tokens : int
         Tokens of a unit of K by channel.
+    bounds : bool
+        The drive keeps bounds, too.
 
     Members
     -------
@@ -82,7 +92,7 @@ class AppendPath(wiring.Component):
     o_order : Out(stream), ``program_layout()``
         A page in its slot is to be programmed.
     o_transpose : Out(stream), ``transpose_layout()``; o_transpose_words : Out(stream), 64 bits
-        The transposer.
+        The transposer, or the bounder where the sequence has bounds.
     room : In(1)
         It takes words without waiting for device DRAM, whose port a page on its way to a slot
         holds.
@@ -93,9 +103,10 @@ class AppendPath(wiring.Component):
     quiet : Out(1)
     """
 
-    def __init__(self, geometry, pass_tokens, streams=1, unit_tokens=512):
+    def __init__(self, geometry, pass_tokens, streams=1, unit_tokens=512, bounds=False):
         self._geometry = geometry
         self._unit_tokens = unit_tokens
+        self._bounds = bounds
         self._pass_shift = ceil_log2(pass_tokens)
         super().__init__(
             {
@@ -125,6 +136,11 @@ class AppendPath(wiring.Component):
     def geometry(self):
         """Of the drive's flash."""
         return self._geometry
+
+    @property
+    def bounds(self):
+        """Whether the drive keeps bounds."""
+        return self._bounds
 
     def elaborate(self, platform):
         m = Module()
@@ -187,28 +203,29 @@ class AppendPath(wiring.Component):
             self.o.payload.columns.eq(columns_address),
             self.o.payload.flush_due.eq(due),
         ]
-        columns = Signal()  # the page at hand is one of K by channel, number head.column_pages
+        columns = Signal()  # the page at hand is one of a unit, number head.column_pages
         pages_left = Signal(16)  # of its unit
         on_channel = Signal.like(group)  # its number there, by which its die is chosen
         m.d.comb += [place.eq(group), on_channel.eq(group >> channel_shift)]
-        with m.If(columns):  # all pages of a unit: of units of 2, 4, 8 ... groups
-            for shift in range(len(sequence.unit_groups)):
-                with m.If(sequence.unit_groups[shift]):
+        unit_pages, unit_tokens, page_words = self._unit(m, group_words, columns)
+        with m.If(columns):  # all pages of a unit: of units of 1, 2, 4, 8 ... pages
+            for shift in range(len(unit_pages)):
+                with m.If(unit_pages[shift]):
                     before = head.column_pages >> shift + channel_shift
                     within = head.column_pages & (1 << shift) - 1
                     m.d.comb += [
                         place.eq(head.column_pages >> shift),
-                        on_channel.eq((before << shift) + before + within),  # `column_die`
-                    ]
+                        on_channel.eq((before << shift) + (before if shift else 0) + within),
+                    ]  # `column_die`
         source = Signal(ADDRESS_BITS)  # of a page that comes from device DRAM
         unit_page = Signal(ADDRESS_BITS)  # that of the unit at hand
         tail_page = Signal(ADDRESS_BITS)
+        in_units = groups_in_units(sequence, head, self._bounds)
         m.d.comb += [
             tail_page.eq(tail_address + Mux(kind, page_bytes, 0)),
             source.eq(Mux(columns, unit_page, tail_page)),
             self.o.payload.unit_due.eq(
-                (sequence.unit_groups != 0)
-                & (head.flash_groups >= head.column_pages + sequence.unit_groups)
+                (sequence.unit_groups != 0) & (head.flash_groups >= in_units + sequence.unit_groups)
             ),
         ]
 
@@ -238,7 +255,7 @@ class AppendPath(wiring.Component):
         waits = Signal()
         m.d.comb += self.quiet.eq(waits & reader.quiet)
 
-        unit = Unit(self, column_buffer(self.buffer, self._geometry))
+        unit = Unit(self, column_buffer(self.buffer, self._geometry), group_words)
         unit.elaborate(m)
         whole_units = Signal()  # K of this request begins where a unit does
         gathers = Signal()
@@ -295,6 +312,7 @@ class AppendPath(wiring.Component):
                     unit=unit,
                     columns=columns,
                     pages_left=pages_left,
+                    unit_pages=unit_pages,
                     unit_page=unit_page,
                     waits=waits,
                 ),
@@ -308,14 +326,14 @@ class AppendPath(wiring.Component):
                     pass_number.eq(head.tokens >> self._pass_shift),
                     pass_left.eq(((1 << self._pass_shift) - in_pass) * token_words),
                     whole_units.eq(gathers),
-                    unit.open.eq(gathers & (request.tokens >= self._unit_tokens)),
+                    unit.open.eq(gathers & (request.tokens >= unit_tokens)),
                 ]
                 unit.begin(m)
                 m.d.comb += gathers.eq(
                     ~kind
                     & (sequence.unit_groups != 0)
                     & (head.tail_tokens == 0)
-                    & (head.flash_groups == head.column_pages)
+                    & (head.flash_groups == in_units)
                 )
                 m.next = "CHUNK"
             with m.State("CHUNK"):
@@ -362,6 +380,7 @@ class AppendPath(wiring.Component):
                     index=index,
                     flushing=flushing,
                     group_words=group_words,
+                    page_words=page_words,
                     source=source,
                     map_address=map_address,
                     columns_address=columns_address,
@@ -442,9 +461,7 @@ class AppendPath(wiring.Component):
                         left.eq(left - take),
                         in_group.eq(Mux(fills, 0, in_group + take)),
                         group.eq(group + fills),
-                        unit.open.eq(
-                            unit.open | (whole_units & (left - take >= self._unit_tokens))
-                        ),
+                        unit.open.eq(unit.open | (whole_units & (left - take >= unit_tokens))),
                     ]
                     with m.If(~unit.open):
                         unit.begin(m)
@@ -466,6 +483,23 @@ class AppendPath(wiring.Component):
                         ]
                     m.next = "WRITE_HEAD"
         return m
+
+    def _unit(self, m, group_words, columns):
+        """Pages and tokens of a unit of the sequence, and words of the page at hand."""
+        sequence = self.sequence
+        if not self._bounds:
+            return sequence.unit_groups, self._unit_tokens, group_words
+        pages, tokens = Signal.like(sequence.unit_groups), Signal(24, name="unit_tokens")
+        words = Signal.like(group_words, name="page_words")
+        m.d.sync += tokens.eq(sequence.unit_groups * sequence.group_tokens)
+        m.d.comb += [
+            pages.eq(Mux(sequence.bounds, 1, sequence.unit_groups)),
+            words.eq(group_words),
+        ]
+        for shift in range(3):  # a byte of each word of K; of 8 groups they fill the page
+            with m.If(columns & sequence.bounds & sequence.unit_groups[shift]):
+                m.d.comb += words.eq(group_words >> 3 - shift)
+        return pages, tokens, words
 
     def _scan(self, m, head, kind, last):
         """Follows the block exponent and non-finite mark of the pass; returns both, with this word.

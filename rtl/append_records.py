@@ -10,14 +10,20 @@ from .memory_port import ADDRESS_BITS
 from .program_feeder import order_layout
 from .tables import HEAD
 
-__all__ = ["append_layout", "block_exponent", "head_info_layout", "program_layout"]
+__all__ = [
+    "append_layout",
+    "block_exponent",
+    "groups_in_units",
+    "head_info_layout",
+    "program_layout",
+]
 
 WORD_LANES = 4
 
 
 def append_layout():
     """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail,
-    ``columns`` only makes a unit of K by channel, of K words that come for it."""
+    ``columns`` only makes a unit of K by channel, or of bounds, of K words that come for it."""
     return data.StructLayout(
         {
             "head": 16,
@@ -31,7 +37,7 @@ def append_layout():
 
 def head_info_layout():
     """The head's table entry after the request, its addresses, and what is due: a flush of its
-    tail, a unit of K by channel."""
+    tail, a unit of K by channel or of bounds."""
     return data.StructLayout(
         {
             "head": HEAD.struct,
@@ -39,7 +45,7 @@ def head_info_layout():
             "map": ADDRESS_BITS,  # DRAM address of the head's map
             "tail": ADDRESS_BITS,  # DRAM address of its tail
             "passes": ADDRESS_BITS,  # DRAM address of its PASS entries
-            "columns": ADDRESS_BITS,  # DRAM address of its pages of K by channel
+            "columns": ADDRESS_BITS,  # DRAM address of its pages of K by channel, or of bounds
             "flush_due": 1,
             "unit_due": 1,
         }
@@ -54,6 +60,22 @@ def program_layout(geometry):
             **order_layout(geometry).members,
         }
     )
+
+
+def groups_in_units(sequence, head, bounds):
+    """Token groups of a head that are in units: where the next unit begins.
+
+    Parameters
+    ----------
+    sequence, head : views of `SEQUENCE` and `HEAD`
+    bounds : bool
+        The drive keeps bounds. A unit of them is 1, 2, 4 or 8 groups and one page.
+    """
+    pages = groups = head.column_pages
+    if bounds:
+        for shift in range(1, 4):
+            groups = Mux(sequence.bounds & sequence.unit_groups[shift], pages << shift, groups)
+    return groups
 
 
 def block_exponent(word, bf16):

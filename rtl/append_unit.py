@@ -5,6 +5,8 @@
     K words that come for it ------------------------> transposer --> column buffer
     K words of an append, on their way to their slots -----^               |
                                           pages, see `rtl.append_page` <---'
+
+A unit of bounds is gathered likewise, with the bounder in place of the transposer.
 """
 
 from amaranth.hdl import Mux, Signal
@@ -19,13 +21,15 @@ __all__ = ["Unit", "unit_states"]
 
 
 class Unit:
-    """The unit of K by channel that is being gathered, some groups at a time.
+    """The unit of K by channel, or of bounds, that is being gathered, some groups at a time.
 
     Parameters
     ----------
     path : AppendPath
     buffer : Value
         Address of the column buffer.
+    group_words : Value
+        Words of K of a group.
 
     Attributes
     ----------
@@ -40,8 +44,8 @@ class Unit:
         They are the unit's last ones.
     """
 
-    def __init__(self, path, buffer):
-        self._path, self._buffer = path, buffer
+    def __init__(self, path, buffer, group_words):
+        self._path, self._buffer, self._group_words = path, buffer, group_words
         self.open = Signal(name="unit_open")
         self.groups_left = Signal(16, name="unit_groups_left")
         self.asked = Signal(name="unit_asked")
@@ -60,6 +64,9 @@ class Unit:
         sequence, pages = self._path.sequence, self._path.o_transpose
         most = pages_together(self._path.geometry.page_bytes)
         together = Signal(range(most + 1), name="unit_together")
+        step = (together * sequence.group_tokens) << 1
+        if self._path.bounds:  # a byte of each word of K
+            step = Mux(sequence.bounds, together * self._group_words, step)
         m.d.comb += [
             together.eq(Mux(sequence.unit_groups < most, sequence.unit_groups, most)),
             self.last.eq(self.groups_left == together),
@@ -72,7 +79,7 @@ class Unit:
             m.d.sync += [
                 self.asked.eq(0),
                 self.groups_left.eq(self.groups_left - together),
-                self._address.eq(self._address + ((together * sequence.group_tokens) << 1)),
+                self._address.eq(self._address + step),
             ]
 
 
@@ -106,7 +113,7 @@ def unit_states(m, path, x):
     with m.State("UNIT_SETTLE"):
         m.d.comb += x.waits.eq(~path.transposed)
         m.d.sync += [
-            x.pages_left.eq(path.sequence.unit_groups),
+            x.pages_left.eq(x.unit_pages),
             x.unit_page.eq(column_buffer(path.buffer, path.geometry)),
         ]
         with m.If(path.transposed):

@@ -27,6 +27,7 @@ from .channel import Channel
 from .control import Control, ControlBusSignature
 from .counters import Counters
 from .drive_selection import connect_selection
+from .drive_units import connect_units
 from .engine_config import engine_config
 from .executor import Executor
 from .flash_port import FlashPort
@@ -40,7 +41,6 @@ from .queues import CommandQueue
 from .result_writer import ResultWriter
 from .sequence_reader import SequenceReader
 from .tail_reader import TailReader
-from .transposer import Transposer, pages_together
 from .walker import Walker
 
 __all__ = ["Drive"]
@@ -106,12 +106,10 @@ class Drive(wiring.Component):
         m.submodules.flash_port = flash_port = FlashPort(geometry)
         m.submodules.health = health = Health(geometry)
         m.submodules.append = append = AppendPath(
-            geometry, config.pass_tokens, streams, config.codeword_bytes // 2
+            geometry, config.pass_tokens, streams, config.codeword_bytes // 2, config.bounds
         )
         m.submodules.walker = walker = Walker(geometry)
-        m.submodules.transposer = transposer = Transposer(
-            pages_together(geometry.page_bytes) * geometry.page_bytes // 8, config.codeword_bytes
-        )
+        unit_writes, unit_blocks = connect_units(m, config, append)
         m.submodules.tails = tails = TailReader(config.channels)
         m.submodules.results = results = ResultWriter()
         m.submodules.engine = engine = Engine(engine_config(config))
@@ -127,7 +125,7 @@ class Drive(wiring.Component):
             )
             requests, tail_requests = merge.o, merge.o_tail
         m.submodules.dram_ports = dram = PortArbiter(
-            readers=6 + len(selection_ports) + config.channels, writers=3
+            readers=6 + len(selection_ports) + config.channels, writers=2 + len(unit_writes)
         )
         channels = []
         for index in range(config.channels):
@@ -144,8 +142,6 @@ class Drive(wiring.Component):
         connect(m, append.o, executor.i_append)
         connect(m, executor.o_walk, walker.i)
         connect(m, tail_requests, tails.i)
-        connect(m, append.o_transpose, transposer.i)
-        connect(m, append.o_transpose_words, transposer.i_words)
         connect(m, append.o_wish, allocator.i)
         connect(m, allocator.o, append.page)
         connect(m, executor.o_jobs, jobs.i)
@@ -159,8 +155,6 @@ class Drive(wiring.Component):
             executor.sequence.eq(sequences.sequence),
             append.sequence.eq(sequences.sequence),
             append.layer.eq(sequences.layer),
-            append.room.eq(transposer.room),
-            append.transposed.eq(transposer.settled),
             append.spoiled.eq(executor.spoiled),
             executor.outcome.eq(results.outcome),
             executor.results_busy.eq(results.busy),
@@ -182,7 +176,7 @@ class Drive(wiring.Component):
         )
         for index, port in enumerate(readers):
             self._share(m, port, dram.readers[index], ("ar", "r"))
-        for index, port in enumerate((append.write, flash_port.write, transposer.write)):
+        for index, port in enumerate((append.write, flash_port.write, *unit_writes)):
             self._share(m, port, dram.writers[index], ("aw", "w", "b"))
         connect(m, host.port, flipped(self.host))
         connect(m, dram.port, flipped(self.dram))
@@ -225,7 +219,7 @@ class Drive(wiring.Component):
                 health,
                 append,
                 walker,
-                transposer,
+                *unit_blocks,
                 tails,
                 results,
                 host,

@@ -3,8 +3,8 @@
 ::
 
     job --> head --+--> a tail that is full goes onto flash ------------------> head again
-      ^            +--> a unit of K by channel is due: its K pages are read for
-      |            |    the append path, which makes it --------------------> head again
+      ^            +--> a unit of K by channel, or of bounds, is due: its K pages are
+      |            |    read for the append path, which makes it -------------> head again
       '--- next ---'
 
 A STEP leaves tails that its tokens filled, an APPEND only units that it did not bring as a whole.
@@ -17,6 +17,7 @@ from amaranth.hdl import Signal
 from hls_attention.beats import Kind
 from hls_attention.streams import moves
 
+from .append_records import groups_in_units
 from .commands import Opcode, Status
 
 __all__ = ["after_states"]
@@ -28,6 +29,7 @@ def after_states(m, x):
     job, head, sequence = x.job, x.info.head, x.sequence
     page_words = x.config.flash.geometry.page_bytes // 8  # those of K of a unit are full
     word = Signal(range(page_words), name="unit_word")
+    first = groups_in_units(sequence, head, x.config.bounds)
 
     with m.State("AFTER"):
         m.d.sync += [x.index.eq(0), x.flush_due.eq(0)]
@@ -67,14 +69,14 @@ def after_states(m, x):
             walk.payload.map.eq(x.info.map),
             walk.payload.flash_groups.eq(head.flash_groups),
             walk.payload.group_tokens.eq(sequence.group_tokens),
-            walk.payload.first.eq(head.column_pages),
-            walk.payload.last.eq(head.column_pages + sequence.unit_groups - 1),
+            walk.payload.first.eq(first),
+            walk.payload.last.eq(first + sequence.unit_groups - 1),
             walk.payload.end_tokens.eq(sequence.group_tokens),
             walk.payload.beats.eq(sequence.head_dim >> 2),
         ]
         m.d.sync += [
             word.eq(0),
-            x.readback_channel.eq(x.info.channel + head.column_pages),
+            x.readback_channel.eq(x.info.channel + first),
             x.spoiled.eq(0),
         ]
         with m.If(walk.ready):

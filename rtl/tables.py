@@ -30,7 +30,8 @@ K words of an append that brings it whole, else of the K pages once all of them 
 beyond the last whole unit are in the K pages alone, and no second tail is needed.
 
 Or it has, instead, *bounds* of its K (``bounds``): what `hls_attention.bounds_code` makes of the K
-of a unit is one page of ``head_dim / 8`` codewords, and units are of 8 groups or fewer.
+of a unit is one page of ``head_dim / 8`` codewords, and units are of 8 groups or fewer. All else of
+units is as for K by channel; ``column_pages`` of a head are then as many as its units.
 
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
@@ -231,24 +232,25 @@ def page_die(number, index, head, kind, kv_heads, dies, first=0):
     return (turn + around + _reversed(number, dies) + first & 0xFFFF) % dies
 
 
-def column_channel(page, unit_groups, index, channels, first=0):
-    """Flash channel of page ``page`` of K by channel of head ``index``.
+def column_channel(page, unit_pages, index, channels, first=0):
+    """Flash channel of page ``page`` of K by channel, or of bounds, of head ``index``.
 
     That of the token group with its unit's number: a unit lies on one channel, so that the scores
-    of its tokens are summed there.
+    of its tokens are summed there. A unit of K by channel has ``unit_groups`` pages, one of bounds
+    one.
     """
-    return group_channel(page // unit_groups, 0, 0, index, channels, first)
+    return group_channel(page // unit_pages, 0, 0, index, channels, first)
 
 
-def column_die(page, unit_groups, index, head, kv_heads, channels, dies, first=0):
-    """Die that page ``page`` of K by channel is wanted on.
+def column_die(page, unit_pages, index, head, kv_heads, channels, dies, first=0):
+    """Die that page ``page`` of K by channel, or of bounds, is wanted on.
 
     Those of a unit lie apart, half around from where the head's first K page is. An estimate reads
     the same pages of all units, so each unit begins one die on from the one before it on its
     channel. Parameters as of `page_die`.
     """
-    before = page // unit_groups // channels  # units on this channel
-    number = before * (unit_groups + 1) + page % unit_groups
+    before = page // unit_pages // channels  # units on this channel
+    number = before * (unit_pages | 1) + page % unit_pages
     return page_die(number, index, head, 0, kv_heads, dies, first + dies // 2)
 
 
@@ -284,6 +286,6 @@ def slot_bytes(geometry):
 
 
 def column_buffer(program_buffer, geometry):
-    """DRAM address of the unit of K by channel that is being made, behind the program slots:
-    ``max_head_dim`` codewords."""
+    """DRAM address of the unit of K by channel, or of bounds, that is being made, behind the
+    program slots: ``max_head_dim`` codewords."""
     return program_buffer + program_slots(geometry) * slot_bytes(geometry)

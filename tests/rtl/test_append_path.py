@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
 from flash_model.profiles import profile
+from hls_attention.bounds_code import encode
 from rtl.append_path import AppendPath
+from rtl.drive_units import connect_units
 from rtl.memory import PortArbiter
 from rtl.memory_port import MemoryPortSignature
 from rtl.tables import (
@@ -27,7 +30,6 @@ from rtl.tables import (
     program_slots,
     slot_bytes,
 )
-from rtl.transposer import Transposer, pages_together
 from tests.rtl.streams_bench import CROSS, Bench
 
 HEADS, MAP, PASSES, TAIL, BUFFER = 0x1000, 0x2000, 0x3000, 0x8000, 0xC000
@@ -396,53 +398,65 @@ def test_waits_for_a_stripe_quietly():
     assert np.frombuffer(b"".join(in_slots), "<u8").tolist() == page and bench.still > 50
 
 
-class WithTransposer(wiring.Component):
-    """The append path, and what transposes the K of its units."""
+class WithUnits(wiring.Component):
+    """The append path, and what makes its units."""
 
-    def __init__(self, geo, unit_tokens):
-        self.path = AppendPath(geo, PASS_TOKENS, STREAMS, unit_tokens)
-        words = pages_together(geo.page_bytes) * geo.page_bytes // 8
-        self.transposer = Transposer(words, 2 * unit_tokens)
+    def __init__(self, config):
+        self.config = config
+        unit_tokens = config.codeword_bytes // 2
+        self.path = AppendPath(
+            config.flash.geometry, PASS_TOKENS, STREAMS, unit_tokens, config.bounds
+        )
         ports = dict.fromkeys(("read", "write"), Out(MemoryPortSignature()))
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.path = path = self.path
-        m.submodules.transposer = transposer = self.transposer
-        connect(m, path.o_transpose, transposer.i)
-        connect(m, path.o_transpose_words, transposer.i_words)
+        writes, _ = connect_units(m, self.config, path)
         connect(m, path.read, flipped(self.read))
-        m.submodules.port = port = PortArbiter(readers=1, writers=2)
-        for name in ("aw", "w", "b"):
-            connect(m, getattr(path.write, name), getattr(port.writers[0], name))
-            connect(m, getattr(transposer.write, name), getattr(port.writers[1], name))
+        m.submodules.port = port = PortArbiter(readers=1, writers=1 + len(writes))
+        for write, shared in zip((path.write, *writes), port.writers):
+            for name in ("aw", "w", "b"):
+                connect(m, getattr(write, name), getattr(shared, name))
         connect(m, port.port, flipped(self.write))
-        m.d.comb += [
-            path.room.eq(transposer.room),
-            path.transposed.eq(transposer.settled),
-        ]
         return m
 
 
 COLUMNS, UNIT, DIM = 0x4000, 8, 16
 """The table of K by channel; groups of a unit, of 4 tokens of 16 channels: 8 pages."""
 
+UNIT_TOKENS = 4 * UNIT
+"""Of bounds, too: 4 groups of 8 tokens, a block, half a page."""
+
 
 class Units:
-    """An append path for a sequence that has K by channel, and what it writes."""
+    """An append path for a sequence that has K by channel, or bounds, and what it writes."""
 
-    def __init__(self, *, head, tokens=0, groups=19, stall=0.0, backpressure=0.0):
+    def __init__(self, *, head, tokens=0, groups=19, bounds=False, stall=0.0, backpressure=0.0):
         """A head that holds ``tokens``, of which whole units were made."""
-        self.geo = geo = geometry(2)
+        page_bytes = 256 if bounds else 128
+        self.geo = geo = dataclasses.replace(geometry(2), page_bytes=page_bytes)
         self.head, self.groups, self.index = head, groups, KV_HEADS + head
+        self.bounds = bounds
+        self.group = page_bytes // (2 * DIM)
+        unit_groups = UNIT_TOKENS // self.group
+        self.pages = 1 if bounds else unit_groups  # of a unit
         seq = sequence(DIM, geo.page_bytes) | {
             "groups": groups,
             "columns": COLUMNS,
-            "unit_groups": UNIT,
+            "unit_groups": unit_groups,
+            "bounds": bounds,
             "segment": SEGMENT,
         }
-        self.dut = WithTransposer(geo, 4 * UNIT)
+        self.dut = WithUnits(
+            SimpleNamespace(
+                flash=SimpleNamespace(geometry=geo),
+                codeword_bytes=8 * DIM if bounds else 2 * UNIT_TOKENS,
+                max_head_dim=DIM,
+                bounds=bounds,
+            )
+        )
         self.path = self.dut.path
         self.bench = bench = Bench(self.dut, timeout=30_000, stall=stall, backpressure=backpressure)
         self.dram = bench.memory(self.dut.write, 1 << 16, latency=4)
@@ -450,9 +464,9 @@ class Units:
         allocator(bench, self.path, geo)
         self.before = {
             "tokens": tokens,
-            "flash_groups": tokens // 4,
-            "tail_tokens": tokens % 4,
-            "column_pages": tokens // 4 // UNIT * UNIT,
+            "flash_groups": tokens // self.group,
+            "tail_tokens": tokens % self.group,
+            "column_pages": tokens // UNIT_TOKENS * self.pages,
         }
         self.dram.put(HEADS + 16 * self.index, HEAD.pack(**self.before))
         self.dram.put(COLUMNS, b"\xee" * 4 * groups * KV_HEADS * LAYERS)
@@ -464,16 +478,16 @@ class Units:
             yield
 
         bench.script(settings)
-        self.pages = []
+        self.found = []
         bench.sink(self.path.o_order, then=self._fetch)
 
     def _fetch(self, order):
         at = BUFFER + order["slot"] * slot_bytes(self.geo)
         place = SLOT_HEADER.unpack(self.dram.bytes[at : at + SLOT_HEADER.size])
-        page = bytes(self.dram.bytes[at + SLOT_HEADER.size :][: self.geo.page_bytes])
+        page = bytes(self.dram.bytes[at + SLOT_HEADER.size :][: 8 * place["words"]])
         meta = PAGE_META.unpack(place["meta"].to_bytes(8, "little"))
         assert (meta["index"], meta["segment"]) == (self.index, SEGMENT)
-        self.pages.append((meta["kind"], meta["group"], place, page))
+        self.found.append((meta["kind"], meta["group"], place, page))
 
     def run(self, requests, words):
         """Requests one after the other; the head's entry after each."""
@@ -491,18 +505,19 @@ class Units:
         return answers.items, HEAD.unpack(stored)
 
     def check_columns(self, k, first=0):
-        """Pages of K by channel of units from ``first`` on, against K from there on."""
-        found = [page for page in self.pages if page[0] == PageKind.COLUMNS]
-        units = len(k) // (4 * UNIT)
-        numbers = range(first * UNIT, (first + units) * UNIT)
+        """Pages of units from ``first`` on, against K from there on."""
+        found = [page for page in self.found if page[0] == PageKind.COLUMNS]
+        units = len(k) // UNIT_TOKENS
+        numbers = range(first * self.pages, (first + units) * self.pages)
         assert [number for _, number, _, _ in found] == list(numbers)
-        parts = [k[n * 4 * UNIT : (n + 1) * 4 * UNIT].T.tobytes() for n in range(units)]
-        assert b"".join(page for *_, page in found) == b"".join(parts)
+        parts = [k[n * UNIT_TOKENS :][:UNIT_TOKENS] for n in range(units)]
+        parts = [encode(x.view(np.float16)) if self.bounds else x.T for x in parts]
+        assert b"".join(page for *_, page in found) == b"".join(x.tobytes() for x in parts)
         entries = dict.fromkeys(range(self.groups * KV_HEADS * LAYERS), b"\xee" * 4)
         for _, number, place, _ in found:
-            channel = column_channel(number, UNIT, self.index, 2, FIRST_CHANNEL)
+            channel = column_channel(number, self.pages, self.index, 2, FIRST_CHANNEL)
             die = column_die(
-                number, UNIT, self.index, self.head, KV_HEADS, 2, self.geo.dies, FIRST_DIE
+                number, self.pages, self.index, self.head, KV_HEADS, 2, self.geo.dies, FIRST_DIE
             )
             assert (place["channel"], place["die"]) == (channel, die)
             entry = (die << 24 | place["row"]).to_bytes(4, "little")
@@ -511,15 +526,33 @@ class Units:
         assert self.dram.bytes[COLUMNS : COLUMNS + size] == b"".join(entries.values())
 
 
+of_both = pytest.mark.parametrize(
+    "stall, backpressure, bounds",
+    [(*case, False) for case in CROSS] + [(*case, True) for case in (CROSS[0], CROSS[3])],
+)
+
+
+@of_both
 @pytest.mark.parametrize("head, groups", [(0, 19), (2, 18)])
 @pytest.mark.parametrize("spoiled", [False, True])
-@pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_a_unit_of_words_that_come_for_it(head, groups, spoiled, stall, backpressure):
+def test_a_unit_of_words_that_come_for_it(head, groups, spoiled, stall, backpressure, bounds):
     """Its pages' entries may begin with an odd one; nothing is written of words that are wrong."""
-    units = Units(head=head, tokens=4 * UNIT, groups=groups, stall=stall, backpressure=backpressure)
-    behind = units.before | {"tokens": 8 * UNIT + 3, "flash_groups": 2 * UNIT, "tail_tokens": 3}
+    units = Units(
+        head=head,
+        tokens=UNIT_TOKENS,
+        groups=groups,
+        bounds=bounds,
+        stall=stall,
+        backpressure=backpressure,
+    )
+    tokens = 2 * UNIT_TOKENS + 3
+    behind = units.before | {
+        "tokens": tokens,
+        "flash_groups": tokens // units.group,
+        "tail_tokens": 3,
+    }
     units.dram.put(HEADS + 16 * units.index, HEAD.pack(**behind))
-    k = values(np.random.default_rng(7), 4 * UNIT, DIM)
+    k = values(np.random.default_rng(7), UNIT_TOKENS, DIM)
 
     def say(ctx):
         ctx.set(units.path.spoiled, spoiled)
@@ -528,38 +561,36 @@ def test_a_unit_of_words_that_come_for_it(head, groups, spoiled, stall, backpres
     units.bench.script(say)
     answers, entry = units.run([{}, {"columns": 1}, {}], k)
     assert [answer["unit_due"] for answer in answers] == [1, int(spoiled), int(spoiled)]
-    assert entry == HEAD.unpack(
-        HEAD.pack(**behind | {"column_pages": UNIT if spoiled else 2 * UNIT})
-    )
+    made = {"column_pages": units.pages if spoiled else 2 * units.pages}
+    assert entry == HEAD.unpack(HEAD.pack(**behind | made))
     units.check_columns(k[:0] if spoiled else k, 1)
 
 
+@of_both
 @pytest.mark.parametrize(
     "before, tokens, made",
     [
-        (0, 4 * UNIT, 1),
-        (0, 8 * UNIT + 5, 2),
-        (4 * UNIT, 4 * UNIT + 1, 1),
-        (0, 4 * UNIT - 1, 0),
-        (4, 4 * UNIT + 8, 0),  # begins within a unit: it is left to be read back
-        (2, 4 * UNIT, 0),
+        (0, UNIT_TOKENS, 1),
+        (0, 2 * UNIT_TOKENS + 5, 2),
+        (UNIT_TOKENS, UNIT_TOKENS + 1, 1),
+        (0, UNIT_TOKENS - 1, 0),
+        (8, UNIT_TOKENS + 8, 0),  # begins within a unit: it is left to be read back
+        (2, UNIT_TOKENS, 0),
     ],
 )
-@pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_units_that_an_append_brings(before, tokens, made, stall, backpressure):
+def test_units_that_an_append_brings(before, tokens, made, stall, backpressure, bounds):
     """K, V and passes are what they are without; the units go out as soon as they are whole."""
-    units = Units(head=1, tokens=before, stall=stall, backpressure=backpressure)
+    units = Units(head=1, tokens=before, bounds=bounds, stall=stall, backpressure=backpressure)
     k, v = values(np.random.default_rng(tokens), 2 * tokens, DIM).reshape(2, tokens, DIM)
     answers, entry = units.run([{"tokens": tokens}], np.stack([k, v]))
-    assert answers[0]["unit_due"] == int(
-        (before + tokens) // 4 >= (before // 4 // UNIT + made + 1) * UNIT
-    )
+    in_units = (before // UNIT_TOKENS + made + 1) * UNIT_TOKENS
+    assert answers[0]["unit_due"] == (before + tokens >= in_units)
     assert entry["tokens"] == before + tokens
-    assert entry["column_pages"] == units.before["column_pages"] + made * UNIT
-    units.check_columns(k[: made * 4 * UNIT], before // 4 // UNIT)
-    if before % 4 == 0:
+    assert entry["column_pages"] == units.before["column_pages"] + made * units.pages
+    units.check_columns(k[: made * UNIT_TOKENS], before // UNIT_TOKENS)
+    if before % units.group == 0:
         for kind, x in ((PageKind.K, k), (PageKind.V, v)):
-            pages = [page for of, _, _, page in units.pages if of == kind]
-            assert b"".join(pages) == x[: tokens // 4 * 4].tobytes()
+            pages = [page for of, _, _, page in units.found if of == kind]
+            assert b"".join(pages) == x[: tokens // units.group * units.group].tobytes()
         rest = (before + tokens) // PASS_TOKENS * PASS_TOKENS - before
         assert entry["k_exp"] == (block_exponent(k[rest:], 0) if rest < tokens else 0)
