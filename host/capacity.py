@@ -15,6 +15,7 @@ from rtl.commands import Status
 from rtl.tables import (
     PAGE_META,
     SEQUENCE,
+    bounds_groups,
     column_buffer,
     place_of,
     unit_groups,
@@ -34,6 +35,9 @@ OWN_GROUPS = 3
 """Groups that sequences are not promised: one of the firmware's own that is partly filled (moved
 pages, saved tails), and two that stay erased, so that a group can be emptied while pages are
 appended."""
+
+KEPT = ("nothing", "K by channel", "bounds (a page and each codeword are whole blocks of them)")
+"""What is kept of K besides, by `INDEXES`."""
 
 MOST_HEADS = 1 << PAGE_META.fields["index"].width
 """KV heads of all layers of a sequence, at most."""
@@ -77,7 +81,7 @@ class Capacity:
     ----------
     program_buffer, scratch : int
         Device-DRAM addresses of the program slots, and of room for a page with its spare bytes.
-        Between them is the unit of K by channel that is being made (`rtl.tables.column_buffer`).
+        Between them is the unit that is being made (`rtl.tables.column_buffer`).
     """
 
     SEQUENCE_TABLE = 0
@@ -134,13 +138,18 @@ class Capacity:
                 f"max_tokens = {max_tokens} is not in 1..{config.max_tokens}",
             )
         geometry = config.flash.geometry
-        units = {d: self._unit_groups(d) for d in config.head_dims} if index else {head_dim: 0}
+        if INDEXES[index] == "bounds" and not config.bounds:
+            refuse(
+                Status.UNSUPPORTED_INDEX,
+                "index = 'bounds': this drive keeps none, build it with bounds = True",
+            )
+        units = {d: self._unit_groups(d, index) for d in config.head_dims}
         if index and not units[head_dim]:
             dims = ", ".join(str(d) for d, unit in units.items() if unit) or "none"
             refuse(
                 Status.UNSUPPORTED_INDEX,
-                f"index = {INDEXES[index]!r} with head_dim = {head_dim}: this drive keeps K by "
-                f"channel for these head_dims: {dims}",
+                f"index = {INDEXES[index]!r} with head_dim = {head_dim}: this drive keeps "
+                f"{KEPT[index]} for these head_dims: {dims}",
             )
         return SequenceShape(
             layers=layers,
@@ -151,12 +160,15 @@ class Capacity:
             channels=geometry.channels,
             pass_tokens=config.pass_tokens,
             unit_groups=units[head_dim],
+            bounds=INDEXES[index] == "bounds",
         )
 
-    def _unit_groups(self, head_dim):
+    def _unit_groups(self, head_dim, index):
+        """Groups of a unit of what is kept besides K; 0 if nothing is, or not of this head_dim."""
         config = self._config
-        page_bytes = config.flash.geometry.page_bytes
-        return unit_groups(head_dim, page_bytes, config.code.data_bytes)
+        page_bytes, codeword_bytes = config.flash.geometry.page_bytes, config.code.data_bytes
+        groups = (lambda *_: 0, unit_groups, bounds_groups)[index]
+        return groups(head_dim, page_bytes, codeword_bytes)
 
     def admit(self, shape, saved=0, place=None):
         """`Placement` of a new sequence; raises `DriveError` where there is no room for it.

@@ -24,8 +24,8 @@ __all__ = [
 FORMATS = (FP16, BF16)
 """Element formats by the number the drive knows them by."""
 
-INDEXES = ("none", "channel")
-"""Extra copies of K by the number the drive knows them by: none, K by channel."""
+INDEXES = ("none", "channel", "bounds")
+"""What is kept of K besides, by the number the drive knows it by: nothing, K by channel, bounds."""
 
 
 def checked_integer(name, value):
@@ -48,7 +48,7 @@ def checked_format(name):
 def checked_index(name):
     """The number of an index."""
     if name not in INDEXES:
-        known = " or ".join(map(repr, INDEXES))
+        known = f"{', '.join(map(repr, INDEXES[:-1]))} or {INDEXES[-1]!r}"
         raise DriveError(Status.UNSUPPORTED_INDEX, f"index = {name!r}: give {known}")
     return INDEXES.index(name)
 

@@ -77,9 +77,11 @@ class KvDrive:
         kv_format : str
             Format of K and V: "fp16" or "bf16".
         index : str
-            Extra copies of K: "none", or "channel": K a second time, by channel of the head, so
-            that sparse attention reads some channels of all tokens. Half as much again is written,
-            and not every head_dim can be kept so: a unit of it must fill its pages.
+            What is kept of K besides. "none"; "channel": K a second time, by channel of the head,
+            so that sparse attention reads some channels of all tokens: half as much again is
+            written; or "bounds": the smallest and largest element of every 4 tokens, a byte for
+            both (`hls_attention.bounds_code`): a sixteenth more. Not every head_dim can be kept so:
+            a unit of K by channel must fill its pages, bounds must fill codewords.
         """
         self._check_running()
         format = checked_format(kv_format)

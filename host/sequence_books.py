@@ -15,7 +15,6 @@ from .sparse import DENSE
 
 __all__ = ["Sequence", "SequenceBooks", "cut_into_commands"]
 
-
 INDEX_BYTES = {"none": 0, "channel": 2, "bounds": 1 / UNIT_TOKENS}
 """Of what is kept of K besides, for a token and channel, by `host.checks.INDEXES`."""
 

@@ -34,7 +34,10 @@ class SequenceShape:
     first_channel, first_die : int
         Where its pages begin, see `rtl.tables.place_of`.
     unit_groups : int
-        Groups of a unit of K by channel, see `rtl.tables.unit_groups`; 0: it is not kept.
+        Groups of a unit of K by channel (`rtl.tables.unit_groups`) or of bounds of K
+        (`rtl.tables.bounds_groups`); 0: neither is kept.
+    bounds : bool
+        Units are of bounds.
     """
 
     layers: int
@@ -47,6 +50,7 @@ class SequenceShape:
     first_channel: int = 0
     first_die: int = 0
     unit_groups: int = 0
+    bounds: bool = False
 
     @property
     def place(self):
@@ -62,8 +66,8 @@ class SequenceShape:
         return group_channel(group, 0, 0, index, self.channels, self.first_channel)
 
     def column_channel(self, page, index):
-        """Channel of a page of K by channel of head ``index``."""
-        unit = self.unit_groups
+        """Channel of a page of a unit of head ``index``."""
+        unit = self.unit_pages
         return column_channel(page, unit, index, self.channels, self.first_channel)
 
     @property
@@ -98,15 +102,25 @@ class SequenceShape:
         return int((-(-ends // self.group_tokens) - starts // self.group_tokens).sum())
 
     @property
+    def index(self):
+        """What is kept of K besides, a number of `host.checks.INDEXES`."""
+        return (1 + self.bounds) * (self.unit_groups > 0)
+
+    @property
     def unit_tokens(self):
-        """Tokens of a unit of K by channel; 0: it is not kept."""
+        """Tokens of a unit of K by channel, or of bounds; 0: neither is kept."""
         return self.unit_groups * self.group_tokens
+
+    @property
+    def unit_pages(self):
+        """Flash pages of a unit: of K by channel as many as it has groups, of bounds one."""
+        return min(1, self.unit_groups) if self.bounds else self.unit_groups
 
     def cut_append(self, held, tokens, max_transfer):
         """Tokens of each command that appends ``tokens`` to a layer that holds ``held``.
 
-        Commands of whole units of K by channel begin where a unit does, if that is to be had: the
-        drive makes those on the way.
+        Commands of whole units begin where a unit does, if that is to be had: the drive makes those
+        on the way.
         """
         most, unit = max(1, max_transfer // self.token_bytes), self.unit_tokens
         first = most
@@ -138,21 +152,20 @@ class SequenceShape:
         }
 
     def column_pages(self, groups):
-        """Pages of K by channel of a head with so many groups (an int or an array) on flash: those
-        of whole units, one for each group."""
-        return groups // self.unit_groups * self.unit_groups if self.unit_groups else 0 * groups
+        """Pages of whole units of a head with so many groups (an int or an array) on flash."""
+        return groups // self.unit_groups * self.unit_pages if self.unit_groups else 0 * groups
 
     @property
     def most_pages(self):
-        """Flash pages per channel of all that it may hold, K by channel included."""
+        """Flash pages per channel of all that it may hold, units included."""
         return self.channel_pages() + self.channel_columns()
 
     def channel_columns(self, first=0, last=None):
-        """Flash pages per channel of K by channel, of the pages ``first`` to ``last`` of every
-        head, both of whole units; otherwise as `channel_pages`."""
+        """Flash pages per channel of units, of the pages ``first`` to ``last`` of every head, both
+        of whole ones; otherwise as `channel_pages`."""
         last = self.column_pages(self._full_groups) if last is None else last
-        unit = self.unit_groups or 1
-        return self.unit_groups * self._on_channels(first // unit, last // unit)
+        unit = self.unit_pages or 1
+        return self.unit_pages * self._on_channels(first // unit, last // unit)
 
     @property
     def _full_groups(self):
@@ -194,13 +207,13 @@ def device_dram(shape, sequences, geometry):
     -------
     dict
         ``sequences`` (their table), ``heads``, ``map``, ``passes``, ``tail``, ``columns`` (where
-        pages of K by channel lie), ``slots`` (pages on their way to a die: the second buffer of
-        what is flushed, for all sequences together), ``unit`` (the unit of K by channel that is
-        being made, one for the drive).
+        pages of units lie), ``slots`` (pages on their way to a die: the second buffer of what is
+        flushed, for all sequences together), ``unit`` (the unit of K by channel or of bounds that
+        is being made, one for the drive).
     """
     return {
         "sequences": SEQUENCE.size * sequences,
         **{name: sequences * size for name, size in shape.table_bytes.items()},
         "slots": program_slots(geometry) * slot_bytes(geometry),
-        "unit": shape.unit_groups * shape.page_bytes,
+        "unit": shape.unit_pages * shape.page_bytes,
     }

@@ -36,9 +36,9 @@ def partial_flags(partials):
 class _Layer:
     """K and V of one layer, [kv_heads, room, head_dim] each; room doubles as tokens come.
 
-    ``groups`` names the full groups and ``units`` the whole units of K by channel, so that forks
-    know what they share. The first ``saved`` tokens
-    outlive a loss of power whatever becomes of the others.
+    ``groups`` names the full groups and ``units`` the whole units of K by channel or of bounds, so
+    that forks know what they share. The first ``saved`` tokens outlive a loss of power whatever
+    becomes of the others.
     """
 
     def __init__(self, kv_heads, head_dim, dtype):
@@ -130,8 +130,7 @@ class ArrayBackend(Backend):
 
     def fork(self, sequence, max_tokens):
         old = self.shape(sequence)
-        index = int(old.unit_groups > 0)
-        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, index)
+        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, old.index)
         layers = self._layers[sequence]
         more = sum(
             self._pages(old, number, np.arange(len(layer.groups)), np.arange(len(layer.units)))
@@ -181,12 +180,12 @@ class ArrayBackend(Backend):
         return np.array(shared, int)
 
     def _pages(self, shape, layer, groups, units):
-        """Pages per channel of full groups, and of units of K by channel, of a layer, all heads."""
+        """Pages per channel of full groups, and of units, of a layer, all heads."""
         index = layer * shape.kv_heads + np.arange(shape.kv_heads)[:, None]
         pages = 2 * np.bincount(shape.channel(groups, index).ravel(), minlength=shape.channels)
         if len(units):
-            channel = shape.column_channel(units * shape.unit_groups, index)
-            pages += shape.unit_groups * np.bincount(channel.ravel(), minlength=shape.channels)
+            channel = shape.column_channel(units * shape.unit_pages, index)
+            pages += shape.unit_pages * np.bincount(channel.ravel(), minlength=shape.channels)
         return pages
 
     def submit_append(self, sequence, layer, k, v):
@@ -301,22 +300,21 @@ class ArrayBackend(Backend):
 
     def _store(self, sequence, layer, k, v):
         """Appends a command's tokens, and counts the pages that filled groups would be programmed
-        to; and, of units of K by channel that it does not bring whole, those that their K would be
-        read from."""
+        to; and, of units that it does not bring whole, those that their K would be read from."""
         shape, store = self.shape(sequence), self._layers[sequence][layer]
         brought = 0
         if shape.unit_groups and store.tokens == len(store.units) * shape.unit_tokens:
-            brought = len(k) // shape.unit_tokens * shape.unit_groups * shape.kv_heads
-        groups, columns = (pages * shape.kv_heads for pages in self._grow(sequence, layer, k, v))
+            brought = len(k) // shape.unit_tokens
+        groups, units = self._grow(sequence, layer, k, v)
+        read = (units - brought) * shape.unit_groups * shape.kv_heads
         self._count(
-            pages_programmed=2 * groups + columns,
-            pages_read=columns - brought,
-            bytes_flash=(columns - brought) * shape.page_bytes,
+            pages_programmed=(2 * groups + units * shape.unit_pages) * shape.kv_heads,
+            pages_read=read,
+            bytes_flash=read * shape.page_bytes,
         )
 
     def _grow(self, sequence, layer, k, v):
-        """Appends; returns the number of groups that became full, and of pages of K by channel that
-        become possible with them."""
+        """Appends; returns the numbers of groups that became full, and of units."""
         shape = self.shape(sequence)
         store = self._layers[sequence][layer]
         before = store.tokens // shape.group_tokens
@@ -327,7 +325,7 @@ class ArrayBackend(Backend):
             len(store.groups) // shape.unit_groups - len(store.units) if shape.unit_groups else 0
         )
         store.units += islice(self._names, units)
-        return filled, units * shape.unit_groups
+        return filled, units
 
     def _count(self, **amounts):
         self._counters.update(amounts)

@@ -160,8 +160,7 @@ class RtlBackend(Backend):
 
     def fork(self, sequence, max_tokens):
         old = self._shapes[sequence]
-        index = int(old.unit_groups > 0)
-        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, index)
+        shape = self._capacity.shape(old.layers, old.kv_heads, old.head_dim, max_tokens, old.index)
         level(self.driver, self.firmware, self.config)
         command = self.driver.submit(Opcode.FORK, sequence=sequence, tokens=max_tokens)
         number = self._opened(command, shape, self._formats[sequence])

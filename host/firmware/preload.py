@@ -1,5 +1,5 @@
 """The simulation's back door: K and V straight into flash cells, map, head table and tail; and K
-by channel where it is kept.
+by channel, or bounds of K, where they are kept.
 
 What it leaves behind is what the append path would have left, each page on the die it is wanted
 on, but in block groups of its own. No time passes, unless dead groups must be erased to make room.
@@ -7,6 +7,7 @@ on, but in block groups of its own. No time passes, unless dead groups must be e
 
 import numpy as np
 
+from hls_attention.bounds_code import encode
 from rtl.commands import Status
 from rtl.page_codec import decode_pages, encode_pages
 from rtl.tables import HEAD, PAGE_META, PASS, PageKind, column_die, page_die
@@ -68,7 +69,7 @@ class BackDoor:
         for h, head in enumerate(heads):
             new = np.stack([k[:, h], v[:, h]])
             self._append(placement, first + h, head, new, places[h], format)
-            self._build(placement, first + h, head, columns[h])
+            self._build(placement, first + h, head, columns[h], format)
 
     def _head(self, placement, index):
         return HEAD.unpack(self._device.load(placement.heads + HEAD.size * index, HEAD.size))
@@ -89,14 +90,14 @@ class BackDoor:
         return np.broadcast_to(channel, die.shape), die
 
     def _column_places(self, shape, index, head, tokens):
-        """Channel and die of the pages of K by channel that a head with so many tokens lacks."""
+        """Channel and die of the pages of units that a head with so many tokens lacks."""
         last = shape.column_pages(tokens // shape.group_tokens)
         page = np.arange(head["column_pages"], last)
         if not len(page):
             return page, page
         die = column_die(
             page,
-            shape.unit_groups,
+            shape.unit_pages,
             index,
             index % shape.kv_heads,
             shape.kv_heads,
@@ -219,16 +220,18 @@ class BackDoor:
             self._array.write_page(channel, *place, page.tobytes())
             self._device.store(place_at(placement, mark[0], index, mark[1]), pack_place(*place))
 
-    def _build(self, placement, index, head, places):
-        """Writes K by channel of the units that a head lacks, at these channels and dies."""
+    def _build(self, placement, index, head, places, format):
+        """Writes the units that a head lacks, at these channels and dies."""
         shape, count = placement.shape, len(places[0])
-        first, unit = head["column_pages"], shape.unit_groups
-        for at in range(0, count, unit or 1):
-            groups = range(first + at, first + at + unit)
+        first, pages = head["column_pages"], shape.unit_pages
+        for at in range(0, count, pages or 1):
+            marks = [(PageKind.COLUMNS, first + at + page) for page in range(pages)]
+            start = (first + at) // pages * shape.unit_groups
+            groups = range(start, start + shape.unit_groups)
             k = np.concatenate([self._k_page(placement, index, group) for group in groups])
-            user = np.ascontiguousarray(k.T).view(np.uint8).reshape(unit, -1)
-            marks = [(PageKind.COLUMNS, page) for page in groups]
-            channels, dies = (part[at : at + unit] for part in places)
+            unit = encode(k.view(format.dtype)) if shape.bounds else np.ascontiguousarray(k.T)
+            channels, dies = (part[at : at + pages] for part in places)
+            user = unit.view(np.uint8).reshape(pages, -1)
             self._program(placement, index, marks, channels, dies, user)
         head["column_pages"] += count
         self._device.store(placement.heads + HEAD.size * index, HEAD.pack(**head))

@@ -3,9 +3,9 @@
 Device DRAM is empty. Every block is read page by page up to where it is erased; each page says
 which segment, head and group it holds. A sequence has the groups that follow each other from the
 first one on, in all heads of a layer, and beyond them the tail that was saved last, if it fits;
-a head has the whole units of K by channel that follow each other as far as its groups go.
-What was given up, or was not whole in every head, is dead; so the sequence marks its pages with a
-new segment from here on. Nothing is programmed into a block that was not erased since.
+a head has the whole units of K by channel, or of bounds, that follow each other as far as its
+groups go. What was given up, or was not whole in every head, is dead; so the sequence marks its
+pages with a new segment from here on. Nothing is programmed into a block that was not erased since.
 """
 
 from typing import NamedTuple
@@ -137,15 +137,16 @@ class Recovery:
             pairs.append(pair)
 
     def _units(self, record, shape, index, groups):
-        """Places of the pages of K by channel that a head with so many groups has, and segments
-        that have written some of them without writing the last group of the unit."""
+        """Places of the pages of units that a head with so many groups has, and segments that have
+        written some of them without writing the last group of the unit."""
         places, writers, layer = [], set(), index // record.kv_heads
-        while shape.column_pages(groups) > len(places):
-            end = len(places) + shape.unit_groups
+        if not shape.unit_groups:
+            return places, writers
+        for end in range(shape.unit_groups, groups + 1, shape.unit_groups):
             allowed = record.column_writers(layer, end)
             unit = {
                 page: next((s for s in allowed if (s, index, page) in self._columns), None)
-                for page in range(len(places), end)
+                for page in range(len(places), shape.column_pages(end))
             }
             if None in unit.values():
                 break
@@ -167,7 +168,7 @@ class Recovery:
             return None
 
     def _head(self, placement, record, index, tokens, pairs, tail, columns):
-        """Writes a head's record, map, passes and tail; it has so many pages of K by channel."""
+        """Writes a head's record, map, passes and tail; it has so many pages of units."""
         shape, device = placement.shape, self._device
         groups, rest = divmod(tokens, shape.group_tokens)
         pairs = pairs[:groups]

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 PLACE = MAP_ENTRY.size // 2
-"""Bytes of the place of one page, in the map and in the table of K by channel: row and die."""
+"""Bytes of the place of one page, in the map and in the table of units: row and die."""
 
 _WORD = np.dtype("<u8")
 
@@ -40,8 +40,8 @@ def clear_heads(device, placement):
 
 
 def copy(device, old, new):
-    """Heads, map, passes, tails and places of K by channel of a sequence for another one, whose
-    capacity may differ."""
+    """Heads, map, passes, tails and places of units of a sequence for another one, whose capacity
+    may differ."""
     device.store(new.heads, device.load(old.heads, HEAD.size * old.shape.heads))
     device.store(new.tail, device.load(old.tail, old.shape.table_bytes["tail"]))
     for table, size, count, room in (
@@ -84,6 +84,7 @@ def write_open(device, placement, format, segment, stream=0):
             passes=placement.passes,
             columns=placement.columns,
             unit_groups=shape.unit_groups,
+            bounds=shape.bounds,
             number=placement.sequence,
             first_channel=shape.first_channel,
             first_die=shape.first_die,
@@ -143,7 +144,7 @@ def place_at(placement, kind, index, group):
 
 
 def columns_behind(shape, heads):
-    """Heads that lack pages of K by channel of a whole unit: index -> pages on flash.
+    """Heads that lack pages of a whole unit: index -> pages on flash.
 
     ``heads`` are fields of `HEAD`, arrays.
     """
@@ -154,8 +155,8 @@ def columns_behind(shape, heads):
 def read_map(device, placement, first=0):
     """`(channel, die, row)` arrays of the flash pages that a sequence holds.
 
-    ``first`` leaves out groups before it, an int or one for each head, and units of K by channel
-    that do not end before it.
+    ``first`` leaves out groups before it, an int or one for each head, and units that do not end
+    before it.
     """
     shape, heads = placement.shape, read_heads(device, placement)
     head, number = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)

@@ -1,7 +1,8 @@
-"""K by channel on a drive's flash, found by its tables, against the K that was appended."""
+"""K by channel, or bounds, on a drive's flash, found by its tables, against K as appended."""
 
 import numpy as np
 
+from hls_attention.bounds_code import encode
 from rtl.page_codec import decode_pages
 from rtl.tables import COLUMN_ENTRY, HEAD, PAGE_META, SEQUENCE, PageKind
 
@@ -9,7 +10,8 @@ __all__ = ["check_columns"]
 
 
 def check_columns(drive, number, layers, whole=True):
-    """Every page of K by channel of a sequence is what a transposition of its K gives.
+    """Every page of K by channel of a sequence is what a transposition of its K gives; of bounds,
+    what `hls_attention.bounds_code` does.
 
     Parameters
     ----------
@@ -37,8 +39,10 @@ def check_columns(drive, number, layers, whole=True):
     entry = load(SEQUENCE, firmware.capacity.SEQUENCE_TABLE + SEQUENCE.size * number)
     heads, group = entry["kv_heads"], entry["group_tokens"]
     unit = config.code.data_bytes // 2
-    pages = unit // group
-    assert entry["unit_groups"] == pages
+    if entry["bounds"]:
+        unit = min(unit, 8 * group)
+    assert entry["unit_groups"] == unit // group
+    pages = 1 if entry["bounds"] else unit // group
     places, facts, wanted = [], [], []
     for index in range(entry["layers"] * heads):
         layer, h = divmod(index, heads)
@@ -46,7 +50,7 @@ def check_columns(drive, number, layers, whole=True):
         state = load(HEAD, entry["heads"] + HEAD.size * index)
         assert state["tokens"] == len(k)
         held, left = divmod(state["column_pages"], pages)
-        assert not left and held * pages <= state["flash_groups"]
+        assert not left and held * unit <= state["flash_groups"] * group
         if whole:
             assert held == len(k) // unit
         for page in range(held * pages):
@@ -55,17 +59,21 @@ def check_columns(drive, number, layers, whole=True):
             places.append((channel, place["even_die"], place["even_row"]))
             facts.append((PageKind.COLUMNS, index, page))
         if held:
-            units = k[: held * unit].reshape(held, unit, -1)
-            wanted.append(np.ascontiguousarray(units.transpose(0, 2, 1)).view(np.uint8))
+            units = k[: held * unit]
+            if entry["bounds"]:
+                octets = encode(units.view(layers[layer].dtype))
+            else:
+                octets = units.reshape(held, unit, -1).transpose(0, 2, 1)
+            wanted.append(np.ascontiguousarray(octets).view(np.uint8).reshape(held * pages, -1))
     assert len(set(places)) == len(places)
     if places:
         size = config.code.words * 8 * (config.flash.geometry.page_bytes // config.code.data_bytes)
+        if entry["bounds"]:  # the rest of a page may be empty
+            size = size * wanted[0].shape[1] // config.flash.geometry.page_bytes
         raw = np.stack([lane.array.page(*place)[:size] for place in places])
         user, metas, corrected = decode_pages(config.code, [row for *_, row in places], raw)
         found = map(PAGE_META.unpack, metas)
         assert [(meta["kind"], meta["index"], meta["group"]) for meta in found] == facts
         assert (corrected >= 0).all()
-        assert np.array_equal(
-            user, np.concatenate([part.ravel() for part in wanted]).reshape(user.shape)
-        )
+        assert np.array_equal(user, np.concatenate(wanted))
     return len(places)
