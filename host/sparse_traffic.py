@@ -16,7 +16,7 @@ import numpy as np
 from hls_attention.bounds_code import UNIT_TOKENS
 from rtl.config import MASK_TOKENS
 
-__all__ = ["sparse_traffic"]
+__all__ = ["reads_of_a_page", "sparse_traffic"]
 
 
 def sparse_traffic(shape, codeword_bytes, full, channels, keep, bounds=False):
@@ -54,12 +54,23 @@ def sparse_traffic(shape, codeword_bytes, full, channels, keep, bounds=False):
         codewords = reads * shape.unit_tokens * shape.head_dim // UNIT_TOKENS // codeword_bytes
     touched = on_flash.reshape(heads, full, group) @ _codewords(group, row, codeword_bytes)
     return {
-        "pages_read": reads + beyond + 2 * _runs(touched, max(1, MASK_TOKENS // of_codeword)),
+        "pages_read": reads + beyond + 2 * _runs(touched, _most(of_codeword)),
         "bytes_flash": codewords * codeword_bytes
         + beyond * group * row
         + 2 * int(touched.sum()) * codeword_bytes,
         "bytes_tail": tail.size * row + 2 * int(tail_read.sum()) * row,
     }
+
+
+def reads_of_a_page(shape, codeword_bytes):
+    """Reads of a page of K or V of which all tokens are kept."""
+    of_codeword = codeword_bytes // (2 * shape.head_dim)
+    return -(-shape.page_bytes // codeword_bytes // _most(of_codeword))
+
+
+def _most(of_codeword):
+    """Codewords side by side that are one read."""
+    return max(1, MASK_TOKENS // of_codeword)
 
 
 def _runs(touched, most):

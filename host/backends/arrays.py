@@ -17,7 +17,7 @@ from rtl.registers import COUNTERS
 from ..capacity import Capacity
 from ..errors import DriveValueError
 from ..packing import cut_jobs, list_bytes, pack_jobs
-from ..sparse_traffic import sparse_traffic
+from ..sparse_traffic import reads_of_a_page, sparse_traffic
 from .base import Backend, Result
 
 __all__ = ["ArrayBackend", "partial_flags"]
@@ -247,8 +247,8 @@ class ArrayBackend(Backend):
         if chosen is None:
             tail = k.shape[1] - full * shape.group_tokens
             pages = 2 * shape.pages_of(full * shape.group_tokens) * shape.kv_heads
-            if job.selection is not None:  # codeword by codeword
-                pages *= shape.page_bytes // self.config.codeword_bytes
+            if job.selection is not None:
+                pages *= reads_of_a_page(shape, self.config.codeword_bytes)
             self._count(
                 pages_read=pages,
                 bytes_flash=full * shape.group_tokens * shape.token_bytes,

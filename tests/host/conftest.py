@@ -8,7 +8,9 @@ import pytest
 
 from host import DriveConfig, KvDrive
 
-sys.path.insert(0, str(Path(__file__).parent))  # fake_lane, the tests' own helper
+sys.path.insert(0, str(Path(__file__).parent))  # fake_lane and the tests' other helpers
+
+from sparse_pair import PAPER, TINY, Pair  # noqa: E402
 
 SEED = 20250722
 
@@ -43,3 +45,33 @@ def drive(request, tiny):
 def normal(rng):
     """Function: random float16 array of a shape."""
     return lambda *shape: rng.standard_normal(shape).astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def tiny_drives():
+    pairs = [Pair(TINY)]
+    yield pairs
+    pairs[0].shutdown()
+
+
+@pytest.fixture(scope="module", params=PAPER, ids=lambda codeword: f"codewords of {codeword}")
+def paper_drives(request):
+    pair = Pair(PAPER[request.param])
+    yield pair
+    pair.shutdown()
+
+
+@pytest.fixture
+def paper_pair(paper_drives):
+    yield paper_drives
+    paper_drives.close()
+
+
+@pytest.fixture
+def tiny_pair(tiny_drives):
+    """A new one once it was filled: what the back door filled comes back late."""
+    if tiny_drives[0].filled > 2000:
+        tiny_drives.pop().shutdown()
+        tiny_drives.append(Pair(TINY))
+    yield tiny_drives[0]
+    tiny_drives[0].close()

@@ -4,221 +4,22 @@ Which tokens are kept is seen from outside too: queries and keys are made so tha
 is kept are equal, and the values so that their mean names the tokens.
 """
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
 from conftest import SEED
+from sparse_faulty import Faulty
+from sparse_jobs import NO_SELECTION, submit_jobs
+from sparse_pair import BF16, EDGES, FP16, PAPER, TINY, Exactly, Pair, random_attends, spread
 
-from cosim.reference import twin_attend, twin_attend_sparsely
+from cosim.reference import twin_attend
 from flash_model.bit_errors import BitErrorRate
-from flash_model.faults import Faults
 from host import DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
-from host.firmware.tables import place_at
 from host.stats import difference
-from rtl.commands import JOB, JOB_STATUS, AttendMode, Opcode
-from rtl.tables import MAP_ENTRY, PageKind
-
-TINY = DriveConfig.preset("tiny", sparse_tokens=1024)
-FP16, BF16 = np.float16, ml_dtypes.bfloat16
-PAPER = {
-    codeword: DriveConfig(
-        profile="paper",
-        channels=2,
-        dies=2,
-        max_queries_per_kv=2,
-        max_head_dim=256,
-        pass_tokens=1024,
-        sparse_tokens=16384,
-        codeword_bytes=codeword,
-    )
-    for codeword in (512, 1024)
-}
-"""Pages of 4 KiB of which 4 or 8 codewords hold 1, 2, 4 or 8 tokens each."""
-NAMES = {FP16: "fp16", BF16: "bf16"}
-COUNTED = ("pages_read", "bytes_flash", "bytes_tail", "jobs", "commands", "commands_failed")
-EDGES = (1, 2, 3, 4, 5, 255, 256, 257, 259, 260, 261, 511, 512, 513, 516, 1019, 1023, 1024)
-"""Lengths about a group, a unit and pass, several of them, and all that the drive selects from."""
+from rtl.commands import Opcode
+from rtl.tables import PageKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::host.errors.DriveWarning")
-
-
-class Pair:
-    """A drive of gateware and its twin, to which the same is done; they are to give the same.
-
-    A sequence is a pair of numbers.
-    """
-
-    def __init__(self, config, **options):
-        self.config, self.filled = config, 0
-        self.drives = KvDrive(config, backend="rtl", **options), KvDrive(config, backend="twin")
-        self.driver = self.drives[0].backend.driver
-        self.open_ones = []
-
-    def shutdown(self):
-        for drive in self.drives:
-            drive.shutdown()
-
-    def open(self, kv_heads=1, head_dim=64, dtype=FP16, index="channel", layers=1, **how):
-        shape = {"layers": layers, "kv_heads": kv_heads, "head_dim": head_dim, **how}
-        shape = {"max_tokens": self.config.sparse_tokens, "index": index, **shape}
-        numbers = tuple(drive.open(**shape, kv_format=NAMES[dtype]) for drive in self.drives)
-        self.open_ones.append(numbers)
-        return numbers
-
-    def close(self, *sequences):
-        """Closes some sequences, or all."""
-        for numbers in sequences or list(self.open_ones):
-            self.call("close", numbers)
-            self.open_ones.remove(numbers)
-
-    def fork(self, sequence):
-        self.open_ones.append(self.call("fork", sequence))
-        return self.open_ones[-1]
-
-    def call(self, name, sequence, *arguments):
-        if name in ("append", "preload"):
-            self.filled += arguments[1][..., 0].size
-        return tuple(getattr(d, name)(n, *arguments) for d, n in zip(self.drives, sequence))
-
-    def attend(self, jobs, attention, **how):
-        """Outputs of a batch of ``(sequence, layer, ...)``, after comparison."""
-        outputs, flags, counts = [], [], []
-        for which, drive in enumerate(self.drives):
-            self.driver.quiesce()  # of a command before there may be pages still to be read
-            before = drive.stats()
-            batch = [(sequence[which], *rest) for sequence, *rest in jobs]
-            outputs.append(drive.attend_batch(batch, attention=attention, **how))
-            flags.append(drive.last_flags)
-            self.driver.quiesce()
-            counts.append(difference(drive.stats(), before))
-        for number, (mine, wanted) in enumerate(zip(*outputs, strict=True)):
-            assert mine.dtype == wanted.dtype
-            assert mine.tobytes() == wanted.tobytes(), (number, mine, wanted)
-        assert flags[0] == flags[1]
-        if not flags[0] & ResultFlag.NONFINITE:  # then any tokens may have been read
-            assert [counts[0][name] for name in COUNTED] == [counts[1][name] for name in COUNTED]
-        return outputs[0]
-
-
-@pytest.fixture(scope="module")
-def tiny_drives():
-    pairs = [Pair(TINY)]
-    yield pairs
-    pairs[0].shutdown()
-
-
-@pytest.fixture(scope="module", params=PAPER, ids=lambda codeword: f"codewords of {codeword}")
-def paper_drives(request):
-    pair = Pair(PAPER[request.param])
-    yield pair
-    pair.shutdown()
-
-
-@pytest.fixture
-def paper_pair(paper_drives):
-    yield paper_drives
-    paper_drives.close()
-
-
-@pytest.fixture
-def tiny_pair(tiny_drives):
-    """A new one once it was filled: what the back door filled comes back late."""
-    if tiny_drives[0].filled > 2000:
-        tiny_drives.pop().shutdown()
-        tiny_drives.append(Pair(TINY))
-    yield tiny_drives[0]
-    tiny_drives[0].close()
-
-
-def spread(rng, shape, dtype=FP16):
-    """Random numbers, some channels of which are larger than others."""
-    return (rng.standard_normal(shape) * np.exp(rng.standard_normal(shape[-1]))).astype(dtype)
-
-
-class Drawn:
-    """A random sequence and what is asked of it."""
-
-    DTYPES = FP16, BF16
-
-    def __init__(self, rng, most, head_dims=(64,), queries=4):
-        self.rng, self.most, self.queries = rng, most, queries
-        self.dtype, self.heads = self.DTYPES[rng.integers(2)], int(rng.integers(1, 3))
-        self.head_dim = int(rng.choice(head_dims))
-        edges = [n for n in EDGES if n <= most]
-        wanted = rng.choice(edges) if rng.integers(2) else rng.integers(1, most + 1)
-        self.tokens = int(wanted)
-        self.kind = rng.choice(["plain"] * 6 + ["ties", "zeros", "few", "small", "large"])
-
-    def vectors(self, *shape):
-        rng, shape = self.rng, (*shape, self.heads, self.head_dim)
-        x = spread(rng, shape, self.dtype)
-        if self.kind == "ties":
-            x[:] = x[:1]
-        if self.kind == "zeros":
-            x[rng.random(shape[:1]) < 0.7] = 0
-        if self.kind == "few":
-            x = rng.choice([0, 1, -1], shape).astype(self.dtype)
-        if self.kind == "small":
-            x = (x * 2.0**-20).astype(self.dtype)
-        if self.kind == "large":
-            x = (np.clip(x, -100, 100) * 2.0**9).astype(self.dtype)
-        return x
-
-    def query(self):
-        rng, kind = self.rng, self.rng.integers(8)
-        g = int(rng.integers(1, self.queries + 1))
-        q = spread(rng, (self.heads * g, self.head_dim), self.DTYPES[rng.integers(2)])
-        if kind == 0:
-            q = np.sign(q)  # all channels tie
-        if kind == 1:
-            q[rng.integers(len(q))] = 0
-        if kind == 2:
-            q[:, : self.head_dim // 2] = 0
-            q[0] = q[0, ::-1]  # a head without anything in the channels chosen, perhaps
-        if kind == 3:
-            q = (q * 2.0 ** rng.integers(-20, 5, (len(q), 1))).astype(q.dtype)
-        return q
-
-    def attention(self):
-        rng = self.rng
-        forced = [(0, 0), (4, 32), (1, 3), (300, 0), (0, 300), (65535, 65535)]
-        sinks, window = forced[rng.integers(len(forced))]
-        if rng.integers(2):
-            ratio = float(rng.choice([1 / 4, 1 / 8, 1 / 16, 1.0]))
-            if sinks + window > 300:
-                sinks = window = 0
-            return Sparf(ratio, sinks=sinks, window=window)
-        d, n = self.head_dim, self.tokens
-        channels = int(rng.choice([1, 2, d // 4, d - 1, d, rng.integers(1, d + 1)]))
-        kept = int(rng.choice([1, 2, max(1, n - 1), n, 1 << 20, rng.integers(1, n + 1)]))
-        return Exactly(channels, kept, sinks, window)
-
-
-class Exactly(Sparf):
-    """As many tokens as are asked for, though more are to be kept whatever their scores."""
-
-    def __init__(self, channels, kept, sinks=0, window=0):
-        super().__init__(channels=channels, kept=kept, sinks=sinks, window=window)
-
-    def selection(self, head_dim, tokens):
-        return super().selection(head_dim, tokens)._replace(kept=self.kept)
-
-
-def random_attends(pair, seed, cases, most=1024, **how):
-    rng = np.random.default_rng(seed)
-    print("seed", seed)
-    for case in range(cases):
-        drawn = Drawn(rng, most, **how)
-        sequence = pair.open(drawn.heads, drawn.head_dim, drawn.dtype)
-        pair.call("preload", sequence, 0, drawn.vectors(drawn.tokens), drawn.vectors(drawn.tokens))
-        for _ in range(2):
-            q, attention = drawn.query(), drawn.attention()
-            what = {} if rng.integers(4) else {"scale": 2.0 ** rng.uniform(-9, 4)}
-            print(case, {n: str(x) for n, x in vars(drawn).items()}, q.shape, q.dtype, attention)
-            print(vars(attention), what)
-            pair.attend([(sequence, 0, q)], attention, **what)
-        pair.close()
 
 
 def test_random_attends(tiny_pair):
@@ -431,7 +232,6 @@ def test_of_equal_scores_the_first_tokens_are_kept(tiny_pair, rng):
 
 # What is refused
 
-NO_SELECTION = {"channels": 4, "kept": 10}
 REFUSED = {
     "channels 0": ({"channels": 0}, Status.INVALID_SELECTION),
     "channels": ({"channels": 65}, Status.INVALID_SELECTION),
@@ -443,43 +243,6 @@ REFUSED = {
     "queries": ({"queries": 5}, Status.TOO_MANY_QUERY_HEADS),
     "layer": ({"layer": 1, "kept": 0}, Status.LAYER_OUT_OF_RANGE),
 }
-
-
-def submit_jobs(drive, jobs, opcode=Opcode.ATTEND, **command):
-    """A command of jobs as they are, a dict each; its completion, and status and results of each.
-
-    ``q``, and ``kv`` of a step, are arrays; a job has one KV head of 64.
-    """
-    table, rest = b"", b""
-    size = JOB_STATUS.size + 4 * 128
-    for number, job in enumerate(jobs):
-        q = job["q"].tobytes()
-        fields = {"queries": len(job["q"]), **NO_SELECTION, **job}
-        kv = fields.pop("kv", np.zeros((2, 64), FP16)).tobytes()
-        del fields["q"]
-        at = JOB.size * len(jobs) + len(rest)
-        rest += q + (kv if opcode == Opcode.STEP else b"")
-        offsets = {"q_offset": at, "kv_offset": at + len(q), "result_offset": size * number}
-        table += JOB.pack(**{**offsets, **fields})
-    data = table + rest
-    submitted = drive.backend.driver.submit(
-        opcode,
-        data=data,
-        results=size * len(jobs),
-        **{
-            "jobs": len(jobs),
-            "bytes": len(data),
-            "mode": AttendMode.SPARF,
-            "scale_mant": 1 << 25,
-            **command,
-        },
-    )
-    completion = drive.backend.driver.wait(submitted)
-    found = []
-    for number in range(len(jobs)):
-        raw = submitted.results[size * number : size * (number + 1)]
-        found.append((JOB_STATUS.unpack(raw)["status"], raw[JOB_STATUS.size :]))
-    return completion, found
 
 
 @pytest.mark.parametrize("opcode", [Opcode.ATTEND, Opcode.STEP])
@@ -557,77 +320,6 @@ def test_a_drive_without_sparse_attention(rng):
 
 
 # Faults of the flash
-
-
-class Faulty:
-    """A drive of gateware whose pages may become unreadable, with a head that is attended sparsely.
-
-    Its last tokens lie beyond the units, the very last in the tail.
-    """
-
-    TOKENS = 603
-    ATTENTION = Exactly(8, 20)
-
-    def __init__(self, rng, config=TINY, rate=None):
-        self.config, self.geometry = config, config.flash.geometry
-        self.faults = Faults(self.geometry, seed=3, rate=rate)
-        self.drive = KvDrive(config, faults=self.faults)
-        self.k, self.v = spread(rng, (2, self.TOKENS, 64))
-        self.q = spread(rng, (2, 64))
-        shape = {"layers": 1, "kv_heads": 1, "head_dim": 64, "max_tokens": 1000}
-        self.number, self.other = (self.drive.open(**shape, index="channel") for _ in range(2))
-        for number in (self.number, self.other):
-            self.drive.preload(number, 0, self.k[:, None], self.v[:, None])
-        self.result = twin_attend_sparsely(
-            self.q,
-            self.k,
-            self.v,
-            64**-0.5,
-            **self.ATTENTION.selection(64, self.TOKENS)._asdict(),
-            pass_tokens=config.pass_tokens,
-        )
-        self.group = config.group_tokens(64)
-        self.in_units = self.TOKENS // config.unit_tokens * config.unit_tokens
-
-    def place(self, kind, page):
-        """Channel, die and row of a page of the first sequence."""
-        firmware = self.drive.backend.firmware
-        placement = firmware.capacity.placements[self.number]
-        at = place_at(placement, kind, 0, page)
-        entry = MAP_ENTRY.unpack(self.drive.backend.lane.dram[at : at + 4].tobytes() + bytes(4))
-        shape = placement.shape
-        column = kind == PageKind.COLUMNS
-        channel = shape.column_channel(page, 0) if column else shape.channel(page, 0)
-        return int(channel), entry["k_die"], entry["k_row"]
-
-    def spoil(self, kind, page):
-        """Makes a page unreadable."""
-        g, (channel, die, row) = self.geometry, self.place(kind, page)
-        number = (channel * g.dies + die) * g.rows + row
-        self.faults.bit_flips[number] = g.page_total // 2
-
-    def attend_both(self):
-        """What becomes of the first sequence, None or a status; that of the other must be right."""
-        status = None
-        jobs = [(self.number, 0, self.q), (self.other, 0, self.q), (self.number, 0, self.q)]
-        try:
-            outputs = self.drive.attend_batch(jobs, attention=self.ATTENTION)
-        except DriveError as error:
-            status, outputs = error.status, error.outputs
-            assert outputs[0] is outputs[2] is None
-        assert outputs[1].tobytes() == self.result.out.tobytes()
-        if status is None:
-            assert outputs[0].tobytes() == outputs[2].tobytes() == outputs[1].tobytes()
-        return status
-
-    def channels(self, chosen):
-        """Channels that are chosen, or are not; with one codeword a page, pages of a unit."""
-        return np.flatnonzero(self.result.choice.channels == chosen)
-
-    def pages(self, kept):
-        """Groups on flash with a token kept, or without one."""
-        keep = self.result.choice.keep[: self.TOKENS // self.group * self.group]
-        return np.flatnonzero(keep.reshape(-1, self.group).any(axis=1) == kept)
 
 
 UNREAD = {
@@ -735,7 +427,7 @@ def test_a_unit_that_is_not_made(rng):
     columns = []
     for at in range(tokens, tokens + 5):
         new = k[None, at], v[None, at]
-        attention = (faulty.ATTENTION, Sparf(1 / 4))[at % 2]
+        attention = (faulty.attention, Sparf(1 / 4))[at % 2]
         drive.backend.driver.quiesce()
         before = drive.stats()["pages_read"]
         found = drive.attend(number, 0, faulty.q, attention=attention)
