@@ -3,10 +3,11 @@
 Histories of `open`, `append`, `step`, `attend`, `read`, `fork`, `truncate`, `close`, `flush` and
 `power_cycle` are drawn by hypothesis, and shrunk when one fails. The twin backend is held to
 float64 mathematics; the gateware, on flash with pages and blocks that fail, to the twin's
-arithmetic on the dictionary's arrays. Sequences may be opened with K by channel: its pages are read
-back and compared with the dictionary's K.
+arithmetic on the dictionary's arrays. Sequences may be opened with K by channel, or bounds of K:
+their pages are read back and compared with the dictionary's K.
 """
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -38,6 +39,7 @@ MOST = 480
 STEPS = 300
 """Steps of one history."""
 CONFIG = DriveConfig.preset("tiny", die_parts=2, append_streams=4)
+BOUNDS = dataclasses.replace(CONFIG, sparse_tokens=512, bounds=True)
 COUNTS = strategies.one_of(strategies.integers(1, 9), strategies.integers(100, MOST))
 SEEDS = strategies.integers(0, 2**32 - 1)
 
@@ -49,13 +51,14 @@ class Calls(RuleBasedStateMachine):
     """Calls of a drive and what it must hold."""
 
     sequences = Bundle("sequences")
-    indexes = ("none", "none", "channel")
+    config = BOUNDS
+    indexes = ("none", "channel", "bounds")
 
     def __init__(self):
         super().__init__()
         self.kept = {}  # number -> per layer [K, V], each [tokens, kv_heads, head_dim]
         self.flushed = {}  # number -> tokens of each layer
-        self.by_channel = set()  # numbers
+        self.indexed = {}  # number -> what is kept of K besides
 
     @initialize(seed=SEEDS)
     def power_on(self, seed):
@@ -64,7 +67,7 @@ class Calls(RuleBasedStateMachine):
         self.fill()
 
     def make(self, seed):
-        return KvDrive(CONFIG, backend="twin")
+        return KvDrive(self.config, backend="twin")
 
     def fill(self):
         """The drive is promised to sequences until it has no room for one more."""
@@ -98,7 +101,7 @@ class Calls(RuleBasedStateMachine):
         return False
 
     def has_numbers(self):
-        return len(self.kept) < CONFIG.max_sequences
+        return len(self.kept) < self.config.max_sequences
 
     @precondition(has_numbers)
     @rule(
@@ -110,8 +113,8 @@ class Calls(RuleBasedStateMachine):
         index = self.indexes[index]
         if self.refused(lambda: self.drive.open(**SHAPE, max_tokens=most, index=index)):
             return multiple()
-        if index == "channel":
-            self.by_channel.add(self.number)
+        if index != "none":
+            self.indexed[self.number] = index
         empty = np.zeros((0, KV_HEADS, DIM), np.float16)
         self.kept[self.number] = most, [[empty, empty] for _ in range(LAYERS)]
         self.flushed[self.number] = [0] * LAYERS
@@ -125,8 +128,8 @@ class Calls(RuleBasedStateMachine):
         most, layers = self.kept[old]
         self.kept[self.number] = most, [list(pair) for pair in layers]
         self.flushed[self.number] = [0] * LAYERS
-        if old in self.by_channel:
-            self.by_channel.add(self.number)
+        if old in self.indexed:
+            self.indexed[self.number] = self.indexed[old]
         return self.number
 
     @rule(number=sequences, wanted=COUNTS, both=strategies.booleans(), seed=SEEDS)
@@ -209,12 +212,12 @@ class Calls(RuleBasedStateMachine):
         self.columns(number)
         self.drive.close(number)
         del self.kept[number], self.flushed[number]
-        self.by_channel.discard(number)
+        self.indexed.pop(number, None)
         seen["calls"] += 1
 
     def columns(self, number):
-        """K by channel, where it is kept, against K."""
-        if number in self.by_channel:
+        """K by channel or bounds, where they are kept, against K."""
+        if number in self.indexed:
             self.compare_columns(number)
 
     def compare_columns(self, number):
@@ -237,24 +240,28 @@ class OnFlash(Calls):
     def compare_columns(self, number):
         """Some may be missing from a loss of power on: they come with the next append."""
         keys = [k for k, _ in self.kept[number][1]]
-        seen["pages of K by channel"] += check_columns(self.drive, number, keys, whole=False)
+        pages = check_columns(self.drive, number, keys, whole=False)
+        seen[f"pages of {self.indexed[number]}"] += pages
 
 
 class FakeCalls(OnFlash):
     """The same with driver and firmware on the fake lane."""
 
-    indexes = ("channel", "channel", "channel")
+    indexes = ("bounds", "channel", "bounds")
 
     def make(self, seed):
-        return KvDrive(CONFIG, backend="rtl", lane=FakeLane(CONFIG))
+        return KvDrive(self.config, backend="rtl", lane=FakeLane(self.config))
 
 
 class GatewareCalls(OnFlash):
     """The same on gateware and flash that fails now and then."""
 
+    config = CONFIG
+    indexes = ("none", "none", "channel")
+
     def make(self, seed):
         rng = np.random.default_rng(seed)
-        g = CONFIG.flash.geometry
+        g = self.config.flash.geometry
 
         def somewhere(last):
             return int(rng.integers(g.channels)), int(rng.integers(g.dies)), int(rng.integers(last))
@@ -267,16 +274,27 @@ class GatewareCalls(OnFlash):
             weak_blocks={somewhere(60): int(rng.integers(3))},
             bad_blocks=[somewhere(60)],
         )
-        return KvDrive(CONFIG, backend="rtl", faults=faults)
+        return KvDrive(self.config, backend="rtl", faults=faults)
 
     def judge(self, out, q, k, v):
         """Against the twin, bit for bit."""
         for head in range(KV_HEADS):
             mine = slice(head * QUERIES, (head + 1) * QUERIES)
             wanted = twin_attend(
-                q[mine], k[:, head], v[:, head], 1 / math.sqrt(DIM), pass_tokens=CONFIG.pass_tokens
+                q[mine],
+                k[:, head],
+                v[:, head],
+                1 / math.sqrt(DIM),
+                pass_tokens=self.config.pass_tokens,
             )
             assert np.array_equal(out[mine], wanted.out), head
+
+
+class BoundsOnGateware(GatewareCalls):
+    """The same with bounds."""
+
+    config = BOUNDS
+    indexes = ("none", "bounds", "channel")
 
 
 def run(machine, histories):
@@ -306,7 +324,7 @@ def test_twin():
 def test_firmware():
     run(FakeCalls, 3)
     assert seen["calls"] > 400
-    assert seen["pages of K by channel"] > 1000 and seen["blocks_erased"]
+    assert seen["pages of channel"] + seen["pages of bounds"] > 200 and seen["blocks_erased"]
 
 
 def test_gateware():
@@ -322,6 +340,7 @@ def test_twin_for_long():
 
 
 @pytest.mark.soak
-def test_gateware_for_long():
-    run(GatewareCalls, 40)
+@pytest.mark.parametrize("machine", [GatewareCalls, BoundsOnGateware])
+def test_gateware_for_long(machine):
+    run(machine, 40)
     assert seen["calls"] > 10_000

@@ -395,15 +395,16 @@ def test_the_drive_can_be_promised_to_the_last_page(rng):
         assert check_columns(drive, number, [k] * layers) == layers * HEADS * PAGES
 
 
-def test_the_twin_refuses_what_the_drive_refuses(rng):
+@pytest.mark.parametrize("index", ["channel", "bounds"])
+def test_the_twin_refuses_what_the_drive_refuses(index):
     """The same calls; forks that share units, until there is no room for another."""
-    config = DriveConfig.preset("tiny", max_sequences=16)
+    config = DriveConfig.preset("tiny", max_sequences=16, sparse_tokens=1024, bounds=True)
     answers = []
     for backend in ("twin", "fake"):
         mine = []
         rng = np.random.default_rng(4)
         with make_drive(backend, config) as drive:
-            shape = SHAPE | {"layers": 4}
+            shape = SHAPE | {"layers": 4, "index": index}
             first = drive.open(**shape, max_tokens=300)
             data = rng.standard_normal((2, 270, HEADS, DIM)).astype(np.float16)
             for layer in range(4):
@@ -458,7 +459,9 @@ def test_head_dims_that_cannot_be_kept_are_refused(backend):
         with pytest.raises(DriveError, match=r"head_dim = 128.*these head_dims: 64\b") as refusal:
             drive.open(**SHAPE | {"head_dim": 128})
         assert refusal.value.status == Status.UNSUPPORTED_INDEX
-        with pytest.raises(DriveError, match="'rows': give 'none' or 'channel'") as refusal:
+        with pytest.raises(
+            DriveError, match="'rows': give 'none', 'channel' or 'bounds'"
+        ) as refusal:
             drive.open(**SHAPE | {"index": "rows"})
         assert refusal.value.status == Status.UNSUPPORTED_INDEX
         drive.close(drive.open(**SHAPE))

@@ -257,10 +257,10 @@ class Cuts(Contents):
         self.check()
 
 
-def random_cuts(kind, seed, count, most):
+def random_cuts(kind, seed, count, most, **changes):
     """Cuts, each after up to ``most`` clocks, of a drive with one stream or with four."""
     streams = 1 if seed % 2 else 4
-    with KvDrive(DriveConfig.preset("tiny", append_streams=streams)) as drive:
+    with KvDrive(DriveConfig.preset("tiny", append_streams=streams, **changes)) as drive:
         cuts = kind(drive, seed)
         for number in range(count):
             cuts.lose_power(int(cuts.rng.integers(1, most)), number)
@@ -281,8 +281,10 @@ class CutsByChannel(Cuts):
 
     MOST, CHUNK = 300, 160
 
+    index = "channel"
+
     def open(self):
-        return super().open(self.MOST, index="channel")
+        return super().open(self.MOST, index=self.index)
 
     def check(self):
         super().check()
@@ -297,6 +299,20 @@ class CutsByChannel(Cuts):
 )
 def test_random_cuts_with_k_by_channel(seed):
     assert random_cuts(CutsByChannel, seed, 3 if seed == 0 else 30, 600_000).pages
+
+
+class CutsOfBounds(CutsByChannel):
+    """With bounds."""
+
+    index = "bounds"
+
+
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 5))]
+)
+def test_random_cuts_with_bounds(seed):
+    changes = {"sparse_tokens": 1024, "bounds": True}
+    assert random_cuts(CutsOfBounds, seed, 2 if seed == 1 else 30, 300_000, **changes).pages
 
 
 def test_bad_input(tiny):
