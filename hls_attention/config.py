@@ -68,6 +68,8 @@ class EngineConfig:
         check("group_tokens", 1, 4096)
         if self.sparse_tokens:
             check("sparse_tokens", 2, 131072)
+        if self.bounds and not self.sparse_tokens:
+            raise ValueError("bounds = True is not possible without sparse_tokens: give both")
         if self.unit_tokens not in [1 << n for n in range(3, 13)]:
             raise ValueError(
                 f"unit_tokens = {self.unit_tokens!r} is not possible: "

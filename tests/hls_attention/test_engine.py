@@ -239,7 +239,14 @@ def test_verilog_has_the_ports_and_one_channel_module():
 
 
 @pytest.mark.parametrize(
-    "field, value", [("channels", 0), ("max_heads", 9), ("max_head_dim", 66), ("pass_tokens", 1)]
+    "field, value",
+    [
+        ("channels", 0),
+        ("max_heads", 9),
+        ("max_head_dim", 66),
+        ("pass_tokens", 1),
+        ("bounds", True),
+    ],
 )
 def test_bad_configuration_is_refused(field, value):
     with pytest.raises(ValueError, match=f"{field} = {value} is not possible"):
