@@ -36,7 +36,7 @@ OWN_GROUPS = 3
 pages, saved tails), and two that stay erased, so that a group can be emptied while pages are
 appended."""
 
-KEPT = ("nothing", "K by channel", "bounds (a page and each codeword are whole blocks of them)")
+KEPT = ("nothing", "K by channel", "bounds, whose codewords are 8 * head_dim bytes or a multiple,")
 """What is kept of K besides, by `INDEXES`."""
 
 MOST_HEADS = 1 << PAGE_META.fields["index"].width

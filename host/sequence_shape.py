@@ -142,14 +142,18 @@ class SequenceShape:
     @property
     def table_bytes(self):
         """Device DRAM of each table, by the names that `rtl.tables.SEQUENCE` has for them."""
-        columns = COLUMN_ENTRY.size // 2 * self.heads * self.groups if self.unit_groups else 0
+        columns = self.first_column(self.heads - 1) + self.column_pages(self.groups)
         return {
             "heads": HEAD.size * self.heads,
             "map": MAP_ENTRY.size * self.heads * self.groups,
             "passes": PASS.size * self.heads * self.passes,
             "tail": 2 * self.page_bytes * self.heads,
-            "columns": -(-columns // COLUMN_ENTRY.size) * COLUMN_ENTRY.size,
+            "columns": -(-columns // 2) * COLUMN_ENTRY.size,
         }
+
+    def first_column(self, index):
+        """Place of a head's first page in the table of pages of units."""
+        return index * self.groups * self.unit_pages // (self.unit_groups or 1)
 
     def column_pages(self, groups):
         """Pages of whole units of a head with so many groups (an int or an array) on flash."""

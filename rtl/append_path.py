@@ -273,10 +273,15 @@ class AppendPath(wiring.Component):
                     m.next = "ADDRESSES"
             with m.State("ADDRESSES"):
                 entries = Signal(40)  # of the heads before this one
+                places = entries
+                if self._bounds:  # of units of a page
+                    for shift in range(1, 4):
+                        fewer = sequence.bounds & sequence.unit_groups[shift]
+                        places = Mux(fewer, entries >> shift, places)
                 m.d.comb += entries.eq(index * sequence.groups)
                 m.d.sync += [
                     map_address.eq(sequence.map + (entries << 3)),
-                    columns_address.eq(sequence.columns + (entries << 2)),
+                    columns_address.eq(sequence.columns + (places << 2)),
                     tail_address.eq(sequence.tail + index * (2 * page_bytes)),
                     passes_address.eq(sequence.passes + index * (sequence.pass_entries << 3)),
                     first_channel.eq(index * HEAD_STRIDE + sequence.first_channel),

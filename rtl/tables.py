@@ -31,7 +31,8 @@ beyond the last whole unit are in the K pages alone, and no second tail is neede
 
 Or it has, instead, *bounds* of its K (``bounds``): what `hls_attention.bounds_code` makes of the K
 of a unit is one page of ``head_dim / 8`` codewords, and units are of 8 groups or fewer. All else of
-units is as for K by channel; ``column_pages`` of a head are then as many as its units.
+units is as for K by channel; ``column_pages`` of a head are then as many as its units, and their
+COLUMN_ENTRY's begin with ``... * groups / unit_groups``, rounded down.
 
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the
@@ -143,7 +144,8 @@ COLUMN_ENTRY = Layout("COLUMN_ENTRY", 8, [
     ("odd_row", 4, 0, 24, "row address of the page after it"),
     ("odd_die", 7, 0, 8, "its die"),
 ])
-"""Entries of two pages; those of a head begin with entry ``index * groups`` of 4 bytes."""
+"""Entries of two pages; those of a head begin with entry ``index * groups`` of 4 bytes, of bounds
+with ``index * groups // unit_groups``."""
 
 PAGE_META = Layout("PAGE_META", 8, [
     ("group", 0, 0, 18, "token group"),

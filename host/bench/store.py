@@ -30,6 +30,9 @@ AXES = (
 )
 """Fields of `Case` that options set."""
 
+MEASURED = INDEXES[:2]
+"""Not bounds."""
+
 
 def add_store(parser):
     """Give the command line's parser the options of the benchmark."""
@@ -93,7 +96,7 @@ def _cases(options):
         return [_written(case, options.writes) for case in full_sweep()]
     if options.quick:
         raise BadOption("--quick has cases of its own: leave it out, or the other options")
-    for name, allowed in (("model", MODELS), ("design", DESIGNS), ("index", INDEXES)):
+    for name, allowed in (("model", MODELS), ("design", DESIGNS), ("index", MEASURED)):
         if given.get(name, next(iter(allowed))) not in allowed:
             choice = ", ".join(allowed)
             raise BadOption(f"--{name} {given[name]} is not possible: choose of {choice}")

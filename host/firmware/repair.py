@@ -406,10 +406,9 @@ class Repair:
             return
         for placement in self._capacity.placements.values():
             shape, index = placement.shape, fields["index"]
-            if index >= shape.heads or fields["group"] >= shape.groups:
-                continue
             columns = fields["kind"] == PageKind.COLUMNS
-            if columns and not shape.unit_groups:
+            most = shape.column_pages(shape.groups) if columns else shape.groups
+            if index >= shape.heads or fields["group"] >= most:
                 continue
             channel_of = shape.column_channel if columns else shape.channel
             if channel_of(fields["group"], index) != channel:

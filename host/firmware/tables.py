@@ -44,16 +44,16 @@ def copy(device, old, new):
     may differ."""
     device.store(new.heads, device.load(old.heads, HEAD.size * old.shape.heads))
     device.store(new.tail, device.load(old.tail, old.shape.table_bytes["tail"]))
-    for table, size, count, room in (
-        ("map", MAP_ENTRY.size, old.shape.groups, new.shape.groups),
-        ("passes", PASS.size, old.shape.passes, new.shape.passes),
-        ("columns", PLACE, old.shape.groups, new.shape.groups),
-    ):
-        if not old.shape.table_bytes[table]:
-            continue
-        for index in range(old.shape.heads):
+    pages = min(each.shape.column_pages(each.shape.groups) for each in (old, new))
+    for index in range(old.shape.heads):
+        for table, size, count, room in (
+            ("map", MAP_ENTRY.size, old.shape.groups, new.shape.groups),
+            ("passes", PASS.size, old.shape.passes, new.shape.passes),
+        ):
             part = device.load(getattr(old, table) + size * count * index, size * min(count, room))
             device.store(getattr(new, table) + size * room * index, part)
+        part = device.load(place_at(old, PageKind.COLUMNS, index, 0), PLACE * pages)
+        device.store(place_at(new, PageKind.COLUMNS, index, 0), part)
 
 
 def read_entry(device, sequence):
@@ -137,9 +137,9 @@ def pack_place(die, row):
 def place_at(placement, kind, index, group):
     """Address where the place of a page is kept: `PageKind` K, V or COLUMNS, index and group as in
     `PAGE_META`."""
-    number = index * placement.shape.groups + group
     if kind == PageKind.COLUMNS:
-        return placement.columns + PLACE * number
+        return placement.columns + PLACE * (placement.shape.first_column(index) + group)
+    number = index * placement.shape.groups + group
     return placement.map + MAP_ENTRY.size * number + PLACE * kind
 
 
@@ -159,23 +159,25 @@ def read_map(device, placement, first=0):
     before it.
     """
     shape, heads = placement.shape, read_heads(device, placement)
-    head, number = np.divmod(np.arange(shape.heads * shape.groups), shape.groups)
 
-    def held(first, end):
-        return (number >= np.broadcast_to(first, shape.heads)[head]) & (number < end[head])
+    def held(count, first, end):
+        """Head and number of those of ``count`` a head that are from ``first`` to ``end``."""
+        head, number = np.divmod(np.arange(shape.heads * count), count)
+        live = (number >= np.broadcast_to(first, shape.heads)[head]) & (number < end[head])
+        return head[live], number[live]
 
-    live = held(first, heads.flash_groups)
+    head, group = held(shape.groups, first, heads.flash_groups)
     table = _columns(MAP_ENTRY, device.load(placement.map, shape.table_bytes["map"]))
-    channel = shape.channel(number, head)[live]
+    entry, channel = head * shape.groups + group, shape.channel(group, head)
     places = [
-        (channel, table.k_die[live], table.k_row[live]),
-        (channel, table.v_die[live], table.v_row[live]),
+        (channel, table.k_die[entry], table.k_row[entry]),
+        (channel, table.v_die[entry], table.v_row[entry]),
     ]
-    if shape.unit_groups:
-        live = held(shape.column_pages(first), heads.column_pages)
-        raw = device.load(placement.columns, shape.table_bytes["columns"])
-        table = _columns(COLUMN_ENTRY, raw)
-        die = np.stack([table.even_die, table.odd_die], axis=1).ravel()[: len(live)]
-        row = np.stack([table.even_row, table.odd_row], axis=1).ravel()[: len(live)]
-        places.append((shape.column_channel(number, head)[live], die[live], row[live]))
+    if pages := shape.column_pages(shape.groups):
+        head, page = held(pages, shape.column_pages(first), heads.column_pages)
+        table = device.load(placement.columns, shape.table_bytes["columns"])
+        table, entry = _columns(COLUMN_ENTRY, table), shape.first_column(head) + page
+        die = np.stack([table.even_die, table.odd_die], axis=1).ravel()[entry]
+        row = np.stack([table.even_row, table.odd_row], axis=1).ravel()[entry]
+        places.append((shape.column_channel(page, head), die, row))
     return tuple(np.concatenate(parts) for parts in zip(*places, strict=True))

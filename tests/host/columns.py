@@ -53,8 +53,11 @@ def check_columns(drive, number, layers, whole=True):
         assert not left and held * unit <= state["flash_groups"] * group
         if whole:
             assert held == len(k) // unit
+        first = index * entry["groups"]
+        if entry["bounds"]:
+            first //= entry["unit_groups"]
         for page in range(held * pages):
-            place = load(COLUMN_ENTRY, entry["columns"] + 4 * (index * entry["groups"] + page))
+            place = load(COLUMN_ENTRY, entry["columns"] + 4 * (first + page))
             channel = (page // pages + 3 * index + entry["first_channel"]) % config.channels
             places.append((channel, place["even_die"], place["even_row"]))
             facts.append((PageKind.COLUMNS, index, page))

@@ -59,5 +59,6 @@ class Columns:
             channel, entry["stream"], page, self._meta(entry, **meta)
         )
         place = COLUMN_ENTRY.pack(even_die=die, even_row=row)[: COLUMN_ENTRY.size // 2]
-        at = entry["columns"] + COLUMN_ENTRY.size // 2 * (index * entry["groups"] + number)
+        first = index * entry["groups"] * pages // entry["unit_groups"]
+        at = entry["columns"] + COLUMN_ENTRY.size // 2 * (first + number)
         self._store(at, place)

@@ -155,4 +155,6 @@ def test_device_dram_of_64_sequences(flash, shape, map_mib, tail_mib):
     unit = 512 // (geometry.page_bytes // 256)  # groups of 512 tokens
     twice = device_dram(replace(each, unit_groups=unit), 64, geometry)
     assert twice.pop("columns") == (map_mib << 20) // 2 and twice.pop("unit") == 128 * 1024
+    bounds = device_dram(replace(each, unit_groups=8, bounds=True), 64, geometry)
+    assert bounds["columns"] == (map_mib << 20) // 16 and bounds["unit"] == geometry.page_bytes
     assert twice == {name: bytes_[name] for name in twice}

@@ -440,7 +440,7 @@ class Units:
         self.head, self.groups, self.index = head, groups, KV_HEADS + head
         self.bounds = bounds
         self.group = page_bytes // (2 * DIM)
-        unit_groups = UNIT_TOKENS // self.group
+        self.unit_groups = unit_groups = UNIT_TOKENS // self.group
         self.pages = 1 if bounds else unit_groups  # of a unit
         seq = sequence(DIM, geo.page_bytes) | {
             "groups": groups,
@@ -521,7 +521,9 @@ class Units:
             )
             assert (place["channel"], place["die"]) == (channel, die)
             entry = (die << 24 | place["row"]).to_bytes(4, "little")
-            entries[self.index * self.groups + number] = entry
+            entries[
+                self.index * self.groups // (self.unit_groups if self.bounds else 1) + number
+            ] = entry
         size = 4 * len(entries)
         assert self.dram.bytes[COLUMNS : COLUMNS + size] == b"".join(entries.values())
 
