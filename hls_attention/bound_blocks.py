@@ -65,14 +65,10 @@ class BoundBlocks(wiring.Component):
         rows = 1 << (config.max_head_dim - 1).bit_length()
         octets = rows // OCTET
         m.submodules.bytes = codes = Ram(width=BEAT_BITS, depth=2 * rows)
-        m.submodules.exponents = store = memory.Memory(
-            shape=BEAT_BITS, depth=2 * octets, init=[]
-        )  # fmt: skip
-        write, old, exponents = (
-            store.write_port(),
-            store.read_port(domain="comb"),
-            store.read_port(),
-        )
+        store = memory.Memory(shape=BEAT_BITS, depth=2 * octets, init=[])
+        m.submodules.exponents = store
+        write, exponents = store.write_port(), store.read_port()
+        old = store.read_port(domain="comb")
         last_octet = Signal(range(octets))
         m.d.comb += last_octet.eq(self.channels // OCTET - 1)
 

@@ -253,9 +253,7 @@ def _shape(bound):
 _LOW = [(code & 15 ^ 8) - 8 for code in range(128)]
 _LOW_SHAPES = [_shape(low) for low in _LOW[:16]]
 _HIGH_SHAPES = [_shape(low + (code >> 4)) for code, low in enumerate(_LOW)]
-_LARGEST = {
-    format: (format.top_field << format.fraction_bits) - 1 for format in (FP16, BF16)
-}  # fmt: skip
+_LARGEST = {format: (format.top_field << format.fraction_bits) - 1 for format in (FP16, BF16)}
 
 
 @kernel(

@@ -55,9 +55,8 @@ class UnitBounds(wiring.Component):
         whole = self.o.valid
         lows, highs = [], []
         for lane in range(LANES_FP16):
-            x, low, high = (
-                word.word_select(lane, 16) for word in (beat.data, pair.data, pair.high)
-            )  # fmt: skip
+            given = beat.data, pair.data, pair.high
+            x, low, high = (word.word_select(lane, 16) for word in given)
             lows.append(Mux((token == 0) | (_order(x) < _order(low)), x, low))
             highs.append(Mux((token == 0) | (_order(high) < _order(x)), x, high))
         m.d.comb += [

@@ -41,7 +41,9 @@ def page_request_layout(dies):
             "token": TOKEN_BITS,  # first token, counted from the beginning of the pass
             "skip": 12,  # tokens of the page before it
             "tokens": 12,  # tokens of the unit, 1..group_tokens
-            "beats": BEATS_BITS + 1,  # beats of one token; of a column: words of a codeword
+            # beats of one token; of a column: words of a codeword; of bounds, "tokens" are units of
+            # 4 tokens, an element a byte
+            "beats": BEATS_BITS + 1,
             "sparse": 1,  # of the tokens only those of ``mask`` are wanted
             "mask": MASK_TOKENS,
             "error": 1,  # of NULL: what it ends is poisoned

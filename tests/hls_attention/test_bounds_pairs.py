@@ -84,9 +84,8 @@ class Case:
             beats = list(vector(row, kind=kind.value, token=9, job=3, format=self.format))
             beats[-1]["last_of_page"] = beats[-1]["last_of_pass"] = 1
             self._pass(beats)
-        edges = dict.fromkeys(
-            ("first_of_unit", "last_of_unit", "last_of_page", "last_of_pass"), 1
-        )  # fmt: skip
+        names = "first_of_unit", "last_of_unit", "last_of_page", "last_of_pass"
+        edges = dict.fromkeys(names, 1)
         self._pass([{"kind": Kind.COLUMN.value, "lanes": 0, **edges}])
 
     def _pass(self, beats):
