@@ -1,5 +1,6 @@
-"""The engine's arithmetic as the host may use it: twin, partials, formats, the scale constant."""
+"""The drive's arithmetic as the host may use it: twin, partials, formats, scale, bounds of K."""
 
+from hls_attention.bounds_code import encode as encode_bounds
 from hls_attention.formats import BF16, FP16, FloatFormat
 from hls_attention.output import PARTIAL_HEADER
 from hls_attention.sparse_twin import attend as twin_attend_sparsely
@@ -15,6 +16,7 @@ __all__ = [
     "FloatFormat",
     "Partial",
     "TwinResult",
+    "encode_bounds",
     "encode_scale",
     "merge_partials",
     "twin_attend",

@@ -75,7 +75,7 @@ MEANINGS = {
     ),
     Status.UNSUPPORTED_INDEX: (
         "the drive does not keep this index of K",
-        "use index 'none', or a head_dim that it is kept for",
+        "use index 'none', a head_dim that it is kept for, or a drive built for it (bounds)",
     ),
     Status.TOO_MANY_KV_HEADS: (
         "more KV heads than a sequence of this drive may have",

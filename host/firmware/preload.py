@@ -7,7 +7,7 @@ on, but in block groups of its own. No time passes, unless dead groups must be e
 
 import numpy as np
 
-from hls_attention.bounds_code import encode
+from cosim.reference import encode_bounds
 from rtl.commands import Status
 from rtl.page_codec import decode_pages, encode_pages
 from rtl.tables import HEAD, PAGE_META, PASS, PageKind, column_die, page_die
@@ -229,7 +229,8 @@ class BackDoor:
             start = (first + at) // pages * shape.unit_groups
             groups = range(start, start + shape.unit_groups)
             k = np.concatenate([self._k_page(placement, index, group) for group in groups])
-            unit = encode(k.view(format.dtype)) if shape.bounds else np.ascontiguousarray(k.T)
+            k = k.view(format.dtype)
+            unit = encode_bounds(k) if shape.bounds else np.ascontiguousarray(k.T)
             channels, dies = (part[at : at + pages] for part in places)
             user = unit.view(np.uint8).reshape(pages, -1)
             self._program(placement, index, marks, channels, dies, user)

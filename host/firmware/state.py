@@ -13,11 +13,11 @@ A sequence marks its pages with its own segment. A fork begins a new one, and so
 that gives up groups by a truncation, so that no two pages of one place have the same mark and a
 page that was given up, or comes later in another sequence, is never taken for one that counts.
 
-A page of K by channel holds tokens of its whole unit, so it counts for a sequence if the segment
-that it is marked with ends behind the unit, or has not ended: the groups of the unit were there
-when it was written, and are the same ones still. Mostly that is the segment of the unit's last
-group. After a loss of power in the middle of a unit's pages they are written once more, under a
-segment that has no group of the unit and perhaps none at all: such a one is not forgotten
+A page of K by channel, or of bounds, holds tokens of its whole unit, so it counts for a sequence if
+the segment that it is marked with ends behind the unit, or has not ended: the groups of the unit
+were there when it was written, and are the same ones still. Mostly that is the segment of the
+unit's last group. After a loss of power in the middle of a unit's pages they are written once more,
+under a segment that has no group of the unit and perhaps none at all: such a one is not forgotten
 (``caught_up``).
 """
 
@@ -51,10 +51,10 @@ class SequenceRecord:
     saved_tokens : int array [layers]
         Tokens that are there again after a loss of power, whatever becomes of later ones.
     caught_up : set of int
-        Ancestors that are kept for pages of K by channel, whether they have groups or not.
+        Ancestors that are kept for pages of units, whether they have groups or not.
     behind : dict of int to int
-        Heads that lacked pages of K by channel of a whole unit when ``segment`` began, and how many
-        they had. Not kept on flash: from a loss of power on, the pages say it.
+        Heads that lacked pages of a whole unit when ``segment`` began, and how many they had. Not
+        kept on flash: from a loss of power on, the pages say it.
     """
 
     number: int
@@ -88,7 +88,7 @@ class SequenceRecord:
         return new
 
     def wrote(self, columns):
-        """Notes how many pages of K by channel each head has. To be told before its segment ends
+        """Notes how many pages of units each head has. To be told before its segment ends
         and before a fork."""
         if any(columns[head] > pages for head, pages in self.behind.items()):
             self.caught_up.add(self.segment)
@@ -113,8 +113,8 @@ class SequenceRecord:
         return self.segment
 
     def column_writers(self, layer, end):
-        """Segments that pages of K by channel may be marked with, of a unit that ends before group
-        ``end``; the first that has a page counts."""
+        """Segments that pages may be marked with of a unit that ends before group ``end``; the
+        first that has a page counts."""
         return [
             *(segment for segment, last in self.ancestors if end <= last[layer]),
             self.segment,
