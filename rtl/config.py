@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flash_model.profiles import PROFILES, Profile, profile
 
-from .ecc.placement import strongest
+from .ecc.placement import of_strength
 from .ecc.rates import sizes_for
 
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]
@@ -72,8 +72,10 @@ class DriveConfig:
     operation_depth : int
         Page operations a channel queues ahead of use; see `reads_ahead`.
     codeword_bytes : int
-        User bytes of a codeword: 1024, 512, or 0 for 1024 where a page holds one. Its code
-        corrects as many bits as the spare bytes have parity for (`rtl.ecc.placement`).
+        User bytes of a codeword: 1024, 512, or 0 for 1024 where a page holds one.
+    correctable_bits : int
+        Bit errors of a codeword that are corrected, 2 up to what the spare bytes have parity for
+        (`rtl.ecc.placement`); 0: so many. Fewer make a smaller drive (docs/ecc.md).
     bit_error_rate : float
         Raw bit error rate up to which a channel's decoder keeps the channel's rate.
     max_transfer : int
@@ -109,6 +111,7 @@ class DriveConfig:
     dram_bytes: int = 256 << 20
     operation_depth: int = 32
     codeword_bytes: int = 0
+    correctable_bits: int = 0
     bit_error_rate: float = 1e-4
     max_transfer: int = 2 << 20
     max_attend: int = 64 << 10
@@ -190,6 +193,13 @@ class DriveConfig:
             self.flash.geometry.page_bytes % self.codeword_bytes == 0,
             f"what divides a flash page of {self.flash.geometry.page_bytes} bytes",
         )
+        most = of_strength(self.flash.geometry, self.codeword_bytes, 0).t
+        check(
+            "correctable_bits",
+            self.correctable_bits == 0 or 2 <= self.correctable_bits <= most,
+            f"2..{most}, what {self.flash.geometry.spare_bytes} spare bytes have parity for with "
+            f"codewords of {self.codeword_bytes}, or 0 for {most}",
+        )
         check(
             "sparse_tokens",
             self.sparse_tokens == 0 or 64 <= self.sparse_tokens <= self.max_tokens,
@@ -240,7 +250,7 @@ class DriveConfig:
     @property
     def code(self):
         """The code of the flash's codewords."""
-        return strongest(self.flash.geometry, self.codeword_bytes)
+        return of_strength(self.flash.geometry, self.codeword_bytes, self.correctable_bits)
 
     @property
     def decoder_sizes(self):

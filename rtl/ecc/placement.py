@@ -4,15 +4,16 @@
 
     | data, check, parity | data, check, parity | ... | what is left of the spare bytes |
 
-So any range of codewords is one range of columns. The spare bytes are divided evenly: every
-codeword of a page has the same code.
+So any range of codewords is one range of columns. Every codeword of a page has the same code: the
+strongest that the spare bytes, divided evenly, have parity for, or a weaker one that leaves more of
+them unused and costs less.
 """
 
 from functools import cache
 
 from .code import MOST_ERRORS, BchCode
 
-__all__ = ["PAGE_META_BITS", "check_words", "meta_parts", "spare_left", "strongest"]
+__all__ = ["PAGE_META_BITS", "check_words", "meta_parts", "of_strength", "spare_left", "strongest"]
 
 PAGE_META_BITS = 64
 """Metadata of a page (`rtl.tables.PAGE_META`), dealt to its codewords."""
@@ -69,3 +70,30 @@ def strongest(geometry, data_bytes, *, left_bytes=0):
         f"no code of t = 2 or more fits {geometry.spare_bytes} spare bytes beside {left_bytes} to "
         "be left: choose longer codewords or leave less"
     )
+
+
+def of_strength(geometry, data_bytes, t):
+    """The code that corrects t bit errors of each codeword.
+
+    Parameters
+    ----------
+    geometry : flash_model.geometry.Geometry
+    data_bytes : int
+        512 or 1024.
+    t : int
+        2 up to that of `strongest`; 0 for that.
+
+    Returns
+    -------
+    BchCode
+    """
+    best = strongest(geometry, data_bytes)
+    if t == 0:
+        return best
+    if not 2 <= t <= best.t:
+        raise ValueError(
+            f"t = {t!r} is not possible: choose 2..{best.t} bit errors, what "
+            f"{geometry.spare_bytes} spare bytes have parity for with codewords of {data_bytes}, "
+            f"or 0 for {best.t}"
+        )
+    return BchCode(data_bytes, t, best.check_words)

@@ -51,6 +51,13 @@ def test_a_preset_with_changes():
         config.channels = 2
 
 
+def test_a_weaker_code_makes_shorter_codewords():
+    whole, weaker = DriveConfig(), DriveConfig(correctable_bits=12)
+    assert (whole.code.t, weaker.code.t) == (27, 12)
+    assert whole.code.words - weaker.code.words == 3 and whole.digest != weaker.digest
+    assert DriveConfig(correctable_bits=59, profile="tlc_onfi5").code.t == 59
+
+
 @pytest.mark.parametrize(
     "name, bad, allowed",
     [
@@ -75,6 +82,8 @@ def test_a_preset_with_changes():
         ("max_tokens", -1, "0 for 131072"),
         ("max_sequences", 0, "1..1024"),
         ("operation_depth", 1, "2..256"),
+        ("correctable_bits", 1, "2..27"),
+        ("correctable_bits", 28, "2..27, what 224 spare bytes have parity for"),
         ("max_transfer", 5000, "multiple of 4096"),
         ("max_transfer", 4 << 20, "2 MiB"),
         ("max_attend", 5000, "power of two"),

@@ -10,7 +10,7 @@ from flash_model.profiles import profile
 from rtl.ecc.code import BchCode
 from rtl.ecc.failure import error_counts, failure_rate
 from rtl.ecc.key_equation import key_clocks
-from rtl.ecc.placement import spare_left, strongest
+from rtl.ecc.placement import of_strength, spare_left, strongest
 from rtl.ecc.rates import GOAL, kept_rate, mean_search_clocks, sizes_for
 
 
@@ -40,6 +40,19 @@ def test_strongest_code_of_a_profile(name, data_bytes, t, left):
     assert spare_left(geometry, code) == left
     if left == 0:
         assert strongest(geometry, data_bytes, left_bytes=1).t < t
+
+
+@pytest.mark.parametrize("name, data_bytes, t", [("paper", 1024, 12), ("tiny", 512, 4)])
+def test_a_weaker_code_leaves_spare_bytes(name, data_bytes, t):
+    geometry = profile(name).geometry
+    code, best = of_strength(geometry, data_bytes, t), strongest(geometry, data_bytes)
+    assert code == BchCode(data_bytes, t, best.check_words)
+    saved = geometry.page_bytes // data_bytes * (best.parity_bytes - code.parity_bytes)
+    assert spare_left(geometry, code) == spare_left(geometry, best) + saved > 0
+    assert of_strength(geometry, data_bytes, 0) == of_strength(geometry, data_bytes, best.t) == best
+    for bad in (1, best.t + 1, -1):
+        with pytest.raises(ValueError, match=f"t = {bad} is not possible: choose 2..{best.t} bit"):
+            of_strength(geometry, data_bytes, bad)
 
 
 def test_what_does_not_fit_is_refused():
