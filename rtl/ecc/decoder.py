@@ -55,10 +55,15 @@ class Decoder(wiring.Component):
         One of each codeword, with its first word; if it is not taken, the next codeword waits.
     active : Out(1)
         Something moves in here.
+
+    Attributes
+    ----------
+    codewords : int
     """
 
     def __init__(self, code, *, lanes, positions, codewords=CODEWORDS):
         self._code = code
+        self.codewords = codewords
         self._key_equation = KeyEquation(code, lanes=lanes)
         self._search = ChienSearch(code, positions=positions)
         self._corrector = Corrector(code, codewords=codewords)

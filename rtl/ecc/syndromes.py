@@ -20,7 +20,7 @@ from .code import WORD
 from .encoder import remainder_register
 from .linear_register import LinearRegister
 
-__all__ = ["Syndromes", "syndromes_layout"]
+__all__ = ["Syndromes", "horner_register", "syndromes_layout"]
 
 
 def syndromes_layout(code):
@@ -59,7 +59,7 @@ class Syndromes(wiring.Component):
         m = Module()
         code = self._code
         m.submodules.remainder = remainder = remainder_register(code)
-        m.submodules.sums = sums = _horner_register(code)
+        m.submodules.sums = sums = horner_register(code)
         word = Signal(range(code.words))
         in_parity = Signal()
         last = Signal()
@@ -96,7 +96,7 @@ class Syndromes(wiring.Component):
         return m
 
 
-def _horner_register(code):
+def horner_register(code):
     """Register of the sums; its inputs are a word of the polynomial and the sums so far."""
     field, odds = code.field, range(1, 2 * code.t, 2)
     of_word = [
