@@ -46,7 +46,7 @@ BLOCKS = {
     ),
     "flash": Block(
         "flash channels: NAND controller, error correction",
-        r"channel_\d+",
+        r"(channel|decoder)_\d+",
         (58.332, 27.8, 96, 0),
         "4 NFCs incl. filter",
     ),

@@ -19,6 +19,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.beats import beat_layout
 from hls_attention.streams import Arbiter, Queue, moves
 
+from .ecc.decoder import Decoder
+from .ecc.decoder_front import DecoderFront, shared_ports
 from .flash_port import MANAGEMENT_TAG
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.controller import ChannelController
@@ -63,6 +65,8 @@ class Channel(wiring.Component):
         `rtl.read_counts.ReadCounts`.
     o : Out(stream), ``beat_layout()``
     o_readback : Out(stream), ``page_word_layout()``
+    o_differences, i_fixes
+        As in `rtl.ecc.decoder_front.DecoderFront`, if channels share decoders.
     done : Out(stream), ``done_layout()``
     phy : Out(PhySignature)
     activity, page_read, page_programmed, block_erased, word_read, quiet : Out
@@ -108,6 +112,7 @@ class Channel(wiring.Component):
                 "quiet": Out(1),
                 "skip": In(32),
                 "next_event": Out(32),
+                **(shared_ports(config.code) if config.decoder_channels > 1 else {}),
             }
         )
 
@@ -120,11 +125,14 @@ class Channel(wiring.Component):
         )
         m.submodules.source = source = PageSource(geometry, depth=config.reads_ahead)
         code, sizes = config.code, config.decoder_sizes
+        if config.decoder_channels > 1:
+            decoder = DecoderFront(code)
+        else:
+            decoder = Decoder(code, lanes=sizes.lanes, positions=sizes.positions)
         m.submodules.reader = reader = PageReader(
             config.dies,
             code,
-            lanes=sizes.lanes,
-            positions=sizes.positions,
+            decoder,
             codewords=geometry.page_bytes // code.data_bytes,
             depth=config.reads_ahead,
         )
@@ -151,6 +159,9 @@ class Channel(wiring.Component):
         _unless(m, feeder.asked_waits, asked, reader.i)
         waiting = feeder.waiting.bit_select(management.payload.die, 1)
         _unless(m, waiting, management, ops.i[1])
+        if config.decoder_channels > 1:
+            connect(m, reader.o_differences, flipped(self.o_differences))
+            connect(m, flipped(self.i_fixes), reader.i_fixes)
         connect(m, reader.o_again, flipped(self.o_again))
         connect(m, counts.o, flipped(self.o_often))
         m.d.comb += [

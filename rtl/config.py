@@ -9,6 +9,7 @@ from flash_model.profiles import PROFILES, Profile, profile
 
 from .ecc.placement import of_strength
 from .ecc.rates import sizes_for
+from .ecc.shared_rates import shared_sizes_for
 
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]
 
@@ -76,6 +77,10 @@ class DriveConfig:
     correctable_bits : int
         Bit errors of a codeword that are corrected, 2 up to what the spare bytes have parity for
         (`rtl.ecc.placement`); 0: so many. Fewer make a smaller drive (docs/ecc.md).
+    decoder_channels : int
+        Channels that share the key equation and the search of their decoders, a power of two up to
+        `channels`; 1: every channel has its own. Few errors are corrected as fast with less
+        (docs/ecc.md).
     bit_error_rate : float
         Raw bit error rate up to which a channel's decoder keeps the channel's rate.
     max_transfer : int
@@ -112,6 +117,7 @@ class DriveConfig:
     operation_depth: int = 32
     codeword_bytes: int = 0
     correctable_bits: int = 0
+    decoder_channels: int = 1
     bit_error_rate: float = 1e-4
     max_transfer: int = 2 << 20
     max_attend: int = 64 << 10
@@ -216,6 +222,11 @@ class DriveConfig:
             self.sparse_tokens > 0 or not self.bounds,
             "False, or give sparse_tokens, the most tokens to select from",
         )
+        check(
+            "decoder_channels",
+            self.decoder_channels in [n for n in (1, 2, 4, 8, 16) if n <= self.channels],
+            f"a power of two, 1..{self.channels}",
+        )
         check("bit_error_rate", 0 < self.bit_error_rate < 0.5, "a rate above 0 and below 0.5")
         check(
             "max_transfer",
@@ -254,9 +265,12 @@ class DriveConfig:
 
     @property
     def decoder_sizes(self):
-        """Sizes of a channel's decoder (`rtl.ecc.rates.sizes_for`)."""
-        word_clocks = 8 / self.flash.timing.bytes_per_clock(self.clock_hz)
-        return sizes_for(self.code, self.bit_error_rate, word_clocks=float(word_clocks))
+        """Sizes of a channel's decoder (`rtl.ecc.rates.sizes_for`), or of a shared one."""
+        code, rate, channels = self.code, self.bit_error_rate, self.decoder_channels
+        word_clocks = float(8 / self.flash.timing.bytes_per_clock(self.clock_hz))
+        if channels == 1:
+            return sizes_for(code, rate, word_clocks=word_clocks)
+        return shared_sizes_for(code, rate, channels=channels, word_clocks=word_clocks)
 
     @property
     def head_dims(self):

@@ -26,6 +26,7 @@ from .append_path import AppendPath
 from .channel import Channel
 from .control import Control, ControlBusSignature
 from .counters import Counters
+from .drive_decoders import connect_decoders
 from .drive_selection import connect_selection
 from .drive_units import connect_units
 from .engine_config import engine_config
@@ -132,6 +133,7 @@ class Drive(wiring.Component):
             channel = Shared("flash_channel", lambda: Channel(config), apart=True)
             m.submodules[f"channel_{index}"] = channel
             channels.append(channel)
+        decoders = connect_decoders(m, config, channels)
 
         connect(m, flipped(self.csr), control.csr)
         self._connect_commands(m, control, queue, executor)
@@ -228,6 +230,7 @@ class Drive(wiring.Component):
                 engine,
                 *selection_blocks,
                 *channels,
+                *decoders,
             ],
         )
         m.d.comb += self.mailbox.eq(executor.mailbox | allocator.starved | health.event.valid)

@@ -6,7 +6,7 @@
               |  ^ again, from the codeword that failed
               |  '------------------------------ uncorrectable ----.
               v                                                    |
-    i_words --> Decoder --> gate --> Scrambler --> CrcCheck --> Trim --> o
+    i_words --> decoder --> gate --> Scrambler --> CrcCheck --> Trim --> o
 
 A codeword that cannot be corrected is read again at the next read-retry level of its die, up to
 the last. For that the gate drops what follows until all that was asked for has come, the die's
@@ -27,7 +27,7 @@ from flash_model.array_port import ROW_BITS
 from hls_attention.streams import Queue, moves
 
 from .ecc.crc import CrcCheck
-from .ecc.decoder import CODEWORDS, Decoder
+from .ecc.decoder_front import DecoderFront, shared_ports
 from .ecc.scrambler import SEED_BITS, Scrambler, place_bits
 from .nand.operations import WORD_BITS, Cause, NandOp, done_layout, operation_layout, read_layout
 from .page_requests import page_word_layout
@@ -61,8 +61,8 @@ class PageReader(wiring.Component):
     ----------
     dies : int
     code : rtl.ecc.code.BchCode
-    lanes, positions : int
-        Sizes of the decoder.
+    decoder : rtl.ecc.decoder.Decoder or rtl.ecc.decoder_front.DecoderFront
+        Of the channel alone, or its half of one that channels share.
     codewords : int
         Codewords of a page.
     depth : int
@@ -78,6 +78,8 @@ class PageReader(wiring.Component):
         Completions of READ_RETRY.
     i_words : In(stream), ``read_layout()``
     o : Out(stream), ``page_word_layout()``
+    o_differences, i_fixes
+        As in `rtl.ecc.decoder_front.DecoderFront`, if the decoder is one.
     o_again : Out(stream), ``again_layout()``
         A page that was read again is delivered. While one waits, others are not told of.
     corrected : Out
@@ -88,12 +90,14 @@ class PageReader(wiring.Component):
         Nothing in here changes until an input does.
     """
 
-    def __init__(self, dies, code, *, lanes, positions, codewords, depth):
+    def __init__(self, dies, code, decoder, *, codewords, depth):
         self._dies, self._code, self._depth = dies, code, depth
         self._codewords = codewords
-        self._decoder = Decoder(code, lanes=lanes, positions=positions)
+        self._decoder = decoder
+        self._shared = isinstance(decoder, DecoderFront)
         super().__init__(
             {
+                **(shared_ports(code) if self._shared else {}),
                 "i": In(stream.Signature(operation_layout(dies))),
                 "o_ops": Out(stream.Signature(operation_layout(dies))),
                 "i_done": In(stream.Signature(done_layout(dies))),
@@ -111,7 +115,9 @@ class PageReader(wiring.Component):
         m = Module()
         code = self._code
         m.submodules.decoder = decoder = self._decoder
-        m.submodules.lost = lost = Queue(1, depth=CODEWORDS + 3)  # of the codewords in the decoder
+        m.submodules.lost = lost = Queue(
+            1, depth=decoder.codewords + 3
+        )  # of the codewords in the decoder
         m.submodules.scrambler = scrambler = Scrambler(code.message_words)
         m.submodules.check = check = CrcCheck(code.data_words, code.check_words)
         m.submodules.cuts = cuts = Queue(cut_layout(code), depth=4)
@@ -122,6 +128,9 @@ class PageReader(wiring.Component):
         connect(m, cuts.o, trim.i_cuts)
         connect(m, trim.o, flipped(self.o))
         self._feed(m, decoder, lost)
+        if self._shared:
+            connect(m, decoder.o_differences, flipped(self.o_differences))
+            connect(m, flipped(self.i_fixes), decoder.i_fixes)
 
         counter = range(self._codewords + 1)
         read = data.StructLayout(

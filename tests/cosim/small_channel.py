@@ -38,6 +38,7 @@ CONFIG = SimpleNamespace(
     clock_hz=250_000_000,
     reads_ahead=8,
     code=CODE,
+    decoder_channels=1,
     decoder_sizes=sizes_for(CODE, 1e-4),
 )
 

@@ -13,12 +13,14 @@ from host import KvDrive
 from host.errors import DriveError, DriveValueError
 from host.stats import difference
 from rtl.commands import Status
+from rtl.config import DriveConfig
 from rtl.page_codec import decode_pages
 from rtl.page_reader import RETRY_LEVELS
 from rtl.tables import PAGE_META
 
 LAYERS, HEADS, DIM = 2, 2, 64
 GROUPS = 5
+FRESH = 5e-4
 
 
 def faults_of(geometry, fresh):
@@ -27,8 +29,16 @@ def faults_of(geometry, fresh):
 
 
 def some_faults(geometry):
-    """4 or 5 wrong bits of a page's 4352; its code corrects 14."""
-    return faults_of(geometry, 1e-3)
+    """2 or 3 wrong bits of a page's 4300; its code corrects 8 or 9."""
+    return faults_of(geometry, FRESH)
+
+
+@pytest.fixture(params=[1, 2], ids=["own decoders", "shared decoder"])
+def either(request):
+    """A drive whose channels have a decoder each, or one with a weaker code for all."""
+    if request.param == 1:
+        return DriveConfig.preset("tiny")
+    return DriveConfig.preset("tiny", correctable_bits=8, decoder_channels=request.param)
 
 
 def stored(drive, tokens, rng, sequences=1):
@@ -64,22 +74,22 @@ def wrong_bits(config, array, fresh):
     return wrong
 
 
-def test_few_wrong_bits_are_corrected_and_counted(tiny, rng):
-    tokens = GROUPS * tiny.group_tokens(DIM)
-    with KvDrive(tiny, faults=some_faults(tiny.flash.geometry)) as drive:
+def test_few_wrong_bits_are_corrected_and_counted(either, rng):
+    tokens = GROUPS * either.group_tokens(DIM)
+    with KvDrive(either, faults=some_faults(either.flash.geometry)) as drive:
         [(number, kv)] = stored(drive, tokens, rng)
         before = drive.stats()
         for layer, written in enumerate(kv):
             assert all(map(np.array_equal, drive.read(number, layer), written))
         found = difference(drive.stats(), before)
-        wrong = wrong_bits(tiny, drive.backend.lane.array, 1e-3)
+        wrong = wrong_bits(either, drive.backend.lane.array, FRESH)
         pages = LAYERS * HEADS * 2 * GROUPS
-        assert abs(wrong - 1e-3 * tiny.code.bits * pages) < 5 * (wrong**0.5)
+        assert abs(wrong - FRESH * either.code.bits * pages) < 5 * (wrong**0.5)
         assert found["bits_corrected"] == wrong
         assert 0 < found["codewords_corrected"] <= pages
         assert found["codewords_unrecovered"] == found["read_retries"] == 0
         q = rng.standard_normal((2 * HEADS, DIM)).astype(np.float16)
-        with KvDrive(tiny, backend="twin") as twin:
+        with KvDrive(either, backend="twin") as twin:
             other = twin.open(layers=LAYERS, kv_heads=HEADS, head_dim=DIM)
             for layer, (k, v) in enumerate(kv):
                 twin.append(other, layer, k, v)
@@ -89,14 +99,14 @@ def test_few_wrong_bits_are_corrected_and_counted(tiny, rng):
                 assert drive.stats()["bits_corrected"] > before
 
 
-def test_preloaded_pages_are_corrected_too(tiny, rng):
-    kv = rng.standard_normal((2, GROUPS * tiny.group_tokens(DIM), 1, DIM)).astype(np.float16)
-    with KvDrive(tiny, faults=some_faults(tiny.flash.geometry)) as drive:
+def test_preloaded_pages_are_corrected_too(either, rng):
+    kv = rng.standard_normal((2, GROUPS * either.group_tokens(DIM), 1, DIM)).astype(np.float16)
+    with KvDrive(either, faults=some_faults(either.flash.geometry)) as drive:
         number = drive.open(layers=1, kv_heads=1, head_dim=DIM)
         drive.preload(number, 0, *kv)
         assert all(map(np.array_equal, drive.read(number, 0), kv))
         found = drive.stats()["bits_corrected"]
-        assert found == wrong_bits(tiny, drive.backend.lane.array, 1e-3) > 0
+        assert found == wrong_bits(either, drive.backend.lane.array, FRESH) > 0
 
 
 def place_of(config, array, **wanted):
@@ -110,17 +120,17 @@ def place_of(config, array, **wanted):
     raise AssertionError(f"no page of {wanted}")
 
 
-def test_many_wrong_bits_of_a_page_lose_that_page_and_nothing_else(tiny, rng):
-    group = tiny.group_tokens(DIM)
+def test_many_wrong_bits_of_a_page_lose_that_page_and_nothing_else(either, rng):
+    group = either.group_tokens(DIM)
     seed = rng.bit_generator.state
-    with KvDrive(tiny) as drive:
+    with KvDrive(either) as drive:
         (first, _), (number, _) = stored(drive, GROUPS * group, rng, sequences=2)
         array = drive.backend.lane.array
         segment = drive.backend.firmware.repair.state.sequences[number].segment
-        place = place_of(tiny, array, segment=segment, index=0, group=2, kind=0)
-    g = tiny.flash.geometry
+        place = place_of(either, array, segment=segment, index=0, group=2, kind=0)
+    g = either.flash.geometry
     rng.bit_generator.state = seed
-    with KvDrive(tiny, faults=Faults(g, bit_flips={place: 8 * g.page_total // 16})) as drive:
+    with KvDrive(either, faults=Faults(g, bit_flips={place: 8 * g.page_total // 16})) as drive:
         (first, others), (number, kv) = stored(drive, GROUPS * group, rng, sequences=2)
         for start, stop in ((2 * group, 3 * group), (0, GROUPS * group)):
             with pytest.raises(DriveError) as told:
@@ -138,7 +148,7 @@ def test_many_wrong_bits_of_a_page_lose_that_page_and_nothing_else(tiny, rng):
             assert all(map(np.array_equal, read, kv[0, :, start:stop]))
         for sequence, layer, written in ((number, 1, kv[1]), (first, 0, others[0])):
             assert all(map(np.array_equal, drive.read(sequence, layer), written))
-            with KvDrive(tiny, backend="twin") as twin:
+            with KvDrive(either, backend="twin") as twin:
                 other = twin.open(layers=1, kv_heads=HEADS, head_dim=DIM)
                 twin.append(other, 0, *written)
                 wanted = twin.attend(other, 0, q)

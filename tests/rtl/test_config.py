@@ -58,6 +58,12 @@ def test_a_weaker_code_makes_shorter_codewords():
     assert DriveConfig(correctable_bits=59, profile="tlc_onfi5").code.t == 59
 
 
+def test_a_shared_decoder_keeps_the_rate_of_its_channels():
+    config = DriveConfig(correctable_bits=12, decoder_channels=8)
+    assert config.decoder_sizes.rate >= 0.98 and config.decoder_sizes.positions == 32
+    assert DriveConfig(correctable_bits=12, decoder_channels=4).decoder_sizes.positions == 16
+
+
 @pytest.mark.parametrize(
     "name, bad, allowed",
     [
@@ -83,6 +89,8 @@ def test_a_weaker_code_makes_shorter_codewords():
         ("max_sequences", 0, "1..1024"),
         ("operation_depth", 1, "2..256"),
         ("correctable_bits", 1, "2..27"),
+        ("decoder_channels", 3, "a power of two, 1..8"),
+        ("decoder_channels", 16, "a power of two, 1..8"),
         ("correctable_bits", 28, "2..27, what 224 spare bytes have parity for"),
         ("max_transfer", 5000, "multiple of 4096"),
         ("max_transfer", 4 << 20, "2 MiB"),

@@ -4,8 +4,14 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect, flipped
 
 from rtl.ecc.code import BchCode
+from rtl.ecc.decoder import Decoder
+from rtl.ecc.decoder_front import DecoderFront, shared_ports
+from rtl.ecc.shared_decoder import SharedDecoder
 from rtl.nand.operations import Cause, NandOp
 from rtl.page_codec import encode_pages
 from rtl.page_reader import RETRY_LEVELS, RETRY_TAG, PageReader
@@ -60,9 +66,39 @@ class Dies:
         return words
 
 
-def bench_of(code, *, depth=4, **crossing):
-    dut = PageReader(2, code, lanes=1, positions=16, codewords=CODEWORDS, depth=depth)
-    bench = Bench(dut, timeout=40_000, quiet=True, **crossing)
+class SharedReader(wiring.Component):
+    """A page reader and the other half of its decoder, shared with nobody."""
+
+    def __init__(self, dies, code, **sizes):
+        self._code = code
+        self._reader = PageReader(dies, code, DecoderFront(code), **sizes)
+        members = self._reader.signature.members.items()
+        super().__init__({n: member for n, member in members if n not in shared_ports(code)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader = reader = self._reader
+        m.submodules.shared = shared = SharedDecoder(self._code, lanes=1, positions=16, channels=1)
+        connect(m, reader.o_differences, shared.i[0])
+        connect(m, shared.o[0], reader.i_fixes)
+        for name, member in self.signature.members.items():
+            mine, theirs = getattr(self, name), getattr(reader, name)
+            if member.is_port:
+                m.d.comb += mine.eq(theirs & shared.quiet if name == "quiet" else theirs)
+            elif name.startswith("i"):
+                connect(m, flipped(mine), theirs)
+            else:
+                connect(m, theirs, flipped(mine))
+        return m
+
+
+def bench_of(code, *, depth=4, shared=False, quiet=True, **crossing):
+    if shared:
+        dut = SharedReader(2, code, codewords=CODEWORDS, depth=depth)
+    else:
+        decoder = Decoder(code, lanes=1, positions=16)
+        dut = PageReader(2, code, decoder, codewords=CODEWORDS, depth=depth)
+    bench = Bench(dut, timeout=40_000, quiet=quiet, **crossing)
     return dut, bench, Dies(bench, dut, code, random.Random(3))
 
 
@@ -83,10 +119,13 @@ def wanted_of(reads, dies):
     ]
 
 
-@pytest.mark.parametrize("code", [BchCode(512, 3), BchCode(512, 2, 2)])
+@pytest.mark.parametrize(
+    "code, shared", [(BchCode(512, 3), False), (BchCode(512, 2, 2), False), (BchCode(512, 3), True)]
+)
 @pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_any_words_with_as_many_errors_as_the_code_corrects(code, stall, backpressure):
-    dut, bench, dies = bench_of(code, stall=stall, backpressure=backpressure)
+def test_any_words_with_as_many_errors_as_the_code_corrects(code, shared, stall, backpressure):
+    pauses = {"stall": stall, "backpressure": backpressure}  # tables fill when all is over
+    dut, bench, dies = bench_of(code, shared=shared, quiet=not shared, **pauses)
     reads = reads_of(random.Random(8), 9)
     for read in reads:
         dies.fill(read["die"], read["row"])
@@ -113,11 +152,13 @@ def errors_until(level, code):
     return [code.t + 20 if n < level else 1 for n in range(RETRY_LEVELS + 1)]
 
 
-@pytest.mark.parametrize("stall, backpressure", CROSS)
-def test_read_retry(stall, backpressure):
+@pytest.mark.parametrize(
+    "stall, backpressure, shared", [*((*pauses, False) for pauses in CROSS), (0.4, 0.4, True)]
+)
+def test_read_retry(stall, backpressure, shared):
     """A codeword comes right at level 2, another at level 1; what else was asked for is kept."""
     code = BchCode(512, 8)  # hardly ever miscorrects
-    dut, bench, dies = bench_of(code, stall=stall, backpressure=backpressure)
+    dut, bench, dies = bench_of(code, shared=shared, stall=stall, backpressure=backpressure)
     reads = [
         {"die": row % 2, "row": row, "column": 10, "words": 64 * CODEWORDS - 20} for row in range(6)
     ]
