@@ -15,16 +15,41 @@ from .few_errors import FEW, few_clocks
 from .key_equation import LANES, key_clocks
 from .rates import GOAL, VERDICT, Sizes, mean_key_clocks, mean_search_clocks
 
-__all__ = ["kept_shared_rate", "shared_sizes_for"]
+__all__ = ["kept_shared_rate", "shared_latency", "shared_sizes_for"]
 
-FRONT = 4
+FRONT = 2
 """Clocks from the last word of a codeword to its turn in the front, with nothing before it."""
 
-SUMS = 4
-"""Clocks of the syndromes of a difference beside those of its words: grant, words, taking."""
+SUMS = 2
+"""Clocks of the syndromes of a difference beside those of its words."""
 
 FOLLOWED = 1500
 """Codewords of each channel that are followed."""
+
+
+def shared_latency(code, lanes, positions, errors, last_error):
+    """Clocks from a codeword's first word in to its first word out, with no other on its way.
+
+    Parameters
+    ----------
+    code : BchCode
+    lanes, positions : int
+    errors : int
+        0 to t.
+    last_error : int or None
+        Slot of the last one, None without errors.
+    """
+    if errors == 0:
+        return code.words + FRONT + 1
+    solved = FRONT + code.parity_words + SUMS + key_clocks(code, lanes, errors)
+    return code.words + solved + _root_clocks(code, positions, errors, last_error)
+
+
+def _root_clocks(code, positions, errors, last_error):
+    """Clocks from a locator to its verdict in the corrector."""
+    if errors <= FEW:
+        return few_clocks(errors)
+    return chien_clocks(code, positions, last_error) + VERDICT + 1
 
 
 @cache
@@ -61,7 +86,7 @@ def kept_shared_rate(code, lanes, positions, bit_error_rate, *, channels, word_c
         """The codeword at the head of a channel has its verdict."""
         verdict[channel] = when
         mine = left[channel]
-        mine.append(max(when + VERDICT, mine[-1]) + code.message_words)
+        mine.append(max(when, mine[-1]) + code.message_words)
 
     def comes(channel, codeword):
         """Codewords of a channel from this one on, up to the first with errors."""
@@ -83,14 +108,13 @@ def kept_shared_rate(code, lanes, positions, bit_error_rate, *, channels, word_c
         key_free = max(max(turn, sums_free) + code.parity_words + SUMS, key_free)
         sums_free = key_free
         solved = key_free + key_times[min(errors, code.t)]
+        key_free = max(solved, few_free if errors <= FEW else search_free)
+        rooted = key_free + _root_clocks(code, positions, errors, last)
         if errors <= FEW:
-            key_free = max(solved, few_free)
-            few_free = key_free + few_clocks(errors)
-            ends(channel, few_free)
+            few_free = rooted
         else:
-            key_free = max(solved, search_free)
-            search_free = key_free + chien_clocks(code, positions, last) + VERDICT
-            ends(channel, search_free)
+            search_free = rooted - 1
+        ends(channel, rooted)
         comes(channel, number + 1)
     return min(1.0, FOLLOWED * code.words * word_clocks / max(begun))
 

@@ -12,9 +12,9 @@ from rtl.ecc.chien import fix_layout
 from rtl.ecc.code import BchCode
 from rtl.ecc.few_errors import FewErrors
 from rtl.ecc.key_equation import locator_layout
-from rtl.ecc.shared_rates import shared_sizes_for
+from rtl.ecc.shared_rates import shared_latency, shared_sizes_for
 from tests.rtl.ecc.compiled import halves, whole
-from tests.rtl.ecc.patterns import inject
+from tests.rtl.ecc.patterns import flip, inject, messages
 from tests.rtl.ecc.shared_bench import SharedChannels
 
 WARM_UP = 1 << 14
@@ -66,6 +66,23 @@ def test_a_channel_that_nobody_takes_from_holds_up_no_other():
     assert slow["o_0"].last > 3 * free["o_0"].last
     for n in range(1, channels):
         assert slow[f"o_{n}"].last < 1.1 * free[f"o_{n}"].last
+
+
+def test_latency():
+    """Of the last of many codewords, once the tables are full, by the clocks of the units."""
+    code, rng = BchCode(512, 5), np.random.default_rng(2)
+    sizes = shared_sizes_for(code, 1e-4, channels=4)
+    lane = shared_lane(code, sizes, 4)
+    nothing = np.zeros((0, code.words), np.uint64)
+    for errors in range(code.t + 1):
+        received = twin.encode(code, messages(rng, code, 1 + WARM_UP // code.words))
+        slots = rng.choice(code.bits // 2, errors, replace=False)
+        flip(received, -1, slots)
+        traffic = run(lane, code, [received, nothing, nothing, nothing])
+        clocks = traffic["o_0"].last - traffic["i_0"].last
+        assert clocks + code.words - code.message_words == shared_latency(
+            code, sizes.lanes, sizes.positions, errors, max(slots, default=None)
+        )
 
 
 def check_rate(code, rate, channels, count, seed):
