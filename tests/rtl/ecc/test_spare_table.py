@@ -1,6 +1,6 @@
 """Codewords of every flash profile: what fits a page, its factory mark, how often they fail.
 
-The table of docs/ecc.md is held to what is computed here; a row that differs is shown by the test.
+The tables of docs/ecc.md are held to what is computed here; the test shows a row that differs.
 """
 
 from fractions import Fraction
@@ -14,11 +14,16 @@ from flash_model.faults import Faults
 from flash_model.profiles import PROFILES, profile
 from rtl.ecc.code import FIELDS, WORD
 from rtl.ecc.failure import failure_rate
-from rtl.ecc.placement import PAGE_META_BITS, spare_left, strongest
+from rtl.ecc.placement import PAGE_META_BITS, of_strength, spare_left, strongest
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "ecc.md"
 CRC_BITS = 32
 RATES = 1e-3, 3e-3
+
+WEAKER = 4, 6, 8, 10, 12, 16, 20, 27
+"""t of codes for the pages of ``paper``, of which the last is the strongest."""
+
+WEAKER_RATES = 1e-5, 1e-4, 1e-3, 5e-3
 
 CASES = [
     (name, size)
@@ -71,6 +76,19 @@ def row(name, size):
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def weaker_row(t):
+    """The row of the table of weaker codes."""
+    geometry = profile("paper").geometry
+    code = of_strength(geometry, 1024, t)
+    cells = [
+        t,
+        code.parity_bytes,
+        spare_left(geometry, code),
+        *(f"{failure_rate(code, rate):.1e}" for rate in WEAKER_RATES),
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 @pytest.mark.parametrize("name, size", CASES)
 def test_codewords_fit_the_page(name, size):
     geometry = profile(name).geometry
@@ -113,5 +131,11 @@ def test_the_table_of_the_document(name, size):
     assert row(name, size) in DOCUMENT.read_text().splitlines()
 
 
+@pytest.mark.parametrize("t", WEAKER)
+def test_the_table_of_weaker_codes(t):
+    assert weaker_row(t) in DOCUMENT.read_text().splitlines()
+
+
 if __name__ == "__main__":
     print("\n".join(row(*case) for case in CASES))
+    print("\n".join(weaker_row(t) for t in WEAKER))
