@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flash_model.profiles import PROFILES, Profile, profile
 
 from .ecc.placement import of_strength
-from .ecc.rates import sizes_for
+from .ecc.rates import GOAL, sizes_for
 from .ecc.shared_rates import shared_sizes_for
 
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]
@@ -79,8 +79,8 @@ class DriveConfig:
         (`rtl.ecc.placement`); 0: so many. Fewer make a smaller drive (docs/ecc.md).
     decoder_channels : int
         Channels that share the key equation and the search of their decoders, a power of two up to
-        `channels`; 1: every channel has its own. Few errors are corrected as fast with less
-        (docs/ecc.md).
+        `channels`; 1: every channel has its own. A smaller drive, for flash of few errors: refused
+        if the channels would not keep their rate at `bit_error_rate` (docs/ecc.md).
     bit_error_rate : float
         Raw bit error rate up to which a channel's decoder keeps the channel's rate.
     max_transfer : int
@@ -228,6 +228,14 @@ class DriveConfig:
             f"a power of two, 1..{self.channels}",
         )
         check("bit_error_rate", 0 < self.bit_error_rate < 0.5, "a rate above 0 and below 0.5")
+        if self.decoder_channels > 1:
+            kept = self.decoder_sizes.rate
+            check(
+                "decoder_channels",
+                kept >= GOAL,
+                f"fewer, or 1: they would keep {100 * kept:.0f} % of their rate at a bit error "
+                f"rate of {self.bit_error_rate:g}",
+            )
         check(
             "max_transfer",
             4096 <= self.max_transfer <= 2 << 20 and self.max_transfer % 4096 == 0,

@@ -62,6 +62,8 @@ def test_a_shared_decoder_keeps_the_rate_of_its_channels():
     config = DriveConfig(correctable_bits=12, decoder_channels=8)
     assert config.decoder_sizes.rate >= 0.98 and config.decoder_sizes.positions == 32
     assert DriveConfig(correctable_bits=12, decoder_channels=4).decoder_sizes.positions == 16
+    with pytest.raises(ConfigError, match="decoder_channels = 8 .* fewer, or 1: .* 20 % of their"):
+        DriveConfig(correctable_bits=12, decoder_channels=8, bit_error_rate=1e-3)
 
 
 @pytest.mark.parametrize(
