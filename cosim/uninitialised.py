@@ -16,7 +16,9 @@ RANDOM_PLUSARGS = ("+verilator+rand+reset+2",)
 
 _REGISTER = re.compile(r"^( +reg (?:\[\d+:0\] )?\S+) = \d+'h[0-9a-f]+;", re.MULTILINE)
 _ROWS = re.compile(r"^ +initial begin\n(?: +\S+ ?\[\d+\] = \d+'h0+;\n)+ +end\n", re.MULTILINE)
-_RAM = re.compile(r"^ +initial begin\n +for \(row .*\n +r_data = .*\n +end\n", re.MULTILINE)
+_RAM = re.compile(
+    r"^ +initial begin\n +r_data = .*\n`if.*\n +for \(row .*\n`endif\n +end\n", re.MULTILINE
+)
 
 
 def uninitialised(verilog):

@@ -45,8 +45,10 @@ module {name}(
     reg [{top}:0] mem [0:{last}];
     integer row;
     initial begin
-        for (row = 0; row < {depth}; row = row + 1) mem[row] = {width}'d0;
         r_data = {width}'d0;
+`ifndef SYNTHESIS  // block RAM starts as 0 by itself; tools would unroll the loop
+        for (row = 0; row < {depth}; row = row + 1) mem[row] = {width}'d0;
+`endif
     end
     always @(posedge clk) begin
         if (w_en) mem[w_addr] <= w_data;

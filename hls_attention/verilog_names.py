@@ -254,6 +254,8 @@ def _plain(name):
 def _clean(text, modules):
     """A module without escaped names, in short lines, without the enumeration behind each wire."""
     text = re.sub(r"^ *\(\* enum_\w+ = .*\*\)\n", "", text, flags=re.M)
+    text = re.sub(r"^  wire \[-1:0\] \S+ ?;\n", "", text, flags=re.M)  # signals of no bits
+    text = _complete_cases(text)
     registers = {new: old for old, new in re.findall(r"^ +(\w+) <= (\\\$\d+) ;$", text, re.M)}
     taken = set(re.findall(r"(?<![\w\\$.])[A-Za-z_]\w*", text))
     names = {}
@@ -268,6 +270,20 @@ def _clean(text, modules):
             names[name] = _unique("always_start" if "dump_module" in name else plain, taken)
     text = re.sub(r"(\\\S+) ", lambda found: names[found[1]], text)
     return fold_registers(_HEADER.sub(_sort_header, text))
+
+
+def _complete_cases(text):
+    """Every case has a default: where yosys wrote none, nothing changes, and that is now said."""
+    lines, cases = [], []
+    for line in text.splitlines(keepends=True):
+        if re.match(r" +casez? \(", line):
+            cases.append("full_case" in lines[-1])
+        elif re.match(r" +default:", line):
+            cases[-1] = True
+        elif re.match(r" +endcase$", line) and not cases.pop():
+            lines.append(line.replace("endcase", "  default: ;"))
+        lines.append(line)
+    return "".join(lines)
 
 
 _HEADER = re.compile(r"^(module \w+)\(([\w\s,]*)\);", re.M)
