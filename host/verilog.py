@@ -8,7 +8,7 @@ import json
 import time
 from pathlib import Path
 
-__all__ = ["add_verilog", "register_map", "write_verilog"]
+__all__ = ["add_verilog", "drive_verilog", "register_map", "write_verilog"]
 
 TOP = "drive"
 
@@ -22,6 +22,16 @@ def add_verilog(parser):
     parser.add_argument(
         "-o", "--output", default="out/verilog", metavar="DIR", help="default: out/verilog"
     )
+
+
+def drive_verilog(config, announce=print):
+    """The drive's Verilog, from the cache if nothing it is made from has changed."""
+    from cosim.native_build import kept_verilog
+    from hls_attention.verilog import to_verilog
+    from rtl.drive import Drive
+
+    design = f"{config!r} {config.flash!r}"
+    return kept_verilog(TOP, design, lambda: to_verilog(Drive(config), name=TOP), announce)
 
 
 def write_verilog(config, folder):
@@ -38,7 +48,7 @@ def write_verilog(config, folder):
     dict
         File name -> lines.
     """
-    from hls_attention.verilog import port_names, to_verilog
+    from hls_attention.verilog import port_names
     from rtl.drive import Drive
 
     from .manifest import manifest
@@ -46,6 +56,7 @@ def write_verilog(config, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drive = Drive(config)
+    drive._MustUse__used = True  # only its ports serve here: amaranth is not to miss elaboration
     ports = [
         {"name": name, "direction": "input" if way == "i" else "output", "bits": bits}
         for name, way, bits in port_names(drive)
@@ -57,7 +68,7 @@ def write_verilog(config, folder):
         "simulation_only": {"quiet": "leave open", "skip": "tie to 0"},
     }
     files = {
-        "drive.v": to_verilog(drive, name=TOP),
+        "drive.v": drive_verilog(config, lambda line: None),
         "registers.txt": register_map(config),
         "drive.json": json.dumps(about, indent=2) + "\n",
     }
