@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT := out
 
-.PHONY: demo test soak lint format formal bench verilog area clean help
+.PHONY: demo test soak lint format formal bench verilog hashes area clean help
 
 demo: $(READY) ## generate text with SmolLM2, its decode attention computed in the simulated drive
 	@mkdir -p $(OUT)
@@ -57,6 +57,9 @@ bench: $(READY) ## dense attention against the flash-bus bound, over shapes: tab
 
 verilog: $(READY) ## the drive as Verilog, into out/verilog (PRESET=default)
 	$(BIN)/instinfer verilog --preset $(PRESET) --output $(OUT)/verilog
+
+hashes: $(READY) ## the Verilog changed on purpose: write the hashes that the tests expect of it
+	$(BIN)/python -m tests.host.verilog_hashes
 
 area: $(READY) ## what the drive takes of an FPGA, by synthesis, beside the paper's (PRESET=default; minutes)
 	@mkdir -p $(OUT)
