@@ -1,0 +1,88 @@
+"""A memory behind an AXI4 bus: cocotbext-axi's subordinate on a numpy array.
+
+It answers what lies outside, or in a window that is said to be bad, with SLVERR, and can be made to
+stall each of its five channels.
+"""
+
+import random
+
+from cocotbext.axi import AxiBus, AxiResp, AxiSlave
+
+from .bfm import stalls
+
+__all__ = ["AxiMemory"]
+
+
+class AxiMemory:
+    """Serves a bus of the design as soon as it is made.
+
+    Parameters
+    ----------
+    dut : handle
+    prefix : str
+        Of the bus's ports, without the underscore that follows.
+    contents : numpy.ndarray
+        uint8, served in place.
+    base : int
+        Address of its first byte.
+    stall : float
+        Share of clocks in which a channel waits.
+    seed : int
+    decode_error : bool
+        Errors are DECERR, not SLVERR.
+
+    Attributes
+    ----------
+    bad : list of range
+        Addresses that answer with an error.
+    """
+
+    def __init__(
+        self, dut, prefix, contents, clock, *, base=0, stall=0.0, seed=0, decode_error=False
+    ):
+        self.contents, self.base = contents, base
+        self.bad = []
+        self.slave = AxiSlave(AxiBus.from_prefix(dut, prefix), clock, target=self)
+        write, read = self.slave.write_if, self.slave.read_if
+        self.channels = {
+            "aw": write.aw_channel,
+            "w": write.w_channel,
+            "b": write.b_channel,
+            "ar": read.ar_channel,
+            "r": read.r_channel,
+        }
+        for part in (write, read):
+            part.log.setLevel("ERROR")  # a line for each burst otherwise
+        rng = random.Random(seed)
+        if stall:
+            for channel in self.channels.values():
+                channel.set_pause_generator(stalls(rng, stall))
+        if decode_error:
+            for name, field in (("b", "bresp"), ("r", "rresp")):
+                self._send_other(self.channels[name], field)
+
+    def _send_other(self, channel, field):
+        send = channel.send
+
+        async def other(answer):
+            if getattr(answer, field) == AxiResp.SLVERR:
+                setattr(answer, field, AxiResp.DECERR)
+            await send(answer)
+
+        channel.send = other
+
+    def _place(self, address, length):
+        start = address - self.base
+        if not 0 <= start <= start + length <= len(self.contents):
+            raise ValueError(f"{address:#x} is outside of the memory")
+        if any(address < part.stop and part.start < address + length for part in self.bad):
+            raise ValueError(f"{address:#x} is bad")
+        return slice(start, start + length)
+
+    async def read(self, address, length):
+        """What the subordinate reads."""
+        return self.contents[self._place(address, length)].tobytes()
+
+    async def write(self, address, data):
+        """What the subordinate writes."""
+        self.contents[self._place(address, len(data))] = memoryview(data)
