@@ -39,7 +39,6 @@ class CocotbLane:
     """
 
     def __init__(self, dut, config, *, host_bytes=1 << 20, dram_bytes=None, timing=None):
-        timing = timing or EnvironmentTiming()
         self.dut, self.config = dut, config
         flash = config.flash
         self.array = NandArray(flash.geometry, parameters=parameter_page(flash))
@@ -48,15 +47,26 @@ class CocotbLane:
         self.cycle = 0
         self._irqs = self._resting = 0
         self._edge = RisingEdge(dut.clk)
-        self._csr = CsrMaster(dut)
-        dut.skip.value = 0
+        self._csr = self._control()
+        self._memories = self._serve(timing or EnvironmentTiming())
+        self._arrays = [
+            ArrayPort(dut, f"array__{n}", self.array, n) for n in range(config.channels)
+        ]
+
+    def _control(self):
+        """What reads and writes registers."""
+        self.dut.skip.value = 0
+        return CsrMaster(self.dut)
+
+    def _serve(self, timing):
+        """The memories: each with ``run()``, ``forget()`` and ``idle``."""
 
         def clocks(name):
-            return timing.clocks(name, config.clock_hz)
+            return timing.clocks(name, self.config.clock_hz)
 
-        self._memories = [
+        return [
             MemoryPort(
-                dut,
+                self.dut,
                 name,
                 contents,
                 base=base,
@@ -65,9 +75,6 @@ class CocotbLane:
                 outstanding=timing.outstanding,
             )
             for name, contents, base in (("host", self.host, HOST_BASE), ("dram", self.dram, 0))
-        ]
-        self._arrays = [
-            ArrayPort(dut, f"array__{n}", self.array, n) for n in range(config.channels)
         ]
 
     async def start(self):
@@ -140,16 +147,17 @@ class CocotbLane:
             await self._edge
 
     async def _watch(self):
-        dut = self.dut
         while True:
             await self._edge
             self.cycle += 1
-            irq = int(dut.irq.value)
+            irq = int(self.dut.irq.value)
             self._irqs += irq
-            still = (
-                not irq
-                and dut.quiet.value
-                and int(dut.next_event.value) == _NO_TIMER
-                and all(memory.idle for memory in self._memories)
-            )
-            self._resting = self._resting + 1 if still else 0
+            self._resting = self._resting + 1 if not irq and self._still() else 0
+
+    def _still(self):
+        """Whether nothing can happen any more."""
+        return (
+            self.dut.quiet.value
+            and int(self.dut.next_event.value) == _NO_TIMER
+            and all(memory.idle for memory in self._memories)
+        )

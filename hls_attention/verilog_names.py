@@ -292,7 +292,8 @@ _HEADER = re.compile(r"^(module \w+)\(([\w\s,]*)\);", re.M)
 def _sort_header(found):
     """Clock and reset first: yosys puts a module's first port last."""
     ports = re.findall(r"\w+", found[2])
-    ports.sort(key=lambda port: {"clk": 0, "rst": 1}.get(port, 2))
+    first = ("clk", "aclk", "rst", "aresetn")
+    ports.sort(key=lambda port: first.index(port) if port in first else len(first))
     return f"{found[1]}({', '.join(ports)});"
 
 

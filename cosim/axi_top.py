@@ -1,0 +1,68 @@
+"""The simulation top with AXI buses: `rtl.axi.drive.AxiDrive` with the dies of all its channels.
+
+As `cosim.top.SimTop`, but every clock is simulated: nothing is skipped.
+"""
+
+from amaranth.hdl import ClockSignal, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from flash_model.array_port import ArrayPortSignature
+from flash_model.package import ChannelDies
+from hls_attention.verilog import Shared
+from rtl.axi.drive import INTERFACES, AxiDrive
+
+__all__ = ["AXI_TOP_NAME", "AxiSimTop"]
+
+AXI_TOP_NAME = "axi_sim_top"
+
+
+class AxiSimTop(wiring.Component):
+    """AXI drive and dies.
+
+    Parameters
+    ----------
+    config : rtl.config.DriveConfig
+
+    Members
+    -------
+    s_axi_*, m_axi_host_*, m_axi_dram_*, irq, mailbox
+        As in `rtl.axi.drive.AxiDrive`.
+    array : Out(ArrayPortSignature).array(channels)
+    """
+
+    def __init__(self, config):
+        self._config = config
+        self._buses = {
+            f"{prefix}_{name}": member
+            for prefix, signature in INTERFACES.items()
+            for name, member in signature().members.items()
+        }
+        super().__init__(
+            {
+                **self._buses,
+                "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
+                "irq": Out(1),
+                "mailbox": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.drive = drive = Shared("axi_drive", lambda: AxiDrive(config))  # as exported
+        m.d.comb += [
+            drive.aclk.eq(ClockSignal()),
+            drive.aresetn.eq(~ResetSignal()),
+            self.irq.eq(drive.irq),
+            self.mailbox.eq(drive.mailbox),
+        ]
+        for name, member in self._buses.items():
+            mine, inner = getattr(self, name), getattr(drive, name)
+            m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
+        for index in range(config.channels):
+            dies = ChannelDies(config.flash, config.clock_hz, wrap=Shared)
+            m.submodules[f"dies_{index}"] = dies
+            connect(m, drive.phy[index], dies.phy)
+            connect(m, dies.array, flipped(self.array[index]))
+        return m

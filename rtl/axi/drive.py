@@ -1,0 +1,90 @@
+"""The drive with AXI ports, as a board's fabric takes it.
+
+::
+
+    s_axi_*  --> LiteControl --csr--> Drive --host--> AxiManager --> m_axi_host_*
+                                      |  |  --dram--> AxiManager --> m_axi_dram_*
+                          phy <-------+  +--> irq, mailbox
+"""
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hls_attention.verilog import Shared
+
+from ..drive import Drive
+from ..nand.phy import PhySignature
+from .lite_control import LiteControl
+from .manager import AxiManager
+from .signatures import AxiLiteSignature, AxiSignature
+
+__all__ = ["AxiDrive"]
+
+INTERFACES = {"s_axi": AxiLiteSignature, "m_axi_host": AxiSignature, "m_axi_dram": AxiSignature}
+"""Prefix of a bus's ports -> its signature; board tools know buses by such names."""
+
+
+class AxiDrive(wiring.Component):
+    """The drive in one clock domain, its buses AXI4-Lite and AXI4.
+
+    Parameters
+    ----------
+    config : rtl.config.DriveConfig
+
+    Members
+    -------
+    aclk, aresetn : In(1)
+        Clock; reset, active low, sampled with it.
+    s_axi_* : AxiLiteSignature
+        The registers of `rtl.registers`.
+    m_axi_host_*, m_axi_dram_* : AxiSignature
+        Host memory and device DRAM.
+    phy, irq, mailbox
+        As in `rtl.drive.Drive`.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        buses = {
+            f"{prefix}_{name}": member
+            for prefix, signature in INTERFACES.items()
+            for name, member in signature().members.items()
+        }
+        super().__init__(
+            {
+                "aclk": In(1),
+                "aresetn": In(1),
+                **buses,
+                "phy": Out(PhySignature(config.dies)).array(config.channels),
+                "irq": Out(1),
+                "mailbox": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain(local=True)
+        m.submodules.drive = drive = Shared("drive", lambda: Drive(self._config))
+        m.submodules.control = control = LiteControl()
+        connect(m, control.csr, drive.csr)
+        self._bus(m, "s_axi", control.axi)
+        for name in ("host", "dram"):
+            m.submodules[name] = manager = AxiManager()
+            connect(m, getattr(drive, name), manager.port)
+            self._bus(m, f"m_axi_{name}", manager.axi)
+        for mine, inner in zip(self.phy, drive.phy):
+            connect(m, inner, flipped(mine))
+        m.d.comb += [
+            ClockSignal().eq(self.aclk),
+            ResetSignal().eq(~self.aresetn),
+            self.irq.eq(drive.irq),
+            self.mailbox.eq(drive.mailbox),
+        ]
+        return m
+
+    def _bus(self, m, prefix, bus):
+        """Connect a bus to the ports with a prefix."""
+        for name, member in INTERFACES[prefix]().members.items():
+            port, wire = getattr(self, f"{prefix}_{name}"), getattr(bus, name)
+            m.d.comb += wire.eq(port) if member.flow == In else port.eq(wire)
