@@ -9,6 +9,8 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from cosim.axi_rules import AxiRules, watch
 from cosim.bfm import stalls
+from rtl.axi.signatures import AxiLiteSignature
+from tests.rtl.axi.paths import no_path_inside
 from tests.rtl.axi.registers import REGISTERS
 
 
@@ -112,3 +114,9 @@ async def neither_reads_nor_writes_wait_for_ever(dut):
     cocotb.start_soon(endless(lambda: bench.read(2)))
     for _ in range(20):
         await with_timeout(bench.write(3, 7), 50, "ns")
+
+
+@cocotb.test()
+async def no_output_follows_an_input(dut):
+    moved = await no_path_inside(dut, AxiLiteSignature(), random.Random(cocotb.RANDOM_SEED))
+    assert {"awready", "wready", "bvalid", "arready", "rvalid"} <= moved

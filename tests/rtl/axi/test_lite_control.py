@@ -7,4 +7,4 @@ from tests.rtl.axi.registers import RegisterFile
 
 def test_registers():
     verilog = to_verilog(RegisterFile(), name="registers")
-    assert run("tests.rtl.axi.cocotb_registers", verilog, "registers", seed=1) == 4
+    assert run("tests.rtl.axi.cocotb_registers", verilog, "registers", seed=1) == 5
