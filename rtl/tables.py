@@ -30,9 +30,9 @@ K words of an append that brings it whole, else of the K pages once all of them 
 beyond the last whole unit are in the K pages alone, and no second tail is needed.
 
 Or it has, instead, *bounds* of its K (``bounds``): what `hls_attention.bounds_code` makes of the K
-of a unit is one page of ``head_dim / 8`` codewords, and units are of 8 groups or fewer. All else of
-units is as for K by channel; ``column_pages`` of a head are then as many as its units, and their
-COLUMN_ENTRY's begin with ``... * groups / unit_groups``, rounded down.
+of a unit is one page, an eighth of its K pages; a unit is 8 groups, which fill it, or fewer. All
+else of units is as for K by channel; ``column_pages`` of a head are then as many as its units, and
+their COLUMN_ENTRY's begin with ``... * groups / unit_groups``, rounded down.
 
 A *pass* is ``pass_tokens`` consecutive tokens of a sequence, a power of two, and has block
 exponents of its own. Passes need not begin with a group: a page may hold the end of one and the

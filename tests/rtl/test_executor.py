@@ -546,6 +546,7 @@ def test_a_sparse_attend(opcode, tokens, passes, stall):
         (Opcode.ATTEND, 302, [(0, 63, 4), (64, 75, 2)], 0.4),
         (Opcode.ATTEND, 512, [(0, 63, 4), (64, 127, 4)], 0.0),
         (Opcode.STEP, 30, [(0, 7, 3)], 0.0),
+        (Opcode.STEP, 256, [(0, 63, 4), (64, 64, 1)], 0.0),
     ],
 )
 def test_an_attend_by_bounds(opcode, tokens, passes, stall):
