@@ -18,7 +18,12 @@ __all__ = [
 SHORT = {"channels": "channels", "queries_per_kv": "max_queries_per_kv", "head_dim": "max_head_dim"}
 """Options that set a field of the configuration: option -> field."""
 
-KINDS: dict = {int: (int, "whole number"), float: (float, "number"), str: (str, "name")}
+KINDS: dict = {
+    int: (int, "whole number"),
+    float: (float, "number"),
+    str: (str, "name"),
+    bool: (lambda text: bool(("false", "true").index(text.lower())), "true or false"),
+}
 """Types of the configuration's fields -> how to make one of a text, what it is called."""
 
 
@@ -74,7 +79,8 @@ def drive_config(options):
         try:
             changes[name] = kind(value)
         except ValueError as error:
-            raise BadOption(f"--set {name}={value}: give a {called}") from error
+            article = "" if kinds[name] is KINDS[bool] else "a "
+            raise BadOption(f"--set {name}={value}: give {article}{called}") from error
     try:
         return DriveConfig.preset(options.preset, **changes)
     except ValueError as error:

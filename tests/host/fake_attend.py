@@ -16,8 +16,12 @@ class Attends:
         step = self.fields["opcode"] == Opcode.STEP
         if view["bytes"] % 8 or view["bytes"] > self.config.max_attend:
             raise Refused(Status.INVALID_FIELD)
-        sparse = view["mode"] == AttendMode.SPARF and self.config.sparse_tokens
-        if view["mode"] and (not sparse or view["partials"]):
+        known = {
+            AttendMode.DENSE: True,
+            AttendMode.SPARF: self.config.sparse_tokens > 0 and not view["partials"],
+            AttendMode.BOUNDS: self.config.bounds and not view["partials"],
+        }
+        if not known.get(view["mode"], False):
             raise Refused(Status.UNSUPPORTED_MODE)
         if not view["jobs"] or not view["bytes"]:
             raise Refused(Status.ZERO_LENGTH)
@@ -52,7 +56,8 @@ class Attends:
         self.counters["bytes_link_out"] += len(data)
 
     def _job(self, job, data, step, scale, view):
-        wants_partials, sparse = view["partials"], view["mode"] == AttendMode.SPARF
+        wants_partials, sparse = view["partials"], view["mode"] != AttendMode.DENSE
+        bounds = view["mode"] == AttendMode.BOUNDS
         entry = self._sequence(job["sequence"], job["layer"])
         heads, g, d = entry["kv_heads"], job["queries"], entry["head_dim"]
         if not 1 <= g <= self.config.max_queries_per_kv:
@@ -68,19 +73,23 @@ class Attends:
         if not tokens:
             raise Refused(Status.EMPTY_CONTEXT)
         if sparse:
-            self._check_selection(entry, job, tokens)
+            self._check_selection(entry, job, tokens, bounds)
         if step:
             kv = np.frombuffer(data, kv_dtype, heads * 2 * d, job["kv_offset"]).reshape(
                 heads, 2, 1, d
             )
         flags = 0
         for head in range(heads):
+            units = self._head(entry, job["layer"], head)["column_pages"]
+            bounded = units * entry["unit_groups"] * entry["group_tokens"]  # if they are of bounds
             if step:
                 yield from self._append(entry, job["layer"], head, kv[head], defer=True)
             k, v = self._gather(entry, job["layer"], head)
             self._check_exponents(entry, job["layer"], head, k)
             if sparse:
                 selection = {name: job[name] for name in ("channels", "kept", "sinks", "window")}
+                if bounds:
+                    selection["channels"], selection["bounded"] = None, bounded
                 merged = twin_attend_sparsely(q[head], k, v, scale, **selection, pass_tokens=size)
             else:
                 cuts = [slice(at, at + size) for at in range(0, tokens, size)]
@@ -94,10 +103,11 @@ class Attends:
         self.counters["jobs"] += heads
         return flags, passes
 
-    def _check_selection(self, entry, job, tokens):
-        if not 1 <= job["channels"] <= entry["head_dim"] or not job["kept"]:
+    def _check_selection(self, entry, job, tokens, bounds):
+        possible = bounds or 1 <= job["channels"] <= entry["head_dim"]
+        if not possible or not job["kept"]:
             raise Refused(Status.INVALID_SELECTION)
-        if not entry["unit_groups"]:
+        if not entry["unit_groups"] or entry["bounds"] != bounds:
             raise Refused(Status.NO_INDEX)
         if tokens > self.config.sparse_tokens:
             raise Refused(Status.SELECTION_EXCEEDED)
