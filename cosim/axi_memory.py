@@ -33,15 +33,15 @@ class AxiMemory:
 
     Attributes
     ----------
-    bad : list of range
-        Addresses that answer with an error.
+    bad, bad_writes : list of range
+        Addresses that answer with an error, or do if they are written.
     """
 
     def __init__(
         self, dut, prefix, contents, clock, *, base=0, stall=0.0, seed=0, decode_error=False
     ):
         self.contents, self.base = contents, base
-        self.bad = []
+        self.bad, self.bad_writes = [], []
         self.slave = AxiSlave(AxiBus.from_prefix(dut, prefix), clock, target=self)
         write, read = self.slave.write_if, self.slave.read_if
         self.channels = {
@@ -71,18 +71,19 @@ class AxiMemory:
 
         channel.send = other
 
-    def _place(self, address, length):
+    def _place(self, address, length, bad):
         start = address - self.base
         if not 0 <= start <= start + length <= len(self.contents):
             raise ValueError(f"{address:#x} is outside of the memory")
-        if any(address < part.stop and part.start < address + length for part in self.bad):
+        if any(address < part.stop and part.start < address + length for part in bad):
             raise ValueError(f"{address:#x} is bad")
         return slice(start, start + length)
 
     async def read(self, address, length):
         """What the subordinate reads."""
-        return self.contents[self._place(address, length)].tobytes()
+        return self.contents[self._place(address, length, self.bad)].tobytes()
 
     async def write(self, address, data):
         """What the subordinate writes."""
-        self.contents[self._place(address, len(data))] = memoryview(data)
+        bad = self.bad + self.bad_writes
+        self.contents[self._place(address, len(data), bad)] = memoryview(data)
