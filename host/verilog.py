@@ -1,7 +1,9 @@
 """``instinfer verilog``: the drive as Verilog, with its register map and what it was made from.
 
-The top module is `rtl.drive.Drive`: everything up to the control bus, the two memory ports and the
-digital side of the flash PHYs. Clock domain crossings, PHY primitives and pins are a board's.
+There are two tops in one text. ``drive`` (`rtl.drive.Drive`) is everything up to the control bus,
+the two memory ports and the digital side of the flash PHYs; ``axi_drive``
+(`rtl.axi.drive.AxiDrive`) is that with AXI4-Lite and AXI4 for its buses. Clock domain crossings,
+PHY primitives and pins are a board's.
 """
 
 import json
@@ -11,6 +13,7 @@ from pathlib import Path
 __all__ = ["add_verilog", "drive_verilog", "register_map", "write_verilog"]
 
 TOP = "drive"
+AXI_TOP = "axi_drive"
 
 
 def add_verilog(parser):
@@ -25,13 +28,15 @@ def add_verilog(parser):
 
 
 def drive_verilog(config, announce=print):
-    """The drive's Verilog, from the cache if nothing it is made from has changed."""
+    """Verilog of both tops, from the cache if nothing it is made from has changed."""
     from cosim.native_build import kept_verilog
     from hls_attention.verilog import to_verilog
-    from rtl.drive import Drive
+    from rtl.axi.drive import AxiDrive
 
     design = f"{config!r} {config.flash!r}"
-    return kept_verilog(TOP, design, lambda: to_verilog(Drive(config), name=TOP), announce)
+    return kept_verilog(
+        AXI_TOP, design, lambda: to_verilog(AxiDrive(config), name=AXI_TOP), announce
+    )
 
 
 def write_verilog(config, folder):
@@ -48,24 +53,19 @@ def write_verilog(config, folder):
     dict
         File name -> lines.
     """
-    from hls_attention.verilog import port_names
+    from rtl.axi.drive import AxiDrive
     from rtl.drive import Drive
 
     from .manifest import manifest
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    drive = Drive(config)
-    drive._MustUse__used = True  # only its ports serve here: amaranth is not to miss elaboration
-    ports = [
-        {"name": name, "direction": "input" if way == "i" else "output", "bits": bits}
-        for name, way, bits in port_names(drive)
-    ]
     about = manifest(config, seed=None) | {
         "top": TOP,
         "clock_hz": config.clock_hz,
-        "ports": ports,
+        "ports": _ports(Drive(config)),
         "simulation_only": {"quiet": "leave open", "skip": "tie to 0"},
+        "axi": {"top": AXI_TOP, "ports": _ports(AxiDrive(config))},
     }
     files = {
         "drive.v": drive_verilog(config, lambda line: None),
@@ -75,6 +75,17 @@ def write_verilog(config, folder):
     for name, text in files.items():
         (folder / name).write_text(text)
     return {name: text.count("\n") for name, text in files.items()}
+
+
+def _ports(component):
+    """Ports of a top as the sidecar has them."""
+    from hls_attention.verilog import port_names
+
+    component._MustUse__used = True  # only its ports serve here: amaranth is not to miss more
+    return [
+        {"name": name, "direction": "input" if way == "i" else "output", "bits": bits}
+        for name, way, bits in port_names(component)
+    ]
 
 
 def register_map(config):
@@ -122,5 +133,6 @@ def _run(options):
         ) from error
     for name, lines in files.items():
         print(f"             {Path(options.output) / name}  ({lines:,} lines)")
-    print(f"             {time.perf_counter() - start:.0f} s; top module {TOP}, tie its skip to 0")
+    print(f"             {time.perf_counter() - start:.0f} s; top module {AXI_TOP} with AXI buses,")
+    print(f"             or {TOP} with its own: tie its skip to 0")
     return 0

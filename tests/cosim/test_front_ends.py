@@ -3,7 +3,7 @@
 import pytest
 
 from cosim.front_ends import FRONT_ENDS, findings
-from host.verilog import TOP, drive_verilog
+from host.verilog import AXI_TOP, drive_verilog
 from tests.host.verilog_hashes import DESIGNS
 
 SOUND = """\
@@ -37,7 +37,7 @@ FAULTS = {
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
 @pytest.mark.parametrize("design", DESIGNS)
 def test_the_drive_is_accepted(design, front_end):
-    assert findings(front_end, drive_verilog(DESIGNS[design]), TOP) == []
+    assert findings(front_end, drive_verilog(DESIGNS[design]), AXI_TOP) == []
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)

@@ -22,9 +22,10 @@ def test_files_of_the_tiny_drive(tmp_path, capsys):
     assert "  drive_engine engine (" in text and "  flash_channel channel_1 (" in text
     about = json.loads((tmp_path / "v/drive.json").read_text())
     assert about["configuration"]["profile"] == "tiny"
-    header = text[text.index("module drive(") :]
-    header = header[: header.index(";")]
-    assert {port["name"] for port in about["ports"]} <= set(re.findall(r"\w+", header))
+    for top, ports in (("drive", about["ports"]), ("axi_drive", about["axi"]["ports"])):
+        header = text[text.index(f"module {top}(") :]
+        header = header[: header.index(";")]
+        assert {port["name"] for port in ports} <= set(re.findall(r"\w+", header))
     assert "drive.v" in capsys.readouterr().out
 
 
