@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from flash_model.array_port import ArrayPortSignature
 from flash_model.package import ChannelDies
 from hls_attention.verilog import Shared
-from rtl.axi.drive import INTERFACES, AxiDrive
+from rtl.axi.drive import BUS_PORTS, AxiDrive
 
 __all__ = ["AXI_TOP_NAME", "AxiSimTop"]
 
@@ -33,14 +33,9 @@ class AxiSimTop(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        self._buses = {
-            f"{prefix}_{name}": member
-            for prefix, signature in INTERFACES.items()
-            for name, member in signature().members.items()
-        }
         super().__init__(
             {
-                **self._buses,
+                **BUS_PORTS,
                 "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
                 "irq": Out(1),
                 "mailbox": Out(1),
@@ -57,7 +52,7 @@ class AxiSimTop(wiring.Component):
             self.irq.eq(drive.irq),
             self.mailbox.eq(drive.mailbox),
         ]
-        for name, member in self._buses.items():
+        for name, member in BUS_PORTS.items():
             mine, inner = getattr(self, name), getattr(drive, name)
             m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
         for index in range(config.channels):

@@ -19,10 +19,17 @@ from .lite_control import LiteControl
 from .manager import AxiManager
 from .signatures import AxiLiteSignature, AxiSignature
 
-__all__ = ["AxiDrive"]
+__all__ = ["BUS_PORTS", "AxiDrive"]
 
 INTERFACES = {"s_axi": AxiLiteSignature, "m_axi_host": AxiSignature, "m_axi_dram": AxiSignature}
 """Prefix of a bus's ports -> its signature; board tools know buses by such names."""
+
+BUS_PORTS = {
+    f"{prefix}_{name}": member
+    for prefix, signature in INTERFACES.items()
+    for name, member in signature().members.items()
+}
+"""All their ports: name -> member."""
 
 
 class AxiDrive(wiring.Component):
@@ -46,16 +53,11 @@ class AxiDrive(wiring.Component):
 
     def __init__(self, config):
         self._config = config
-        buses = {
-            f"{prefix}_{name}": member
-            for prefix, signature in INTERFACES.items()
-            for name, member in signature().members.items()
-        }
         super().__init__(
             {
                 "aclk": In(1),
                 "aresetn": In(1),
-                **buses,
+                **BUS_PORTS,
                 "phy": Out(PhySignature(config.dies)).array(config.channels),
                 "irq": Out(1),
                 "mailbox": Out(1),
