@@ -94,6 +94,31 @@ def test_nothing_is_escaped_and_lines_are_short():
     assert text == to_verilog(Whole(), "whole")
 
 
+def test_every_case_has_a_default_and_every_signal_has_bits():
+    class Choice(wiring.Component):
+        i: In(stream.Signature(2))
+        o: Out(stream.Signature(2))
+        chosen: Out(4)
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.queue = queue = Queue(2, depth=2)  # its memory of one row has no address
+            wiring.connect(m, wiring.flipped(self.i), queue.i)
+            wiring.connect(m, queue.o, wiring.flipped(self.o))
+            with m.Switch(self.i.payload):
+                with m.Case(1):
+                    m.d.sync += self.chosen.eq(5)
+                with m.Case(2):
+                    with m.Switch(self.o.payload):
+                        with m.Case(3):
+                            m.d.sync += self.chosen.eq(7)
+            return m
+
+    text = to_verilog(Choice(), "choice")
+    assert text.count("endcase") == len(re.findall(r"^ +default: ?;?$", text, re.M)) >= 2
+    assert "[-1:0]" not in text
+
+
 def test_the_names_change_nothing():
     """The design by its Verilog's names is simulated elsewhere; this is the same one in pysim."""
     dut = Whole()
