@@ -169,9 +169,8 @@ def test_the_tokens_kept_are_those_of_torch(tiny_pair, rng, tokens, kept):
     four tokens, an integer; V says which tokens are kept."""
     units = rng.integers(0, 8, -(-tokens // 4))
     size = np.repeat(units, 4)[:tokens] * (np.arange(tokens) % 4 == rng.integers(4, size=1))
-    ranks = np.zeros(len(units) * 4)
-    ranks[:tokens] = size
-    ranks = torch.from_numpy(ranks.reshape(-1, 4).max(axis=1)).repeat_interleave(4)[:tokens]
+    of_unit = np.pad(size, (0, -tokens % 4), mode="edge").reshape(-1, 4)
+    ranks = torch.from_numpy(np.ptp(of_unit, axis=1)).repeat_interleave(4)[:tokens]
     q, k, v = np.zeros((1, 64), FP16), np.zeros((tokens, 1, 64), FP16), np.zeros((tokens, 1, 64))
     one, other = rng.permutation(64)[:2]
     q[0, one], q[0, other] = 2, -1

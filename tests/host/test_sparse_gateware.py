@@ -292,7 +292,7 @@ def test_jobs_refused_leave_the_others_alone(tiny_pair, rng, opcode):
             tiny_pair.drives[number].truncate(names[name][number], 300)
 
 
-@pytest.mark.parametrize(("mode", "partials"), [(1, 1), (2, 0), (15, 0)])
+@pytest.mark.parametrize(("mode", "partials"), [(1, 1), (3, 0), (15, 0)])
 def test_commands_refused(tiny_pair, rng, mode, partials):
     drive = tiny_pair.drives[0]
     sequence = tiny_pair.open()

@@ -19,7 +19,7 @@ __all__ = ["DESIGNS", "KEPT", "digest", "kept_hashes"]
 KEPT = Path(__file__).with_suffix(".json")
 
 DESIGNS = {name: DriveConfig.preset(name) for name in PRESETS} | {
-    "tiny, sparse": DriveConfig.preset("tiny", sparse_tokens=64)
+    "tiny, sparse": DriveConfig.preset("tiny", sparse_tokens=64, bounds=True)
 }
 """What is hashed and given to the front ends: every preset, and what sparse attention adds."""
 
