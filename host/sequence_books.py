@@ -3,8 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cosim.reference import FloatFormat
-from hls_attention.bounds_code import UNIT_TOKENS
+from cosim.reference import UNIT_TOKENS, FloatFormat
 from rtl.commands import AttendMode, Status
 
 from .backends import Job

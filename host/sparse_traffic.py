@@ -13,7 +13,7 @@ for all of its reads that follow each other.
 
 import numpy as np
 
-from hls_attention.bounds_code import UNIT_TOKENS
+from cosim.reference import UNIT_TOKENS
 from rtl.config import MASK_TOKENS
 
 __all__ = ["reads_of_a_page", "sparse_traffic"]

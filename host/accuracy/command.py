@@ -98,7 +98,7 @@ def _ratios(options):
 
 
 def _check(options):
-    from hls_attention.bounds_code import BLOCK_TOKENS
+    from cosim.reference import BLOCK_TOKENS
 
     for name, least in (("windows", 1), ("local", 0), ("sinks", 0), ("needles", 1)):
         if (value := getattr(options, name)) < least:

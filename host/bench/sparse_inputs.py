@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from hls_attention.bounds_code import UNIT_TOKENS
+from cosim.reference import UNIT_TOKENS
 
 from ..accuracy.ratio import bounds_of, kept_of, sparf_of
 from .selection import SMALLEST, share_touched, touched

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cosim.native_lane import TRACE_KINDS
-from hls_attention.bounds_code import UNIT_TOKENS
+from cosim.reference import UNIT_TOKENS
 
 from ..drive import KvDrive
 from ..sparse import DENSE, Bounds, Sparf
