@@ -183,7 +183,7 @@ def test_scale(guarded):
     for wrong in ("sparse", None, 0.125):
         refused(
             Status.INVALID_FIELD,
-            f"attention = {wrong!r}: give 'dense' or host.Sparf",
+            f"attention = {wrong!r}: give 'dense', host.Sparf",
             lambda attention=wrong: drive.attend(sequence, 0, Q, attention=attention),
         )
 

@@ -70,7 +70,7 @@ def test_models_whose_keys_cannot_be_kept_by_channel():
                 UnsupportedModel,
                 "'llama' has head_dim 80.*: choose a model with head_dim 64, or dense",
             ),
-            ("sparf", DriveValueError, "attention = 'sparf': give 'dense' or host.Sparf"),
+            ("sparf", DriveValueError, "attention = 'sparf': give 'dense', host.Sparf"),
         ):
             with pytest.raises(error, match=message), attach(model, drive, attention=attention):
                 pass
