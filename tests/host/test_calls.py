@@ -263,16 +263,20 @@ class GatewareCalls(OnFlash):
         rng = np.random.default_rng(seed)
         g = self.config.flash.geometry
 
-        def somewhere(last):
-            return int(rng.integers(g.channels)), int(rng.integers(g.dies)), int(rng.integers(last))
+        # A channel has two spares, one of which takes in pages of a block that fails: it stands one
+        # fault. With more the drive takes no more tokens.
+        page, block = rng.permutation(g.channels)[:2]
+        is_bad = bool(rng.integers(2))
+
+        def somewhere(channel, last):
+            return int(channel), int(rng.integers(g.dies)), int(rng.integers(last))
 
         faults = Faults(
             g,
             seed=seed,
-            # As many as there are spares: with more, what was promised to sequences finds no room.
-            weak_pages={somewhere(60 * g.pages): 0 for _ in range(2)},
-            weak_blocks={somewhere(60): int(rng.integers(3))},
-            bad_blocks=[somewhere(60)],
+            weak_pages={somewhere(page, 60 * g.pages): 0},
+            weak_blocks={} if is_bad else {somewhere(block, 60): int(rng.integers(3))},
+            bad_blocks=[somewhere(block, 60)] if is_bad else [],
         )
         return KvDrive(self.config, backend="rtl", faults=faults)
 
