@@ -67,9 +67,7 @@ def coded_bounds(k, dtype):
             f"{k.shape[1]} tokens are not whole blocks of {BLOCK_TOKENS}: give a multiple"
         )
     limits = torch.finfo(dtype)
-    exact = [
-        bound.unflatten(1, (-1, BLOCK_TOKENS // UNIT_TOKENS)) for bound in exact_bounds(k)
-    ]  # fmt: skip
+    exact = [bound.unflatten(1, (-1, BLOCK_TOKENS // UNIT_TOKENS)) for bound in exact_bounds(k)]
     largest = torch.maximum(*(bound.abs() for bound in exact)).amax(dim=2, keepdim=True)
     least = torch.tensor(4 * limits.smallest_normal, dtype=torch.float64)
     exponent = torch.frexp(torch.maximum(largest, least)).exponent - 1

@@ -82,9 +82,7 @@ def encode(k):
     if len(k) % BLOCK_TOKENS:
         raise ValueError(f"{len(k)} tokens are not whole blocks: give a multiple of {BLOCK_TOKENS}")
     format = format_of(k)
-    blocks = [
-        words_of(bound).reshape(-1, BLOCK_UNITS, k.shape[1]) for bound in extremes(k)
-    ]  # fmt: skip
+    blocks = [words_of(bound).reshape(-1, BLOCK_UNITS, k.shape[1]) for bound in extremes(k)]
     fields = [(block >> format.fraction_bits) & format.top_field for block in blocks]
     largest = np.maximum(*fields).max(axis=1, keepdims=True)
     base = np.maximum(largest, LEAST_FIELD)

@@ -20,6 +20,7 @@ from .formats import BF16, FP16
 from .hls import Pipeline
 from .messages import descriptor_layout, merge_job_layout, query_write_layout
 from .verilog import Shared
+from .words import exponent_field
 
 __all__ = ["QueryLoader"]
 
@@ -81,7 +82,7 @@ class QueryLoader(wiring.Component):
 
         q_bf16 = job.q_format == Format.BF16
         fields = [
-            Mux(q_bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15])
+            exponent_field(word, q_bf16)
             for word in (self.i_q.payload.word_select(lane, 16) for lane in range(LANES_FP16))
         ]
         word_exp = Signal(EXPONENT_BITS)

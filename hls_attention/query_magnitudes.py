@@ -17,10 +17,10 @@ from amaranth.lib.wiring import In, Out
 
 from . import selection_kernels as sparse
 from .beats import BEATS_BITS, EXPONENT_BITS, LANES_FP16
-from .formats import BF16, FP16
 from .hls import Pipeline
 from .streams import moves
 from .verilog import Ram, Shared
+from .words import exponent_field
 
 __all__ = ["QueryMagnitudes", "magnitudes_job_layout", "magnitudes_layout"]
 
@@ -91,7 +91,7 @@ class QueryMagnitudes(wiring.Component):
         top, word_top = Signal(EXPONENT_BITS), Signal(EXPONENT_BITS)
 
         fields = [
-            Mux(job.bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15])
+            exponent_field(word, job.bf16)
             for word in (self.i_q.payload.word_select(lane, 16) for lane in range(LANES_FP16))
         ]
         pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from .beats import BEAT_BITS, BEATS_BITS, LANES_FP16, Kind, beat_layout, pair_layout
 from .bounds_code import UNIT_TOKENS
 from .streams import moves
+from .words import key_of
 
 __all__ = ["UnitBounds"]
 
@@ -57,8 +58,8 @@ class UnitBounds(wiring.Component):
         for lane in range(LANES_FP16):
             given = beat.data, pair.data, pair.high
             x, low, high = (word.word_select(lane, 16) for word in given)
-            lows.append(Mux((token == 0) | (_order(x) < _order(low)), x, low))
-            highs.append(Mux((token == 0) | (_order(high) < _order(x)), x, high))
+            lows.append(Mux((token == 0) | (key_of(x) < key_of(low)), x, low))
+            highs.append(Mux((token == 0) | (key_of(high) < key_of(x)), x, high))
         m.d.comb += [
             self.i.ready.eq(~whole),
             read.addr.eq(row),
@@ -87,8 +88,3 @@ class UnitBounds(wiring.Component):
             with m.If(pair.last_of_unit):
                 m.d.sync += [row.eq(0), whole.eq(0), pair.error.eq(0)]
         return m
-
-
-def _order(word):
-    """Unsigned integers in the order of the numbers."""
-    return Cat(word[:15] ^ word[15].replicate(15), ~word[15])

@@ -1,4 +1,8 @@
-"""`KvDrive`: a drive that keeps K and V and computes decode attention next to them."""
+"""`KvDrive`: a drive that keeps K and V and computes decode attention next to them.
+
+One class, all that a caller may ask of a drive: what is asked is checked here or where `checks`,
+`sequence_books` and `sparse` are, and handed to a backend.
+"""
 
 import math
 import warnings

@@ -19,9 +19,9 @@ SHORT = {"channels": "channels", "queries_per_kv": "max_queries_per_kv", "head_d
 """Options that set a field of the configuration: option -> field."""
 
 KINDS: dict = {
-    int: (int, "whole number"),
-    float: (float, "number"),
-    str: (str, "name"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    str: (str, "a name"),
     bool: (lambda text: bool(("false", "true").index(text.lower())), "true or false"),
 }
 """Types of the configuration's fields -> how to make one of a text, what it is called."""
@@ -79,8 +79,7 @@ def drive_config(options):
         try:
             changes[name] = kind(value)
         except ValueError as error:
-            article = "" if kinds[name] is KINDS[bool] else "a "
-            raise BadOption(f"--set {name}={value}: give {article}{called}") from error
+            raise BadOption(f"--set {name}={value}: give {called}") from error
     try:
         return DriveConfig.preset(options.preset, **changes)
     except ValueError as error:

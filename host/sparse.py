@@ -8,6 +8,7 @@
 
 import math
 import numbers
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -38,8 +39,11 @@ class Selection(NamedTuple):
     window: int
 
 
+LEAST = {"channels": 1, "kept": 1, "sinks": 0, "window": 0}
+
+
 @dataclass(frozen=True)
-class _Sparse:
+class _Sparse(ABC):
     """What `Sparf` and `Bounds` have in common."""
 
     mode: ClassVar[AttendMode]
@@ -47,7 +51,6 @@ class _Sparse:
     """What a sequence has to be opened with."""
 
     ratio: float | None = None
-    channels: int | None = None
     kept: int | None = None
     sinks: int = 4
     window: int = 32
@@ -56,14 +59,15 @@ class _Sparse:
     def __post_init__(self):
         if self.forced not in FORCED:
             raise _impossible(f"forced = {self.forced!r}: give one of {', '.join(FORCED)}")
-        for name, least in (("channels", 1), ("kept", 1), ("sinks", 0), ("window", 0)):
-            if (value := getattr(self, name)) is None:
+        for name, least in LEAST.items():
+            if (value := getattr(self, name, None)) is None:
                 continue
             value, most = checked_integer(name, value), (1 << JOB.fields[name].width) - 1
             if not least <= value <= most:
                 raise _impossible(f"{name} = {value} is not possible: give {least}..{most}")
             object.__setattr__(self, name, value)
-        given = {name: getattr(self, name) for name in self._by_number()}
+        by_number = ("channels", "kept") if hasattr(self, "channels") else ("kept",)
+        given = {name: getattr(self, name) for name in by_number}
         said = ", ".join(f"{name} = {value}" for name, value in given.items())
         if self.ratio is None:
             if None in given.values():
@@ -76,13 +80,9 @@ class _Sparse:
             )
         object.__setattr__(self, "ratio", _checked_ratio(self.ratio))
 
-    def _by_number(self) -> tuple[str, ...]:
-        """Names of what is given instead of a ratio."""
-        raise NotImplementedError
-
-    def _numbers(self, head_dim, tokens) -> tuple[int, int]:
+    @abstractmethod
+    def _numbers(self, head_dim, tokens):
         """Channels, and tokens kept of so many (an integer tensor)."""
-        raise NotImplementedError
 
     @property
     def kind(self):
@@ -112,8 +112,6 @@ class Sparf(_Sparse):
         Of the elements of K and V that dense attention reads, 0 < ratio <= 1, after
         `host.accuracy.ratio`: half for r = ratio * head_dim channels of all tokens, half for K and
         V of k = ratio * tokens / 2 tokens; both are rounded down, and 1 at least.
-    channels : int, optional
-        r, 1..head_dim.
     kept : int, optional
         k, tokens; where no more are there, attention is dense.
     sinks, window : int
@@ -121,6 +119,8 @@ class Sparf(_Sparse):
     forced : str
         How these count, as in ``instinfer eval``: "within" k, which is at least their sum, or
         "besides" it: so many more are attended.
+    channels : int, optional
+        r, 1..head_dim.
 
     Raises
     ------
@@ -130,8 +130,7 @@ class Sparf(_Sparse):
     mode: ClassVar[AttendMode] = AttendMode.SPARF
     index: ClassVar[str] = "channel"
 
-    def _by_number(self):
-        return "channels", "kept"
+    channels: int | None = None
 
     def _numbers(self, head_dim, tokens):
         if self.ratio is None:
@@ -154,8 +153,6 @@ class Bounds(_Sparse):
         Of the bytes of K and V that dense attention reads, 1/16 < ratio <= 1, after
         `host.accuracy.ratio`: 1/16 for the bounds, the rest for K and V of
         k = (ratio - 1/16) * tokens tokens, rounded down, and 1 at least.
-    channels : None
-        Bounds are of all channels.
     kept, sinks, window, forced
         As of `Sparf`.
 
@@ -168,17 +165,12 @@ class Bounds(_Sparse):
     index: ClassVar[str] = "bounds"
 
     def __post_init__(self):
-        if self.channels is not None:
-            raise _impossible(f"channels = {self.channels}: bounds are of all, leave it out")
         super().__post_init__()
         if self.ratio is not None:
             try:
                 bounds_of(self.ratio)
             except ValueError as error:
                 raise _impossible(str(error)) from error
-
-    def _by_number(self):
-        return ("kept",)
 
     def _numbers(self, head_dim, tokens):
         return head_dim, self.kept or int(kept_of(bounds_of(self.ratio), tokens))

@@ -12,8 +12,9 @@ A page lies in a program slot in device DRAM until its die has it, so that it is
 program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.program_feeder`): the
 path goes on with the next page while dies are busy.
 
-The whole path is one state machine over one set of registers; those of its states that bring a page
-onto flash are in `rtl.append_page`, those that gather a unit of K by channel in `rtl.append_unit`.
+The whole path is one state machine over one set of registers; those of its states that read and
+write a head's records are in `rtl.append_head`, those that bring a page onto flash in
+`rtl.append_page`, those that gather a unit of K by channel in `rtl.append_unit`.
 
 A unit of K by channel, or of bounds, is made of K words that come for it (read back from flash), or
 of those of an append on their way to their slots, where it brings whole units: then nothing is read
@@ -27,29 +28,22 @@ attention has been answered.
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
-from hls_attention.beats import EXPONENT_BITS, Format
 
 from .allocator import page_layout, wish_layout
+from .append_head import follow_exponents, read_states, write_states
 from .append_page import page_states
-from .append_records import (
-    append_layout,
-    block_exponent,
-    groups_in_units,
-    head_info_layout,
-    program_layout,
-)
-from .append_unit import Unit, unit_states
+from .append_records import append_layout, groups_in_units, head_info_layout, program_layout
+from .append_unit import Unit, unit_shape, unit_states
 from .memory import BurstReader, BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .tables import (
     HEAD,
-    HEAD_STRIDE,
     PASS,
     SEQUENCE,
     column_buffer,
@@ -138,6 +132,11 @@ class AppendPath(wiring.Component):
         return self._geometry
 
     @property
+    def unit_tokens(self):
+        """Tokens of a unit of K by channel."""
+        return self._unit_tokens
+
+    @property
     def bounds(self):
         """Whether the drive keeps bounds."""
         return self._bounds
@@ -207,7 +206,7 @@ class AppendPath(wiring.Component):
         pages_left = Signal(16)  # of its unit
         on_channel = Signal.like(group)  # its number there, by which its die is chosen
         m.d.comb += [place.eq(group), on_channel.eq(group >> channel_shift)]
-        unit_pages, unit_tokens, page_words = self._unit(m, group_words, columns)
+        unit_pages, unit_tokens, page_words = unit_shape(m, self, group_words, columns)
         with m.If(columns):  # all pages of a unit: of units of 1, 2, 4, 8 ... pages
             for shift in range(len(unit_pages)):
                 with m.If(unit_pages[shift]):
@@ -239,7 +238,7 @@ class AppendPath(wiring.Component):
 
         scanned = Signal()
         with m.If(scanned):
-            exponent, bad = self._scan(m, head, kind, pass_left == 1)
+            exponent, bad = follow_exponents(m, self, head, kind, pass_left == 1)
             with m.If(pass_left == 1):
                 m.d.sync += [pass_left.eq(pass_words), ends.eq(1)]
                 m.d.sync += [
@@ -260,6 +259,24 @@ class AppendPath(wiring.Component):
         whole_units = Signal()  # K of this request begins where a unit does
         gathers = Signal()
 
+        records = SimpleNamespace(
+            reader=reader,
+            writer=writer,
+            request=request,
+            head=head,
+            index=index,
+            map_address=map_address,
+            columns_address=columns_address,
+            tail_address=tail_address,
+            passes_address=passes_address,
+            first_channel=first_channel,
+            words=words,
+            kind=kind,
+            pass_number=pass_number,
+            ended=ended,
+            ends=ends,
+            waits=waits,
+        )
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += [self.i.ready.eq(1), waits.eq(~self.i.valid)]
@@ -271,41 +288,7 @@ class AppendPath(wiring.Component):
                         index.eq(self.layer * sequence.kv_heads + self.i.payload.head),
                     ]
                     m.next = "ADDRESSES"
-            with m.State("ADDRESSES"):
-                entries = Signal(40)  # of the heads before this one
-                places = entries
-                if self._bounds:  # of units of a page
-                    for shift in range(1, 4):
-                        fewer = sequence.bounds & sequence.unit_groups[shift]
-                        places = Mux(fewer, entries >> shift, places)
-                m.d.comb += entries.eq(index * sequence.groups)
-                m.d.sync += [
-                    map_address.eq(sequence.map + (entries << 3)),
-                    columns_address.eq(sequence.columns + (places << 2)),
-                    tail_address.eq(sequence.tail + index * (2 * page_bytes)),
-                    passes_address.eq(sequence.passes + index * (sequence.pass_entries << 3)),
-                    first_channel.eq(index * HEAD_STRIDE + sequence.first_channel),
-                ]
-                m.d.comb += [
-                    reader.i.valid.eq(1),
-                    reader.i.payload.words.eq(HEAD.words),
-                    reader.i.payload.address.eq(sequence.heads + (index << 4)),
-                ]
-                with m.If(reader.i.ready):
-                    m.next = "READ_HEAD"
-            with m.State("READ_HEAD"):
-                m.d.comb += reader.o.ready.eq(1)
-                with m.If(reader.o.valid):
-                    m.d.sync += head.eq(Cat(head.as_value()[64:], reader.o.payload.data))
-                    with m.If(reader.o.payload.last):
-                        with m.If(request.flush):
-                            m.next = "FLUSH"
-                        with m.Elif(request.columns):
-                            m.next = "COLUMNS"
-                        with m.Elif(request.tokens == 0):
-                            m.next = "ANSWER"
-                        with m.Else():
-                            m.next = "KIND"
+            read_states(m, self, records)
             with m.State("FLUSH"):
                 m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
                 m.next = "ALLOCATE"
@@ -398,52 +381,7 @@ class AppendPath(wiring.Component):
                 ),
                 on_channel,
             )
-            with m.State("WRITE_HEAD"):
-                m.d.comb += [
-                    writer.i.valid.eq(1),
-                    writer.i.payload.words.eq(HEAD.words),
-                    writer.i.payload.address.eq(sequence.heads + (index << 4)),
-                    writer.i.payload.strobe.eq(0xFF),
-                ]
-                with m.If(writer.i.ready):
-                    m.d.sync += words.eq(0)
-                    m.next = "HEAD_WORDS"
-            with m.State("HEAD_WORDS"):
-                m.d.comb += [
-                    writer.i_data.valid.eq(words < 2),
-                    writer.i_data.payload.eq(
-                        Mux(words == 0, head.as_value()[:64], head.as_value()[64:])
-                    ),
-                    writer.done.ready.eq(1),
-                ]
-                with m.If(writer.i_data.valid & writer.i_data.ready):
-                    m.d.sync += words.eq(words + 1)
-                with m.If(writer.done.valid):
-                    m.next = "ANSWER"
-            with m.State("ANSWER"):
-                m.d.comb += [self.o.valid.eq(1), waits.eq(~self.o.ready)]
-                with m.If(self.o.ready):
-                    m.next = "IDLE"
-
-            with m.State("END_PASS"):
-                m.d.comb += [
-                    writer.i.valid.eq(1),
-                    writer.i.payload.words.eq(1),
-                    writer.i.payload.address.eq(passes_address + (pass_number << 3)),
-                    writer.i.payload.strobe.eq(Mux(kind, 0xF0, 0x0F)),
-                ]
-                with m.If(writer.i.ready):
-                    m.next = "END_PASS_WORD"
-            with m.State("END_PASS_WORD"):
-                m.d.comb += [
-                    writer.i_data.valid.eq(1),
-                    writer.i_data.payload.eq(ended.as_value()),
-                    writer.done.ready.eq(1),
-                ]
-                with m.If(writer.done.valid):
-                    m.d.sync += [ends.eq(0), pass_number.eq(pass_number + 1)]
-                    m.next = "CHUNK_DONE"
-
+            write_states(m, self, records)
             with m.State("CHUNK_DONE"):
                 with m.If(columns):
                     m.d.sync += [
@@ -488,41 +426,3 @@ class AppendPath(wiring.Component):
                         ]
                     m.next = "WRITE_HEAD"
         return m
-
-    def _unit(self, m, group_words, columns):
-        """Pages and tokens of a unit of the sequence, and words of the page at hand."""
-        sequence = self.sequence
-        if not self._bounds:
-            return sequence.unit_groups, self._unit_tokens, group_words
-        pages, tokens = Signal.like(sequence.unit_groups), Signal(24, name="unit_tokens")
-        words = Signal.like(group_words, name="page_words")
-        m.d.sync += tokens.eq(sequence.unit_groups * sequence.group_tokens)
-        m.d.comb += [
-            pages.eq(Mux(sequence.bounds, 1, sequence.unit_groups)),
-            words.eq(group_words),
-        ]
-        for shift in range(3):  # a byte of each word of K; of 8 groups they fill the page
-            with m.If(columns & sequence.bounds & sequence.unit_groups[shift]):
-                m.d.comb += words.eq(group_words >> 3 - shift)
-        return pages, tokens, words
-
-    def _scan(self, m, head, kind, last):
-        """Follows the block exponent and non-finite mark of the pass; returns both, with this word.
-
-        They begin anew after the ``last`` word of a pass.
-        """
-        bf16 = self.sequence.format == Format.BF16.value
-        top, bad = Signal(EXPONENT_BITS), Signal()
-        here, bad_here = block_exponent(self.i_words.payload, bf16)
-        before = Mux(kind, head.v_exp, head.k_exp)
-        m.d.comb += [
-            top.eq(Mux(here > before, here, before)),
-            bad.eq(Mux(kind, head.v_bad, head.k_bad) | bad_here),
-        ]
-        for name, mine in (("k", ~kind), ("v", kind)):
-            with m.If(mine):
-                m.d.sync += [
-                    head[f"{name}_exp"].eq(Mux(last, 0, top)),
-                    head[f"{name}_bad"].eq(Mux(last, 0, bad)),
-                ]
-        return top, bad

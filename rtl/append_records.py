@@ -5,6 +5,7 @@ from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from hls_attention.formats import BF16, FP16
+from hls_attention.words import exponent_field
 
 from .memory_port import ADDRESS_BITS
 from .program_feeder import order_layout
@@ -89,7 +90,7 @@ def block_exponent(word, bf16):
     fields = []
     for lane in range(WORD_LANES):
         element = word.word_select(lane, 16)
-        fields.append(Mux(bf16, element[BF16.fraction_bits : 15], element[FP16.fraction_bits : 15]))
+        fields.append(exponent_field(element, bf16))
     pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
     field = Mux(pairs[0] > pairs[1], *pairs)
     return Mux(field == 0, 0, field - 1), field == Mux(bf16, BF16.top_field, FP16.top_field)

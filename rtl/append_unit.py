@@ -17,7 +17,26 @@ from .memory_port import ADDRESS_BITS
 from .tables import column_buffer
 from .transposer import pages_together
 
-__all__ = ["Unit", "unit_states"]
+__all__ = ["Unit", "unit_shape", "unit_states"]
+
+
+def unit_shape(m, path, group_words, columns):
+    """Pages and tokens of a unit of the sequence, and words of the page at hand, which is one of a
+    unit if ``columns`` is 1."""
+    sequence = path.sequence
+    if not path.bounds:
+        return sequence.unit_groups, path.unit_tokens, group_words
+    pages, tokens = Signal.like(sequence.unit_groups), Signal(24, name="unit_tokens")
+    words = Signal.like(group_words, name="page_words")
+    m.d.sync += tokens.eq(sequence.unit_groups * sequence.group_tokens)
+    m.d.comb += [
+        pages.eq(Mux(sequence.bounds, 1, sequence.unit_groups)),
+        words.eq(group_words),
+    ]
+    for shift in range(3):  # a byte of each word of K; of 8 groups they fill the page
+        with m.If(columns & sequence.bounds & sequence.unit_groups[shift]):
+            m.d.comb += words.eq(group_words >> 3 - shift)
+    return pages, tokens, words
 
 
 class Unit:

@@ -22,9 +22,9 @@ from hls_attention.beats import BEATS_BITS
 from hls_attention.bounds_code import BLOCK_TOKENS, BLOCK_UNITS, UNIT_TOKENS
 from hls_attention.streams import Queue, moves
 from hls_attention.verilog import Ram
+from hls_attention.words import exponent_field, key_of
 
 from .bounds_coder import LANES, BoundsCoder, row_layout
-from .half_steps import exponent_field, key_of
 from .memory import BurstWriter
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .transposer import transpose_layout

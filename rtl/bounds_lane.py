@@ -26,7 +26,7 @@ class BoundsLane(wiring.Component):
     Members
     -------
     low, high : In(signed(16))
-        Keys (`rtl.half_steps`).
+        Keys (`hls_attention.words.key_of`).
     field : In(8)
         Largest exponent field of the channel in the block.
     bf16 : In(1)

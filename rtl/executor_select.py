@@ -9,6 +9,7 @@
 from amaranth.hdl import Array, Const, Mux, Signal
 from amaranth.utils import ceil_log2
 
+from .append_records import groups_in_units
 from .commands import AttendMode
 from .tables import PASS
 
@@ -53,13 +54,12 @@ def select_states(m, x, *, sparse, passes, beats, q_at, q_words):
         "unit_groups": sequence.unit_groups,
     }
     pages = head.column_pages
-    whole, together = 0, pages  # sequence.unit_groups is a power of two
+    whole = 0  # sequence.unit_groups is a power of two
     for bit in range(config.unit_tokens.bit_length()):
         whole = Mux(sequence.unit_groups[bit], pages >> bit, whole)
-        together = Mux(sequence.unit_groups[bit], pages << bit, together)
     m.d.comb += [
         units.eq(Mux(bounds, pages, whole)),
-        unit_groups.eq(Mux(bounds, together, pages)),
+        unit_groups.eq(groups_in_units(sequence, head, config.bounds)),
     ]
 
     with m.State("SELECT"):

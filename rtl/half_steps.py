@@ -4,8 +4,7 @@
 
     key --> significand, distance to base --> shifted down, what fell off --> rounded down, signed
 
-Bounds are kept as *keys*, 16 bits that compare as signed integers as the elements do by sign and
-magnitude.
+Bounds are kept as keys (`hls_attention.words.key_of`).
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
@@ -13,8 +12,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hls_attention.formats import BF16, FP16
+from hls_attention.words import exponent_field, key_of
 
-__all__ = ["HALF_STEP_BITS", "HALF_STEP_LATENCY", "HalfSteps", "exponent_field", "key_of"]
+__all__ = ["HALF_STEP_BITS", "HALF_STEP_LATENCY", "HalfSteps"]
 
 HALF_STEP_BITS = 5
 """Half steps are -16..15."""
@@ -26,16 +26,6 @@ STEP_BIT = FP16.fraction_bits - 3
 
 MOST_DISTANCE = HALF_STEP_BITS - 1
 """From this distance on nothing is left but the sign."""
-
-
-def key_of(word):
-    """The key of an element, and the element's word of a key."""
-    return Cat(word[:15] ^ word[15].replicate(15), word[15]).as_signed()
-
-
-def exponent_field(word, bf16):
-    """Exponent field of an element of a format, 8 bits."""
-    return Mux(bf16, word[BF16.fraction_bits : 15], word[FP16.fraction_bits : 15])
 
 
 class HalfSteps(wiring.Component):

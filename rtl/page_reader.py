@@ -115,9 +115,8 @@ class PageReader(wiring.Component):
         m = Module()
         code = self._code
         m.submodules.decoder = decoder = self._decoder
-        m.submodules.lost = lost = Queue(
-            1, depth=decoder.codewords + 3
-        )  # of the codewords in the decoder
+        # Of the codewords in the decoder.
+        m.submodules.lost = lost = Queue(1, depth=decoder.codewords + 3)
         m.submodules.scrambler = scrambler = Scrambler(code.message_words)
         m.submodules.check = check = CrcCheck(code.data_words, code.check_words)
         m.submodules.cuts = cuts = Queue(cut_layout(code), depth=4)

@@ -71,7 +71,6 @@ def test_selection(bounds, head_dim, tokens, selection):
         ({"ratio": 1 / 16}, "0.0625 is not possible by bounds, which alone are 1/16 of K and V"),
         ({"ratio": 1.5}, "ratio = 1.5 is not possible"),
         ({"ratio": 0.5, "kept": 3}, "ratio = 0.5 with kept = 3"),
-        ({"channels": 3, "kept": 3}, "channels = 3: bounds are of all"),
         ({"kept": 0}, "kept = 0 is not possible"),
         ({"ratio": 0.5, "forced": "beside"}, "forced = 'beside'"),
     ],

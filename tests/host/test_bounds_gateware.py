@@ -1,14 +1,13 @@
-"""Attention by bounds on the gateware against its twin: outputs, flags and traffic, bit for bit."""
+"""Attention by bounds on the gateware against its twin, bit for bit; what it has in common with
+SparF is in `test_sparse_gateware`."""
 
 import numpy as np
 import pytest
 import torch
 from conftest import SEED
-from sparse_faulty import Faulty
 from sparse_jobs import submit_jobs
 from sparse_pair import (
     BF16,
-    EDGES,
     FP16,
     PAPER,
     TINY,
@@ -19,10 +18,8 @@ from sparse_pair import (
     spread,
 )
 
-from cosim.reference import twin_attend
 from host import Bounds, DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
 from rtl.commands import AttendMode
-from rtl.tables import PageKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::host.errors.DriveWarning")
 
@@ -75,43 +72,6 @@ def test_eight_query_heads():
     pair.shutdown()
 
 
-def test_lengths(tiny_pair, rng):
-    """One sequence that grows from edge to edge."""
-    sequence, held = tiny_pair.open(2, index="bounds"), 0
-    for number, tokens in enumerate(EDGES):
-        new = spread(rng, (2, tokens - held, 2, 64))
-        tiny_pair.call("append" if tokens < 300 else "preload", sequence, 0, *new)
-        held = tokens
-        q = spread(rng, (6, 64))
-        attention = (Bounds(1 / 8), JustBounds(max(1, tokens // 2)))[number % 2]
-        tiny_pair.attend([(sequence, 0, q)], attention)
-
-
-@pytest.mark.parametrize("begin", [28, pytest.param(252, marks=pytest.mark.soak)])
-def test_steps_through_the_end_of_a_unit(tiny_pair, rng, begin):
-    """Of two layers, one a token ahead; then a fork of it, truncated within the unit."""
-    sequence = tiny_pair.open(2, layers=2, max_tokens=600, index="bounds")
-    for layer in range(2):
-        tiny_pair.call("append", sequence, layer, *spread(rng, (2, begin + layer, 2, 64)))
-    attention = JustBounds(11, sinks=2, window=5)
-
-    def step(*sequences, count=1):
-        for number in range(count):
-            jobs = [
-                (n, (number + at) % 2, spread(rng, (4, 64)), *spread(rng, (2, 2, 64)))
-                for at, n in enumerate(sequences)
-            ]
-            tiny_pair.attend(jobs, attention)
-
-    step(sequence, sequence, count=5)
-    fork = tiny_pair.fork(sequence)
-    step(sequence, fork, count=2)
-    tiny_pair.call("truncate", fork, begin + 2)
-    step(fork, sequence, count=5)
-    q = spread(rng, (4, 64))
-    tiny_pair.attend([(n, at, q) for n in (fork, sequence) for at in range(2)], attention)
-
-
 def test_every_kind_of_attention_in_turn(tiny_pair, rng):
     """Heads of sequences by channel, with bounds, and dense ones, of both formats."""
     sequences = {}
@@ -129,16 +89,6 @@ def test_every_kind_of_attention_in_turn(tiny_pair, rng):
         attention = kinds[index][rng.integers(len(kinds[index]))]
         q = [spread(rng, (2 * int(rng.integers(1, 5)), 64)) for _ in range(2)]
         tiny_pair.attend([(sequences[index], 0, x) for x in q], attention)
-
-
-@pytest.mark.parametrize("tokens, kept", [(300, 300), (32, 2000), (513, 513)])
-def test_dense_where_all_is_kept(tiny_pair, rng, tokens, kept):
-    sequence = tiny_pair.open(index="bounds")
-    tiny_pair.call("preload", sequence, 0, *spread(rng, (2, tokens, 1, 64)))
-    q = spread(rng, (3, 64))
-    [dense] = tiny_pair.attend([(sequence, 0, q)], "dense")
-    [found] = tiny_pair.attend([(sequence, 0, q)], JustBounds(kept))
-    assert found.tobytes() == dense.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -234,55 +184,3 @@ def test_a_drive_without_bounds(rng):
             drive.open(layers=1, kv_heads=1, head_dim=64, index="bounds")
         completion, _ = submit_jobs(drive, [{"sequence": number, "q": q}], mode=AttendMode.BOUNDS)
         assert completion["status"] == Status.UNSUPPORTED_MODE
-
-
-UNREAD = {
-    "bounds": lambda f: (PageKind.COLUMNS, 3, True),
-    "K to estimate": lambda f: (PageKind.K, f.in_units // f.group, True),
-    "K kept": lambda f: (PageKind.K, f.pages(True)[0], True),
-    "V kept": lambda f: (PageKind.V, f.pages(True)[-1], True),
-    "K not kept": lambda f: (PageKind.K, f.pages(False)[5], False),
-    "V not kept": lambda f: (PageKind.V, f.pages(False)[-1], False),
-}
-"""Kind and page, and whether its loss is to be noticed."""
-
-
-@pytest.mark.parametrize("what", UNREAD)
-def test_a_page_that_cannot_be_read(rng, what):
-    faulty = Faulty(rng, attention=JustBounds(20))
-    kind, page, fails = UNREAD[what](faulty)
-    faulty.spoil(kind, page)
-    assert faulty.attend_both() == (Status.UNRECOVERED_READ if fails else None)
-    unread = faulty.drive.stats()["codewords_unrecovered"]
-    assert unread >= 2 if fails else unread == 0
-    if kind == PageKind.COLUMNS:
-        k, v = faulty.k, faulty.v
-        dense = twin_attend(faulty.q, k, v, 64**-0.5, pass_tokens=faulty.config.pass_tokens)
-        assert faulty.drive.attend(faulty.number, 0, faulty.q).tobytes() == dense.out.tobytes()
-    faulty.drive.shutdown()
-
-
-def timed_run(skip_idle):
-    """Cycles and counters after each of some calls, outputs, and the clocks evaluated."""
-    rng = np.random.default_rng(SEED)
-    trail, outputs = [], []
-    with KvDrive(TINY, backend="rtl", skip_idle=skip_idle) as drive:
-        shape = {"layers": 1, "kv_heads": 2, "head_dim": 64, "max_tokens": 400}
-        sequences = [drive.open(**shape, index="bounds") for _ in range(2)]
-        for number, tokens in zip(sequences, (126, 40), strict=True):
-            drive.append(number, 0, *spread(rng, (2, tokens, 2, 64)))
-        for turn in range(3):
-            attention = (Bounds(1 / 8, sinks=1, window=2), JustBounds(30))[turn % 2]
-            jobs = [(n, 0, spread(rng, (4, 64)), *spread(rng, (2, 2, 64))) for n in sequences]
-            outputs += drive.attend_batch(jobs, attention=attention)
-            outputs += drive.attend_batch([job[:3] for job in jobs], attention=attention)
-            trail.append(drive.stats())
-            del trail[-1]["simulated_clocks"]
-        return trail, outputs, drive.backend.lane.cycle, drive.backend.lane.simulated_clocks
-
-
-def test_skipping_idle_time_changes_nothing():
-    skipped, outputs, cycles, clocks = timed_run(True)
-    stepped, expected, all_cycles, all_clocks = timed_run(False)
-    assert skipped == stepped and cycles == all_cycles and clocks < all_clocks
-    assert all(map(np.array_equal, outputs, expected))

@@ -1,4 +1,5 @@
-"""Sparse attention on the gateware against its twin: outputs, flags and traffic, bit for bit.
+"""Sparse attention on the gateware against its twin: outputs, flags and traffic, bit for bit. What
+is of bounds alone is in `test_bounds_gateware`.
 
 Which tokens are kept is seen from outside too: queries and keys are made so that all scores of what
 is kept are equal, and the values so that their mean names the tokens.
@@ -10,16 +11,35 @@ import torch
 from conftest import SEED
 from sparse_faulty import Faulty
 from sparse_jobs import NO_SELECTION, submit_jobs
-from sparse_pair import BF16, EDGES, FP16, PAPER, TINY, Exactly, Pair, random_attends, spread
+from sparse_pair import (
+    BF16,
+    EDGES,
+    FP16,
+    PAPER,
+    TINY,
+    Exactly,
+    JustBounds,
+    Pair,
+    random_attends,
+    spread,
+)
 
 from cosim.reference import twin_attend
 from flash_model.bit_errors import BitErrorRate
-from host import DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
+from host import Bounds, DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
 from host.stats import difference
 from rtl.commands import Opcode
 from rtl.tables import PageKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::host.errors.DriveWarning")
+
+INDEXES = {"channel": Sparf, "bounds": Bounds}
+"""What a sequence is opened with -> the attention that reads it."""
+
+
+def exactly(index, kept, channels=7):
+    """As many tokens, by one or the other."""
+    return Exactly(channels, kept) if index == "channel" else JustBounds(kept)
 
 
 def test_random_attends(tiny_pair):
@@ -60,25 +80,34 @@ def test_many_attends_of_pages_of_many_codewords(paper_pair, seed):
     random_attends(paper_pair, seed, 6, most=16384, **OF_PAPER)
 
 
-def test_lengths(tiny_pair, rng):
+@pytest.mark.parametrize("index", INDEXES)
+def test_lengths(tiny_pair, rng, index):
     """One sequence that grows from edge to edge."""
-    sequence, held = tiny_pair.open(2), 0
+    sequence, held = tiny_pair.open(2, index=index), 0
     for number, tokens in enumerate(EDGES):
         new = spread(rng, (2, tokens - held, 2, 64))
         tiny_pair.call("append" if tokens < 300 else "preload", sequence, 0, *new)
         held = tokens
         q = spread(rng, (6, 64))
-        attention = (Sparf(1 / 8), Exactly(7, max(1, tokens // 2)))[number % 2]
+        attention = (INDEXES[index](1 / 8), exactly(index, max(1, tokens // 2)))[number % 2]
         tiny_pair.attend([(sequence, 0, q)], attention)
 
 
-@pytest.mark.parametrize("begin", [252, pytest.param(507, marks=pytest.mark.soak)])
-def test_steps_through_the_end_of_a_unit(tiny_pair, rng, begin):
+@pytest.mark.parametrize(
+    ("index", "begin"),
+    [
+        ("channel", 252),
+        ("bounds", 28),
+        pytest.param("channel", 507, marks=pytest.mark.soak),
+        pytest.param("bounds", 252, marks=pytest.mark.soak),
+    ],
+)
+def test_steps_through_the_end_of_a_unit(tiny_pair, rng, index, begin):
     """Of two layers, one a token ahead; then a fork of it, truncated within the unit."""
-    sequence = tiny_pair.open(2, layers=2, max_tokens=600)
+    sequence = tiny_pair.open(2, layers=2, max_tokens=600, index=index)
     for layer in range(2):
         tiny_pair.call("preload", sequence, layer, *spread(rng, (2, begin + layer, 2, 64)))
-    attention = Sparf(1 / 4, sinks=2, window=5)
+    attention = {"channel": Sparf(1 / 4, sinks=2, window=5), "bounds": JustBounds(11, 2, 5)}[index]
 
     def step(*sequences, count=1):
         for number in range(count):
@@ -92,7 +121,7 @@ def test_steps_through_the_end_of_a_unit(tiny_pair, rng, begin):
     fork = tiny_pair.fork(sequence)
     step(sequence, fork, count=2)
     tiny_pair.call("truncate", fork, begin + 2)
-    step(fork, sequence, count=4)
+    step(fork, sequence, count=5)
     q = spread(rng, (4, 64))
     tiny_pair.attend([(n, at, q) for n in (fork, sequence) for at in range(2)], attention)
 
@@ -121,14 +150,15 @@ def test_batches(tiny_pair, rng):
         tiny_pair.attend([(sequences[at], 0, query(at)) for at in order], "dense")
 
 
-@pytest.mark.parametrize("tokens, kept", [(300, 300), (300, 2000), (513, 513)])
-def test_dense_where_all_is_kept(tiny_pair, rng, tokens, kept):
-    sequence = tiny_pair.open()
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("tokens, kept", [(300, 300), (32, 2000), (513, 513)])
+def test_dense_where_all_is_kept(tiny_pair, rng, tokens, kept, index):
+    sequence = tiny_pair.open(index=index)
     tiny_pair.call("preload", sequence, 0, *spread(rng, (2, tokens, 1, 64)))
     q = spread(rng, (3, 64))
     [dense] = tiny_pair.attend([(sequence, 0, q)], "dense")
     for channels in (1, 64):
-        [found] = tiny_pair.attend([(sequence, 0, q)], Exactly(channels, kept))
+        [found] = tiny_pair.attend([(sequence, 0, q)], exactly(index, kept, channels))
         assert found.tobytes() == dense.tobytes()
 
 
@@ -323,9 +353,10 @@ def test_a_drive_without_sparse_attention(rng):
 
 
 UNREAD = {
+    "bounds": lambda f: (PageKind.COLUMNS, 3, True),
     "column": lambda f: (PageKind.COLUMNS, 64 + f.channels(True)[3], True),
     "other column": lambda f: (PageKind.COLUMNS, 64 + f.channels(False)[0], False),
-    "K to estimate": lambda f: (PageKind.K, f.in_units // f.group + 2, True),
+    "K to estimate": lambda f: (PageKind.K, f.in_units // f.group, True),
     "K kept": lambda f: (PageKind.K, f.pages(True)[0], True),
     "V kept": lambda f: (PageKind.V, f.pages(True)[-1], True),
     "K not kept": lambda f: (PageKind.K, f.pages(False)[5], False),
@@ -334,10 +365,14 @@ UNREAD = {
 """Kind and page, and whether its loss is to be noticed."""
 
 
-@pytest.mark.parametrize("what", UNREAD)
-def test_a_page_that_cannot_be_read(rng, what):
+@pytest.mark.parametrize(
+    ("index", "what"),
+    [("channel", what) for what in UNREAD if what != "bounds"]
+    + [("bounds", what) for what in UNREAD if "column" not in what],
+)
+def test_a_page_that_cannot_be_read(rng, index, what):
     """The drive then gives the page up for good."""
-    faulty = Faulty(rng)
+    faulty = Faulty(rng, attention=exactly(index, 20, channels=8))
     kind, page, fails = UNREAD[what](faulty)
     faulty.spoil(kind, page)
     assert faulty.attend_both() == (Status.UNRECOVERED_READ if fails else None)
@@ -443,17 +478,18 @@ def test_a_unit_that_is_not_made(rng):
 # Time
 
 
-def timed_run(skip_idle):
+def timed_run(index, skip_idle):
     """Cycles and counters after each of some calls, outputs, and the clocks evaluated."""
     rng = np.random.default_rng(SEED)
     trail, outputs = [], []
     with KvDrive(TINY, backend="rtl", skip_idle=skip_idle) as drive:
         shape = {"layers": 1, "kv_heads": 2, "head_dim": 64, "max_tokens": 400}
-        sequences = [drive.open(**shape, index="channel") for _ in range(2)]
+        sequences = [drive.open(**shape, index=index) for _ in range(2)]
         for number, tokens in zip(sequences, (254, 40), strict=True):
             drive.append(number, 0, *spread(rng, (2, tokens, 2, 64)))
         for turn in range(3):
-            attention = (Sparf(1 / 8, sinks=1, window=2), Exactly(5, 50))[turn % 2]
+            by_ratio = INDEXES[index](1 / 8, sinks=1, window=2)
+            attention = (by_ratio, exactly(index, 50, channels=5))[turn % 2]
             jobs = [(n, 0, spread(rng, (4, 64)), *spread(rng, (2, 2, 64))) for n in sequences]
             outputs += drive.attend_batch(jobs, attention=attention)
             outputs += drive.attend_batch([job[:3] for job in jobs], attention=attention)
@@ -462,8 +498,9 @@ def timed_run(skip_idle):
         return trail, outputs, drive.backend.lane.cycle, drive.backend.lane.simulated_clocks
 
 
-def test_skipping_idle_time_changes_nothing():
-    skipped, outputs, cycles, clocks = timed_run(True)
-    stepped, expected, all_cycles, all_clocks = timed_run(False)
+@pytest.mark.parametrize("index", INDEXES)
+def test_skipping_idle_time_changes_nothing(index):
+    skipped, outputs, cycles, clocks = timed_run(index, True)
+    stepped, expected, all_cycles, all_clocks = timed_run(index, False)
     assert skipped == stepped and cycles == all_cycles and clocks < all_clocks
     assert all(map(np.array_equal, outputs, expected))
