@@ -31,6 +31,12 @@ class Field:
     width: int
     doc: str
 
+    @property
+    def bits(self):
+        """Its place in words: ``bit 3``, ``bits 15:8``."""
+        last = self.offset + self.width - 1
+        return f"bit {last}" if self.width == 1 else f"bits {last}:{self.offset}"
+
 
 class Layout:
     """A record of ``size`` bytes (a multiple of 8), little endian.

@@ -7,11 +7,15 @@ high word for the next read) at 3000h and, per channel, at 4000h.
 
 from dataclasses import dataclass
 
+from .layout import Field
+
 __all__ = [
     "Register",
     "REGISTERS",
     "COUNTERS",
+    "COUNTER_DOCS",
     "CHANNEL_COUNTERS",
+    "CHANNEL_COUNTER_DOCS",
     "DRIVE_ID",
     "BREAKDOWN",
     "counter_address",
@@ -26,19 +30,55 @@ DRIVE_ID = 0x54534E49
 
 @dataclass(frozen=True)
 class Register:
-    """One register: byte address, access ('ro', 'rw', 'wo') and meaning."""
+    """One register, or several in a row.
+
+    Parameters
+    ----------
+    address : int
+        Byte address.
+    access : str
+        'ro', 'rw' or 'wo'.
+    about : str
+        Meaning of the register as a whole.
+    fields : tuple of Field
+        Its bits, from the lowest on; none where it is one number. Bits of no field read as they
+        were written, or as 0.
+    count : int
+        Registers in a row.
+    """
 
     address: int
     access: str
-    doc: str
+    about: str
+    fields: tuple[Field, ...] = ()
+    count: int = 1
+
+    @property
+    def doc(self):
+        """Meaning with that of all fields, in one line."""
+        return "; ".join([self.about, *(f"{f.bits} {f.name}: {f.doc}" for f in self.fields)])
+
+    def mask(self, name):
+        """The bits of a field, in place."""
+        field = next(field for field in self.fields if field.name == name)
+        return (1 << field.width) - 1 << field.offset
+
+    def low(self, name):
+        """Lowest bit of a field."""
+        return next(field for field in self.fields if field.name == name).offset
 
 
 # fmt: off
 REGISTERS = {
     "ID": Register(0x0000, "ro", "DRIVE_ID"),
-    "CONTROL": Register(0x0008, "rw", "bit 0: queues enabled (a rising edge resets both queues)"),
-    "STATUS": Register(0x000C, "ro",
-                       "bit 0: queues ready, bit 1: mailbox full, bit 2: a command is executing"),
+    "CONTROL": Register(0x0008, "rw", "queues on and off", (
+        Field("enable", 0, 1, "queues enabled (a rising edge resets both queues)"),
+    )),
+    "STATUS": Register(0x000C, "ro", "what the drive is at", (
+        Field("ready", 0, 1, "queues ready"),
+        Field("mailbox", 1, 1, "mailbox full"),
+        Field("executing", 2, 1, "a command is executing"),
+    )),
     "SQ_BASE_LO": Register(0x0010, "rw", "host address of the submission queue, 4096-byte aligned"),
     "SQ_BASE_HI": Register(0x0014, "rw", "its upper half"),
     "SQ_SIZE": Register(0x0018, "rw", "entries of the submission queue, 2..65535"),
@@ -52,60 +92,105 @@ REGISTERS = {
     "WINDOW_BYTES_HI": Register(0x003C, "rw", "its upper half"),
     "SQ_TAIL": Register(0x1000, "wo", "doorbell: new submission queue tail"),
     "CQ_HEAD": Register(0x1004, "wo", "doorbell: new completion queue head"),
-    "MAILBOX_STATUS": Register(0x2000, "ro",
-                               "bit 0: a command waits for the firmware, "
-                               "bit 1: the append path waits for a stripe of the stream in "
-                               "bits 15:8, bit 2: an event waits"),
+    "MAILBOX_STATUS": Register(0x2000, "ro", "what waits for the firmware", (
+        Field("command", 0, 1, "a command waits for the firmware"),
+        Field("starved", 1, 1, "the append path waits for a stripe of `stream`"),
+        Field("event", 2, 1, "an event waits"),
+        Field("stream", 8, 8, "stream that the append path waits for; 0 if for none"),
+    )),
     "MAILBOX_RESULT": Register(0x2004, "rw", "DW0 of the completion to come"),
-    "MAILBOX_DONE": Register(0x2008, "wo",
-                             "bits 10:0 status: completes the command in the mailbox"),
+    "MAILBOX_DONE": Register(0x2008, "wo", "completes the command in the mailbox", (
+        Field("status", 0, 11, "status code type and code, see Status"),
+    )),
     "SEQUENCE_TABLE": Register(0x200C, "rw",
                                "device-DRAM address of the sequence table, 64-byte aligned"),
     "STRIPE_PUSH": Register(0x2010, "wo",
-                            "bits 7:0 columns: hands a stripe to the append path, of the stream "
-                            "that STREAM names"),
+                            "hands a stripe to the append path, of the stream that STREAM names", (
+        Field("columns", 0, 8, "blocks of the stripe on each channel, 1..dies"),
+    )),
     "STREAM_FILLED": Register(0x2014, "ro",
                               "two clocks after STREAM: stripes that the channel it names has "
                               "filled of its stream, modulo 2 * slots"),
-    "FLASH_ROW": Register(0x2018, "rw", "of FLASH_OP: bits 31:24 die, 23:0 row address"),
-    "FLASH_OP": Register(0x201C, "wo",
-                         "bits 7:0 NandOp, 15:8 channel: starts a management operation"),
-    "FLASH_STATUS": Register(0x2020, "ro", "see FlashStatus; bits 15:8 the die's status byte"),
-    "FLASH_WORDS": Register(0x2024, "rw",
-                            "of a READ or PROGRAM by FLASH_OP: bits 11:0 first word of the page, "
-                            "spare words included, 27:16 number of words"),
+    "FLASH_ROW": Register(0x2018, "rw", "place in the flash of FLASH_OP and STRIPE_BLOCK", (
+        Field("row", 0, 24, "row address (block * pages + page), ID address of a READ_ID, level "
+                            "of a READ_RETRY; block number of a STRIPE_BLOCK"),
+        Field("die", 24, 8, "die"),
+    )),
+    "FLASH_OP": Register(0x201C, "wo", "starts a management operation", (
+        Field("op", 0, 8, "see NandOp"),
+        Field("channel", 8, 8, "flash channel"),
+    )),
+    "FLASH_STATUS": Register(0x2020, "ro", "of the management operation", (
+        Field("busy", 0, 1, "it has not completed"),
+        Field("failed", 1, 1, "the last one failed"),
+        Field("die_status", 8, 8, "the die's status byte"),
+        Field("cause", 16, 4, "why it failed, see Cause"),
+    )),
+    "FLASH_WORDS": Register(0x2024, "rw", "words of 8 bytes of a READ or PROGRAM by FLASH_OP", (
+        Field("first", 0, 12, "first word of the page, spare words included"),
+        Field("words", 16, 12, "number of words"),
+    )),
     "FLASH_ADDRESS": Register(0x2028, "rw",
                               "device-DRAM address of these words, 8-byte aligned"),
     "PROGRAM_BUFFER": Register(0x202C, "rw",
                                "device-DRAM address of the program slots, 8-byte aligned"),
-    "PROGRAM_HOLD": Register(0x2030, "rw",
-                             "bit 0: no program slot is handed out, and no command begins"),
+    "PROGRAM_HOLD": Register(0x2030, "rw", "holds what programs pages", (
+        Field("hold", 0, 1, "no program slot is handed out, and no command begins"),
+    )),
     "PROGRAM_USED": Register(0x2034, "ro",
                              "program slots handed out and not taken back: programs under way "
                              "and failed"),
-    "PROGRAM_RELEASE": Register(0x2038, "wo", "takes back the slot of a failed program"),
+    "PROGRAM_RELEASE": Register(0x2038, "wo", "takes back the slot of a failed program", (
+        Field("slot", 0, 8, "its number"),
+    )),
     "STRIPE_BLOCK": Register(0x203C, "wo",
-                             "bits 7:0 how manieth stripe of the stream that STREAM names, modulo "
-                             "its slots, 15:8 channel, 23:16 column: there the block in bits 15:0 "
-                             "of FLASH_ROW serves, on the die in bits 31:24"),
-    "MAILBOX_SQE": Register(0x2040, "ro", "16 registers: the command in the mailbox"),
-    "EVENT": Register(0x2080, "ro", "see FlashEvent"),
-    "EVENT_ROW": Register(0x2084, "ro",
-                          "of a page read again, or of a block's first page: bits 31:24 die, "
-                          "23:0 row address"),
-    "EVENT_TAKEN": Register(0x2088, "wo", "makes room for the next event"),
+                             "the block that FLASH_ROW names, on the die there, serves in a stripe "
+                             "of the stream that STREAM names", (
+        Field("slot", 0, 8, "how manieth stripe of the stream, modulo its slots"),
+        Field("channel", 8, 8, "flash channel"),
+        Field("column", 16, 8, "column of the stripe"),
+    )),
+    "MAILBOX_SQE": Register(0x2040, "ro", "the command in the mailbox, see SQE", count=16),
+    "EVENT": Register(0x2080, "ro", "what the firmware should hear of the flash: a program failed, "
+                                    "unless `again` or `often`", (
+        Field("number", 0, 8, "slot of a failed program, or channel of the page or block"),
+        Field("level", 8, 3, "of a page read again: the last read-retry level"),
+        Field("lost", 11, 1, "of a page read again: a codeword was given up"),
+        Field("often", 29, 1, "a block was read READ_LIMIT times"),
+        Field("again", 30, 1, "a page was read again"),
+        Field("valid", 31, 1, "there is an event"),
+    )),
+    "EVENT_ROW": Register(0x2084, "ro", "of a page read again, or of a block's first page", (
+        Field("row", 0, 24, "row address"),
+        Field("die", 24, 8, "die"),
+    )),
+    "EVENT_TAKEN": Register(0x2088, "wo", "makes room for the next event, whatever is written"),
+    "READ_ONLY": Register(0x208C, "rw", "whether the drive takes tokens", (
+        Field("read_only", 0, 1, "every APPEND and STEP is refused"),
+    )),
     "READ_COUNT_OF": Register(0x2090, "rw",
-                              "bits 31:24 channel, 23:16 die, 15:0 block: asks how often its pages "
-                              "were read since it was cleared"),
-    "READ_COUNT": Register(0x2094, "ro", "bits 23:0 the answer, bit 31: not yet"),
-    "READ_COUNT_CLEAR": Register(0x2098, "wo", "clears the count of the block READ_COUNT_OF names"),
-    "READ_LIMIT": Register(0x209C, "rw",
-                           "bits 23:0: an event tells of a block read so often; 0: of none"),
-    "READ_ONLY": Register(0x208C, "rw", "bit 0: every APPEND and STEP is refused"),
-    "STREAM": Register(0x20A0, "rw", "bits 7:0 stream, 15:8 channel of STREAM_FILLED"),
-    "STREAM_END": Register(0x20A4, "rw",
-                           "gives up what the stream in bits 7:0 has left of its stripes; reads 1 "
-                           "while that is under way"),
+                              "asks how often a block's pages were read since it was cleared", (
+        Field("block", 0, 16, "block"),
+        Field("die", 16, 8, "die"),
+        Field("channel", 24, 8, "flash channel"),
+    )),
+    "READ_COUNT": Register(0x2094, "ro", "the answer to READ_COUNT_OF", (
+        Field("reads", 0, 24, "pages read"),
+        Field("busy", 31, 1, "not yet"),
+    )),
+    "READ_COUNT_CLEAR": Register(0x2098, "wo",
+                                 "clears the count of the block READ_COUNT_OF names, whatever is "
+                                 "written"),
+    "READ_LIMIT": Register(0x209C, "rw", "when an event tells of a block", (
+        Field("reads", 0, 24, "once it was read so often; 0: never"),
+    )),
+    "STREAM": Register(0x20A0, "rw", "what other registers are about", (
+        Field("stream", 0, 8, "stream"),
+        Field("channel", 8, 8, "channel of STREAM_FILLED"),
+    )),
+    "STREAM_END": Register(0x20A4, "rw", "reads 1 while a stream is being ended, else 0", (
+        Field("stream", 0, 8, "written: gives up what this stream has left of its stripes"),
+    )),
 }
 # fmt: on
 
@@ -113,47 +198,63 @@ REGISTERS = {
 class FlashStatus:
     """Bits of FLASH_STATUS."""
 
-    BUSY = 1  # the operation has not completed
-    FAILED = 2  # the last one failed
-    CAUSE_SHIFT = 16  # bits 19:16: why, `rtl.nand.operations.Cause`
+    BUSY = REGISTERS["FLASH_STATUS"].mask("busy")
+    FAILED = REGISTERS["FLASH_STATUS"].mask("failed")
+    CAUSE_SHIFT = REGISTERS["FLASH_STATUS"].low("cause")
 
 
 class FlashEvent:
-    """Bits of EVENT. Bits 7:0: slot of a failed program, or channel of the page or block."""
+    """Bits of EVENT."""
 
-    VALID = 1 << 31
-    AGAIN = 1 << 30  # a page was read again
-    OFTEN = 1 << 29  # a block was read READ_LIMIT times; neither: a program failed
-    LOST = 1 << 11  # of a page read again: a codeword was given up
-    LEVEL_SHIFT = 8  # bits 10:8: the last read-retry level
+    VALID = REGISTERS["EVENT"].mask("valid")
+    AGAIN = REGISTERS["EVENT"].mask("again")
+    OFTEN = REGISTERS["EVENT"].mask("often")
+    LOST = REGISTERS["EVENT"].mask("lost")
+    LEVEL_SHIFT = REGISTERS["EVENT"].low("level")
 
 
 BREAKDOWN = ("data", "command", "engine", "arrays", "dma", "idle")
 """The exclusive partition of every cycle, in order of priority."""
 
-COUNTERS = (
-    "cycles",
-    *(f"time_{name}" for name in BREAKDOWN),
-    "pages_read",
-    "pages_programmed",
-    "blocks_erased",
-    "bytes_flash",
-    "bytes_tail",
-    "bytes_link_in",
-    "bytes_link_out",
-    "commands",
-    "commands_failed",
-    "jobs",
-    "program_failures",
-    "bits_corrected",
-    "codewords_corrected",
-    "codewords_unrecovered",
-    "read_retries",
-)
-"""Drive counters, 64 bits each."""
+COUNTER_DOCS = {
+    "cycles": "clocks since reset",
+    "time_data": "clocks in which some channel's bus carries data",
+    "time_command": "of the others, those in which some channel's bus carries commands",
+    "time_engine": "of the others, those in which the engine is busy",
+    "time_arrays": "of the others, those in which some channel waits for its dies",
+    "time_dma": "of the others, those in which host memory or device DRAM is accessed",
+    "time_idle": "all others",
+    "pages_read": "flash pages read",
+    "pages_programmed": "flash pages programmed",
+    "blocks_erased": "flash blocks erased",
+    "bytes_flash": "user bytes of flash read for attention, corrected",
+    "bytes_tail": "bytes of tails read from device DRAM",
+    "bytes_link_in": "bytes read from host memory",
+    "bytes_link_out": "bytes written to host memory",
+    "commands": "commands completed",
+    "commands_failed": "of these, with an error",
+    "jobs": "KV heads of jobs whose results were written",
+    "program_failures": "programs that failed",
+    "bits_corrected": "bit errors corrected",
+    "codewords_corrected": "codewords that had some",
+    "codewords_unrecovered": "codewords that could not be corrected",
+    "read_retries": "reads repeated at another read-retry level",
+}
+"""Drive counters, 64 bits each, and what they count."""
 
-CHANNEL_COUNTERS = ("data", "command", "waiting", "idle", "pages_read", "pages_programmed")
+COUNTERS = tuple(COUNTER_DOCS)
+
+CHANNEL_COUNTER_DOCS = {
+    "data": "clocks in which the bus carries data",
+    "command": "clocks in which it carries commands",
+    "waiting": "clocks in which only dies are busy",
+    "idle": "clocks with nothing to do",
+    "pages_read": "flash pages read",
+    "pages_programmed": "flash pages programmed",
+}
 """Counters of each channel: an exclusive partition of its cycles, then pages."""
+
+CHANNEL_COUNTERS = tuple(CHANNEL_COUNTER_DOCS)
 
 
 def counter_address(name):

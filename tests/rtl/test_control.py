@@ -4,10 +4,48 @@ import random
 
 from flash_model.profiles import profile
 from rtl.control import Control
+from rtl.health import event_layout
 from rtl.registers import DRIVE_ID, REGISTERS, FlashEvent
 from tests.rtl.streams_bench import Bench
 
 GEOMETRY = profile("tiny").geometry
+
+WRITTEN = {
+    ("CONTROL", "enable"): "enable",
+    ("MAILBOX_DONE", "status"): "mailbox_status",
+    ("STRIPE_PUSH", "columns"): "push_columns",
+    ("FLASH_ROW", "row"): "flash_request.row",
+    ("FLASH_ROW", "die"): "flash_request.die",
+    ("FLASH_OP", "op"): "flash_request.op",
+    ("FLASH_OP", "channel"): "flash_request.channel",
+    ("FLASH_WORDS", "first"): "flash_request.column",
+    ("FLASH_WORDS", "words"): "flash_request.words",
+    ("PROGRAM_HOLD", "hold"): "program_hold",
+    ("PROGRAM_RELEASE", "slot"): "program_released",
+    ("STRIPE_BLOCK", "slot"): "block_place.slot",
+    ("STRIPE_BLOCK", "channel"): "block_place.channel",
+    ("STRIPE_BLOCK", "column"): "block_place.column",
+    ("READ_ONLY", "read_only"): "read_only",
+    ("READ_COUNT_OF", "block"): "count_place.block",
+    ("READ_COUNT_OF", "die"): "count_place.die",
+    ("READ_COUNT_OF", "channel"): "count_channel",
+    ("READ_LIMIT", "reads"): "read_limit",
+    ("STREAM", "stream"): "stream",
+    ("STREAM", "channel"): "look_channel",
+    ("STREAM_END", "stream"): "end_stream",
+}
+"""Fields that are written -> the port that has them."""
+
+READ = {
+    ("STATUS", "mailbox"): "mailbox",
+    ("STATUS", "executing"): "executing",
+    ("MAILBOX_STATUS", "command"): "mailbox",
+    ("MAILBOX_STATUS", "starved"): "starved",
+    ("MAILBOX_STATUS", "stream"): "starved_stream",
+    ("READ_COUNT", "reads"): "count_value",
+    ("READ_COUNT", "busy"): "count_busy",
+}
+"""Fields that are read -> the port that they are of."""
 
 
 def address(name, word=0):
@@ -266,3 +304,51 @@ def test_read_counts():
         assert not ctx.get(dut.count_clear)
 
     run(script)[1].run()
+
+
+def port(dut, name):
+    for part in name.split("."):
+        dut = getattr(dut, part)
+    return dut
+
+
+def test_every_bit_of_every_field_is_where_the_table_says():
+    fields = {(name, f.name): f for name, r in REGISTERS.items() for f in r.fields}
+
+    def script(ctx, dut, bench):
+        for (name, part), field in fields.items():
+            if (name, part) not in WRITTEN:
+                continue
+            ones = (1 << field.width) - 1 << field.offset
+            signal = port(dut, WRITTEN[name, part])
+            most = (1 << min(len(signal), field.width)) - 1
+            for value, wanted in ((ones, most), (ones ^ 0xFFFFFFFF, 0)):
+                ctx.set(dut.csr.addr, address(name))
+                ctx.set(dut.csr.w_data, value)
+                ctx.set(dut.csr.w_en, 1)
+                if REGISTERS[name].access == "rw" and name != "STREAM_END":
+                    yield
+                    ctx.set(dut.csr.w_en, 0)
+                assert ctx.get(signal) == wanted, (name, part)
+                ctx.set(dut.csr.w_en, 0)
+        ctx.set(dut.starved, 1)  # `starved_stream` means something
+        base = {}
+        for name, _ in READ:
+            base[name] = yield from read(ctx, dut, address(name))
+        for (name, part), of in READ.items():
+            signal = port(dut, of)
+            was = ctx.get(signal)
+            ctx.set(signal, (1 << len(signal)) - 1 - was)
+            changed = base[name] ^ (yield from read(ctx, dut, address(name)))
+            ctx.set(signal, was)
+            field = fields[name, part]
+            assert changed == (1 << min(len(signal), field.width)) - 1 << field.offset, (name, part)
+
+    run(script)[1].run()
+    event = {(n, f.offset, f.width) for n, f in event_layout() if n not in ("row", "die")}
+    told = {(f.name, f.offset, f.width) for f in REGISTERS["EVENT"].fields}
+    assert event - told == {("reserved", 12, 17)}
+    elsewhere = {"STATUS": {"ready"}, "MAILBOX_STATUS": {"event"}}  # tested above, and EVENT_ROW
+    for name, part in fields.keys() - WRITTEN.keys() - READ.keys():
+        if name not in ("EVENT", "EVENT_ROW", "FLASH_STATUS"):
+            assert part in elsewhere.get(name, ()), (name, part)
