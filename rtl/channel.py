@@ -241,9 +241,10 @@ class Channel(wiring.Component):
         return m
 
     def _share_reads(self, m, ops, controller, reader):
-        """Words of READs, which come in order, to whom the READ is of. Returns the owners."""
+        """Words of READ and READ_ID, which come in order, to whom they are of. Returns owners."""
         m.submodules.owners = owners = Queue(1, depth=2 * self._config.reads_ahead)
-        is_read = ops.o.payload.op == NandOp.READ
+        op = ops.o.payload.op
+        is_read = (op == NandOp.READ) | (op == NandOp.READ_ID)
         word = controller.r_data
         mine = self.o_management
         m.d.comb += [

@@ -4,10 +4,11 @@
 
     FLASH_OP --> o_ops --> channel              ERASE, RESET, STATUS, READ_RETRY: i_done
                  o_words --> channel            PROGRAM: words from device DRAM, then i_done
-                 channel --> i_words            READ: words to device DRAM
+                 channel --> i_words            READ, READ_ID: words to device DRAM
 
-READ and PROGRAM move the words of a page as they lie on flash, spare words included. A PROGRAM must
-not meet one of the append path on its channel: see ``hold`` of `rtl.program_slots`.
+READ and PROGRAM move the words of a page as they lie on flash, spare words included; READ_ID moves
+one word. A PROGRAM must not meet one of the append path on its channel: see ``hold`` of
+`rtl.program_slots`.
 """
 
 from amaranth.hdl import Cat, Module, Signal
@@ -32,6 +33,7 @@ ALLOWED = (
     NandOp.PROGRAM,
     NandOp.ERASE,
     NandOp.RESET,
+    NandOp.READ_ID,
     NandOp.STATUS,
     NandOp.READ_RETRY,
 )
@@ -119,7 +121,8 @@ class FlashPort(wiring.Component):
         ]
         assert (FlashStatus.BUSY, FlashStatus.FAILED) == (1, 2)
 
-        moving = (request.op == NandOp.READ) | (request.op == NandOp.PROGRAM)
+        reads = (request.op == NandOp.READ) | (request.op == NandOp.READ_ID)
+        moving = reads | (request.op == NandOp.PROGRAM)
         refusal = Signal(Cause)
         with m.If(~Cat(request.op == allowed.value for allowed in ALLOWED).any()):
             m.d.comb += refusal.eq(Cause.NOT_ALLOWED)
@@ -136,6 +139,8 @@ class FlashPort(wiring.Component):
                 m.d.comb += [busy.eq(0), waits.eq(1)]
                 with m.If(self.start):
                     m.d.sync += [request.eq(asked), cause.eq(Cause.NONE), die_status.eq(0)]
+                    with m.If(asked.op == NandOp.READ_ID):
+                        m.d.sync += [request.column.eq(0), request.words.eq(1)]
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += cause.eq(refusal)
@@ -151,7 +156,7 @@ class FlashPort(wiring.Component):
                     writer.i.payload.strobe.eq(0xFF),
                     reader.i.payload.address.eq(request.address),
                     reader.i.payload.words.eq(request.words),
-                    writer.i.valid.eq(request.op == NandOp.READ),
+                    writer.i.valid.eq(reads),
                     reader.i.valid.eq(request.op == NandOp.PROGRAM),
                 ]
                 with m.If(moves(writer.i) | moves(reader.i)):
@@ -160,7 +165,7 @@ class FlashPort(wiring.Component):
                 m.d.comb += [self.o_ops.valid.eq(1), waits.eq(~self.o_ops.ready)]
                 with m.If(self.o_ops.ready):
                     m.next = "DONE"
-                    with m.If(request.op == NandOp.READ):
+                    with m.If(reads):
                         m.next = "READ"
                     with m.Elif(request.op == NandOp.PROGRAM):
                         m.next = "PROGRAM"

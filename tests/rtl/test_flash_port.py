@@ -81,6 +81,15 @@ def test_read_to_dram(stall, backpressure, cause):
     assert dram[:AT] == before[:AT] and dram[AT + 168 :] == before[AT + 168 :]
 
 
+def test_an_id_is_one_word_whatever_the_registers_say():
+    request = {"op": NandOp.READ_ID.value, **PLACE, "row": 0x20, "column": 4095, "address": AT}
+    word = {"data": 0x0123456789ABCDEF, "last": 1, "cause": 0}
+    for words in (0, 1, 4095):
+        status, bench, dram = run({**request, "words": words}, words=[word])
+        assert status == 0 and dram[AT : AT + 8] == bytes.fromhex("efcdab8967452301")
+        assert bench.ops.items == [{**operation(NandOp.READ_ID, 0, 1), "row": 0x20}]
+
+
 @pytest.mark.parametrize("stall, backpressure", CROSS)
 def test_program_from_dram(stall, backpressure):
     answer = {"op": NandOp.PROGRAM.value, "status": 0xE1, "cause": Cause.CELLS.value}
@@ -95,7 +104,6 @@ def test_program_from_dram(stall, backpressure):
 @pytest.mark.parametrize(
     "change, cause",
     [
-        ({"op": NandOp.READ_ID.value}, Cause.NOT_ALLOWED),
         ({"op": 7}, Cause.NOT_ALLOWED),
         ({"op": NandOp.ERASE.value | 0x40}, Cause.NOT_ALLOWED),
         ({"channel": GEOMETRY.channels}, Cause.BAD_DIE),
