@@ -12,7 +12,7 @@ commands may name.
 from dataclasses import dataclass, field
 
 from cosim.environment import HOST_BASE
-from rtl.commands import CQE, MEMORY_PAGE, SQE, SQE_VIEWS, Opcode, Status
+from rtl.commands import COMMANDS, CQE, MEMORY_PAGE, SQE, SQE_VIEWS, Opcode, Status
 from rtl.registers import DRIVE_ID, REGISTERS
 
 from .errors import DriveError, status_error
@@ -24,12 +24,6 @@ __all__ = ["Command", "Driver"]
 ENTRIES = 64
 """Entries of both queues."""
 
-_VIEWS = {
-    Opcode.ATTEND: "attend",
-    Opcode.STEP: "attend",
-    Opcode.READ_KV: "read_kv",
-    Opcode.OPEN: "open",
-}
 _EXECUTING = 4  # STATUS bit 2
 
 
@@ -293,7 +287,8 @@ class Driver:
 
 def pack_sqe(**fields):
     """64 bytes of a submission entry; fields of `SQE` or of the opcode's view in `SQE_VIEWS`."""
-    view = SQE_VIEWS.get(_VIEWS.get(fields["opcode"], ""))
+    command = COMMANDS.get(fields["opcode"])
+    view = SQE_VIEWS.get(command.view) if command else None
     if view is None:
         return SQE.pack(**fields)
     own = {name: fields.pop(name) for name in list(fields) if name in view.fields}

@@ -9,12 +9,8 @@ Data pointers: PRP1 page aligned; PRP2 the second page, or (more than two pages)
 list of at most 512 page addresses. The memory page is 4096 bytes.
 
 Elements are FP16 or BF16, K and V as the sequence was opened, q and its results as the job says.
-
-Data of APPEND:  for each KV head: K [tokens][head_dim], V [tokens][head_dim].
-Data of ATTEND and STEP: `JOB` entries (CDW10 of them), then q, and for STEP k and v, at the offsets
-the entries name: q [kv_head][query][head_dim]; k, v of one token [kv_head][K, V][head_dim].
-A job of a STEP is refused (INVALID_JOB) when an earlier one of the same list filled the tail page
-of the same sequence and layer.
+What each command takes and gives is in `COMMANDS`. A job of a STEP is refused (INVALID_JOB) when an
+earlier one of the same list filled the tail page of the same sequence and layer.
 
 Result of a job, at result address + result offset: a `JOB_STATUS` word, then
 attention:  [kv_head][query][head_dim] elements of q's format,
@@ -29,11 +25,14 @@ the index of the first such job, and their number.
 """
 
 import enum
+from dataclasses import dataclass
 
 from .layout import Layout
 
 __all__ = [
     "AttendMode",
+    "COMMANDS",
+    "Command",
     "Opcode",
     "Status",
     "SQE",
@@ -181,6 +180,51 @@ SQE_VIEWS = {
     ]),
 }
 """Readings of CDW10-12 that differ from `SQE`."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command does.
+
+    Parameters
+    ----------
+    doc : str
+    fields : tuple of str
+        Fields of `SQE` that it reads, besides opcode, cid, nsid and, where it has data, prp1, prp2.
+    view : str
+        Its reading in `SQE_VIEWS`, if it has one: it reads all fields of that.
+    data : str
+        What the data pointer is for.
+    """
+
+    doc: str
+    fields: tuple[str, ...] = ()
+    view: str = ""
+    data: str = ""
+
+
+COMMANDS = {
+    Opcode.FLUSH: Command("puts the tokens of all sequences on flash"),
+    Opcode.APPEND: Command("stores tokens of a layer", ("sequence", "layer", "tokens"),
+        data="for each KV head: K [tokens][head_dim], V [tokens][head_dim]"),
+    Opcode.READ_KV: Command("reads a token group of a head", ("sequence", "layer", "group"),
+        "read_kv", "its tokens, K or V [tokens][head_dim]"),
+    Opcode.ATTEND: Command("attention of queries over what is stored",
+        ("scale_mant", "scale_exp", "result"), "attend",
+        "JOB entries, then q [kv_head][query][head_dim] at the offsets they name"),
+    Opcode.CAPABILITIES: Command("what the drive can do",
+        data="one page: CAPABILITY, the rest is 0"),
+    Opcode.STEP: Command("stores a token of each job's layer, then as ATTEND",
+        ("scale_mant", "scale_exp", "result"), "attend",
+        "JOB entries, then q [kv_head][query][head_dim] and k, v of one token "
+        "[kv_head][K, V][head_dim] at the offsets they name"),
+    Opcode.OPEN: Command("a new sequence", view="open"),
+    Opcode.CLOSE: Command("gives up a sequence", ("sequence",)),
+    Opcode.FORK: Command("a new sequence with the tokens of another", ("sequence", "tokens")),
+    Opcode.TRUNCATE: Command("gives up the last tokens of a sequence", ("sequence", "tokens")),
+    Opcode.SAVE: Command("puts the tokens of a sequence on flash", ("sequence",)),
+    Opcode.HELD: Command("how many tokens a layer holds", ("sequence", "layer")),
+}
 
 CQE = Layout("CQE", 16, [
     ("result", 0, 0, 32,
