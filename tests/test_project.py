@@ -44,6 +44,7 @@ FRONT_DOOR = tuple(
         "area_ecc.py",
         "area_selection.py",
         "bench/",
+        "boards/",
     )
 )
 """The command line may reach into any room."""
