@@ -1,0 +1,288 @@
+/* Tries a drive: registers, host memory, dies, flash pages, one attend on golden vectors. */
+#include "bringup.h"
+#include "golden.h"
+#include "report.h"
+
+#define BITS_THAT_MAY_DIFFER                                                                       \
+    (INSTINFER_CORRECTABLE_BITS * (INSTINFER_PAGE_BYTES / INSTINFER_CODEWORD_BYTES))
+
+static int registers(void)
+{
+    static const uint32_t places[] = {INSTINFER_REG_SQ_BASE_LO, INSTINFER_REG_WINDOW_BYTES_HI,
+                                      INSTINFER_REG_FLASH_ADDRESS};
+    uint32_t id = instinfer_read32(INSTINFER_REG_ID);
+    int failed = say_step(id == INSTINFER_DRIVE_ID);
+    int kept = 1;
+    say("register ID reads ");
+    say_hex(id, 8);
+    say("h\n");
+    if (failed)
+        return 1;
+    for (uint32_t bit = 0; bit < 32; bit++)
+        for (uint32_t n = 0; n < 3; n++) {
+            uint32_t value = n & 1u ? ~(1u << bit) : 1u << bit;
+            instinfer_write32(places[n], value);
+            kept &= instinfer_read32(places[n]) == value;
+        }
+    failed += say_step(kept);
+    say("registers keep what is written, bit by bit\n");
+    return failed;
+}
+
+static int capabilities(struct drive *drive)
+{
+    uint64_t sqe[INSTINFER_SQE_WORDS] = {0};
+    uint64_t *page = drive_at(drive->host, DRIVE_DATA);
+    uint32_t status;
+    int failed;
+    page[0] = 0;
+    instinfer_set_sqe_opcode(sqe, INSTINFER_OPCODE_CAPABILITIES);
+    drive_data(drive, sqe, INSTINFER_MEMORY_PAGE);
+    status = drive_execute(drive, sqe);
+    failed = say_step(
+        status == INSTINFER_STATUS_SUCCESS &&
+        instinfer_get_capability_magic(page) == INSTINFER_CAPABILITY_MAGIC &&
+        instinfer_get_capability_clock_hz(page) == INSTINFER_CLOCK_HZ &&
+        instinfer_get_capability_channels(page) == INSTINFER_CHANNELS &&
+        instinfer_get_capability_dies(page) == INSTINFER_DIES &&
+        instinfer_get_capability_page_bytes(page) == INSTINFER_PAGE_BYTES &&
+        instinfer_get_capability_max_head_dim(page) == INSTINFER_MAX_HEAD_DIM &&
+        instinfer_get_capability_max_attend(page) == INSTINFER_MAX_ATTEND);
+    say("CAPABILITIES: status ");
+    say_hex(status, 4);
+    say("h, the drive is the one of instinfer.h\n");
+    return failed;
+}
+
+static void say_die(uint32_t channel, uint32_t die)
+{
+    say("channel ");
+    say_number(channel);
+    say(" die ");
+    say_number(die);
+    say(": ");
+}
+
+static int identify(struct drive *drive, uint32_t channel, uint32_t die)
+{
+    static const char onfi[] = "ONFI";
+    const uint64_t *word = drive_at(drive->dram, DRIVE_PAGE);
+    uint32_t cause = drive_flash(drive, INSTINFER_NAND_OP_RESET, channel, die, 0);
+    uint64_t maker = 0, signature = 0;
+    int failed;
+    if (cause == INSTINFER_CAUSE_NONE)
+        cause = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x00);
+    maker = word[0];
+    if (cause == INSTINFER_CAUSE_NONE)
+        cause = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x20);
+    signature = word[0];
+    failed = cause != INSTINFER_CAUSE_NONE;
+    for (int n = 0; n < 4; n++)
+        failed |= (char)(signature >> 8 * n & 0xffu) != onfi[n];
+    say_step(!failed);
+    say_die(channel, die);
+    say("cause ");
+    say_hex(cause, 4);
+    say("h, ID");
+    for (int n = 0; n < 6; n++) {
+        say(" ");
+        say_hex(maker >> 8 * n & 0xffu, 2);
+    }
+    say(failed ? "\n" : ", ONFI\n");
+    return failed;
+}
+
+/* The next word of a page that nothing else looks like: xorshift, Marsaglia 2003. */
+static uint64_t next(uint64_t word)
+{
+    word ^= word << 13;
+    word ^= word >> 7;
+    return word ^ word << 17;
+}
+
+/* A raw page of a block that is erased before and after. A few bits of raw flash may differ. */
+static int raw_page(struct drive *drive, uint32_t channel, uint32_t die)
+{
+    uint64_t *page = drive_at(drive->dram, DRIVE_PAGE);
+    uint64_t seed = 0x9e3779b97f4a7c15ull + channel * INSTINFER_DIES + die, word = seed;
+    uint32_t row = BRINGUP_BLOCK * INSTINFER_PAGES, differ = 0, cause;
+    int failed;
+    cause = drive_flash(drive, INSTINFER_NAND_OP_ERASE, channel, die, row);
+    for (uint32_t n = 0; n < INSTINFER_PAGE_WORDS; n++)
+        page[n] = word = next(word);
+    if (cause == INSTINFER_CAUSE_NONE)
+        cause = drive_flash(drive, INSTINFER_NAND_OP_PROGRAM, channel, die, row);
+    for (uint32_t n = 0; n < INSTINFER_PAGE_WORDS; n++)
+        page[n] = 0;
+    if (cause == INSTINFER_CAUSE_NONE)
+        cause = drive_flash(drive, INSTINFER_NAND_OP_READ, channel, die, row);
+    word = seed;
+    for (uint32_t n = 0; n < INSTINFER_PAGE_WORDS; n++) {
+        word = next(word);
+        for (uint64_t wrong = page[n] ^ word; wrong; wrong &= wrong - 1u)
+            differ++;
+    }
+    if (cause == INSTINFER_CAUSE_NONE)
+        cause = drive_flash(drive, INSTINFER_NAND_OP_ERASE, channel, die, row);
+    failed = say_step(cause == INSTINFER_CAUSE_NONE && differ <= BITS_THAT_MAY_DIFFER);
+    say_die(channel, die);
+    say("erased, programmed, read: cause ");
+    say_hex(cause, 4);
+    say("h, ");
+    say_number(differ);
+    say(" of ");
+    say_number(64u * INSTINFER_PAGE_WORDS);
+    say(" bits differ\n");
+    return failed;
+}
+
+static int append(struct drive *drive)
+{
+    uint64_t sqe[INSTINFER_SQE_WORDS] = {0};
+    uint64_t *data = drive_at(drive->host, DRIVE_DATA);
+    uint64_t before = drive_counter(INSTINFER_COUNTER_PAGES_PROGRAMMED), pages;
+    uint32_t status, left = 0;
+    int failed;
+    for (uint32_t n = 0; n < GOLDEN_KV_WORDS; n++)
+        data[n] = golden_kv[n];
+    instinfer_set_sqe_opcode(sqe, INSTINFER_OPCODE_APPEND);
+    instinfer_set_sqe_tokens(sqe, GOLDEN_TOKENS);
+    drive_data(drive, sqe, 8u * GOLDEN_KV_WORDS);
+    status = drive_execute(drive, sqe);
+    for (uint32_t look = 0; look < INSTINFER_PATIENCE; look++) {
+        left = instinfer_read32(INSTINFER_REG_PROGRAM_USED);
+        if (!left)
+            break;
+        instinfer_pause();
+    }
+    pages = drive_counter(INSTINFER_COUNTER_PAGES_PROGRAMMED) - before;
+    failed = say_step(status == INSTINFER_STATUS_SUCCESS && pages == GOLDEN_PAGES && !left);
+    say("APPEND of ");
+    say_number(GOLDEN_TOKENS);
+    say(" tokens: status ");
+    say_hex(status, 4);
+    say("h, ");
+    say_number(pages);
+    say(" pages programmed, of ");
+    say_number(left);
+    say(" it failed\n");
+    return failed;
+}
+
+/* An FP16 number in units of 2^-24, its smallest; infinities and NaN become larger than any. */
+static int64_t fixed(uint32_t half)
+{
+    int32_t exponent = (int32_t)(half >> 10 & 31u);
+    int64_t value = (int64_t)(half & 1023u);
+    if (exponent)
+        value = (value | 1024) << (exponent - 1);
+    return half >> 15 ? -value : value;
+}
+
+static uint32_t half_of(const uint64_t *words, uint32_t n)
+{
+    return (uint32_t)(words[n / 4u] >> 16 * (n % 4u) & 0xffffu);
+}
+
+static int attend(struct drive *drive)
+{
+    uint64_t sqe[INSTINFER_SQE_WORDS] = {0};
+    uint64_t *job = drive_at(drive->host, DRIVE_DATA);
+    uint64_t *result = drive_at(drive->host, DRIVE_RESULT);
+    uint64_t before = drive_counter(INSTINFER_COUNTER_PAGES_READ), pages;
+    uint32_t status, bytes = INSTINFER_JOB_BYTES + 8u * GOLDEN_Q_WORDS, differ = 0;
+    int64_t farthest = 0;
+    int failed;
+    for (uint32_t n = 0; n < INSTINFER_JOB_WORDS; n++)
+        job[n] = 0;
+    for (uint32_t n = 0; n < GOLDEN_Q_WORDS; n++)
+        job[INSTINFER_JOB_WORDS + n] = golden_q[n];
+    for (uint32_t n = 0; n <= GOLDEN_Q_WORDS; n++)
+        result[n] = 0;
+    instinfer_set_job_queries(job, GOLDEN_QUERIES);
+    instinfer_set_job_q_format(job, INSTINFER_FORMAT_FP16);
+    instinfer_set_job_q_offset(job, INSTINFER_JOB_BYTES);
+    instinfer_set_sqe_opcode(sqe, INSTINFER_OPCODE_ATTEND);
+    instinfer_set_sqe_attend_jobs(sqe, 1);
+    instinfer_set_sqe_attend_mode(sqe, INSTINFER_ATTEND_MODE_DENSE);
+    instinfer_set_sqe_attend_bytes(sqe, bytes);
+    instinfer_set_sqe_scale_mant(sqe, GOLDEN_SCALE_MANT);
+    instinfer_set_sqe_scale_exp(sqe, GOLDEN_SCALE_EXP);
+    instinfer_set_sqe_result(sqe, drive->host.address + DRIVE_RESULT);
+    drive_data(drive, sqe, bytes);
+    status = drive_execute(drive, sqe);
+    pages = drive_counter(INSTINFER_COUNTER_PAGES_READ) - before;
+    failed = say_step(status == INSTINFER_STATUS_SUCCESS && pages >= GOLDEN_PAGES &&
+                      instinfer_get_job_status_written(result) &&
+                      instinfer_get_job_status_status(result) == INSTINFER_STATUS_SUCCESS);
+    say("ATTEND: status ");
+    say_hex(status, 4);
+    say("h, ");
+    say_number(pages);
+    say(" pages read\n");
+    for (uint32_t n = 0; n < 4u * GOLDEN_Q_WORDS; n++) {
+        uint32_t half = half_of(result + 1, n);
+        int64_t off = fixed(half) - fixed(half_of(golden_attention, n));
+        differ += half != half_of(golden_bits, n);
+        farthest = off > farthest ? off : -off > farthest ? -off : farthest;
+    }
+    failed += say_step(differ == 0);
+    say_number(differ);
+    say(" of ");
+    say_number(4u * GOLDEN_Q_WORDS);
+    say(" elements are not those of the bit-exact model\n");
+    failed += say_step(farthest <= GOLDEN_TOLERANCE);
+    say("off the golden model by ");
+    say_number((uint64_t)farthest);
+    say(" * 2^-24 at most, ");
+    say_number(GOLDEN_TOLERANCE);
+    say(" may be\n");
+    return failed;
+}
+
+/* What the drive waits for, if a step has failed. */
+static void state(void)
+{
+    say("      STATUS ");
+    say_hex(instinfer_read32(INSTINFER_REG_STATUS), 8);
+    say("h, FLASH_STATUS ");
+    say_hex(instinfer_read32(INSTINFER_REG_FLASH_STATUS), 8);
+    say("h, MAILBOX_STATUS ");
+    say_hex(instinfer_read32(INSTINFER_REG_MAILBOX_STATUS), 8);
+    say("h, EVENT ");
+    say_hex(instinfer_read32(INSTINFER_REG_EVENT), 8);
+    say("h\n");
+}
+
+static int steps(struct drive *drive)
+{
+    int failed = registers();
+    if (failed)
+        return failed;
+    drive_start(drive);
+    failed = capabilities(drive);
+    for (uint32_t channel = 0; channel < INSTINFER_CHANNELS; channel++)
+        for (uint32_t die = 0; die < INSTINFER_DIES; die++)
+            failed += identify(drive, channel, die) || raw_page(drive, channel, die);
+    if (failed)
+        return failed;
+    drive_open(drive, GOLDEN_HEAD_DIM, GOLDEN_TOKENS);
+    drive_push(BRINGUP_BLOCK);
+    failed = append(drive);
+    return failed ? failed : attend(drive);
+}
+
+int instinfer_bringup(struct instinfer_memory host, struct instinfer_memory dram)
+{
+    struct drive drive = {host, dram, 0, 0, 1, 0};
+    int failed;
+    if (host.bytes < BRINGUP_HOST_BYTES || dram.bytes < BRINGUP_DRAM_BYTES) {
+        say("FAIL  memory: BRINGUP_HOST_BYTES and BRINGUP_DRAM_BYTES are needed\n");
+        return 1;
+    }
+    failed = steps(&drive);
+    if (failed)
+        state();
+    say(failed ? "FAILED\n" : "PASSED\n");
+    return failed;
+}

@@ -1,0 +1,234 @@
+"""The bring-up test in C, compiled by gcc, on the simulated drive: it passes, and it can fail."""
+
+import ctypes
+import shutil
+import subprocess
+from importlib.resources import files
+
+import pytest
+
+from cosim.device import simulated_drive
+from cosim.environment import HOST_BASE
+from flash_model.faults import Faults
+from host.boards.golden_vectors import golden_vectors
+from host.boards.header import c_header
+from rtl.config import DriveConfig
+from rtl.registers import DRIVE_ID, REGISTERS
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+PAUSE = 250
+"""Clocks of `instinfer_pause`: a microsecond."""
+
+READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32)
+WRITE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
+CALL = ctypes.CFUNCTYPE(None)
+PUT = ctypes.CFUNCTYPE(None, ctypes.c_char)
+
+BOARD = """
+#include "bringup.h"
+uint32_t (*board_read)(uint32_t);
+void (*board_write)(uint32_t, uint32_t);
+void (*board_pause)(void);
+void (*board_put)(char);
+uint32_t instinfer_read32(uint32_t address) { return board_read(address); }
+void instinfer_write32(uint32_t address, uint32_t value) { board_write(address, value); }
+void instinfer_sync(void) {}
+void instinfer_pause(void) { board_pause(); }
+void instinfer_put(char character) { board_put(character); }
+"""
+"""A board.c whose functions are the test's."""
+
+
+class Memory(ctypes.Structure):
+    _fields_ = [
+        ("words", ctypes.c_void_p),
+        ("address", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+    ]
+
+
+@pytest.fixture(scope="module")
+def config():
+    return DriveConfig.preset("tiny")
+
+
+@pytest.fixture(scope="module")
+def folder(config, tmp_path_factory):
+    """The files as a board's folder has them."""
+    folder = tmp_path_factory.mktemp("bringup")
+    for file in files("host.boards").joinpath("bringup").iterdir():
+        (folder / file.name).write_text(file.read_text())
+    (folder / "instinfer.h").write_text(c_header(config))
+    (folder / "golden.h").write_text(golden_vectors(config))
+    (folder / "simulated.c").write_text(BOARD)
+    return folder
+
+
+def library(folder, *, header=None, golden=None):
+    """The test as a shared library, with other files in place of those that are given."""
+    own = folder / f"library-{len(list(folder.iterdir()))}"
+    shutil.copytree(folder, own, ignore=shutil.ignore_patterns("library-*"))
+    for name, text in (("instinfer.h", header), ("golden.h", golden)):
+        if text is not None:
+            (own / name).write_text(text)
+    options = (*STRICT, "-O1", "-shared", "-fPIC", "-DINSTINFER_PATIENCE=2000u")
+    sources = ("bringup.c", "drive.c", "simulated.c")
+    subprocess.run(["gcc", *options, *sources, "-o", "bringup.so"], cwd=own, check=True)
+    return ctypes.CDLL(own / "bringup.so")
+
+
+def bring_up(config, code, *, read=None, dram_at=0, host_at=0, host_bytes=None, **options):
+    """Failed steps and the report's lines.
+
+    ``read`` may change what a register reads; the test's memories begin at ``dram_at`` and
+    ``host_at`` of the drive's.
+    """
+    with simulated_drive(config, host_bytes=1 << 20, **options) as lane:
+        text = []
+
+        def read32(address):
+            value = lane.csr_read(address)
+            return value if read is None else read(address, value)
+
+        calls = {
+            "board_read": READ(read32),
+            "board_write": WRITE(lane.csr_write),
+            "board_pause": CALL(lambda: lane.idle(PAUSE)),
+            "board_put": PUT(lambda character: text.append(character.decode())),
+        }
+        for name, call in calls.items():
+            ctypes.c_void_p.in_dll(code, name).value = ctypes.cast(call, ctypes.c_void_p).value
+        host, dram = (
+            Memory(memory.ctypes.data + at, base + at, memory.nbytes - at)
+            for memory, base, at in ((lane.host, HOST_BASE, host_at), (lane.dram, 0, dram_at))
+        )
+        if host_bytes is not None:
+            host.bytes = host_bytes
+        failed = code.instinfer_bringup(host, dram)
+        return failed, "".join(text).splitlines()
+
+
+def verdict(config, code, **options):
+    """Failed steps, and what the lines of steps that failed say."""
+    failed, lines = bring_up(config, code, **options)
+    wrong = [line[6:] for line in lines if line.startswith("FAIL  ")]
+    assert len(wrong) == failed and lines[-1] == ("FAILED" if failed else "PASSED")
+    return failed, "\n".join(wrong)
+
+
+@pytest.fixture(scope="module")
+def code(folder):
+    return library(folder)
+
+
+def test_it_passes_on_the_simulated_drive(config, code):
+    failed, lines = bring_up(config, code)
+    assert failed == 0 and lines[-1] == "PASSED"
+    for line in (
+        "PASS  register ID reads 54534e49h",
+        "PASS  channel 1 die 1: cause 0000h, ID 2c 84 64 3c a9 04, ONFI",
+        "PASS  channel 1 die 1: erased, programmed, read: cause 0000h, 0 of 4352 bits differ",
+        "PASS  APPEND of 11 tokens: status 0000h, 4 pages programmed, of 0 it failed",
+        "PASS  ATTEND: status 0000h, 4 pages read",
+        "PASS  0 of 128 elements are not those of the bit-exact model",
+    ):
+        assert line in lines
+    assert len(lines) == 3 + 2 * config.channels * config.dies + 4 + 1
+
+
+def test_more_groups_on_a_drive_of_several_streams_elsewhere_in_memory(folder):
+    """Data of more than two pages, so with a list; no memory begins at 0."""
+    config = DriveConfig.preset("tiny", die_parts=2, append_streams=4)
+    code = library(folder, header=c_header(config), golden=golden_vectors(config, groups=11))
+    assert verdict(config, code, dram_at=0x12000, host_at=0x5000) == (0, "")
+
+
+def altered(text, array):
+    """Golden vectors with one bit of an array's first word changed, that of the first sign."""
+    head, tail = text.split(f"{array}[GOLDEN_", 1)
+    at = tail.index("0x")
+    word = int(tail[at : at + 18], 16) ^ 1 << 15
+    return f"{head}{array}[GOLDEN_{tail[:at]}0x{word:016x}{tail[at + 18 :]}"
+
+
+@pytest.mark.parametrize(
+    "array, count, why",
+    [
+        ("golden_bits", 1, "1 of 128 elements are not"),
+        ("golden_attention", 1, "off the golden model by"),
+        ("golden_q", 2, "elements are not"),
+        ("golden_kv", 2, "elements are not"),
+    ],
+)
+def test_it_fails_where_a_golden_word_is_wrong(config, folder, array, count, why):
+    code = library(folder, golden=altered(golden_vectors(config), array))
+    failed, wrong = verdict(config, code)
+    assert failed == count and why in wrong
+
+
+def test_it_fails_where_the_register_bus_is_wrong(config, code):
+    def other_id(address, value):
+        return DRIVE_ID ^ 1 if address == REGISTERS["ID"].address else value
+
+    assert verdict(config, code, read=other_id) == (1, "register ID reads 54534e48h")
+    failed, wrong = verdict(config, code, read=lambda _, value: value & ~(1 << 18))
+    assert failed == 1 and "register ID" not in wrong and "keep what is written" in wrong
+
+
+def test_it_fails_where_an_operation_never_ends(config, code):
+    def busy(address, value):
+        return value | 1 if address == REGISTERS["FLASH_STATUS"].address else value
+
+    failed, wrong = verdict(config, code, read=busy)
+    assert failed == config.channels * config.dies and wrong.count("cause 1000h") == failed
+
+
+def test_a_drive_of_another_configuration_is_found_out(folder, config):
+    other = c_header(DriveConfig.preset("tiny", clock_hz=200_000_000))
+    failed, wrong = verdict(config, library(folder, header=other))
+    assert failed == 1 and wrong.startswith("CAPABILITIES: status 0000h")
+
+
+def test_bad_flash_is_found_out(config, code):
+    geometry, row = config.flash.geometry, 4 * config.flash.geometry.pages
+
+    def on(**faults):
+        return verdict(config, code, faults=Faults(geometry, **faults))
+
+    assert on(bit_flips={(0, 1, row): 5}) == (0, "")
+    failed, wrong = on(bit_flips={(0, 1, row): 200})
+    assert failed == 1 and "channel 0 die 1" in wrong and "200 of 4352 bits differ" in wrong
+    failed, wrong = on(bad_blocks=[(1, 0, 4)])
+    assert failed == 1 and "channel 1 die 0: erased, programmed, read: cause 0001h" in wrong
+    failed, wrong = on(weak_pages={(0, 0, row): 1})  # the first program is the raw page's
+    assert failed == 1 and wrong.startswith("APPEND of 11 tokens") and "of 1 it failed" in wrong
+
+
+def test_too_little_memory_is_refused(config, code):
+    failed, lines = bring_up(config, code, host_bytes=1 << 16)
+    assert failed == 1 and lines == [
+        "FAIL  memory: BRINGUP_HOST_BYTES and BRINGUP_DRAM_BYTES are needed"
+    ]
+
+
+@pytest.mark.parametrize("options", [("-m32", "-O2"), ("-O3",), ("-Os", "-std=c11")])
+def test_a_freestanding_compiler_takes_it(folder, options):
+    for name in ("bringup.c", "drive.c"):
+        command = ["gcc", *STRICT, *options, "-ffreestanding", "-c", name, "-o", "object.o"]
+        subprocess.run(command, cwd=folder, check=True)
+
+
+def test_the_board_file(folder):
+    """It says what it has to be told, and is one program with the rest."""
+    sources = ["board.c", "bringup.c", "drive.c"]
+    command = ["gcc", *STRICT, *sources, "-o", "board"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode and "say where the drive and its memories are" in done.stderr
+    places = [f"-DINSTINFER_{n}" for n in ("BASE=0x43c00000", "HOST=0x1000000", "DRAM=0x2000000")]
+    subprocess.run([*command, *places], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize("groups", [0, 33])
+def test_golden_vectors_that_do_not_fit_are_refused(config, groups):
+    with pytest.raises(ValueError, match=rf"groups = {groups} is not possible.*choose fewer"):
+        golden_vectors(config, groups=groups)
