@@ -63,32 +63,42 @@ static void say_die(uint32_t channel, uint32_t die)
     say(": ");
 }
 
+/* Whether a word begins with the signature of ONFI. */
+static int is_onfi(uint64_t word)
+{
+    static const char signature[] = "ONFI";
+    int same = 1;
+    for (int n = 0; n < 4; n++)
+        same &= (char)(word >> 8 * n & 0xffu) == signature[n];
+    return same;
+}
+
+/* Reset and ID of a die. Where pages lie in a memory there is no ID, and asking is not allowed. */
 static int identify(struct drive *drive, uint32_t channel, uint32_t die)
 {
-    static const char onfi[] = "ONFI";
-    const uint64_t *word = drive_at(drive->dram, DRIVE_PAGE);
-    uint32_t cause = drive_flash(drive, INSTINFER_NAND_OP_RESET, channel, die, 0);
-    uint64_t maker = 0, signature = 0;
-    int failed;
-    if (cause == INSTINFER_CAUSE_NONE)
-        cause = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x00);
-    maker = word[0];
-    if (cause == INSTINFER_CAUSE_NONE)
-        cause = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x20);
-    signature = word[0];
-    failed = cause != INSTINFER_CAUSE_NONE;
-    for (int n = 0; n < 4; n++)
-        failed |= (char)(signature >> 8 * n & 0xffu) != onfi[n];
+    const volatile uint64_t *word = drive_at(drive->dram, DRIVE_PAGE);
+    uint32_t cause = drive_flash(drive, INSTINFER_NAND_OP_RESET, channel, die, 0), asked = cause;
+    uint64_t maker = 0;
+    int has_id, failed;
+    if (cause == INSTINFER_CAUSE_NONE) {
+        asked = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x00);
+        maker = word[0];
+    }
+    has_id = asked != INSTINFER_CAUSE_NOT_ALLOWED;
+    if (has_id && asked == INSTINFER_CAUSE_NONE)
+        asked = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x20);
+    failed = cause != INSTINFER_CAUSE_NONE ||
+             (has_id && (asked != INSTINFER_CAUSE_NONE || !is_onfi(word[0])));
     say_step(!failed);
     say_die(channel, die);
-    say("cause ");
-    say_hex(cause, 4);
-    say("h, ID");
-    for (int n = 0; n < 6; n++) {
+    say("reset, READ ID: cause ");
+    say_hex(asked, 4);
+    say(has_id ? "h, ID" : "h, it has none");
+    for (int n = 0; has_id && n < 6; n++) {
         say(" ");
         say_hex(maker >> 8 * n & 0xffu, 2);
     }
-    say(failed ? "\n" : ", ONFI\n");
+    say(failed || !has_id ? "\n" : ", ONFI\n");
     return failed;
 }
 
@@ -103,7 +113,7 @@ static uint64_t next(uint64_t word)
 /* A raw page of a block that is erased before and after. A few bits of raw flash may differ. */
 static int raw_page(struct drive *drive, uint32_t channel, uint32_t die)
 {
-    uint64_t *page = drive_at(drive->dram, DRIVE_PAGE);
+    volatile uint64_t *page = drive_at(drive->dram, DRIVE_PAGE);
     uint64_t seed = 0x9e3779b97f4a7c15ull + channel * INSTINFER_DIES + die, word = seed;
     uint32_t row = BRINGUP_BLOCK * INSTINFER_PAGES, differ = 0, cause;
     int failed;

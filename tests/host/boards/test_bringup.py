@@ -3,21 +3,21 @@
 import ctypes
 import shutil
 import subprocess
-from importlib.resources import files
 
 import pytest
 
 from cosim.device import simulated_drive
 from cosim.environment import HOST_BASE
 from flash_model.faults import Faults
-from host.boards.golden_vectors import golden_vectors
+from host.boards.bringup import golden_vectors, software_files
 from host.boards.header import c_header
 from rtl.config import DriveConfig
+from rtl.nand.operations import Cause, NandOp
 from rtl.registers import DRIVE_ID, REGISTERS
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 PAUSE = 250
-"""Clocks of `instinfer_pause`: a microsecond."""
+"""Clocks of `instinfer_pause`."""
 
 READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32)
 WRITE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
@@ -56,11 +56,8 @@ def config():
 def folder(config, tmp_path_factory):
     """The files as a board's folder has them."""
     folder = tmp_path_factory.mktemp("bringup")
-    for file in files("host.boards").joinpath("bringup").iterdir():
-        (folder / file.name).write_text(file.read_text())
-    (folder / "instinfer.h").write_text(c_header(config))
-    (folder / "golden.h").write_text(golden_vectors(config))
-    (folder / "simulated.c").write_text(BOARD)
+    for name, text in {**software_files(config), "simulated.c": BOARD}.items():
+        (folder / name).write_text(text)
     return folder
 
 
@@ -77,23 +74,39 @@ def library(folder, *, header=None, golden=None):
     return ctypes.CDLL(own / "bringup.so")
 
 
-def bring_up(config, code, *, read=None, dram_at=0, host_at=0, host_bytes=None, **options):
+def bring_up(
+    config,
+    code,
+    *,
+    read=None,
+    seen=None,
+    pause=PAUSE,
+    dram_at=0,
+    host_at=0,
+    host_bytes=None,
+    **options,
+):
     """Failed steps and the report's lines.
 
-    ``read`` may change what a register reads; the test's memories begin at ``dram_at`` and
-    ``host_at`` of the drive's.
+    ``read`` may change what a register reads, ``seen`` sees what is written; the test's memories
+    begin at ``dram_at`` and ``host_at`` of the drive's.
     """
-    with simulated_drive(config, host_bytes=1 << 20, **options) as lane:
+    with simulated_drive(config, host_bytes=4 << 20, **options) as lane:
         text = []
 
         def read32(address):
             value = lane.csr_read(address)
             return value if read is None else read(address, value)
 
+        def write32(address, value):
+            lane.csr_write(address, value)
+            if seen is not None:
+                seen(address, value)
+
         calls = {
             "board_read": READ(read32),
-            "board_write": WRITE(lane.csr_write),
-            "board_pause": CALL(lambda: lane.idle(PAUSE)),
+            "board_write": WRITE(write32),
+            "board_pause": CALL(lambda: lane.idle(pause)),
             "board_put": PUT(lambda character: text.append(character.decode())),
         }
         for name, call in calls.items():
@@ -126,7 +139,7 @@ def test_it_passes_on_the_simulated_drive(config, code):
     assert failed == 0 and lines[-1] == "PASSED"
     for line in (
         "PASS  register ID reads 54534e49h",
-        "PASS  channel 1 die 1: cause 0000h, ID 2c 84 64 3c a9 04, ONFI",
+        "PASS  channel 1 die 1: reset, READ ID: cause 0000h, ID 2c 84 64 3c a9 04, ONFI",
         "PASS  channel 1 die 1: erased, programmed, read: cause 0000h, 0 of 4352 bits differ",
         "PASS  APPEND of 11 tokens: status 0000h, 4 pages programmed, of 0 it failed",
         "PASS  ATTEND: status 0000h, 4 pages read",
@@ -141,6 +154,18 @@ def test_more_groups_on_a_drive_of_several_streams_elsewhere_in_memory(folder):
     config = DriveConfig.preset("tiny", die_parts=2, append_streams=4)
     code = library(folder, header=c_header(config), golden=golden_vectors(config, groups=11))
     assert verdict(config, code, dram_at=0x12000, host_at=0x5000) == (0, "")
+
+
+@pytest.mark.soak
+def test_it_passes_on_the_default_drive(folder):
+    """8 channels of 16 dies, each tried; a group of tokens on each channel."""
+    config = DriveConfig.preset("default")
+    files = software_files(config)
+    code = library(folder, header=files["instinfer.h"], golden=files["golden.h"])
+    failed, lines = bring_up(config, code, pause=10_000)
+    print("\n".join(lines))
+    assert failed == 0 and sum("ONFI" in line for line in lines) == 128
+    assert "PASS  ATTEND: status 0000h, 16 pages read" in lines
 
 
 def altered(text, array):
@@ -183,6 +208,24 @@ def test_it_fails_where_an_operation_never_ends(config, code):
     assert failed == config.channels * config.dies and wrong.count("cause 1000h") == failed
 
 
+@pytest.mark.parametrize("refused, failures", [(NandOp.READ_ID, 0), (NandOp.READ, 4)])
+def test_dies_without_an_id_may_say_so(config, code, refused, failures):
+    """As those of a drive whose pages lie in a memory."""
+    asked = []
+
+    def seen(address, value):
+        if address == REGISTERS["FLASH_OP"].address:
+            asked.append(value & 0xFF)
+
+    def read(address, value):
+        if address == REGISTERS["FLASH_STATUS"].address and asked[-1] == refused.value:
+            return 2 | Cause.NOT_ALLOWED.value << 16
+        return value
+
+    failed, wrong = verdict(config, code, read=read, seen=seen)
+    assert failed == failures and wrong.count("read: cause 0009h") == failures
+
+
 def test_a_drive_of_another_configuration_is_found_out(folder, config):
     other = c_header(DriveConfig.preset("tiny", clock_hz=200_000_000))
     failed, wrong = verdict(config, library(folder, header=other))
@@ -211,11 +254,14 @@ def test_too_little_memory_is_refused(config, code):
     ]
 
 
+@pytest.mark.parametrize("preset", ["tiny", "default"])
 @pytest.mark.parametrize("options", [("-m32", "-O2"), ("-O3",), ("-Os", "-std=c11")])
-def test_a_freestanding_compiler_takes_it(folder, options):
+def test_a_freestanding_compiler_takes_it(tmp_path, preset, options):
+    for name, text in software_files(DriveConfig.preset(preset)).items():
+        (tmp_path / name).write_text(text)
     for name in ("bringup.c", "drive.c"):
-        command = ["gcc", *STRICT, *options, "-ffreestanding", "-c", name, "-o", "object.o"]
-        subprocess.run(command, cwd=folder, check=True)
+        command = ["gcc", *STRICT, *options, "-ffreestanding", "-c", name]
+        subprocess.run(command, cwd=tmp_path, check=True)
 
 
 def test_the_board_file(folder):
