@@ -94,8 +94,8 @@ def golden_vectors(config, *, groups=None):
         for n in (queries, tokens, tokens)
     )
     bits = twin_attend(q, k, v, SCALE, pass_tokens=config.pass_tokens).out
-    heads = (torch.from_numpy(x)[:, None] for x in (k, v))
-    attention = golden.attend_rounded(torch.from_numpy(q), *heads, SCALE).numpy()
+    keys, values = (torch.from_numpy(x)[:, None] for x in (k, v))
+    attention = golden.attend_rounded(torch.from_numpy(q), keys, values, SCALE).numpy()
     largest = float(np.abs(attention.astype(np.float64)).max())
     tolerance = 2 * int(np.spacing(np.float16(largest)).astype(np.float64) * 2**24)
     mant, exp = encode_scale(SCALE)
