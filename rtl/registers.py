@@ -58,14 +58,13 @@ class Register:
         """Meaning with that of all fields, in one line."""
         return "; ".join([self.about, *(f"{f.bits} {f.name}: {f.doc}" for f in self.fields)])
 
+    def __getitem__(self, name):
+        """The field called ``name``."""
+        return {field.name: field for field in self.fields}[name]
+
     def mask(self, name):
         """The bits of a field, in place."""
-        field = next(field for field in self.fields if field.name == name)
-        return (1 << field.width) - 1 << field.offset
-
-    def low(self, name):
-        """Lowest bit of a field."""
-        return next(field for field in self.fields if field.name == name).offset
+        return (1 << self[name].width) - 1 << self[name].offset
 
 
 # fmt: off
@@ -200,7 +199,7 @@ class FlashStatus:
 
     BUSY = REGISTERS["FLASH_STATUS"].mask("busy")
     FAILED = REGISTERS["FLASH_STATUS"].mask("failed")
-    CAUSE_SHIFT = REGISTERS["FLASH_STATUS"].low("cause")
+    CAUSE_SHIFT = REGISTERS["FLASH_STATUS"]["cause"].offset
 
 
 class FlashEvent:
@@ -210,7 +209,7 @@ class FlashEvent:
     AGAIN = REGISTERS["EVENT"].mask("again")
     OFTEN = REGISTERS["EVENT"].mask("often")
     LOST = REGISTERS["EVENT"].mask("lost")
-    LEVEL_SHIFT = REGISTERS["EVENT"].low("level")
+    LEVEL_SHIFT = REGISTERS["EVENT"]["level"].offset
 
 
 BREAKDOWN = ("data", "command", "engine", "arrays", "dma", "idle")

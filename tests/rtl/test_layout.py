@@ -279,3 +279,8 @@ def test_no_die_is_wanted_three_times_within_what_it_can_sense(kv_heads, pages):
 
 def test_dies_that_are_no_power_of_two_are_all_used():
     assert set(dies_of_a_layer(4, 24, 12)) == set(range(12))
+
+
+def test_places_in_words():
+    fields = Layout("L", 8, [("a", 0, 3, 1, "one bit"), ("b", 1, 0, 8, "a byte")]).fields
+    assert (fields["a"].bits, fields["b"].bits) == ("bit 3", "bits 15:8")
