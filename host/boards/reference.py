@@ -8,8 +8,8 @@ __all__ = ["reference_html", "reference_markdown"]
 
 _INTRODUCTION = (
     "Registers are 32 bits wide and written whole, addresses are bytes from the drive's base. "
-    "Records lie in host memory or device DRAM, in 64-bit words, little endian; places in them are "
-    "byte and bit of a field's lowest bit. Bits that are not named are 0."
+    "Records lie in host memory or device DRAM, in 64-bit words, little endian. Places in them are "
+    "bytes, or a byte and bits counted from its lowest. Bits that are not named are 0."
 )
 
 
