@@ -18,7 +18,7 @@ import numpy as np
 
 from hls_attention.verilog import port_names, to_verilog
 
-from .verilator import build_model
+from .verilator import COMPILE_FLAGS, build_model
 
 __all__ = ["StreamLane", "Traffic"]
 
@@ -67,16 +67,33 @@ class StreamLane:
         Name of its Verilog module.
     announce : callable, optional
         Called with a line of text when something has to be compiled.
+    rewrite : callable, optional
+        Given the component's Verilog and ``name``, returns what is simulated in its stead: a module
+        of the same name and ports.
+    flags, compile_flags : sequence of str
+        Further flags for Verilator; options of its makefile.
     """
 
-    def __init__(self, component, name, *, announce=print):
+    def __init__(
+        self,
+        component,
+        name,
+        *,
+        announce=print,
+        rewrite=None,
+        flags=(),
+        compile_flags=COMPILE_FLAGS,
+    ):
         ports = {port: (direction, bits) for port, direction, bits in port_names(component)}
         streams = [port[: -len("__payload")] for port in ports if port.endswith("__payload")]
         bits = {stream: ports[f"{stream}__payload"][1] for stream in streams}
         self.inputs = [s for s in streams if ports[f"{s}__payload"][0] == "i"]
         self.outputs = [s for s in streams if ports[f"{s}__payload"][0] == "o"]
         self._sizes = {stream: -(-width // 32) for stream, width in bits.items()}
-        self._run = _library(to_verilog(component, name), name, self._glue(), announce)
+        verilog = to_verilog(component, name)
+        if rewrite:
+            verilog = rewrite(verilog, name)
+        self._run = _library(verilog, name, self._glue(), announce, tuple(flags), compile_flags)
 
     def _glue(self):
         """Text of ``stream_glue.h``: the streams, with Verilator's spelling of their names."""
@@ -162,13 +179,15 @@ class StreamLane:
 
 
 @cache
-def _library(verilog, name, glue, announce):
+def _library(verilog, name, glue, announce, flags, compile_flags):
     path = build_model(
         verilog,
         name,
         sorted(_SOURCES.iterdir()),
+        flags,
         texts={"stream_glue.h": glue},
         announce=announce,
+        compile_flags=compile_flags,
     )
     run = ctypes.CDLL(str(path)).streams_run
     run.restype = ctypes.c_uint64

@@ -21,9 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from hls_attention.verilog_names import split_modules
 
 from .cache import cache_dir, content_key, made_once
+from .netlist import load_netlist, save_netlist
 from .verilator import ToolError
 
-__all__ = ["FAMILIES", "instances", "run_yosys", "synthesise", "yosys_version"]
+__all__ = ["FAMILIES", "instances", "run_yosys", "shell", "synthesise", "yosys_version"]
 
 FAMILIES = {"xc7": "7 series", "xcup": "UltraScale+"}
 """Families as `synth_xilinx` names them."""
@@ -96,7 +97,7 @@ def instances(modules):
     }
 
 
-def synthesise(verilog, top, family, only=None, progress=lambda done, total: None):
+def synthesise(verilog, top, family, only=None, progress=lambda done, total: None, wanted="cells"):
     """Map a design to a family's cells, without flattening, I/O pads or clock buffers.
 
     Parameters
@@ -111,11 +112,14 @@ def synthesise(verilog, top, family, only=None, progress=lambda done, total: Non
         Modules that are wanted; others come only where they are mapped in one run with these.
     progress : callable
         Called with lines of Verilog done and in all.
+    wanted : str
+        ``"cells"`` or ``"netlist"``.
 
     Returns
     -------
-    dict of str to dict of str to int
-        Module -> cell type -> number, of the module itself; submodules are not among the cells.
+    dict of str to dict
+        Module -> cell type -> number, of the module itself; submodules are not among the cells. Or
+        module -> its netlist, see `cosim.netlist`.
     """
     if family not in FAMILIES:
         raise ToolError(f"unknown family {family!r}: choose one of {', '.join(FAMILIES)}")
@@ -127,22 +131,22 @@ def synthesise(verilog, top, family, only=None, progress=lambda done, total: Non
         if only is None or not set(only).isdisjoint(unit)
     }
     sizes = {root: sum(modules[name].count("\n") for name in unit) for root, unit in units.items()}
-    total, done, cells = sum(sizes.values()), 0, {}
+    total, done, mapped = sum(sizes.values()), 0, {}
     progress(0, total)
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
         jobs = {
-            root: pool.submit(_synthesise_unit, modules, parts, root, units[root], family)
+            root: pool.submit(_synthesise_unit, modules, parts, root, units[root], family, wanted)
             for root in sorted(units, key=sizes.__getitem__, reverse=True)
         }
         try:
             for root, job in jobs.items():
-                cells |= job.result()
+                mapped |= job.result()
                 done += sizes[root]
                 progress(done, total)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return cells
+    return mapped
 
 
 def _units(modules, parts, top):
@@ -176,15 +180,16 @@ def _units(modules, parts, top):
     return units
 
 
-def _synthesise_unit(modules, parts, root, unit, family):
+def _synthesise_unit(modules, parts, root, unit, family, wanted):
     inside = set(unit)
     outside = {part for name in unit for part in parts[name].values()} - inside
     verilog = "\n".join(
-        [*(modules[name] for name in unit), *(_shell(modules[name]) for name in sorted(outside))]
+        [*(modules[name] for name in unit), *(shell(modules[name]) for name in sorted(outside))]
     )
     script = (
         f"read_verilog unit.v; synth_xilinx -family {family}{' -uram' * (family == 'xcup')} "
-        f"-top {root} -noiopad -noclkbuf; tee -o stat.json stat -json"
+        f"-top {root} -noiopad -noclkbuf; tee -o stat.json stat -json; "
+        "select *; write_json -selected netlist.json"
     )
 
     def make(folder):
@@ -196,12 +201,21 @@ def _synthesise_unit(modules, parts, root, unit, family):
             counts = Counter(statistics.get(f"\\{name}", {}).get("num_cells_by_type", {}))
             cells[name] = {cell: n for cell, n in counts.items() if cell not in modules}
         (folder / "cells.json").write_text(json.dumps(cells))
+        written = folder / "netlist.json"
+        save_netlist(json.loads(written.read_text()), folder / "netlist.json.gz")
+        written.unlink()
 
     key = content_key(verilog, script, yosys_version())
-    return json.loads((made_once("area", key, make, keep=500) / "cells.json").read_text())
+    return _READ[wanted](made_once("area", key, make, keep=500))
 
 
-def _shell(text):
+_READ = {
+    "cells": lambda entry: json.loads((entry / "cells.json").read_text()),
+    "netlist": lambda entry: load_netlist(entry / "netlist.json.gz"),
+}
+
+
+def shell(text):
     """A module's ports without what is in it."""
     header = re.search(r"^module .*?\);\n", text, re.M | re.S)
     if header is None:

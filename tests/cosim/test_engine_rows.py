@@ -92,11 +92,11 @@ def random_jobs(rng, channels, limit, rows):
     return chains
 
 
-def attend(lane, channels, chains, **pauses):
+def attend(lane, channels, chains, max_heads=8, **pauses):
     """Runs chains of jobs; returns the result words, the results as wanted, and the traffic."""
     jobs = [job for chain in chains for job in chain]
     inputs = {
-        "i_jobs": job_words(jobs, 8, lane.words("i_jobs")),
+        "i_jobs": job_words(jobs, max_heads, lane.words("i_jobs")),
         "i_q": query_words(jobs),
         **{f"i_beats__{n}": beat_words(jobs, n) for n in range(channels)},
     }

@@ -88,7 +88,7 @@ def test_units_are_cut_by_size_and_chosen(monkeypatch):
     assert sorted(name for unit in units.values() for name in unit) == sorted(modules)
     ran = []
 
-    def fake(modules, parts, root, unit, family):
+    def fake(modules, parts, root, unit, family, wanted):
         ran.append(root)
         return {name: {} for name in unit}
 
@@ -99,10 +99,10 @@ def test_units_are_cut_by_size_and_chosen(monkeypatch):
 
 def test_a_unit_sees_others_as_ports_only():
     modules = split_modules(to_verilog(Toy(), "toy"))
-    shell = yosys._shell(modules["skid_buffer"])
+    shell = yosys.shell(modules["skid_buffer"])
     assert shell.startswith("(* blackbox *)\nmodule skid_buffer(") and "always" not in shell
     assert "  input [7:0] i__payload;" in shell and shell.endswith("endmodule\n")
-    assert "output reg  [31:0] r_data" in yosys._shell(modules["ram_32x2048"])
+    assert "output reg  [31:0] r_data" in yosys.shell(modules["ram_32x2048"])
 
 
 def test_errors_say_what_to_do(cache, tmp_path, monkeypatch):
