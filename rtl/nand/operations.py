@@ -50,7 +50,7 @@ class NandOp(enum.Enum, shape=3):
 
 
 class Cause(enum.Enum, shape=4):
-    """Why an operation has failed. From BAD_DIE on: nothing was sent to the die."""
+    """Why an operation has failed. From BAD_DIE to NOT_ALLOWED: nothing was sent to the die."""
 
     NONE = 0  # it has not
     CELLS = 1  # SR0 of the die: cells could not be programmed or erased
@@ -62,6 +62,7 @@ class Cause(enum.Enum, shape=4):
     NO_WORDS = 7  # READ or PROGRAM of no words
     BEYOND_PAGE = 8  # column + words is above the words of a page, spare included
     NOT_ALLOWED = 9  # no operation for the firmware (`rtl.flash_port`)
+    MEMORY = 10  # the memory that holds the pages has answered with an error (`rtl.page_memory`)
 
 
 class Activity(enum.Enum, shape=2):
