@@ -1,4 +1,4 @@
-"""One flash channel of the drive: NAND controller, error correction, page source, program queue.
+"""One flash channel of the drive: controller, error correction, page source, program queue.
 
 Everything that there is once per channel, behind registered streams, so that its Verilog is written
 once and placed as often as the drive has channels::
@@ -9,7 +9,8 @@ once and placed as often as the drive has channels::
                                                         +--> words --> management
 
 A read of a page, and a management operation of a die, wait until the programs ordered before have
-been given to the controller.
+been given to the controller. That is one of dies behind a PHY, or of pages in a memory
+(`rtl.page_memory`): nothing else here knows.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -19,13 +20,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.beats import beat_layout
 from hls_attention.streams import Arbiter, Queue, moves
 
+from .drive_pages import channel_ports
 from .ecc.decoder import Decoder
 from .ecc.decoder_front import DecoderFront, shared_ports
 from .flash_port import MANAGEMENT_TAG
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.controller import ChannelController
 from .nand.operations import Activity, NandOp, done_layout, operation_layout, read_layout
-from .nand.phy import PhySignature
+from .page_memory.controller import MemoryController
 from .page_reader import RETRY_TAG, PageReader, again_layout
 from .page_requests import page_request_layout, page_word_layout
 from .page_source import PageSource
@@ -69,6 +71,9 @@ class Channel(wiring.Component):
         As in `rtl.ecc.decoder_front.DecoderFront`, if channels share decoders.
     done : Out(stream), ``done_layout()``
     phy : Out(PhySignature)
+        With pages on dies.
+    pages : Out(MemoryPortSignature), page_base : In(48)
+        With pages in a memory: it, and where the channel's pages begin.
     activity, page_read, page_programmed, block_erased, word_read, quiet : Out
     corrected, unrecovered, retried : Out
         As in `rtl.page_reader.PageReader`.
@@ -100,7 +105,7 @@ class Channel(wiring.Component):
                 "o": Out(stream.Signature(beat_layout())),
                 "o_readback": Out(stream.Signature(page_word_layout())),
                 "done": Out(stream.Signature(done_layout(dies))),
-                "phy": Out(PhySignature(dies)),
+                **channel_ports(config),
                 "activity": Out(Activity),
                 "page_read": Out(1),
                 "page_programmed": Out(1),
@@ -120,9 +125,7 @@ class Channel(wiring.Component):
         m = Module()
         config = self._config
         geometry = config.flash.geometry
-        m.submodules.controller = controller = ChannelController(
-            config.flash, config.clock_hz, config.reads_ahead
-        )
+        m.submodules.controller = controller = self._controller()
         m.submodules.source = source = PageSource(geometry, depth=config.reads_ahead)
         code, sizes = config.code, config.decoder_sizes
         if config.decoder_channels > 1:
@@ -182,7 +185,11 @@ class Channel(wiring.Component):
         with m.Else():
             connect(m, writer.o_data, words.i)
         connect(m, reader.o, source.i_words)
-        connect(m, controller.phy, flipped(self.phy))
+        if config.page_store == "memory":
+            connect(m, controller.pages, flipped(self.pages))
+            m.d.comb += controller.base.eq(self.page_base)
+        else:
+            connect(m, controller.phy, flipped(self.phy))
         is_retry = controller.done.payload.tag == RETRY_TAG
         m.d.comb += [
             self.done.payload.eq(controller.done.payload),
@@ -239,6 +246,12 @@ class Channel(wiring.Component):
             self.next_event.eq(controller.next_event),
         ]
         return m
+
+    def _controller(self):
+        config = self._config
+        if config.page_store == "memory":
+            return MemoryController(config.flash.geometry, config.reads_ahead)
+        return ChannelController(config.flash, config.clock_hz, config.reads_ahead)
 
     def _share_reads(self, m, ops, controller, reader):
         """Words of READ and READ_ID, which come in order, to whom they are of. Returns owners."""

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 
 from flash_model.profiles import PROFILES, Profile, profile
 
@@ -21,6 +22,9 @@ MAX_TOKENS = 131_072
 MAX_PASSES = 16
 MASK_TOKENS = 32
 """Most tokens of K or V that are read at once where only some of them are wanted."""
+
+PAGE_STORES = ("nand", "memory")
+MEMORY_BYTES = 1 << 48  # what the addresses of `rtl.memory_port` reach
 
 MOST_PARTS = 16
 MOST_GROUPS = 1 << 16
@@ -95,6 +99,12 @@ class DriveConfig:
         sparse attention. Sets the size of the memories of estimated scores.
     bounds : bool
         With sparse attention: also by bounds of K.
+    page_store : str
+        Where pages lie: "nand", on dies behind PHYs, or "memory", in one behind AXI ports that
+        other hands fill and save (docs/page_memory.md); `profile` then gives their geometry alone.
+    page_base : int
+        With pages in a memory: the byte address at which they begin there until PAGE_BASE is
+        written, a multiple of 4096.
     read_limit : int
         Reads of a block's pages since its last erase from which on it is to be written anew,
         0..16777215; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
@@ -125,6 +135,8 @@ class DriveConfig:
     sparse_tokens: int = 0
     bounds: bool = False
     read_limit: int = 500_000
+    page_store: str = "nand"
+    page_base: int = 0
 
     def __post_init__(self):
         def check(name, ok, allowed):
@@ -190,6 +202,13 @@ class DriveConfig:
         check("max_tokens", 1 <= self.max_tokens <= most, f"1..{most}, or 0 for {most}")
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
+        check("page_store", self.page_store in PAGE_STORES, f"one of {', '.join(PAGE_STORES)}")
+        most = MEMORY_BYTES - self.page_store_bytes if self.page_store == "memory" else 0
+        check(
+            "page_base",
+            0 <= self.page_base <= most and self.page_base % 4096 == 0,
+            f"a multiple of 4096, 0..{most}" if most else '0, or page_store = "memory"',
+        )
         if self.codeword_bytes == 0:
             page = self.flash.geometry.page_bytes
             object.__setattr__(self, "codeword_bytes", 512 if page % 1024 else 1024)
@@ -275,10 +294,23 @@ class DriveConfig:
     def decoder_sizes(self):
         """Sizes of a channel's decoder (`rtl.ecc.rates.sizes_for`), or of a shared one."""
         code, rate, channels = self.code, self.bit_error_rate, self.decoder_channels
-        word_clocks = float(8 / self.flash.timing.bytes_per_clock(self.clock_hz))
+        word_clocks = float(8 / self.page_bytes_per_clock)
         if channels == 1:
             return sizes_for(code, rate, word_clocks=word_clocks)
         return shared_sizes_for(code, rate, channels=channels, word_clocks=word_clocks)
+
+    @property
+    def page_bytes_per_clock(self):
+        """Bytes of pages that a channel moves in a clock, exact."""
+        if self.page_store == "memory":
+            return Fraction(8)
+        return self.flash.timing.bytes_per_clock(self.clock_hz)
+
+    @property
+    def page_store_bytes(self):
+        """Bytes of all pages, spare bytes included: what a page memory must hold."""
+        geometry = self.flash.geometry
+        return geometry.total_pages * geometry.page_total
 
     @property
     def head_dims(self):

@@ -42,6 +42,8 @@ class Control(wiring.Component):
     geometry : flash_model.geometry.Geometry
     streams, slots : int
         Of the allocator.
+    page_base : int, optional
+        There is a register for where pages begin in their memory; it is this after a reset.
 
     Members
     -------
@@ -64,12 +66,15 @@ class Control(wiring.Component):
     count_ask, count_clear, count_channel, count_place (Out); count_busy, count_value (In)
     read_limit (Out)
         Reads of each block (`rtl.read_counts`) of channel ``count_channel``.
+    page_base (Out)
+        If there is such a register.
     counter_address, counter_read (Out); counter_value (In)
     executing : In(1)
     quiet : Out(1)
     """
 
-    def __init__(self, geometry, streams=1, slots=16):
+    def __init__(self, geometry, streams=1, slots=16, page_base=None):
+        self._page_base = page_base
         place = block_layout(geometry, streams, slots)
         stream = place["stream"].shape
         super().__init__(
@@ -127,6 +132,7 @@ class Control(wiring.Component):
                 "counter_value": In(32),
                 "executing": In(1),
                 "quiet": Out(1),
+                **({} if page_base is None else {"page_base": Out(ADDRESS_BITS)}),
             }
         )
 
@@ -171,6 +177,15 @@ class Control(wiring.Component):
 
         def pair(name):
             return Cat(registers[f"{name}_LO"], registers[f"{name}_HI"])
+
+        if self._page_base is not None:
+            for name, init in zip(
+                ("PAGE_BASE_LO", "PAGE_BASE_HI"), divmod(self._page_base, 1 << 32)[::-1]
+            ):
+                registers[name] = values[name] = Signal(32, name=name.lower(), init=init)
+                with m.If(strobe(name)):
+                    m.d.sync += registers[name].eq(csr.w_data)
+            m.d.comb += self.page_base.eq(pair("PAGE_BASE"))
 
         m.d.comb += [
             self.enable.eq(registers["CONTROL"][0]),

@@ -27,6 +27,7 @@ from .channel import Channel
 from .control import Control, ControlBusSignature
 from .counters import Counters
 from .drive_decoders import connect_decoders
+from .drive_pages import connect_pages, drive_ports
 from .drive_selection import connect_selection
 from .drive_units import connect_units
 from .engine_config import engine_config
@@ -36,7 +37,6 @@ from .health import Health
 from .memory import PortArbiter
 from .memory_port import MemoryPortSignature
 from .nand.operations import TAG_BITS, done_layout
-from .nand.phy import PhySignature
 from .program_slots import PROGRAM_TAG, ProgramSlots
 from .queues import CommandQueue
 from .result_writer import ResultWriter
@@ -67,7 +67,8 @@ class Drive(wiring.Component):
     -------
     csr : Out(ControlBusSignature flipped)
     host, dram : Out(MemoryPortSignature)
-    phy : Out(PhySignature).array(channels)
+    phy : Out(PhySignature).array(channels), or pages : Out(MemoryPortSignature).array(channels)
+        See `rtl.drive_pages`.
     irq : Out(1)
         One clock for each completion posted.
     mailbox : Out(1)
@@ -84,7 +85,7 @@ class Drive(wiring.Component):
                 "csr": Out(ControlBusSignature()),
                 "host": Out(MemoryPortSignature()),
                 "dram": Out(MemoryPortSignature()),
-                "phy": Out(PhySignature(config.dies)).array(config.channels),
+                **drive_ports(config),
                 "irq": Out(1),
                 "mailbox": Out(1),
                 "quiet": Out(1),
@@ -98,7 +99,8 @@ class Drive(wiring.Component):
         config = self._config
         geometry = config.flash.geometry
         streams, ring = config.append_streams, config.stream_slots
-        m.submodules.control = control = Control(geometry, streams, ring)
+        page_base = config.page_base if config.page_store == "memory" else None
+        m.submodules.control = control = Control(geometry, streams, ring, page_base)
         m.submodules.queue = queue = CommandQueue()
         m.submodules.executor = executor = Executor(config)
         m.submodules.sequences = sequences = SequenceReader(config.max_sequences)
@@ -134,6 +136,7 @@ class Drive(wiring.Component):
             m.submodules[f"channel_{index}"] = channel
             channels.append(channel)
         decoders = connect_decoders(m, config, channels)
+        connect_pages(m, config, self, control, channels)
 
         connect(m, flipped(self.csr), control.csr)
         self._connect_commands(m, control, queue, executor)
@@ -187,7 +190,6 @@ class Drive(wiring.Component):
             connect(m, requests[index], channel.i_requests)
             connect(m, tails.o[index], channel.i_tail)
             connect(m, channel.o, engine.i_beats[index])
-            connect(m, channel.phy, flipped(self.phy[index]))
             connect(m, channel.o_again, health.i_again[index])
             connect(m, channel.o_often, health.i_often[index])
             with m.If(control.count_channel == index):

@@ -190,6 +190,10 @@ REGISTERS = {
     "STREAM_END": Register(0x20A4, "rw", "reads 1 while a stream is being ended, else 0", (
         Field("stream", 0, 8, "written: gives up what this stream has left of its stripes"),
     )),
+    "PAGE_BASE_LO": Register(0x20A8, "rw", "of a drive with pages in a memory: their byte address, "
+                                           "a multiple of 8, not to be changed while any are in "
+                                           "use"),
+    "PAGE_BASE_HI": Register(0x20AC, "rw", "its upper half"),
 }
 # fmt: on
 

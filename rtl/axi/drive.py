@@ -5,6 +5,10 @@
     s_axi_*  --> LiteControl --csr--> Drive --host--> AxiManager --> m_axi_host_*
                                       |  |  --dram--> AxiManager --> m_axi_dram_*
                           phy <-------+  +--> irq, mailbox
+
+With pages in a memory there is no ``phy`` but one AxiManager more for each channel::
+
+    Drive --pages[n]--> AxiManager --> m_axi_pages_n_*
 """
 
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
@@ -14,22 +18,38 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.verilog import Shared
 
 from ..drive import Drive
-from ..nand.phy import PhySignature
+from ..drive_pages import drive_ports
 from .lite_control import LiteControl
 from .manager import AxiManager
 from .signatures import AxiLiteSignature, AxiSignature
 
-__all__ = ["BUS_PORTS", "AxiDrive"]
+__all__ = ["BUS_PORTS", "INTERFACES", "AxiDrive", "bus_interfaces", "bus_ports"]
 
 INTERFACES = {"s_axi": AxiLiteSignature, "m_axi_host": AxiSignature, "m_axi_dram": AxiSignature}
-"""Prefix of a bus's ports -> its signature; board tools know buses by such names."""
+"""Prefix of a bus's ports -> its signature, of every drive; board tools know buses by these."""
 
-BUS_PORTS = {
-    f"{prefix}_{name}": member
-    for prefix, signature in INTERFACES.items()
-    for name, member in signature().members.items()
-}
-"""All their ports: name -> member."""
+
+def bus_interfaces(config):
+    """`INTERFACES`, and those to a page memory if the drive has one."""
+    channels = range(config.channels if config.page_store == "memory" else 0)
+    return INTERFACES | {f"m_axi_pages_{n}": AxiSignature for n in channels}
+
+
+def bus_ports(config):
+    """All their ports: name -> member."""
+    return _ports(bus_interfaces(config))
+
+
+def _ports(interfaces):
+    return {
+        f"{prefix}_{name}": member
+        for prefix, signature in interfaces.items()
+        for name, member in signature().members.items()
+    }
+
+
+BUS_PORTS = _ports(INTERFACES)
+"""Ports of the buses of every drive: name -> member."""
 
 
 class AxiDrive(wiring.Component):
@@ -47,6 +67,8 @@ class AxiDrive(wiring.Component):
         The registers of `rtl.registers`.
     m_axi_host_*, m_axi_dram_* : AxiSignature
         Host memory and device DRAM.
+    m_axi_pages_n_* : AxiSignature
+        Pages of channel n, with pages in a memory.
     phy, irq, mailbox
         As in `rtl.drive.Drive`.
     """
@@ -57,8 +79,8 @@ class AxiDrive(wiring.Component):
             {
                 "aclk": In(1),
                 "aresetn": In(1),
-                **BUS_PORTS,
-                "phy": Out(PhySignature(config.dies)).array(config.channels),
+                **bus_ports(config),
+                **_phy(config),
                 "irq": Out(1),
                 "mailbox": Out(1),
             }
@@ -75,8 +97,15 @@ class AxiDrive(wiring.Component):
             m.submodules[name] = manager = AxiManager()
             connect(m, getattr(drive, name), manager.port)
             self._bus(m, f"m_axi_{name}", manager.axi)
-        for mine, inner in zip(self.phy, drive.phy):
-            connect(m, inner, flipped(mine))
+        if _phy(self._config):
+            for mine, inner in zip(self.phy, drive.phy):
+                connect(m, inner, flipped(mine))
+        else:
+            for index, port in enumerate(drive.pages):
+                name = f"pages_{index}"
+                m.submodules[name] = manager = Shared("page_manager", AxiManager)
+                connect(m, port, manager.port)
+                self._bus(m, f"m_axi_{name}", manager.axi)
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),
@@ -87,6 +116,11 @@ class AxiDrive(wiring.Component):
 
     def _bus(self, m, prefix, bus):
         """Connect a bus to the ports with a prefix."""
-        for name, member in INTERFACES[prefix]().members.items():
+        for name, member in bus_interfaces(self._config)[prefix]().members.items():
             port, wire = getattr(self, f"{prefix}_{name}"), getattr(bus, name)
             m.d.comb += wire.eq(port) if member.flow == In else port.eq(wire)
+
+
+def _phy(config):
+    """The PHYs among a drive's ports."""
+    return {name: member for name, member in drive_ports(config).items() if name == "phy"}

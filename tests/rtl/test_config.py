@@ -1,6 +1,7 @@
 """Configurations: presets, what is derived from them, and what is refused."""
 
 import dataclasses
+from fractions import Fraction
 
 import pytest
 
@@ -100,12 +101,29 @@ def test_a_shared_decoder_keeps_the_rate_of_its_channels():
         ("dram_bytes", 1000, "1 MiB"),
         ("firmware_cycles", -1, "0 or more"),
         ("read_limit", 1 << 24, "0..16777215"),
+        ("page_store", "ddr", "one of nand, memory"),
+        ("page_base", 4096, '0, or page_store = "memory"'),
     ],
 )
 def test_refused_with_value_range_and_remedy(name, bad, allowed):
     with pytest.raises(ConfigError) as error:
         DriveConfig(**{name: bad})
     assert str(bad) in str(error.value) and allowed in str(error.value)
+
+
+def test_pages_in_a_memory():
+    config = DriveConfig.preset("tiny", page_store="memory", page_base=1 << 40)
+    assert config.page_store_bytes == 2 * 2 * 64 * 16 * (512 + 32)  # channels, dies, blocks, pages
+    assert config.page_bytes_per_clock == 8
+    assert DriveConfig().page_bytes_per_clock == Fraction(1_400_000_000, 250_000_000)
+    # a decoder that keeps a rate of 5.6 bytes a clock is not always enough for 8
+    rates = {"clock_hz": 250_000_000, "bit_error_rate": 1e-3}
+    nand, memory = (DriveConfig(page_store=s, **rates).decoder_sizes for s in ("nand", "memory"))
+    assert memory.lanes > nand.lanes or memory.positions > nand.positions
+    end = (1 << 48) - config.page_store_bytes
+    for bad in (2048, -4096, (end // 4096 + 1) * 4096):
+        with pytest.raises(ConfigError, match=f"page_base = {bad} .* a multiple of 4096, 0..{end}"):
+            DriveConfig.preset("tiny", page_store="memory", page_base=bad)
 
 
 def test_a_pass_must_hold_what_a_page_does():

@@ -68,8 +68,11 @@ def read(ctx, dut, at):
     return ctx.get(dut.csr.r_data)
 
 
+PAGE_BASE = 0x12_3456_7000
+
+
 def run(script, **changes):
-    dut = Control(GEOMETRY, streams=64, slots=4)
+    dut = Control(GEOMETRY, streams=64, slots=4, page_base=PAGE_BASE)
     bench = Bench(dut, **changes)
     bench.script(lambda ctx: script(ctx, dut, bench))
     return dut, bench
@@ -82,6 +85,7 @@ def test_what_is_written_is_read_back():
         names = [name for name, register in REGISTERS.items() if register.access == "rw"]
         names.remove("STREAM_END")  # reads something else
         values = {name: rng.getrandbits(32) for name in names}
+        assert ctx.get(dut.page_base) == PAGE_BASE
         for name in rng.sample(names, len(names)):
             yield from write(ctx, dut, address(name), values[name])
         for name in names:
@@ -98,6 +102,7 @@ def test_what_is_written_is_read_back():
         assert ctx.get(dut.cq_size) == values["CQ_SIZE"] & 0xFFFF
         assert ctx.get(dut.sequence_table) == values["SEQUENCE_TABLE"]
         assert ctx.get(dut.read_only) == values["READ_ONLY"] & 1
+        assert ctx.get(dut.page_base) == wide("PAGE_BASE")
         assert ctx.get(dut.window_base) == wide("WINDOW_BASE")
         end = (wide("WINDOW_BASE") + wide("WINDOW_BYTES")) & (1 << 48) - 1
         assert ctx.get(dut.window_end) == end
