@@ -22,9 +22,11 @@ class EnvironmentTiming:
         Last write data to response over the link. 400, assumed: half a round trip and an
         acknowledgement by the root port's side of the bridge.
     dram_read_ns : float
-        Read request to first data of device DRAM. 120, assumed: DDR4 behind an FPGA's controller.
+        Read request to first data of device DRAM, and of a page memory. 120, assumed: DDR4 behind
+        an FPGA's controller.
     dram_write_ns : float
-        Last write data to response of device DRAM. 60, assumed: accepted by the controller's queue.
+        Last write data to response of device DRAM, and of a page memory. 60, assumed: accepted by
+        the controller's queue.
     outstanding : int
         Bursts that each memory accepts before the first is done, reads and writes apart. 16,
         assumed.

@@ -57,6 +57,11 @@ def native_library(design, announce, watched=False):
         return _load(design, to_verilog(design, name="sim_top"), announce)
     from .top import SimTop
 
+    if watched and design.page_store == "memory":
+        raise ValueError(
+            'the buses of a drive with page_store = "memory" cannot be watched: it has none with '
+            "dies, leave out `watch`"
+        )
     ports = SimTop(design)
     ports._MustUse__used = True  # only its ports serve here: amaranth is not to miss elaboration
     names = [f"dies_{channel}" for channel in range(design.channels)]
@@ -127,6 +132,7 @@ def _load(top, verilog, announce, seen=()):
         ("lane_run", u32, handle, u32, u64, u64),
         ("lane_csr_read", u32, handle, u32),
         ("lane_csr_write", None, handle, u32, u32),
+        ("lane_spoil_pages", None, handle, u64, u64),
         ("lane_violation", ctypes.c_char_p, handle),
         ("lane_trace", handle, handle),
         ("lane_trace_clear", None, handle),

@@ -27,8 +27,10 @@ _NEEDED = (
     "quiet",
     "next_event",
     "skip",
-    "array__0__op_valid",
 )
+
+_STORES = {"array__": "__op_valid", "pages__": "__ar__valid"}
+"""Beginning and end of a port's name that each channel has: where its pages lie."""
 
 
 def glue(top, watched=False):
@@ -42,12 +44,19 @@ def glue(top, watched=False):
         The wrapper has the channels' buses as ports (`cosim.bus_record.taps`).
     """
     ports = {name: bits for name, _, bits in port_names(top)}
-    if missing := [name for name in _NEEDED if name not in ports]:
+    counts = {
+        store: sum(name.startswith(store) and name.endswith(end) for name in ports)
+        for store, end in _STORES.items()
+    }
+    missing = [name for name in _NEEDED if name not in ports]
+    if not any(counts.values()):
+        missing.append("array__0__op_valid")
+    if missing:
         raise ValueError(
             f"{type(top).__name__} has no port {', '.join(missing)}: "
             "the native lane needs the ports of cosim.top.SimTop"
         )
-    channels = sum(name.startswith("array__") and name.endswith("__op_valid") for name in ports)
+    channels = max(counts.values())
     fields = {"BURST": burst_layout()}
     for name in "rwb":
         stream = MemoryPortSignature().members[name].signature
@@ -59,6 +68,7 @@ def glue(top, watched=False):
         "#define FOR_EACH_CHANNEL(X) " + " ".join(f"X({n})" for n in range(channels)),
     ]
     lines += ["#define WATCHED"] * watched
+    lines += ["#define PAGE_MEMORY"] * bool(counts["pages__"])
     lines += [
         f"#define {prefix}_{name.upper()} {field.offset}, {_width(field)}"
         for prefix, layout in fields.items()

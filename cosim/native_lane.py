@@ -8,6 +8,8 @@
                                                      +-- NAND arrays (flash_model.array.NandArray)
 
 An array with faults carries out its page operations itself, in Python, called from C.
+Pages in a memory (`DriveConfig.page_store`) are the array's cells, behind one port for each channel
+with the latencies of device DRAM; the array then knows nothing of programs, wear and faults.
 Time is counted in clock cycles. Stretches in which nothing but a flash timer runs are jumped over
 (``skip_idle``); the cycle count is the same as without.
 """
@@ -141,6 +143,8 @@ class NativeLane:
             HOST_BASE,
             host_bytes,
             dram_bytes,
+            config.page_base,
+            array.buffers["cells"].nbytes,
             *(timing.clocks(name, config.clock_hz) for name in ("host_read", "host_write")),
             timing.outstanding,
             *(timing.clocks(name, config.clock_hz) for name in ("dram_read", "dram_write")),
@@ -261,6 +265,12 @@ class NativeLane:
             raise ValueError(f"cycles = {cycles} is not possible: choose 0 or more")
         self._advance(0, self.cycle + cycles, None)
 
+    def spoil_pages(self, start=0, stop=0):
+        """Has bursts of the page memory that touch these bytes of it answered with an error, and
+        no others."""
+        base = self.config.page_base
+        self._library.lane_spoil_pages(self._lane, base + start, base + stop)
+
     def trace(self):
         """What the flash did so far, as an array of `TRACE_DTYPE` by order of begin; forgets it."""
         count = self._status.trace_events
@@ -306,7 +316,10 @@ class NativeLane:
 
 
 class _Settings(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("host_base", "host_bytes", "dram_bytes")] + [
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in ("host_base", "host_bytes", "dram_bytes", "page_base", "page_bytes")
+    ] + [
         (name, ctypes.c_uint32)
         for name in (
             "host_read",

@@ -1,7 +1,8 @@
 """The simulation top: the drive with the dies of all its channels, arrays left to the environment.
 
-What remains outside are the control bus, host memory, device DRAM and one array port per channel:
-exactly what `cosim.native_lane` serves in C and the cocotb benches serve in Python.
+What remains outside are the control bus, host memory, device DRAM and one array port per channel,
+or one port to the page memory if the drive has its pages there: exactly what `cosim.native_lane`
+serves in C and the cocotb benches serve in Python.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -13,11 +14,14 @@ from flash_model.package import ChannelDies
 from hls_attention.verilog import Shared, to_verilog
 from rtl.control import ControlBusSignature
 from rtl.drive import Drive
+from rtl.drive_pages import drive_ports
 from rtl.memory_port import MemoryPortSignature
 
 __all__ = ["SimTop", "TOP_NAME", "top_verilog"]
 
 TOP_NAME = "sim_top"
+
+NO_EVENT = 0xFFFF_FFFF
 
 
 class SimTop(wiring.Component):
@@ -32,6 +36,7 @@ class SimTop(wiring.Component):
     csr, host, dram, irq, mailbox
         As in `rtl.drive.Drive`.
     array : Out(ArrayPortSignature).array(channels)
+        With pages on dies; ``pages`` of `rtl.drive.Drive` otherwise.
     quiet : Out(1), next_event : Out(32), skip : In(32)
         Idle skipping: when quiet, no timer ends for ``next_event`` clocks (all ones: none
         runs); with ``skip`` = n the clock counts for n + 1.
@@ -44,7 +49,7 @@ class SimTop(wiring.Component):
                 "csr": Out(ControlBusSignature()),
                 "host": Out(MemoryPortSignature()),
                 "dram": Out(MemoryPortSignature()),
-                "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
+                **self._stores(config),
                 "irq": Out(1),
                 "mailbox": Out(1),
                 "quiet": Out(1),
@@ -52,6 +57,12 @@ class SimTop(wiring.Component):
                 "skip": In(32),
             }
         )
+
+    def _stores(self, config):
+        """Ports to where pages lie."""
+        if config.page_store == "memory":
+            return drive_ports(config)
+        return {"array": Out(ArrayPortSignature(config.dies)).array(config.channels)}
 
     def _dies(self):
         return ChannelDies(self._config.flash, self._config.clock_hz, wrap=Shared)
@@ -68,7 +79,12 @@ class SimTop(wiring.Component):
             self.mailbox.eq(drive.mailbox),
             self.quiet.eq(drive.quiet),
         ]
-        soonest = 0xFFFF_FFFF
+        if config.page_store == "memory":  # no dies, and no timers
+            for mine, inner in zip(self.pages, drive.pages, strict=True):
+                connect(m, inner, flipped(mine))
+            m.d.comb += self.next_event.eq(NO_EVENT)
+            return m
+        soonest = NO_EVENT
         for index in range(config.channels):
             dies = Shared("channel_dies", self._dies, apart=True)
             m.submodules[f"dies_{index}"] = dies

@@ -25,11 +25,16 @@ enum Stop : uint32_t { IRQ = 1, MAILBOX = 2, STUCK = 4, CYCLES = 8, SLICE = 16, 
 constexpr uint32_t NO_TIMER = 0xFFFFFFFF;
 constexpr uint32_t SKIP_MARGIN = 3;  // clocks between looking at a timer and the end of a skip
 constexpr int STUCK_CLOCKS = 64;
+#ifdef PAGE_MEMORY
+constexpr std::size_t PAGE_PORTS = CHANNELS;
+#else
+constexpr std::size_t PAGE_PORTS = 0;
+#endif
 
 }  // namespace
 
 struct LaneSettings {
-    uint64_t host_base, host_bytes, dram_bytes;
+    uint64_t host_base, host_bytes, dram_bytes, page_base, page_bytes;
     MemoryTiming host, dram;
     uint32_t skip_idle, trace;
 };
@@ -45,7 +50,10 @@ public:
     Lane(const LaneSettings& settings, uint8_t* host, uint8_t* dram, const NandView& nand, BusSink sink)
         : buses(sink), context_(new VerilatedContext), top_(new Vtop(context_.get(), "top")), settings_(settings),
           host_("host memory", host, settings.host_base, settings.host_bytes, settings.host),
-          dram_("device DRAM", dram, 0, settings.dram_bytes, settings.dram), nand_(nand) {
+          dram_("device DRAM", dram, 0, settings.dram_bytes, settings.dram),
+          pages_(PAGE_PORTS, Memory("page memory", nand.cells, settings.page_base,
+                                    settings.page_bytes, settings.dram, true)),
+          nand_(nand) {
         top_->clk = 0;
         top_->eval();
         drive_memories(0);
@@ -100,9 +108,14 @@ public:
         resting_ = 0;
     }
 
+    void spoil_pages(uint64_t first, uint64_t last) {
+        for (Memory& memory : pages_) memory.spoil(first, last);
+    }
+
     const char* violation() const {
         return !host_.violation().empty()   ? host_.violation().c_str()
                : !dram_.violation().empty() ? dram_.violation().c_str()
+               : !pages_violation().empty() ? pages_violation().c_str()
                                             : nand_.violation().c_str();
     }
 
@@ -112,6 +125,17 @@ public:
 
 private:
     bool violated() const { return *violation() != 0; }
+    const std::string& pages_violation() const {
+        static const std::string none;
+        for (const Memory& memory : pages_)
+            if (!memory.violation().empty()) return memory.violation();
+        return none;
+    }
+    bool memories_idle() const {
+        for (const Memory& memory : pages_)
+            if (!memory.idle()) return false;
+        return host_.idle() && dram_.idle();
+    }
 
     void edge() {
         top_->clk = 1;
@@ -124,7 +148,7 @@ private:
     // `until` bounds a skip; 0 allows none.
     void clock(uint64_t until) {
         const uint64_t cycle = status.cycle;
-        moved_ = !host_.idle() || !dram_.idle();
+        moved_ = !memories_idle();
         sample(cycle);
         status.evaluated++;
         status.cycle = cycle + skipping_ + 1;
@@ -155,7 +179,11 @@ private:
                           uint32_t(field<BURST_BEATS>(top_->port##___05Faw___05Fpayload)));
         TAKE(host, host_)
         TAKE(dram, dram_)
-#undef TAKE
+#ifdef PAGE_MEMORY
+#define TAKE_PAGES(n) TAKE(pages___05F##n, pages_[n])
+        FOR_EACH_CHANNEL(TAKE_PAGES)
+#undef TAKE_PAGES
+#else
 #define SERVE(n)                                                                                     \
     nand_.failed[n] = 0;                                                                             \
     if (top_->array___05F##n##___05Fop_valid) {                                                       \
@@ -184,20 +212,24 @@ private:
     }
         FOR_EACH_CHANNEL(SERVE)
 #undef SERVE
+#endif
+#undef TAKE
         status.trace_events = trace.events.size();
     }
 
     void drive(uint64_t until) {
         const uint64_t next = status.cycle;
-        const bool busy = !host_.idle() || !dram_.idle();
+        const bool busy = !memories_idle();
         // The memories only need driving while something is on its way, and once more to say so.
         if (busy || !driven_idle_) drive_memories(next);
         driven_idle_ = !busy;
+#ifndef PAGE_MEMORY
 #define ANSWER(n)                                                                                    \
     top_->array___05F##n##___05Freg_r_data = nand_.answer[n];                                          \
     top_->array___05F##n##___05Fop_failed = nand_.failed[n];
         FOR_EACH_CHANNEL(ANSWER)
 #undef ANSWER
+#endif
         // An answer taken in this very clock may still wake the drive.
         const bool still = status.quiet && !busy && !moved_ && !irq_;
         const bool no_timer = status.next_event == NO_TIMER;
@@ -229,6 +261,11 @@ private:
         set_field<B_ERROR>(top_->port##___05Fb___05Fpayload, memory.response_error());
         SHOW(host, host_)
         SHOW(dram, dram_)
+#ifdef PAGE_MEMORY
+#define SHOW_PAGES(n) SHOW(pages___05F##n, pages_[n])
+        FOR_EACH_CHANNEL(SHOW_PAGES)
+#undef SHOW_PAGES
+#endif
 #undef SHOW
     }
 
@@ -236,6 +273,7 @@ private:
     std::unique_ptr<Vtop> top_;
     LaneSettings settings_;
     Memory host_, dram_;
+    std::vector<Memory> pages_;  // one behind each channel's port, on the same cells
     Nand nand_;
     bool driven_idle_ = false;
     bool ends_stuck_ = false;
@@ -257,6 +295,7 @@ uint32_t lane_run(Lane* lane, uint32_t stop, uint64_t until, uint64_t evaluation
 }
 uint32_t lane_csr_read(Lane* lane, uint32_t address) { return lane->csr_read(address); }
 void lane_csr_write(Lane* lane, uint32_t address, uint32_t value) { lane->csr_write(address, value); }
+void lane_spoil_pages(Lane* lane, uint64_t first, uint64_t last) { lane->spoil_pages(first, last); }
 const char* lane_violation(Lane* lane) { return lane->violation(); }
 const TraceEvent* lane_trace(Lane* lane) { return lane->trace.events.data(); }
 void lane_trace_clear(Lane* lane) {

@@ -4,6 +4,7 @@
 //   - a burst whose address is taken in clock t shows its first beat in clock t + read_latency,
 //   - write data land in the clock in which they are taken (their address at least a clock before),
 //   - the response to a write shows write_latency clocks after its last data.
+// Contents may be kept inverted, as those of flash_model.array.NandArray are.
 // cosim/bfm.py (MemoryModel) keeps the same rules.
 #pragma once
 
@@ -24,8 +25,10 @@ struct Beat {
 
 class Memory {
 public:
-    Memory(const char* name, uint8_t* bytes, uint64_t base, uint64_t size, MemoryTiming timing)
-        : name_(name), bytes_(bytes), base_(base), size_(size), timing_(timing) {}
+    Memory(const char* name, uint8_t* bytes, uint64_t base, uint64_t size, MemoryTiming timing,
+           bool inverted = false)
+        : name_(name), bytes_(bytes), base_(base), size_(size), timing_(timing),
+          flips_(inverted ? ~uint64_t(0) : 0) {}
 
     // Before the edge: what was transferred in this clock.
     void take_read(uint64_t cycle, uint64_t address, uint32_t beats) {
@@ -43,6 +46,7 @@ public:
                  burst.address);
         if (!burst.error) {
             uint8_t* to = bytes_ + (burst.address - base_) + 8 * burst.done;
+            data ^= flips_;
             if (strobe == 0xFF) {
                 memcpy(to, &data, 8);
             } else {
@@ -70,13 +74,19 @@ public:
     Beat beat() const {
         const Burst& burst = reads_.front();
         uint64_t data = 0;
-        if (!burst.error) memcpy(&data, bytes_ + (burst.address - base_) + 8 * burst.done, 8);
+        if (!burst.error) {
+            memcpy(&data, bytes_ + (burst.address - base_) + 8 * burst.done, 8);
+            data ^= flips_;
+        }
         return {data, burst.done + 1 == burst.beats, burst.error};
     }
     bool shows_response(uint64_t cycle) const {
         return !responses_.empty() && responses_.front().due <= cycle;
     }
     bool response_error() const { return responses_.front().error; }
+
+    // Bursts that touch bytes from `first` on, `last` excluded, are answered with an error.
+    void spoil(uint64_t first, uint64_t last) { bad_first_ = first, bad_last_ = last; }
 
     bool idle() const { return reads_.empty() && writes_.empty() && responses_.empty(); }
     const std::string& violation() const { return violation_; }
@@ -90,7 +100,9 @@ private:
     };
 
     bool inside(uint64_t address, uint32_t beats) const {
-        return address >= base_ && address - base_ <= size_ && 8ull * beats <= size_ - (address - base_);
+        const uint64_t bytes = 8ull * beats;
+        return address >= base_ && address - base_ <= size_ && bytes <= size_ - (address - base_) &&
+               !(address < bad_last_ && bad_first_ < address + bytes);
     }
     void check(uint64_t address, uint32_t beats, const char* what) {
         if (beats < 1 || beats > 256)
@@ -109,6 +121,8 @@ private:
     uint8_t* bytes_;
     uint64_t base_, size_;
     MemoryTiming timing_;
+    uint64_t flips_;
+    uint64_t bad_first_ = 0, bad_last_ = 0;
     std::deque<Burst> reads_, writes_, responses_;
     std::string violation_;
 };

@@ -78,6 +78,11 @@ class RtlBackend(Backend):
                 f"faults are of {faults.geometry}, the drive has {config.flash.geometry}: "
                 "make them with config.flash.geometry"
             )
+        if faults is not None and config.page_store == "memory":
+            raise DriveValueError(
+                'faults are of flash cells, and with page_store = "memory" there are none: '
+                'leave them out, or use page_store = "nand"'
+            )
         if faults is not None and lane is not None:
             raise DriveValueError("faults of a given lane are its array's: give them to the array")
         if lane is None:

@@ -1,0 +1,129 @@
+"""The drive with its pages in a memory: all that it can do on flash, with the same host software.
+
+Calls in any order and losses of power as in `test_calls` and `test_power_loss`, judged by the twin;
+the memory keeps what it held, as if other hands had saved and restored it. Its errors reach the
+host.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import test_calls
+from test_calls import CONFIG, GatewareCalls
+from test_power_loss import Contents, CutsByChannel
+
+from flash_model.faults import Faults
+from host import DriveError, KvDrive
+from host.errors import DriveValueError
+from rtl.commands import Status
+
+MEMORY = dataclasses.replace(CONFIG, page_store="memory", page_base=0x40_0000_1000)
+GEOMETRY = MEMORY.flash.geometry
+STRIDE = GEOMETRY.page_total
+LAYERS, HEADS, DIM, QUERIES = 2, 2, 64, 2
+
+
+@pytest.fixture
+def drive():
+    with KvDrive(MEMORY) as drive:
+        yield drive
+
+
+class MemoryCalls(GatewareCalls):
+    """Histories of calls on a page memory; it has no faults."""
+
+    config = MEMORY
+    indexes = ("none", "channel", "channel")
+
+    def make(self, seed):
+        return KvDrive(self.config)
+
+
+@pytest.mark.parametrize("histories", [2, pytest.param(40, marks=pytest.mark.soak)])
+def test_calls_in_any_order(histories):
+    test_calls.run(MemoryCalls, histories)
+    seen = test_calls.seen
+    assert seen["calls"] > 200 and seen["blocks_erased"] > 40
+    assert seen["pages of channel"] and seen["power cycles"]
+    assert not seen["program_failures"] and not seen["pages_moved"]
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(60, marks=pytest.mark.soak)])
+def test_random_cuts(count, drive):
+    cuts = CutsByChannel(drive, 0)
+    for number in range(count):
+        cuts.lose_power(int(cuts.rng.integers(1, 300_000)), number)
+    assert cuts.pages and not drive.backend.firmware.tokens_lost
+
+
+def written(drive, channel):
+    """Places ``(die, row)`` of a channel's pages that are not erased, in the order of addresses."""
+    g = GEOMETRY
+    cells = drive.backend.lane.array.buffers["cells"].reshape(g.channels, -1, STRIDE)
+    pages = np.flatnonzero(cells[channel].any(axis=1))
+    return [divmod(int(page), g.rows) for page in pages]
+
+
+def offset(channel, die, row):
+    """Of a page in the memory: the layout that docs/page_memory.md gives."""
+    return ((channel * GEOMETRY.dies + die) * GEOMETRY.rows + row) * STRIDE
+
+
+def test_pages_lie_where_it_is_said(drive):
+    """What the memory holds is what a NAND array would, page by page; so does its back door."""
+    contents = Contents(drive, 1)
+    number = contents.open()
+    contents.append(number, 33, 0)
+    contents.append(number, 0, 40, how="preload")
+    contents.check()
+    array, cells = drive.backend.lane.array, drive.backend.lane.array.buffers["cells"].ravel()
+    for channel in range(GEOMETRY.channels):
+        for die, row in written(drive, channel):
+            at = offset(channel, die, row)
+            assert np.array_equal(array.page(channel, die, row), ~cells[at : at + STRIDE])
+
+
+def test_a_read_error_ends_the_job_that_wanted_the_page(drive):
+    contents = Contents(drive, 2)
+    number, other = contents.open(), contents.open()
+    before = [set(written(drive, channel)) for channel in range(GEOMETRY.channels)]
+    contents.append(number, 40, 0)
+    contents.flush(other)  # which waits for all programs
+    die, row = sorted(set(written(drive, 1)) - before[1])[3]
+    contents.append(other, 3, 3)
+    start = offset(1, die, row) + 64
+    drive.backend.lane.spoil_pages(start, start + 8)
+    q = contents.rng.standard_normal((HEADS * QUERIES, DIM)).astype(np.float16)
+    for call in (lambda: drive.attend(number, 0, q), lambda: drive.read(number, 0, 0, 40)):
+        with pytest.raises(DriveError) as caught:
+            call()
+        assert caught.value.status == Status.UNRECOVERED_READ
+    assert drive.attend(other, 0, q) is not None
+    assert drive.stats()["codewords_unrecovered"] == 2
+    drive.backend.lane.spoil_pages()
+    contents.check()
+
+
+def test_a_program_that_fails_is_moved(drive):
+    contents = Contents(drive, 3)
+    number = contents.open()
+    contents.append(number, 40, 40)
+    contents.flush(number)
+    die, row = written(drive, 0)[-1]  # the block that is being filled: its next page is erased
+    assert (row + 1) % GEOMETRY.pages
+    start = offset(0, die, row + 1)
+    drive.backend.lane.spoil_pages(start, start + STRIDE)
+    contents.append(number, 100, 100)
+    contents.flush(number)
+    stats = drive.stats()
+    assert stats["program_failures"] and stats["pages_moved"] and not stats["pages_lost"]
+    contents.check()
+    contents.power_cycle()
+
+
+def test_what_there_is_not_is_refused():
+    with pytest.raises(DriveValueError, match="page_store"):
+        KvDrive(MEMORY, faults=Faults(GEOMETRY))
+    with pytest.raises(ValueError, match="watch"):
+        KvDrive(MEMORY, watch=lambda events: None)
