@@ -77,6 +77,8 @@ _CURRENT = "assumed: usual bound of a NAND data sheet for an operation of one di
 _V6 = "assumed: bound published for Samsung's 6th-generation V-NAND TLC"
 _COSMOS = "firmware: Cosmos+ OpenSSD, its Hynix MLC module"
 _MT29F128G = "datasheet: Micron MT29F128G (none is published for the module's part)"
+_SDR = "standard: ONFI SDR, mode 5"
+_SDR_PHY = f"{_SDR}, and a word's time in the PHY (rtl.phy.sdr_timing)"
 _ZNAND = "paper: Samsung at ISSCC 2018 (48-layer Z-NAND, 64 Gb), as the press reported it"
 _TEST = "assumed: chosen for short unit tests"
 
@@ -106,6 +108,37 @@ COMMON = {
     "io_pj_per_bit": (10, "assumed: a bus of some 5 pF at 1.2 to 1.8 V with its drivers"),
 }
 """What most profiles share: a 25 ns command cycle of NV-DDR2, ECC, currents."""
+
+_MLC_COSMOS = {
+    "channels": (8, f"{_COSMOS}, 8 channels"),
+    "dies": (8, f"{_COSMOS}, 8 ways; one of the two LUNs of each"),
+    "planes": (2, "assumed: usual for such parts"),
+    "blocks": (4184, f"{_COSMOS}, 4096 and 88 spare blocks of a LUN"),
+    "pages": (256, f"{_COSMOS}, blocks used as MLC"),
+    "page_bytes": (16384, _COSMOS),
+    "spare_bytes": (1664, _COSMOS),
+    "rate_mts": (200, f"{_COSMOS}, NV-DDR at 100 MHz"),
+    "t_r_ns": (115_000, f"{_MT29F128G}: at most"),
+    "t_prog_ns": (1_600_000, f"{_MT29F128G}: typical"),
+    "t_bers_ns": (3_000_000, _MT29F128G),
+    "bits_per_cell": (2, _COSMOS),
+    "bad_blocks": (88, f"{_COSMOS}: its spare blocks"),
+    "erases": (3_000, _MT29F128G),
+}
+
+_SDR_MODE_5 = {
+    "rate_mts": (50, f"{_SDR}: tRC 20 ns"),
+    "t_wc_ns": (20, _SDR),
+    "t_cs_ns": (10, f"{_SDR}: tCS beyond tWP"),
+    "t_wb_ns": (300, _SDR_PHY),
+    "t_whr_ns": (80, _SDR),
+    "t_rhw_ns": (280, _SDR_PHY),
+    "t_adl_ns": (400, f"{_SDR}, as of ONFI 4.0"),
+    "t_ccs_ns": (500, "standard: ONFI, where the part does not say less"),
+    "t_rpre_ns": (1, "standard: ONFI SDR has no preamble"),
+    "t_dqsre_ns": (1, "standard: ONFI SDR has no preamble"),
+}
+"""What `rtl.phy.sdr.SdrPhy` keeps up with at 100, 200 and 250 MHz."""
 
 PROFILES = {
     p.name: p
@@ -175,26 +208,8 @@ PROFILES = {
                 "erases": (100_000, "assumed: SLC"),
             },
         ),
-        make_profile(
-            "mlc_cosmos",
-            COMMON
-            | {
-                "channels": (8, f"{_COSMOS}, 8 channels"),
-                "dies": (8, f"{_COSMOS}, 8 ways; one of the two LUNs of each"),
-                "planes": (2, "assumed: usual for such parts"),
-                "blocks": (4184, f"{_COSMOS}, 4096 and 88 spare blocks of a LUN"),
-                "pages": (256, f"{_COSMOS}, blocks used as MLC"),
-                "page_bytes": (16384, _COSMOS),
-                "spare_bytes": (1664, _COSMOS),
-                "rate_mts": (200, f"{_COSMOS}, NV-DDR at 100 MHz"),
-                "t_r_ns": (115_000, f"{_MT29F128G}: at most"),
-                "t_prog_ns": (1_600_000, f"{_MT29F128G}: typical"),
-                "t_bers_ns": (3_000_000, _MT29F128G),
-                "bits_per_cell": (2, _COSMOS),
-                "bad_blocks": (88, f"{_COSMOS}: its spare blocks"),
-                "erases": (3_000, _MT29F128G),
-            },
-        ),
+        make_profile("mlc_cosmos", COMMON | _MLC_COSMOS),
+        make_profile("mlc_cosmos_sdr", COMMON | _MLC_COSMOS | _SDR_MODE_5),
         make_profile(
             "tiny",
             COMMON
