@@ -12,27 +12,22 @@ CE_n of a die stays low until another one is selected. After reset the dies are 
 (`rtl.phy.start_up`). RESET, which would put a die back into mode 0, goes out as RESET LUN of LUN 0:
 FAh and three addresses of 00h. Read data come in order, as many clocks after
 their strobe as the word and its ring take: no fixed number if a symbol before has made it wait.
-
-The ring has room: a word to a die takes the pins as long as eight commands, and the times that
-`check_sdr_profile` asks for let the pins catch up before anything else is as long.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, enum, wiring
-from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.nand.phy import Cycle, PhySignature
-from rtl.nand.ring import Ring
 
+from .front import Front
 from .pads import PadSignature
 from .sdr_modes import sdr_clocks
 from .sdr_timing import check_sdr_profile
-from .start_up import StartUp
 
 __all__ = ["SdrPhy"]
 
-RING = 16
+PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
 SET_FEATURES, RESET, RESET_LUN = 0xEF, 0xFF, 0xFA
 WORD_BYTES, FEATURE_BYTES, ROW_BYTES = 8, 4, 3
 
@@ -91,24 +86,14 @@ class SdrPhy(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         phy, pads, clocks = self.phy, self.pads, self._clocks
-        ready = Signal(self._dies)
-        m.submodules.ready = FFSynchronizer(pads.rb_n, ready)
-        m.submodules.start_up = start_up = StartUp(self._dies, self._mode, self._clock_hz)
+        m.submodules.front = front = Front(self._dies, self._mode, self._clock_hz)
+        m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in PHY_OUTPUTS]
         m.d.comb += [
-            start_up.ready.eq(ready),
-            self.started.eq(start_up.done),
-            phy.ready.eq(Mux(start_up.done, ready, 0)),
+            front.rb_n.eq(pads.rb_n),
+            phy.ready.eq(front.ready),
+            self.started.eq(front.started),
         ]
         m.d.sync += pads.wp_n.eq(~self.write_protect)
-
-        symbol = data.StructLayout({"die": len(phy.die), "cycle": Cycle, "word": 64})
-        m.submodules.ring = ring = Ring(symbol, depth=RING)
-        m.d.comb += [
-            ring.i.valid.eq(phy.strobe),
-            ring.i.payload.die.eq(phy.die),
-            ring.i.payload.cycle.eq(phy.cycle),
-            ring.i.payload.word.eq(phy.w_data),
-        ]
 
         phase = Signal(Phase)
         longest = max(clocks.select_write, clocks.select_read, clocks.write, clocks.read)
@@ -124,14 +109,14 @@ class SdrPhy(wiring.Component):
         m.d.comb += [
             ends.eq(left == 0),
             free.eq((phase == Phase.REST) | ((phase == Phase.HIGH) & ends & (bytes_left == 0))),
-            ring.o.ready.eq(free),
+            front.o.ready.eq(free),
             next_word.eq(word),
             next_cycle.eq(cycle),
         ]
         with m.If(~ends):
             m.d.sync += left.eq(left - 1)
 
-        head = ring.o.payload
+        head = front.o.payload
         with m.Switch(phase):
             with m.Case(Phase.SELECT), m.If(ends):
                 m.d.comb += begins.eq(1)
@@ -150,7 +135,7 @@ class SdrPhy(wiring.Component):
                 m.d.sync += bytes_left.eq(bytes_left - 1)
         with m.If(free):
             m.d.sync += [phase.eq(Phase.REST), pads.cle.eq(0), pads.ale.eq(0), pads.dq.oe.eq(0)]
-            with m.If(ring.o.valid):
+            with m.If(front.o.valid):
                 m.d.comb += [next_word.eq(head.word), next_cycle.eq(head.cycle)]
                 self._take(m, head, next_word, bytes_left, sets_feature)
                 is_read = head.cycle == Cycle.READ
@@ -173,8 +158,8 @@ class SdrPhy(wiring.Component):
                 pads.dq.o.eq(next_word[:8]),
                 pads.dq.oe.eq(~reads),
             ]
-        with m.If(~start_up.done):
-            pins = start_up.pins
+        with m.If(~front.started):
+            pins = front.pins
             m.d.sync += [
                 Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n).eq(
                     Cat(pins.ce_n, pins.cle, pins.ale, pins.we_n)
