@@ -81,6 +81,7 @@ _SDR = "standard: ONFI SDR, mode 5"
 _SDR_PHY = f"{_SDR}, and a word's time in the PHY (rtl.phy.sdr_timing)"
 _ZNAND = "paper: Samsung at ISSCC 2018 (48-layer Z-NAND, 64 Gb), as the press reported it"
 _TEST = "assumed: chosen for short unit tests"
+_DDR = "assumed: chosen, pages lie in a DDR4 memory of 4 GB and have no times (docs/page_memory.md)"
 
 COMMON = {
     "plane_independent": (False, "assumed: the sources do not say"),
@@ -210,6 +211,29 @@ PROFILES = {
         ),
         make_profile("mlc_cosmos", COMMON | _MLC_COSMOS),
         make_profile("mlc_cosmos_sdr", COMMON | _MLC_COSMOS | _SDR_MODE_5),
+        make_profile(
+            "ddr4_pages",
+            COMMON
+            | {
+                name: (value, _DDR)
+                for name, value in {
+                    "channels": 8,
+                    "dies": 1,
+                    "planes": 1,
+                    "blocks": 640,
+                    "pages": 128,
+                    "page_bytes": 4096,
+                    "spare_bytes": 128,
+                    "rate_mts": 2000,  # a word a clock of 250 MHz
+                    "t_r_ns": 100,
+                    "t_prog_ns": 200,
+                    "t_bers_ns": 1_000,
+                    "bits_per_cell": 1,
+                    "bad_blocks": 8,
+                    "erases": 1_000_000,
+                }.items()
+            },
+        ),
         make_profile(
             "tiny",
             COMMON
