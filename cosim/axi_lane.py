@@ -3,6 +3,8 @@
 import cocotb
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
+from rtl.axi.drive import bus_interfaces
+
 from .axi_memory import AxiMemory
 from .axi_rules import AxiRules, watch
 from .cocotb_lane import CocotbLane
@@ -12,7 +14,9 @@ __all__ = ["AxiLane"]
 
 
 class AxiLane(CocotbLane):
-    """A lane on `cosim.axi_top.AxiSimTop`; the rules of AXI are checked on all three buses.
+    """A lane on `cosim.axi_top.AxiSimTop`; the rules of AXI are checked on all buses.
+
+    A page memory is the array's cells; the array knows nothing of what is programmed then.
 
     Parameters
     ----------
@@ -29,12 +33,14 @@ class AxiLane(CocotbLane):
     buses : dict of str to AxiRules
         Prefix of the ports -> what was seen there.
     memories : dict of str to AxiMemory
-        ``host`` and ``dram``.
+        ``host`` and ``dram``; ``pages_0`` ... with pages in a memory.
     """
 
     def __init__(self, dut, config, *, stall=0.0, seed=0, **options):
         self._stall, self._seed = stall, seed
-        self.buses = {"s_axi": AxiRules(4), "m_axi_host": AxiRules(8), "m_axi_dram": AxiRules(8)}
+        self.buses = {
+            prefix: AxiRules(4 if prefix == "s_axi" else 8) for prefix in bus_interfaces(config)
+        }
         super().__init__(dut, config, **options)
 
     async def start(self):
@@ -48,6 +54,9 @@ class AxiLane(CocotbLane):
 
     def _serve(self, timing):
         places = {"host": (self.host, HOST_BASE), "dram": (self.dram, 0)}
+        cells = self.array.buffers["cells"].reshape(-1), self.config.page_base
+        names = [prefix.removeprefix("m_axi_") for prefix in self.buses if "pages" in prefix]
+        places |= dict.fromkeys(names, cells)
         self.memories = {
             name: AxiMemory(
                 self.dut,
@@ -57,6 +66,7 @@ class AxiLane(CocotbLane):
                 base=base,
                 stall=self._stall,
                 seed=self._seed,
+                inverted=name in names,
             )
             for name, (contents, base) in places.items()
         }

@@ -6,6 +6,7 @@ stall each of its five channels.
 
 import random
 
+import numpy as np
 from cocotbext.axi import AxiBus, AxiResp, AxiSlave
 
 from .bfm import stalls
@@ -30,6 +31,8 @@ class AxiMemory:
     seed : int
     decode_error : bool
         Errors are DECERR, not SLVERR.
+    inverted : bool
+        The contents are kept inverted, as those of `flash_model.array.NandArray` are.
 
     Attributes
     ----------
@@ -38,9 +41,20 @@ class AxiMemory:
     """
 
     def __init__(
-        self, dut, prefix, contents, clock, *, base=0, stall=0.0, seed=0, decode_error=False
+        self,
+        dut,
+        prefix,
+        contents,
+        clock,
+        *,
+        base=0,
+        stall=0.0,
+        seed=0,
+        decode_error=False,
+        inverted=False,
     ):
         self.contents, self.base = contents, base
+        self._flips = np.uint8(0xFF if inverted else 0)
         self.bad, self.bad_writes = [], []
         self.slave = AxiSlave(AxiBus.from_prefix(dut, prefix), clock, target=self)
         write, read = self.slave.write_if, self.slave.read_if
@@ -81,9 +95,10 @@ class AxiMemory:
 
     async def read(self, address, length):
         """What the subordinate reads."""
-        return self.contents[self._place(address, length, self.bad)].tobytes()
+        return (self.contents[self._place(address, length, self.bad)] ^ self._flips).tobytes()
 
     async def write(self, address, data):
         """What the subordinate writes."""
         bad = self.bad + self.bad_writes
-        self.contents[self._place(address, len(data), bad)] = memoryview(data)
+        place = self._place(address, len(data), bad)
+        self.contents[place] = np.frombuffer(data, np.uint8) ^ self._flips

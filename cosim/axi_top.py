@@ -1,6 +1,7 @@
 """The simulation top with AXI buses: `rtl.axi.drive.AxiDrive` with the dies of all its channels.
 
-As `cosim.top.SimTop`, but every clock is simulated: nothing is skipped.
+As `cosim.top.SimTop`, but every clock is simulated: nothing is skipped. With pages in a memory
+there are no dies, and that memory's buses are ports.
 """
 
 from amaranth.hdl import ClockSignal, Module, ResetSignal
@@ -10,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from flash_model.array_port import ArrayPortSignature
 from flash_model.package import ChannelDies
 from hls_attention.verilog import Shared
-from rtl.axi.drive import BUS_PORTS, AxiDrive
+from rtl.axi.drive import AxiDrive, bus_ports
 
 __all__ = ["AXI_TOP_NAME", "AxiSimTop"]
 
@@ -26,17 +27,20 @@ class AxiSimTop(wiring.Component):
 
     Members
     -------
-    s_axi_*, m_axi_host_*, m_axi_dram_*, irq, mailbox
+    s_axi_*, m_axi_host_*, m_axi_dram_*, m_axi_pages_*, irq, mailbox
         As in `rtl.axi.drive.AxiDrive`.
     array : Out(ArrayPortSignature).array(channels)
+        With pages on dies.
     """
 
     def __init__(self, config):
         self._config = config
+        self._channels = range(config.channels if config.page_store == "nand" else 0)
+        array = Out(ArrayPortSignature(config.dies)).array(config.channels)
         super().__init__(
             {
-                **BUS_PORTS,
-                "array": Out(ArrayPortSignature(config.dies)).array(config.channels),
+                **bus_ports(config),
+                **({"array": array} if self._channels else {}),
                 "irq": Out(1),
                 "mailbox": Out(1),
             }
@@ -52,10 +56,10 @@ class AxiSimTop(wiring.Component):
             self.irq.eq(drive.irq),
             self.mailbox.eq(drive.mailbox),
         ]
-        for name, member in BUS_PORTS.items():
+        for name, member in bus_ports(config).items():
             mine, inner = getattr(self, name), getattr(drive, name)
             m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
-        for index in range(config.channels):
+        for index in self._channels:
             dies = ChannelDies(config.flash, config.clock_hz, wrap=Shared)
             m.submodules[f"dies_{index}"] = dies
             connect(m, drive.phy[index], dies.phy)

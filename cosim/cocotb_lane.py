@@ -50,7 +50,8 @@ class CocotbLane:
         self._csr = self._control()
         self._memories = self._serve(timing or EnvironmentTiming())
         self._arrays = [
-            ArrayPort(dut, f"array__{n}", self.array, n) for n in range(config.channels)
+            ArrayPort(dut, f"array__{n}", self.array, n)
+            for n in range(config.channels if config.page_store == "nand" else 0)
         ]
 
     def _control(self):
