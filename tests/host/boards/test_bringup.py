@@ -19,6 +19,9 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 PAUSE = 250
 """Clocks of `instinfer_pause`."""
 
+STREAMS = {"die_parts": 2, "append_streams": 4}
+"""Of drives that other tests have compiled, too."""
+
 READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint32)
 WRITE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
 CALL = ctypes.CFUNCTYPE(None)
@@ -151,9 +154,16 @@ def test_it_passes_on_the_simulated_drive(config, code):
 
 def test_more_groups_on_a_drive_of_several_streams_elsewhere_in_memory(folder):
     """Data of more than two pages, so with a list; no memory begins at 0."""
-    config = DriveConfig.preset("tiny", die_parts=2, append_streams=4)
+    config = DriveConfig.preset("tiny", **STREAMS)
     code = library(folder, header=c_header(config), golden=golden_vectors(config, groups=11))
     assert verdict(config, code, dram_at=0x12000, host_at=0x5000) == (0, "")
+
+
+def test_a_drive_with_pages_in_a_memory(folder):
+    config = DriveConfig.preset("tiny", **STREAMS, page_store="memory", page_base=0x40_0000_1000)
+    code = library(folder, header=c_header(config))
+    failed, lines = bring_up(config, code)
+    assert failed == 0 and sum("READ ID: cause 0009h, it has none" in line for line in lines) == 4
 
 
 @pytest.mark.soak
