@@ -25,6 +25,7 @@ ENTRIES = 64
 """Entries of both queues."""
 
 _EXECUTING = 4  # STATUS bit 2
+_STOPPED = 8  # STATUS bit 3
 
 
 @dataclass(eq=False)
@@ -78,7 +79,10 @@ class Driver:
         self._inflight = {}
 
     def start(self):
-        """Tells the drive where queues and window are and enables it."""
+        """Tells the drive where queues and window are and enables it.
+
+        Queues that have stopped go on so, too: empty. Commands under way are forgotten.
+        """
         lane = self._lane
         found = lane.csr_read(REGISTERS["ID"].address)
         if found != DRIVE_ID:
@@ -98,6 +102,12 @@ class Driver:
             self._write(name + "_HI", value >> 32)
         self._write("SQ_SIZE", ENTRIES)
         self._write("CQ_SIZE", ENTRIES)
+        for command in self._inflight.values():
+            for region in command.regions:
+                self._buffers.release(region)
+        self._inflight.clear()
+        self._tail = self._head = 0
+        self._phase = 1
         lane.host[: self._area] = 0
         self._write("CONTROL", 1)
 
@@ -246,9 +256,15 @@ class Driver:
 
     def _dead(self):
         names = ", ".join(f"{c.opcode:#04x} (cid {c.cid})" for c in self._inflight.values())
-        raise DriveError(
-            Status.INTERNAL_ERROR, f"no answer at cycle {self._lane.cycle} to {names or 'anything'}"
-        )
+        detail = f"no answer at cycle {self._lane.cycle} to {names or 'anything'}"
+        if self._lane.csr_read(REGISTERS["STATUS"].address) & _STOPPED:
+            raise DriveError(
+                Status.TRANSFER_ERROR,
+                f"{detail}: the drive has stopped its queues, as it could not read or write their "
+                f"memory at {HOST_BASE:#x}..{HOST_BASE + self._area - 1:#x} (map it, then start "
+                "the driver again; what is stored is kept)",
+            )
+        raise DriveError(Status.INTERNAL_ERROR, detail)
 
     def _collect(self):
         """Takes new entries off the completion queue; returns how many."""

@@ -69,7 +69,8 @@ class Control(wiring.Component):
     page_base (Out)
         If there is such a register.
     counter_address, counter_read (Out); counter_value (In)
-    executing : In(1)
+    executing, fault : In(1)
+        Of the executor; of the queues.
     quiet : Out(1)
     """
 
@@ -131,6 +132,7 @@ class Control(wiring.Component):
                 "counter_read": Out(1),
                 "counter_value": In(32),
                 "executing": In(1),
+                "fault": In(1),
                 "quiet": Out(1),
                 **({} if page_base is None else {"page_base": Out(ADDRESS_BITS)}),
             }
@@ -254,7 +256,7 @@ class Control(wiring.Component):
         values["EVENT"] = self.event.as_value()[:32]
         values["EVENT_ROW"] = self.event.as_value()[32:]
         values["ID"] = DRIVE_ID
-        values["STATUS"] = Cat(self.enable, self.mailbox, self.executing)
+        values["STATUS"] = Cat(self.enable, self.mailbox, self.executing, self.fault)
         values["MAILBOX_STATUS"] = Cat(
             self.mailbox,
             self.starved,

@@ -271,6 +271,7 @@ class Drive(wiring.Component):
             control.mailbox.eq(executor.mailbox),
             control.mailbox_sqe.eq(executor.mailbox_sqe),
             control.executing.eq(executor.executing),
+            control.fault.eq(queue.fault),
             self.irq.eq(queue.irq),
         ]
 

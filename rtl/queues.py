@@ -1,4 +1,8 @@
-"""Submission and completion queue: fetches commands, posts completions, keeps heads and phase."""
+"""Submission and completion queue: fetches commands, posts completions, keeps heads and phase.
+
+An entry that cannot be fetched is not executed, and a completion that cannot be posted is lost: the
+queues stop, as NVMe's do with CSTS.CFS, until they are reset.
+"""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -22,8 +26,8 @@ class CommandQueue(wiring.Component):
     Members
     -------
     enable : In(1)
-        Low: queues are reset (heads and tails 0, phase 1); a command in execution ends without a
-        completion.
+        Low: queues are reset (heads and tails 0, phase 1, no fault); a command in execution ends
+        without a completion.
     sq_base, cq_base : In(48); sq_size, cq_size : In(16)
         Rings; entries 2 or more.
     sq_tail, cq_head : In(16), with sq_tail_write, cq_head_write : In(1)
@@ -34,6 +38,8 @@ class CommandQueue(wiring.Component):
         Its completion.
     irq : Out(1)
         One clock for each completion that is in host memory.
+    fault : Out(1)
+        Host memory has not given an entry or not taken a completion: nothing is fetched any more.
     read, write : Out(MemoryPortSignature)
     quiet : Out(1)
     """
@@ -53,6 +59,7 @@ class CommandQueue(wiring.Component):
                 "o": Out(stream.Signature(SQE.struct)),
                 "i": In(stream.Signature(completion_layout())),
                 "irq": Out(1),
+                "fault": Out(1),
                 "read": Out(MemoryPortSignature()),
                 "write": Out(MemoryPortSignature()),
                 "quiet": Out(1),
@@ -95,18 +102,28 @@ class CommandQueue(wiring.Component):
 
         with m.FSM(name="state"):
             with m.State("WAIT"):
-                m.d.comb += self.quiet.eq(~self.enable | (sq_head == sq_tail))
+                waiting = Signal()
+                m.d.comb += [
+                    waiting.eq(self.enable & (sq_head != sq_tail) & ~self.fault),
+                    self.quiet.eq(~waiting),
+                ]
                 m.d.sync += stale.eq(0)
-                with m.If(self.enable & (sq_head != sq_tail)):
+                with m.If(waiting):
                     m.d.comb += reader.i.valid.eq(1)
                     with m.If(reader.i.ready):
                         m.d.sync += word.eq(0)
                         m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += reader.o.ready.eq(1)
+                unusable = Signal()
+                m.d.comb += [
+                    reader.o.ready.eq(1),
+                    unusable.eq(stale | self.fault | reader.o.payload.error),
+                ]
                 with m.If(reader.o.valid):
                     m.d.sync += [sqe.eq(Cat(sqe[64:], reader.o.payload.data)), word.eq(word + 1)]
-                    with m.If(reader.o.payload.last & stale):
+                    with m.If(reader.o.payload.error & ~stale):
+                        m.d.sync += self.fault.eq(1)
+                    with m.If(reader.o.payload.last & unusable):
                         m.next = "WAIT"
                     with m.Elif(reader.o.payload.last):
                         m.d.sync += sq_head.eq(following(sq_head, self.sq_size))
@@ -152,7 +169,9 @@ class CommandQueue(wiring.Component):
             with m.State("POSTED"):
                 m.d.comb += writer.done.ready.eq(1)
                 with m.If(writer.done.valid):
-                    with m.If(~stale):
+                    with m.If(writer.done.payload.error & ~stale):
+                        m.d.sync += self.fault.eq(1)
+                    with m.Elif(~stale):
                         m.d.comb += self.irq.eq(1)
                         m.d.sync += cq_tail.eq(following(cq_tail, self.cq_size))
                         with m.If(following(cq_tail, self.cq_size) == 0):
@@ -166,5 +185,6 @@ class CommandQueue(wiring.Component):
                 cq_tail.eq(0),
                 phase.eq(1),
                 stale.eq(1),
+                self.fault.eq(0),
             ]
         return m

@@ -77,6 +77,8 @@ REGISTERS = {
         Field("ready", 0, 1, "queues ready"),
         Field("mailbox", 1, 1, "mailbox full"),
         Field("executing", 2, 1, "a command is executing"),
+        Field("stopped", 3, 1, "queues stopped, until they are reset: host memory did not give an "
+                               "entry or did not take a completion"),
     )),
     "SQ_BASE_LO": Register(0x0010, "rw", "host address of the submission queue, 4096-byte aligned"),
     "SQ_BASE_HI": Register(0x0014, "rw", "its upper half"),

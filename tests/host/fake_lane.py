@@ -107,6 +107,7 @@ class FakeLane(Commands, Attends, Columns):
         self.starved = None  # the stream that a page waits for
         self.flushes = []
         self.work = None
+        self.stopped = False  # the queues, see STATUS
 
     @property
     def simulated_clocks(self):
@@ -134,7 +135,8 @@ class FakeLane(Commands, Attends, Columns):
             case "ID":
                 return DRIVE_ID
             case "STATUS":
-                return 1 | self.waiting << 1 | (self.work is not None) << 2
+                executing = self.work is not None
+                return 1 | self.waiting << 1 | executing << 2 | self.stopped << 3
             case "MAILBOX_STATUS":
                 starved = 0 if self.starved is None else 2 | self.starved << 8
                 return self.waiting | starved
@@ -157,6 +159,7 @@ class FakeLane(Commands, Attends, Columns):
         self.registers[name] = value
         match name:
             case "CONTROL" if value:
+                self.stopped = False
                 self.head = self.cq_tail = self.registers["SQ_TAIL"] = self.registers["CQ_HEAD"] = 0
                 self.phase = 1
             case "STRIPE_BLOCK":
@@ -191,7 +194,7 @@ class FakeLane(Commands, Attends, Columns):
         irqs, count = 0, self.counters["commands"]
         while not self.mailbox or not until_mailbox:
             if self.work is None:
-                if self.head == self.registers["SQ_TAIL"]:
+                if self.stopped or self.head == self.registers["SQ_TAIL"]:
                     break
                 self.work = self._command()
             if next(self.work, "done") == "done":

@@ -241,6 +241,20 @@ def test_a_drive_that_does_not_answer(tiny, lane):
     assert info.value.status == Status.INTERNAL_ERROR
 
 
+def test_queues_that_have_stopped(drive, lane, normal):
+    driver, sequence, intact = fill(drive, normal)
+    free = driver._buffers.free
+    lane.stopped = True
+    commands = [driver.submit(Opcode.CAPABILITIES, receive=4096) for _ in range(3)]
+    with pytest.raises(DriveError, match="stopped its queues.*start the driver again") as info:
+        driver.wait(commands[0])
+    assert info.value.status == Status.TRANSFER_ERROR
+    assert all(f"cid {command.cid}" in str(info.value) for command in commands)
+    driver.start()
+    assert driver._buffers.free == free and not any(c.completion for c in commands)
+    intact()
+
+
 def test_something_else_than_a_drive(tiny, lane):
     lane.csr_read = lambda address: 0xFFFFFFFF
     with pytest.raises(DriveError, match="register ID reads 0xffffffff"):

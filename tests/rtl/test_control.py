@@ -39,6 +39,7 @@ WRITTEN = {
 READ = {
     ("STATUS", "mailbox"): "mailbox",
     ("STATUS", "executing"): "executing",
+    ("STATUS", "stopped"): "fault",
     ("MAILBOX_STATUS", "command"): "mailbox",
     ("MAILBOX_STATUS", "starved"): "starved",
     ("MAILBOX_STATUS", "stream"): "starved_stream",
@@ -116,7 +117,7 @@ def test_what_is_written_is_read_back():
 def test_identity_and_status():
     def script(ctx, dut, bench):
         assert (yield from read(ctx, dut, address("ID"))) == DRIVE_ID
-        for bit, signal in enumerate((None, dut.mailbox, dut.executing)):
+        for bit, signal in enumerate((None, dut.mailbox, dut.executing, dut.fault)):
             if signal is not None:
                 ctx.set(signal, 1)
                 assert (yield from read(ctx, dut, address("STATUS"))) == 1 << bit

@@ -184,3 +184,79 @@ def test_disabling_resets_both_rings(executing):
     assert sink.items == [int.from_bytes(c, "little") for c in (first, second)]
     result, _, sqhd, _, cid, status = struct.unpack("<IIHHHH", write.bytes[CQ : CQ + 16])
     assert (result, sqhd, status) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("word", range(8))
+@pytest.mark.parametrize("stall, backpressure", CROSS[::3])
+def test_an_entry_that_cannot_be_fetched_stops_the_queues(word, stall, backpressure):
+    rng = random.Random(3)
+    dut = CommandQueue()
+    bench = Bench(dut, quiet=True, stall=stall, backpressure=backpressure)
+    read = bench.memory(dut.read, 1 << 14)
+    write = bench.memory(dut.write, 1 << 14)
+    commands = [sqe(rng, n) for n in range(4)]
+    read.put(SQ, b"".join(commands))
+    done = bench.source(dut.i)
+    sink = bench.sink(dut.o, then=lambda _: done.items.append({"status": 0}))
+    irq = bench.watch(dut.irq)
+
+    def script(ctx):
+        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", 8)):
+            ctx.set(getattr(dut, name), value)
+        ctx.set(dut.enable, 1)
+        read.bad.add(SQ + 64 + 8 * word)  # of the second entry
+        yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 3)
+        while not ctx.get(dut.fault):
+            yield
+        read.bad.clear()
+        yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 4)
+        for _ in range(80):
+            yield
+        assert len(sink.items) == 1 and ctx.get(dut.fault), "only a reset of the queues helps"
+        ctx.set(dut.enable, 0)
+        yield
+        ctx.set(dut.enable, 1)
+        yield
+        assert not ctx.get(dut.fault)
+        yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 2)
+
+    bench.script(script)
+    bench.run(lambda: len(sink.items) == 3, idle=60)
+    assert sink.items == [int.from_bytes(commands[n], "little") for n in (0, 0, 1)]
+    assert sum(pulse for (pulse,) in irq) == 3
+    assert [write.bytes[CQ + 16 * n + 12] for n in range(3)] == [0, 1, 0]
+
+
+def test_a_completion_that_cannot_be_posted_stops_the_queues():
+    rng = random.Random(4)
+    dut = CommandQueue()
+    bench = Bench(dut, quiet=True)
+    read = bench.memory(dut.read, 1 << 14)
+    write = bench.memory(dut.write, 1 << 14, bad={CQ + 24})  # the second half of the second one
+    commands = [sqe(rng, n) for n in range(4)]
+    read.put(SQ, b"".join(commands))
+    done = bench.source(dut.i)
+    sink = bench.sink(dut.o, then=lambda _: done.items.append({"status": 0}))
+    irq = bench.watch(dut.irq)
+
+    def script(ctx):
+        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", 8)):
+            ctx.set(getattr(dut, name), value)
+        ctx.set(dut.enable, 1)
+        yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 4)
+        while not ctx.get(dut.fault):
+            yield
+        for _ in range(80):
+            yield
+        assert len(sink.items) == 2 and sum(pulse for (pulse,) in irq) == 1
+        write.bad.clear()
+        write.put(CQ, bytes(64))
+        ctx.set(dut.enable, 0)
+        yield
+        ctx.set(dut.enable, 1)
+        yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 4)
+
+    bench.script(script)
+    bench.run(lambda: len(sink.items) == 6, idle=60)
+    assert sum(pulse for (pulse,) in irq) == 5
+    assert [write.bytes[CQ + 16 * n + 12] for n in range(4)] == [0, 1, 2, 3]
