@@ -26,7 +26,7 @@ from .ecc.decoder_front import DecoderFront, shared_ports
 from .flash_port import MANAGEMENT_TAG
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.controller import ChannelController
-from .nand.operations import Activity, NandOp, done_layout, operation_layout, read_layout
+from .nand.operations import Activity, Cause, NandOp, done_layout, operation_layout, read_layout
 from .page_memory.controller import MemoryController
 from .page_reader import RETRY_TAG, PageReader, again_layout
 from .page_requests import page_request_layout, page_word_layout
@@ -51,7 +51,7 @@ class Channel(wiring.Component):
     Members
     -------
     i_requests : In(stream), ``page_request_layout()``
-    i_tail : In(stream), 64 bits
+    i_tail : In(stream), ``page_word_layout()``
     i_order : In(stream), `rtl.program_feeder.order_layout`
     buffer : In(48)
         DRAM address of the program slots.
@@ -87,7 +87,7 @@ class Channel(wiring.Component):
         super().__init__(
             {
                 "i_requests": In(stream.Signature(page_request_layout(dies))),
-                "i_tail": In(stream.Signature(64)),
+                "i_tail": In(stream.Signature(page_word_layout())),
                 "i_order": In(stream.Signature(order_layout(config.flash.geometry))),
                 "buffer": In(ADDRESS_BITS),
                 "read": Out(MemoryPortSignature()),
@@ -199,6 +199,10 @@ class Channel(wiring.Component):
             controller.done.ready.eq(Mux(is_retry, reader.i_done.ready, self.done.ready)),
         ]
 
+        of_feeder = (controller.done.payload.op == NandOp.PROGRAM) & controller.done.payload.tag[-1]
+        with m.If(of_feeder & feeder.done_lost & ~controller.done.payload.failed):
+            m.d.comb += [self.done.payload.failed.eq(1), self.done.payload.cause.eq(Cause.MEMORY)]
+
         program = ops.i[2]
         waits = Signal()
         m.d.comb += [
@@ -210,11 +214,7 @@ class Channel(wiring.Component):
                 for name in ("die", "row", "words", "tag")
             ],
             feeder.buffer.eq(self.buffer),
-            feeder.done.eq(
-                moves(controller.done)
-                & (controller.done.payload.op == NandOp.PROGRAM)
-                & controller.done.payload.tag[-1]
-            ),
+            feeder.done.eq(moves(controller.done) & of_feeder),
             feeder.done_die.eq(controller.done.payload.die),
             self.corrected.eq(reader.corrected),
             self.unrecovered.eq(reader.unrecovered),

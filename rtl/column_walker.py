@@ -159,6 +159,7 @@ class ColumnWalker(wiring.Component):
             request.beats.eq(
                 either(Mux(bounds, walk.beats // 2, config.codeword_bytes // 8), walk.beats)
             ),
+            request.error.eq(~on_tail & ~at_end & entries.o.payload.error),
             request.last.eq(at_end),
             self.o_tail.payload.address.eq(walk.tail),
             self.o_tail.payload.words.eq(walk.tail_tokens * walk.beats),

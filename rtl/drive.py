@@ -316,7 +316,10 @@ class Drive(wiring.Component):
             m.d.comb += [
                 channel.i_management.payload.eq(flash_port.o_ops.payload),
                 channel.i_management_words.payload.eq(flash_port.o_words.payload),
-                *[channel.i_order.payload[name].eq(order[name]) for name in ("die", "row", "slot")],
+                *[
+                    channel.i_order.payload[name].eq(order[name])
+                    for name in ("die", "row", "slot", "spoiled")
+                ],
             ]
             with m.If(flash_port.channel == index):
                 m.d.comb += [

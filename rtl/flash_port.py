@@ -105,6 +105,7 @@ class FlashPort(wiring.Component):
         busy = Signal(name="flash_busy")
         cause = Signal(Cause)
         die_status = Signal(8)
+        lost = Signal()  # device DRAM has not given a word
         waits = Signal()
         m.d.comb += [
             self.status.eq(
@@ -138,7 +139,12 @@ class FlashPort(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += [busy.eq(0), waits.eq(1)]
                 with m.If(self.start):
-                    m.d.sync += [request.eq(asked), cause.eq(Cause.NONE), die_status.eq(0)]
+                    m.d.sync += [
+                        request.eq(asked),
+                        cause.eq(Cause.NONE),
+                        die_status.eq(0),
+                        lost.eq(0),
+                    ]
                     with m.If(asked.op == NandOp.READ_ID):
                         m.d.sync += [request.column.eq(0), request.words.eq(1)]
                     m.next = "CHECK"
@@ -180,6 +186,8 @@ class FlashPort(wiring.Component):
                 with m.If(moves(self.i_words) & (self.i_words.payload.cause != Cause.NONE)):
                     m.d.sync += cause.eq(self.i_words.payload.cause)
                 with m.If(writer.done.valid):
+                    with m.If(writer.done.payload.error):
+                        m.d.sync += cause.eq(Cause.MEMORY)
                     m.next = "IDLE"
             with m.State("PROGRAM"):
                 m.d.comb += [
@@ -188,6 +196,8 @@ class FlashPort(wiring.Component):
                     reader.o.ready.eq(self.o_words.ready),
                     waits.eq(reader.o.valid & ~self.o_words.ready),
                 ]
+                with m.If(moves(reader.o) & reader.o.payload.error):
+                    m.d.sync += lost.eq(1)
                 with m.If(moves(reader.o) & reader.o.payload.last):
                     m.next = "DONE"
             with m.State("DONE"):
@@ -197,5 +207,7 @@ class FlashPort(wiring.Component):
                         cause.eq(self.i_done.payload.cause),
                         die_status.eq(self.i_done.payload.status),
                     ]
+                    with m.If(lost & (self.i_done.payload.cause == Cause.NONE)):
+                        m.d.sync += cause.eq(Cause.MEMORY)
                     m.next = "IDLE"
         return m

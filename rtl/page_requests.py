@@ -12,7 +12,8 @@ __all__ = ["Source", "page_request_layout", "page_word_layout"]
 
 
 def page_word_layout():
-    """A user word of a page; ``error``: it, or a word of its codeword before it, is wrong."""
+    """A user word of a page, or of a tail; ``error``: it is wrong, or in what is read from flash a
+    word of its codeword before it."""
     return data.StructLayout({"data": 64, "error": 1})
 
 
@@ -46,7 +47,8 @@ def page_request_layout(dies):
             "beats": BEATS_BITS + 1,
             "sparse": 1,  # of the tokens only those of ``mask`` are wanted
             "mask": MASK_TOKENS,
-            "error": 1,  # of NULL: what it ends is poisoned
+            # of NULL: what it ends is poisoned; of FLASH, READBACK: its place could not be read
+            "error": 1,
             "last": 1,
         }
     )

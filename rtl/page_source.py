@@ -9,9 +9,12 @@
 Of a sparse request, words of tokens that are not wanted are taken at one a clock and go no further.
 Such a request ends no pass: the token that would say so may be one of them. If one of these words
 bears the error of its codeword, the next beat of a pass does: there is one, that ends it.
+
+Of a request whose place is not known nothing is read. Its beats are there all the same, for those
+who count them: zeros that bear errors.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -42,7 +45,7 @@ class PageSource(wiring.Component):
         Page reads, in user words.
     i_words : In(stream), ``page_word_layout()``
         Their data, in order.
-    i_tail : In(stream), 64 bits
+    i_tail : In(stream), ``page_word_layout()``
     o : Out(stream), ``beat_layout()``
     o_readback : Out(stream), ``page_word_layout()``
     quiet : Out(1)
@@ -56,7 +59,7 @@ class PageSource(wiring.Component):
                 "i": In(stream.Signature(page_request_layout(geometry.dies))),
                 "o_ops": Out(stream.Signature(operation_layout(geometry.dies))),
                 "i_words": In(stream.Signature(page_word_layout())),
-                "i_tail": In(stream.Signature(64)),
+                "i_tail": In(stream.Signature(page_word_layout())),
                 "o": Out(stream.Signature(beat_layout())),
                 "o_readback": Out(stream.Signature(page_word_layout())),
                 "quiet": Out(1),
@@ -75,7 +78,10 @@ class PageSource(wiring.Component):
         wanted = self.i.payload
         from_flash = Signal()
         m.d.comb += [
-            from_flash.eq((wanted.source == Source.FLASH) | (wanted.source == Source.READBACK)),
+            from_flash.eq(
+                ((wanted.source == Source.FLASH) | (wanted.source == Source.READBACK))
+                & ~wanted.error
+            ),
             units.i.payload.eq(wanted),
             ops.i.payload.op.eq(NandOp.READ),
             ops.i.payload.die.eq(wanted.die),
@@ -96,7 +102,12 @@ class PageSource(wiring.Component):
         passed_over = Signal()
         error, missed = Signal(), Signal()  # of this word; of one that was passed over
         of_pass = (unit.kind == Kind.K) | (unit.kind == Kind.V)
+        word = stream.Signature(page_word_layout()).create(path=("word",))
         m.d.comb += [
+            word.valid.eq(self.i_words.valid | unit.error),
+            word.payload.data.eq(Mux(unit.error, 0, self.i_words.payload.data)),
+            word.payload.error.eq(self.i_words.payload.error | unit.error),
+            self.i_words.ready.eq(word.ready & ~unit.error),
             passed_over.eq(
                 unit.sparse & ~unit.mask.bit_select(token[: exact_log2(MASK_TOKENS)], 1)
             ),
@@ -112,22 +123,23 @@ class PageSource(wiring.Component):
             beats.i.payload.last_of_page.eq(last_beat & last_token),
             beats.i.payload.last_of_pass.eq(last_beat & last_token & unit.last),
             beats.i.payload.error.eq(error | (missed & of_pass)),
-            self.o_readback.payload.eq(self.i_words.payload),
+            self.o_readback.payload.eq(word.payload),
         ]
         with m.If(units.o.valid):
             with m.Switch(unit.source):
                 with m.Case(Source.FLASH):
                     m.d.comb += [
-                        beats.i.valid.eq(self.i_words.valid & ~passed_over),
-                        beats.i.payload.data.eq(self.i_words.payload.data),
-                        error.eq(self.i_words.payload.error),
-                        self.i_words.ready.eq(beats.i.ready | passed_over),
-                        moved.eq(moves(self.i_words)),
+                        beats.i.valid.eq(word.valid & ~passed_over),
+                        beats.i.payload.data.eq(word.payload.data),
+                        error.eq(word.payload.error),
+                        word.ready.eq(beats.i.ready | passed_over),
+                        moved.eq(moves(word)),
                     ]
                 with m.Case(Source.TAIL):
                     m.d.comb += [
                         beats.i.valid.eq(self.i_tail.valid & ~passed_over),
-                        beats.i.payload.data.eq(self.i_tail.payload),
+                        beats.i.payload.data.eq(self.i_tail.payload.data),
+                        error.eq(self.i_tail.payload.error),
                         self.i_tail.ready.eq(beats.i.ready | passed_over),
                         moved.eq(moves(self.i_tail)),
                     ]
@@ -144,9 +156,9 @@ class PageSource(wiring.Component):
                     ]
                 with m.Case(Source.READBACK):
                     m.d.comb += [
-                        self.o_readback.valid.eq(self.i_words.valid),
-                        self.i_words.ready.eq(self.o_readback.ready),
-                        moved.eq(self.o_readback.valid & self.o_readback.ready),
+                        self.o_readback.valid.eq(word.valid),
+                        word.ready.eq(self.o_readback.ready),
+                        moved.eq(moves(word)),
                     ]
         with m.If(moves(beats.i) & of_pass):
             m.d.sync += missed.eq(0)

@@ -8,6 +8,7 @@
 
 A page's last codeword is filled up with zeros; codewords behind it stay erased. The page's metadata
 are dealt to its codewords, each having `rtl.ecc.code.BchCode.meta_bits` of them, again and again.
+A codeword with a word in error is written so that it cannot be read: with a wrong CRC.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -24,6 +25,7 @@ from .ecc.encoder import Encoder
 from .ecc.placement import PAGE_META_BITS, meta_parts
 from .ecc.scrambler import SEED_BITS, Scrambler, place_bits
 from .nand.operations import TAG_BITS, WORD_BITS
+from .page_requests import page_word_layout
 
 __all__ = ["PageWriter", "page_layout", "program_address_layout"]
 
@@ -57,7 +59,7 @@ class PageWriter(wiring.Component):
     -------
     i : In(stream), ``page_layout()``
         ``words`` counts user words, 1 or more.
-    i_data : In(stream), 64 bits
+    i_data : In(stream), `rtl.page_requests.page_word_layout`
     o : Out(stream), ``program_address_layout()``
         ``words`` counts words of codewords.
     o_data : Out(stream), 64 bits
@@ -70,7 +72,7 @@ class PageWriter(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(page_layout(dies))),
-                "i_data": In(stream.Signature(WORD)),
+                "i_data": In(stream.Signature(page_word_layout())),
                 "o": Out(stream.Signature(program_address_layout(dies))),
                 "o_data": Out(stream.Signature(WORD)),
                 "quiet": Out(1),
@@ -91,6 +93,7 @@ class PageWriter(wiring.Component):
         left = Signal(WORD_BITS)  # user words
         word = Signal(range(code.data_words))
         codeword = Signal(SEED_BITS - ROW_BITS)
+        spoilt = Signal()  # a word of the codeword is in error
         shift = exact_log2(code.data_words)
         codewords = (page.words + (code.data_words - 1))[shift:]
         parts = meta_parts(code)
@@ -101,7 +104,8 @@ class PageWriter(wiring.Component):
             self.o.payload.row.eq(page.row),
             self.o.payload.tag.eq(page.tag),
             self.o.payload.words.eq(codewords * code.words),
-            crc.i.payload.eq(Mux(left == 0, 0, self.i_data.payload)),
+            crc.i.payload.eq(Mux(left == 0, 0, self.i_data.payload.data)),
+            crc.spoil.eq(spoilt),
             crc.i_meta.payload.eq(
                 page.meta.word_select(part, code.meta_bits) if parts > 1 else page.meta
             ),
@@ -128,6 +132,7 @@ class PageWriter(wiring.Component):
                     waits.eq(~scrambler.i_seeds.ready),
                 ]
                 with m.If(scrambler.i_seeds.ready):
+                    m.d.sync += spoilt.eq(0)
                     m.next = "WORDS"
             with m.State("WORDS"):
                 m.d.comb += [
@@ -135,6 +140,8 @@ class PageWriter(wiring.Component):
                     self.i_data.ready.eq(crc.i.ready & (left != 0)),
                     waits.eq(~moved),
                 ]
+                with m.If(moves(self.i_data) & self.i_data.payload.error):
+                    m.d.sync += spoilt.eq(1)
                 with m.If(moved):
                     m.d.sync += [word.eq(word + 1), left.eq(left - (left != 0))]
                     with m.If(word == code.data_words - 1):

@@ -14,9 +14,13 @@ they were ordered.
 Until a page has been given to the controller, which keeps the order of a die's operations, nothing
 may read it: `asked_waits` says so of a page. It may say so of another one, too, whose row ends in
 the same `KEY_BITS` bits; that one is read later than it could be.
+
+Of a page that its slot does not give, the words that are missing are marked, and its program fails
+whatever the die says. Where not even its header can be read, and of a page ordered as ``spoiled``,
+one word is programmed, which is marked.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -27,6 +31,7 @@ from hls_attention.streams import moves
 from .memory import BurstReader
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.picker import Picker
+from .page_requests import page_word_layout
 from .page_writer import page_layout
 from .program_slots import PROGRAM_TAG
 from .tables import SLOT_HEADER, program_slots, slot_bytes
@@ -41,12 +46,14 @@ SAME_KEY = 7
 
 
 def order_layout(geometry):
-    """A page to be programmed: where, and the slot that it is in."""
+    """A page to be programmed: where, and the slot that it is in. ``spoiled``: what the slot holds
+    is not known; a page is programmed that cannot be read."""
     return data.StructLayout(
         {
             "die": max(1, ceil_log2(geometry.dies)),
             "row": ROW_BITS,
             "slot": ceil_log2(program_slots(geometry)),
+            "spoiled": 1,
         }
     )
 
@@ -63,9 +70,11 @@ class ProgramFeeder(wiring.Component):
     i : In(stream), ``order_layout()``
     buffer : In(48)
         DRAM address of slot 0.
-    o : Out(stream), `rtl.page_writer.page_layout`; o_data : Out(stream), 64 bits
+    o : Out(stream), `rtl.page_writer.page_layout`; o_data : Out(stream), ``page_word_layout()``
     done, done_die : In
         A program has ended.
+    done_lost : Out(1)
+        Some of its page was not read from the slot.
     waiting : Out(dies)
         Dies with pages that were not given whole.
     asked_die, asked_row : In; asked_waits : Out(1)
@@ -84,9 +93,10 @@ class ProgramFeeder(wiring.Component):
                 "i": In(stream.Signature(order)),
                 "buffer": In(ADDRESS_BITS),
                 "o": Out(stream.Signature(page_layout(geometry.dies))),
-                "o_data": Out(stream.Signature(64)),
+                "o_data": Out(stream.Signature(page_word_layout())),
                 "done": In(1),
                 "done_die": In(order["die"].shape),
+                "done_lost": Out(1),
                 "waiting": Out(geometry.dies),
                 "asked_die": In(order["die"].shape),
                 "asked_row": In(ROW_BITS),
@@ -108,7 +118,11 @@ class ProgramFeeder(wiring.Component):
         drops = Signal()  # the page fed leaves its list
         clears = Signal(init=1)  # a reset does not reach memories
         first = self._lists(m, die, drops)
-        more = self._keys(m, die, header.row, drops, clears)
+        slot = Signal(len(first))
+        row, spoiled = self._places(m, slot)
+        more = self._keys(m, die, row, drops, clears)
+        lost = Signal(geometry.dies)  # of the page under way on each die
+        without = Signal()  # the page fed has no words
         m.d.comb += [
             self.i.ready.eq(more & ~drops & ~clears),
             picker.asking.eq(self.waiting & ~busy),
@@ -116,41 +130,56 @@ class ProgramFeeder(wiring.Component):
         with m.If(self.done):
             m.d.sync += busy.bit_select(self.done_die, 1).eq(0)
 
-        slot = Signal(len(first))
         place = self.buffer + slot * slot_bytes(geometry)
         m.d.comb += [
             self.o.payload.die.eq(die),
-            self.o.payload.row.eq(header.row),
+            self.o.payload.row.eq(row),
             self.o.payload.meta.eq(header.meta),
-            self.o.payload.words.eq(header.words),
+            self.o.payload.words.eq(Mux(without, 1, header.words)),
             self.o.payload.tag.eq(PROGRAM_TAG | slot),
-            self.o_data.payload.eq(reader.o.payload.data),
+            self.o_data.payload.data.eq(reader.o.payload.data),
+            self.o_data.payload.error.eq(reader.o.payload.error | without),
+            self.done_lost.eq(lost.bit_select(self.done_die, 1)),
         ]
+        with m.If(moves(reader.o) & reader.o.payload.error):
+            m.d.sync += lost.bit_select(die, 1).eq(1)
         waits = Signal()
         with m.FSM(name="state"):
             with m.State("PICK"):
                 m.d.comb += waits.eq(~picker.valid)
                 with m.If(picker.valid):
                     m.d.comb += [picker.used.eq(1), picker.drop.eq(1)]
-                    m.d.sync += [die.eq(picker.die), busy.bit_select(picker.die, 1).eq(1)]
+                    m.d.sync += [
+                        die.eq(picker.die),
+                        busy.bit_select(picker.die, 1).eq(1),
+                        lost.bit_select(picker.die, 1).eq(0),
+                    ]
                     m.next = "SLOT"
             with m.State("SLOT"):
                 m.d.sync += slot.eq(first)
                 m.next = "ASK_HEADER"
             with m.State("ASK_HEADER"):
+                m.d.sync += without.eq(spoiled)
                 m.d.comb += [
-                    reader.i.valid.eq(1),
+                    reader.i.valid.eq(~spoiled),
                     reader.i.payload.address.eq(place),
                     reader.i.payload.words.eq(SLOT_HEADER.words),
                 ]
-                with m.If(reader.i.ready):
+                with m.If(spoiled):
+                    m.next = "PLACE"
+                with m.Elif(reader.i.ready):
                     m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += reader.o.ready.eq(1)
                 with m.If(reader.o.valid):
-                    m.d.sync += header.eq(Cat(header.as_value()[64:], reader.o.payload.data))
+                    m.d.sync += [
+                        header.eq(Cat(header.as_value()[64:], reader.o.payload.data)),
+                        without.eq(without | reader.o.payload.error),
+                    ]
                     with m.If(reader.o.payload.last):
                         m.next = "ASK_WORDS"
+                        with m.If(without | reader.o.payload.error):
+                            m.next = "PLACE"
             with m.State("ASK_WORDS"):
                 m.d.comb += [
                     reader.i.valid.eq(1),
@@ -165,11 +194,11 @@ class ProgramFeeder(wiring.Component):
                     m.next = "WORDS"
             with m.State("WORDS"):
                 m.d.comb += [
-                    self.o_data.valid.eq(reader.o.valid),
-                    reader.o.ready.eq(self.o_data.ready),
-                    waits.eq(reader.o.valid & ~self.o_data.ready),
+                    self.o_data.valid.eq(reader.o.valid | without),
+                    reader.o.ready.eq(self.o_data.ready & ~without),
+                    waits.eq(self.o_data.valid & ~self.o_data.ready),
                 ]
-                with m.If(moves(reader.o) & reader.o.payload.last):
+                with m.If(moves(self.o_data) & (reader.o.payload.last | without)):
                     m.next = "DROP"
             with m.State("DROP"):
                 m.d.comb += drops.eq(1)
@@ -217,6 +246,23 @@ class ProgramFeeder(wiring.Component):
             with m.If(fed.data.first == fed.data.last):
                 m.d.sync += self.waiting.bit_select(die, 1).eq(0)
         return fed.data.first
+
+    def _places(self, m, slot):
+        """Row of the page in each slot, and whether it is spoiled. Returns those of ``slot``."""
+        place = data.StructLayout({"row": ROW_BITS, "spoiled": 1})
+        m.submodules.places = places = memory.Memory(
+            shape=place, depth=program_slots(self._geometry), init=[]
+        )
+        put, got = places.write_port(), places.read_port(domain="comb")
+        order = self.i.payload
+        m.d.comb += [
+            put.addr.eq(order.slot),
+            put.data.row.eq(order.row),
+            put.data.spoiled.eq(order.spoiled),
+            put.en.eq(moves(self.i)),
+            got.addr.eq(slot),
+        ]
+        return got.data.row, got.data.spoiled
 
     def _keys(self, m, die, row, drops, clears):
         """Counts the pages of each key, which ``drops`` drops one of. Returns: another may come.

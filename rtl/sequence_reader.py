@@ -25,7 +25,8 @@ class SequenceReader(wiring.Component):
         Device-DRAM address of the sequence table.
     i : In(stream), {sequence, layer}
     o : Out(stream), 11-bit `Status`
-        UNKNOWN_SEQUENCE, CLOSED_SEQUENCE, LAYER_OUT_OF_RANGE or SUCCESS.
+        UNKNOWN_SEQUENCE, CLOSED_SEQUENCE, LAYER_OUT_OF_RANGE or SUCCESS; INTERNAL_ERROR if device
+        DRAM does not give the entry.
     sequence : Out(`SEQUENCE` record)
         The entry, held until the next request.
     layer : Out(16)
@@ -57,12 +58,12 @@ class SequenceReader(wiring.Component):
             reader.i.payload.address.eq(self.table + (self.i.payload.sequence << 6)),
             reader.i.payload.words.eq(SEQUENCE.words),
         ]
-        exists = Signal()
+        exists, lost = Signal(), Signal()
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += self.quiet.eq(~self.i.valid)
                 with m.If(self.i.valid):
-                    m.d.sync += self.layer.eq(self.i.payload.layer)
+                    m.d.sync += [self.layer.eq(self.i.payload.layer), lost.eq(0)]
                     with m.If(self.i.payload.sequence < self._max_sequences):
                         m.d.comb += reader.i.valid.eq(1)
                         with m.If(reader.i.ready):
@@ -76,12 +77,17 @@ class SequenceReader(wiring.Component):
             with m.State("READ"):
                 m.d.comb += reader.o.ready.eq(1)
                 with m.If(reader.o.valid):
-                    m.d.sync += words.eq(Cat(words[64:], reader.o.payload.data))
+                    m.d.sync += [
+                        words.eq(Cat(words[64:], reader.o.payload.data)),
+                        lost.eq(lost | reader.o.payload.error),
+                    ]
                     with m.If(reader.o.payload.last):
                         m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += self.o.valid.eq(1)
-                with m.If(~exists | (self.sequence.state == SequenceState.FREE)):
+                with m.If(lost):
+                    m.d.comb += self.o.payload.eq(Status.INTERNAL_ERROR)
+                with m.Elif(~exists | (self.sequence.state == SequenceState.FREE)):
                     m.d.comb += self.o.payload.eq(Status.UNKNOWN_SEQUENCE)
                 with m.Elif(self.sequence.state == SequenceState.CLOSED):
                     m.d.comb += self.o.payload.eq(Status.CLOSED_SEQUENCE)

@@ -9,6 +9,7 @@ from hls_attention.streams import Queue
 
 from .memory import BurstReader
 from .memory_port import MemoryPortSignature
+from .page_requests import page_word_layout
 from .walker import tail_request_layout
 
 __all__ = ["TailReader"]
@@ -23,7 +24,7 @@ class TailReader(wiring.Component):
     Members
     -------
     i : In(stream), ``tail_request_layout()``
-    o : Out(stream).array(channels), 64 bits
+    o : Out(stream).array(channels), ``page_word_layout()``
     read : Out(MemoryPortSignature)
     word : Out(1)
         A word leaves (for the counters).
@@ -35,7 +36,7 @@ class TailReader(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(tail_request_layout(channels))),
-                "o": Out(stream.Signature(64)).array(channels),
+                "o": Out(stream.Signature(page_word_layout())).array(channels),
                 "read": Out(MemoryPortSignature()),
                 "word": Out(1),
                 "quiet": Out(1),
@@ -64,9 +65,11 @@ class TailReader(wiring.Component):
         leaving = Signal(self._channels)
         for channel, port in enumerate(self.o):
             m.d.comb += leaving[channel].eq(port.valid & port.ready)
-            m.submodules[f"queue_{channel}"] = queue = Queue(64, depth=32)
+            m.submodules[f"queue_{channel}"] = queue = Queue(page_word_layout(), depth=32)
             connect(m, queue.o, flipped(port))
-            m.d.comb += queue.i.payload.eq(reader.o.payload.data)
+            m.d.comb += [
+                queue.i.payload[name].eq(reader.o.payload[name]) for name in ("data", "error")
+            ]
             with m.If(targets.o.valid & (targets.o.payload == channel)):
                 m.d.comb += [
                     queue.i.valid.eq(reader.o.valid),

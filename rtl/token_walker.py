@@ -159,6 +159,7 @@ class TokenWalker(wiring.Component):
             request.beats.eq(walk.beats),
             request.sparse.eq(1),
             request.mask.eq(run.mask),
+            request.error.eq(~on_tail & entries.o.payload.error),
         ]
         offered, served, turns = Signal(), Signal(), Signal()
         taken = offer(m, self.o, channel, request, offered)

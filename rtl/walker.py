@@ -154,6 +154,7 @@ class Walker(wiring.Component):
             request.skip.eq(skip),
             request.tokens.eq(stop - skip),
             request.beats.eq(job.beats),
+            request.error.eq(on_flash & entries.o.payload.error),
             request.last.eq(group + channels >= beyond),
             self.o_tail.payload.address.eq(
                 job.tail + Mux(k_kind, 0, page_bytes) + ((skip * job.beats) << 3)

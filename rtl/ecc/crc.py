@@ -69,6 +69,8 @@ class CrcAppend(wiring.Component):
     i : In(stream), 64 bits
     i_meta : In(stream), ``64 * check_words - 32`` bits
         Metadata of each codeword, taken with its last check word.
+    spoil : In(1)
+        Held with ``i_meta``: the CRC is to be wrong.
     o : Out(stream), 64 bits
         ``words + check_words`` of each codeword, from registers.
     """
@@ -80,6 +82,7 @@ class CrcAppend(wiring.Component):
             {
                 "i": In(stream.Signature(WORD)),
                 "i_meta": In(stream.Signature(WORD * check_words - 32)),
+                "spoil": In(1),
                 "o": Out(stream.Signature(WORD)),
             }
         )
@@ -112,7 +115,9 @@ class CrcAppend(wiring.Component):
             with m.Case(last + 1):
                 m.d.comb += [
                     out.i.valid.eq(1),
-                    out.i.payload.eq(Cat(meta.payload[-32:], ~register.q)),
+                    out.i.payload.eq(
+                        Cat(meta.payload[-32:], Mux(self.spoil, register.q, ~register.q))
+                    ),
                     meta.ready.eq(out.i.ready),
                     register.en.eq(moved),
                     register.base.eq(ALL),

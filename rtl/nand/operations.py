@@ -62,7 +62,7 @@ class Cause(enum.Enum, shape=4):
     NO_WORDS = 7  # READ or PROGRAM of no words
     BEYOND_PAGE = 8  # column + words is above the words of a page, spare included
     NOT_ALLOWED = 9  # no operation for the firmware (`rtl.flash_port`)
-    MEMORY = 10  # the memory that holds the pages has answered with an error (`rtl.page_memory`)
+    MEMORY = 10  # device DRAM, or the memory that holds the pages, has answered with an error
 
 
 class Activity(enum.Enum, shape=2):

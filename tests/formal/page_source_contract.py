@@ -16,8 +16,9 @@
   are wanted of its page.
 - It moves on: with words at hand, a beat shows within 3 clocks; an empty one takes a request.
 
-Assumed: ``tokens`` and ``beats`` are 1 or more, ``beats`` those of a codeword at most, and requests
-are not sparse (those are simulated, in tests.rtl.test_page_source).
+Assumed: ``tokens`` and ``beats`` are 1 or more, ``beats`` those of a codeword at most; requests are
+not sparse, and those from flash have a place (the others are simulated, in
+tests.rtl.test_page_source).
 """
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
@@ -53,7 +54,7 @@ class PageSourceContract(wiring.Component):
     i, o_ops, o
         Of the component.
     i_words, i_tail, o_readback
-        With one bit of data; words of pages with their error mark above it.
+        With one bit of data and the error mark above it.
     choose_request, choose_word, choose_read : In(1)
         Choose what is followed.
     """
@@ -67,7 +68,7 @@ class PageSourceContract(wiring.Component):
                 "i": In(component.i.signature.flip()),
                 "o_ops": Out(component.o_ops.signature),
                 "i_words": In(stream.Signature(2)),
-                "i_tail": In(stream.Signature(1)),
+                "i_tail": In(stream.Signature(2)),
                 "o": Out(component.o.signature),
                 "o_readback": Out(stream.Signature(2)),
                 "choose_request": In(1),
@@ -91,6 +92,7 @@ class PageSourceContract(wiring.Component):
             Assume(~self.i.valid | ((wanted.tokens != 0) & (wanted.beats != 0))),
             Assume(wanted.beats <= MOST_BEATS),
             Assume(~wanted.sparse),
+            Assume(~wanted.error | (wanted.source == Source.NULL)),
         ]
 
         reads = self._reads(m, probe)
@@ -120,7 +122,8 @@ class PageSourceContract(wiring.Component):
             component.i_words.payload.error.eq(self.i_words.payload[1]),
             self.i_words.ready.eq(component.i_words.ready),
             component.i_tail.valid.eq(self.i_tail.valid),
-            component.i_tail.payload.eq(self.i_tail.payload),
+            component.i_tail.payload.data.eq(self.i_tail.payload[0]),
+            component.i_tail.payload.error.eq(self.i_tail.payload[1]),
             self.i_tail.ready.eq(component.i_tail.ready),
             self.o_readback.valid.eq(component.o_readback.valid),
             self.o_readback.payload.eq(

@@ -88,8 +88,9 @@ def beats_in_line(m, probe, request, words, from_tail):
 
 
 def _possible(unit):
-    """A request has beats, and their number is one that is counted."""
-    return (unit.tokens != 0) & (unit.beats != 0) & (unit.beats <= MOST_BEATS)
+    """A request has beats, their number is one that is counted, and its place is known."""
+    placed = ~unit.error | (unit.source == Source.NULL)
+    return (unit.tokens != 0) & (unit.beats != 0) & (unit.beats <= MOST_BEATS) & placed
 
 
 def _one_at_hand(m, probe, unit, beats, ends):

@@ -29,13 +29,18 @@ def mask(head, chosen):
         yield {"row": row, "mask": bits, "last": int(row == rows - 1)}
 
 
-def definition(head, chosen, place):
-    """What each flash channel must get, and the words of the tail that are wanted."""
+def definition(head, chosen, place, bad):
+    """What each flash channel must get, and the words of the tail that are wanted; words of device
+    DRAM at addresses ``bad`` cannot be read."""
     config = head.config
     channels = config.channels
     words = config.codeword_bytes // 8
     codewords = config.flash.geometry.page_bytes // config.codeword_bytes
     dealt, tails = [[] for _ in range(channels)], []
+
+    def lost(page):
+        return int((place["columns"] + 4 * page) // 8 * 8 in bad)
+
     for unit in range(head.units if head.bounds else 0):
         row, die = head.columns[unit]
         dealt[(head.channel + unit) % channels].append(
@@ -48,11 +53,13 @@ def definition(head, chosen, place):
                 "tokens": head.unit_tokens // 4,
                 "beats": head.head_dim // 8,
                 "job": unit * head.unit_tokens // config.pass_tokens,
+                "error": lost(unit),
             }
         )
     for unit in range(0 if head.bounds else head.units):
         for element in sorted(chosen):
-            row, die = head.columns[unit * head.unit_groups + element // codewords]
+            page = unit * head.unit_groups + element // codewords
+            row, die = head.columns[page]
             dealt[(head.channel + unit) % channels].append(
                 {
                     "source": FLASH,
@@ -64,6 +71,7 @@ def definition(head, chosen, place):
                     "beats": words,
                     "token": element,
                     "job": unit * config.unit_tokens // config.pass_tokens,
+                    "error": lost(page),
                 }
             )
     for group in range(head.in_units, head.groups + (head.tail_tokens > 0)):
@@ -77,6 +85,7 @@ def definition(head, chosen, place):
             "beats": head.head_dim // 4,
             "token": token,
             "job": token // config.pass_tokens,
+            "error": int(group < head.groups and place["map"] + 8 * group in bad),
         }
         if group < head.groups:
             page = head.pages[group]
@@ -135,7 +144,9 @@ def test_nothing_is_lost_when_others_wait(stall, backpressure):
 def run(rng, config, head_dim, stall, backpressure, bounds=False):
     dut = walker(config)
     bench = Bench(dut, timeout=20000, quiet=True, stall=stall, backpressure=backpressure)
-    dram = Dram(bench.memory(dut.read, SIZE, latency=6))
+    memory = bench.memory(dut.read, SIZE, latency=6)
+    memory.bad = {8 * n for n in range(SIZE // 8) if rng.random() < 0.1}
+    dram = Dram(memory)
     walks, masks, tails = [], [], []
     wanted = [[] for _ in range(config.channels)]
     for units, beyond, tail_tokens in shapes(rng, config, head_dim):
@@ -146,7 +157,7 @@ def run(rng, config, head_dim, stall, backpressure, bounds=False):
         walks.append({**place, "columns": columns, "tail_tokens": tail_tokens})
         walks[-1] |= {"bounds": 1} if head.bounds else {}
         masks += mask(head, chosen)
-        dealt, words = definition(head, chosen, place)
+        dealt, words = definition(head, chosen, walks[-1], memory.bad)
         tails += words
         for requests, more in zip(wanted, dealt):
             requests += more

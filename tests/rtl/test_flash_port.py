@@ -16,13 +16,14 @@ AT = 0x2F10
 """DRAM address; 21 words from there cross a boundary of 4096 bytes."""
 
 
-def run(request, *, words=(), answers=(), **changes):
+def run(request, *, words=(), answers=(), bad=(), **changes):
     """One operation. Returns the status, what went to the die, and the bench's DRAM."""
     dut = FlashPort(GEOMETRY)
     bench = Bench(dut, timeout=3000, quiet=True, **changes)
     read = bench.memory(dut.read, 1 << 14, latency=4)
     write = bench.memory(dut.write, 1 << 14, latency=4)
     read.bytes = write.bytes
+    read.bad = write.bad = set(bad)
     write.bytes[:] = bytes(random.Random(3).randbytes(1 << 14))
     bench.ops, bench.sent = bench.sink(dut.o_ops), bench.sink(dut.o_words)
     bench.source(dut.i_words, words)
@@ -99,6 +100,23 @@ def test_program_from_dram(stall, backpressure):
     sent = b"".join(word.to_bytes(8, "little") for word in bench.sent.items)
     assert sent == bytes(dram[AT : AT + 168])
     assert status == FlashStatus.FAILED | 0xE1 << 8 | Cause.CELLS.value << 16
+
+
+@pytest.mark.parametrize("die, cause", [(Cause.NONE, Cause.MEMORY), (Cause.CELLS, Cause.CELLS)])
+def test_a_program_that_device_dram_does_not_give(die, cause):
+    """It fails, whatever the die says; the next one does not."""
+    answer = {"op": NandOp.PROGRAM.value, "status": 0xE0, "cause": die.value}
+    request = {"op": NandOp.PROGRAM.value, **PLACE, "words": 21, "address": AT}
+    status, bench, _ = run(request, answers=[answer], bad=[AT + 8 * 7])
+    assert status == FlashStatus.FAILED | 0xE0 << 8 | cause.value << FlashStatus.CAUSE_SHIFT
+    assert len(bench.sent.items) == 21
+
+
+def test_a_read_that_device_dram_does_not_take():
+    words = [{"data": n, "last": n == 20} for n in range(21)]
+    request = {"op": NandOp.READ.value, **PLACE, "words": 21, "address": AT}
+    status, _, _ = run(request, words=words, bad=[AT + 8 * 20])
+    assert status == FlashStatus.FAILED | Cause.MEMORY.value << FlashStatus.CAUSE_SHIFT
 
 
 @pytest.mark.parametrize(

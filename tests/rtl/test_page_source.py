@@ -43,7 +43,7 @@ def requests(rng, count):
                 "beats": PAGE_WORDS // page,
                 "sparse": sparse,
                 "mask": rng.getrandbits(8),
-                "error": rng.randrange(2) if source == NULL else 0,
+                "error": int(rng.random() < {NULL: 0.5, TAIL: 0}.get(source, 0.15)),
                 "last": 1 if source == NULL else 0 if sparse else rng.randrange(2),
             }
         )
@@ -101,8 +101,11 @@ def test_beats_and_their_tags(depth, stall, backpressure):
     for unit in units:
         flash = unit["source"] in (FLASH, READBACK)
         words = [rng.getrandbits(64) for _ in range(unit["tokens"] * unit["beats"])]
-        errors = [int(flash and rng.random() < 0.1) for _ in words]
-        if flash:
+        errors = [int(rng.random() < 0.1) for _ in words]
+        if flash and unit["error"]:  # it is not known where they are
+            words, errors = [0] * len(words), [1] * len(words)
+            items = [{"data": 0, "error": 1} for _ in words]
+        elif flash:
             items = [{"data": w, "error": error} for w, error in zip(words, errors)]
             page_words.append(items)
             wanted_ops.append(
@@ -116,7 +119,7 @@ def test_beats_and_their_tags(depth, stall, backpressure):
                 }
             )
         elif unit["source"] == TAIL:
-            tail_words += words
+            tail_words += [{"data": w, "error": error} for w, error in zip(words, errors)]
         if unit["source"] == READBACK:
             wanted_back += items
         else:
@@ -206,12 +209,16 @@ def test_tails_reach_their_channel(channels, stall, backpressure):
     bench = Bench(dut, quiet=True, stall=stall, backpressure=backpressure)
     memory = bench.memory(dut.read, 1 << 14, latency=7)
     memory.put(0, rng.randbytes(1 << 14))
+    memory.bad = {8 * rng.randrange(1 << 11) for _ in range(100)}
     items, wanted = [], [[] for _ in range(channels)]
     for _ in range(10):
         channel = rng.randrange(channels)
         address, words = 8 * rng.randrange(1900), rng.randint(1, 60)
         items.append({"address": address, "words": words, "channel": channel})
-        wanted[channel] += memory.words(address, words)
+        wanted[channel] += [
+            {"data": memory.word(at), "error": int(at in memory.bad)}
+            for at in range(address, address + 8 * words, 8)
+        ]
     bench.source(dut.i, items)
     sinks = [bench.sink(port) for port in dut.o]
     pulses = bench.watch(dut.word)

@@ -50,7 +50,7 @@ def test_pages_are_those_of_the_codec(code, stall, backpressure):
     dut = PageWriter(4, code)
     bench = Bench(dut, timeout=20_000, quiet=True, stall=stall, backpressure=backpressure)
     bench.source(dut.i, requests)
-    bench.source(dut.i_data, [word for octets in data for word in words(octets)])
+    bench.source(dut.i_data, [{"data": word} for octets in data for word in words(octets)])
     programs, out = bench.sink(dut.o), bench.sink(dut.o_data)
     bench.run(lambda: len(out.items) >= len(wanted), idle=40)
     assert out.items == wanted
@@ -63,6 +63,36 @@ def test_pages_are_those_of_the_codec(code, stall, backpressure):
         }
         for request in requests
     ]
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("stall, backpressure", CROSS[::3])
+def test_codewords_with_an_error_cannot_be_read(code, stall, backpressure):
+    """Those alone, wherever their word is; the decoder of the twin says so."""
+    rng = random.Random(6)
+    lengths = [5 * 64, 5 * 64, 2 * 64 + 5]
+    wrong = [{0, 63, 64, 4 * 64 + 17}, set(), {2 * 64 + 4}]
+    dut = PageWriter(4, code)
+    bench = Bench(dut, timeout=20_000, quiet=True, stall=stall, backpressure=backpressure)
+    bench.source(dut.i, [{"row": n, "words": count} for n, count in enumerate(lengths)])
+    items = [
+        {"data": rng.getrandbits(64), "error": int(n in errors)}
+        for count, errors in zip(lengths, wrong)
+        for n in range(count)
+    ]
+    bench.source(dut.i_data, items)
+    bench.sink(dut.o)
+    out = bench.sink(dut.o_data)
+    bench.run(lambda: len(out.items) >= 13 * code.words, idle=40)
+    raw = np.array(out.items, "<u8").view(np.uint8)
+    at = 0
+    for row, (count, errors) in enumerate(zip(lengths, wrong)):
+        codewords = -(-count // 64)
+        page = raw[at : at + 8 * code.words * codewords]
+        at += len(page)
+        verdicts = decode_pages(code, [row], page[None])[2][0]
+        lost = {n // 64 for n in errors}
+        assert verdicts.tolist() == [-1 if n in lost else 0 for n in range(codewords)]
 
 
 @pytest.mark.parametrize("code", [*CODES, BchCode(1024, 27)])

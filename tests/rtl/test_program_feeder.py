@@ -21,8 +21,8 @@ PAGES = 40
 class Flash:
     """Orders pages while slots are free, ends programs some time after their last word.
 
-    Checks the order of each die's pages, that a die has one at a time, and what is said of pages
-    that are asked for.
+    Checks the order of each die's pages, that a die has one at a time, what is said of pages that
+    are asked for, and of words that device DRAM does not give.
     """
 
     def __init__(self, dut, memory, rng, quick):
@@ -38,6 +38,7 @@ class Flash:
             dut.o_data.payload,
             dut.asked_waits,
             dut.waiting,
+            dut.done_lost,
         ]
         self.free = list(range(SLOTS))
         self.offered, self.page = None, None  # what is on its way in, and out
@@ -58,14 +59,24 @@ class Flash:
             words = [rng.getrandbits(64) for _ in range(rng.choice([1, 2, 31, 64]))]
             header = {"row": row, "die": die, "words": len(words), "meta": rng.getrandbits(64)}
             at = BUFFER + slot * BYTES
+            begin = at + SLOT_HEADER.size
+            self.memory.bad -= set(range(at, at + BYTES))
+            self.memory.bad |= {a for a in range(at, begin, 8) if rng.random() < 0.05}
+            fed = [(w, int(rng.random() < 0.01)) for w in words]
+            self.memory.bad |= {begin + 8 * n for n, (_, error) in enumerate(fed) if error}
+            spoiled = int(rng.random() < 0.1)
+            headless = spoiled or any(a in self.memory.bad for a in range(at, begin, 8))
             self.memory.put(at, SLOT_HEADER.pack(**header))
             self.memory.put(at + SLOT_HEADER.size, b"".join(w.to_bytes(8, "little") for w in words))
-            self.offered = {**header, "slot": slot, "data": words}
+            self.offered = {**header, "slot": slot, "data": [(0, 1)] if headless else fed}
+            self.offered |= {"spoiled": spoiled, "headless": headless}
+            self.offered["lost"] = not spoiled and any(error for _, error in self.offered["data"])
             self.left -= 1
         ctx.set(self.dut.i.valid, self.offered is not None)
         if self.offered:
             ctx.set(
-                self.dut.i.payload, {name: self.offered[name] for name in ("die", "row", "slot")}
+                self.dut.i.payload,
+                {name: self.offered[name] for name in ("die", "row", "slot", "spoiled")},
             )
         self.done = None
         ended = [die for die, page in self.busy.items() if page is not self.page]
@@ -81,7 +92,9 @@ class Flash:
         ctx.set(self.dut.asked_die, self.asked[0])
         ctx.set(self.dut.asked_row, self.asked[1])
 
-    def observe(self, clock, i_valid, i_ready, valid, ready, page, d_valid, d_ready, word, held, w):
+    def observe(
+        self, clock, i_valid, i_ready, valid, ready, page, d_valid, d_ready, word, held, w, lost
+    ):
         pages = self.pending()
         if self.asked in pages:
             assert held, f"{self.asked} was not waited for in clock {clock}"
@@ -99,19 +112,25 @@ class Flash:
             self.page = self.lists[die][0]
             assert die not in self.busy
             self.busy[die] = self.page
-            got = tuple(page[name] for name in ("row", "meta", "words", "tag"))
-            wanted = (*(self.page[name] for name in ("row", "meta", "words")),)
-            assert got == (*wanted, PROGRAM_TAG | self.page["slot"])
+            assert (page.row, page.tag) == (self.page["row"], PROGRAM_TAG | self.page["slot"])
+            assert page.words == len(self.page["data"])
+            if self.page["headless"]:
+                self.seen.add("spoiled" if self.page["spoiled"] else "without a header")
+            else:
+                assert page.meta == self.page["meta"]
             overtaken = any(p is not self.page for pages in self.lists for p in pages)
             self.seen.add("others waited" if overtaken else "alone")
         if d_valid and d_ready:
-            assert word == self.page["data"].pop(0)
+            value, error = self.page["data"].pop(0)
+            assert word.error == error and (word.data == value or error)
             if not self.page["data"]:
                 die = self.page["die"]
                 assert self.lists[die].popleft() is self.page
                 self.recent = [(die, self.page["row"])]  # leaves the lists in the next clock
                 self.page = None
         if self.done is not None:
+            assert lost == self.busy[self.done]["lost"]
+            self.seen.add("lost" if lost else "whole")
             self.free.append(self.busy.pop(self.done)["slot"])
         return bool(i_valid and i_ready or valid and ready or d_valid and d_ready)
 
@@ -140,7 +159,7 @@ def test_feeds_pages(stall, backpressure, quick):
     bench.sink(dut.o)
     bench.sink(dut.o_data)
     bench.run(lambda: flash.ended, idle=20)
-    assert flash.seen >= {"held", "others waited"}
+    assert flash.seen >= {"held", "others waited", "spoiled", "without a header", "lost", "whole"}
 
 
 def test_a_busy_die_holds_up_no_other_and_rests_quietly():

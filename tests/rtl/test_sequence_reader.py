@@ -45,10 +45,15 @@ def test_entries_and_statuses(stall, backpressure):
         (6, 0),
         (0xFFFF, 0),
         (0, 4),
+        (4, 0),
+        (0, 4),
     ]
+    memory.bad = {TABLE + 64 * 4 + 24, TABLE + 64 * 4 + 40, TABLE + 64 * 6}
     wanted = []
     for sequence, layer in asked:
-        if sequence >= 6 or entries[sequence]["state"] == SequenceState.FREE:
+        if sequence == 4:
+            wanted.append(Status.INTERNAL_ERROR)
+        elif sequence >= 6 or entries[sequence]["state"] == SequenceState.FREE:
             wanted.append(Status.UNKNOWN_SEQUENCE)
         elif entries[sequence]["state"] == SequenceState.CLOSED:
             wanted.append(Status.CLOSED_SEQUENCE)

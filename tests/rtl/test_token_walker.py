@@ -86,8 +86,9 @@ def runs_of(bits, codeword):
     return runs
 
 
-def definition(head, kept, walk, poisoned):
-    """What each flash channel must get for a pass, and the words of the tail that are wanted."""
+def definition(head, kept, walk, poisoned, bad=()):
+    """What each flash channel must get for a pass, and the words of the tail that are wanted;
+    entries of the map at addresses ``bad`` cannot be read."""
     config = head.config
     channels = config.channels
     beats, size = head.head_dim // 4, head.group_tokens
@@ -119,6 +120,7 @@ def definition(head, kept, walk, poisoned):
                         "source": FLASH,
                         "row": page[f"{name}_row"],
                         "die": page[f"{name}_die"],
+                        "error": int(walk["map"] + 8 * group in bad),
                     }
                 else:
                     request["source"] = TAIL
@@ -173,7 +175,9 @@ def verdicts_on(rng, tokens):
 def run(rng, config, head_dim, stall, backpressure, bounds=False):
     dut = TokenWalker(config, ROWS)
     bench = Bench(dut, timeout=30000, quiet=True, stall=stall, backpressure=backpressure)
-    dram = Dram(bench.memory(dut.read, SIZE, latency=6))
+    memory = bench.memory(dut.read, SIZE, latency=6)
+    memory.bad = {8 * n for n in range(SIZE // 8) if rng.random() < 0.1}
+    dram = Dram(memory)
     walks, heads, tails, ends = [], [], [], []
     wanted = [[] for _ in range(config.channels)]
     for units, beyond, tail_tokens, cuts in shapes(rng, config, head_dim):
@@ -183,7 +187,7 @@ def run(rng, config, head_dim, stall, backpressure, bounds=False):
         heads.append((quads_of(head, kept), poisoned))
         for walk in walks_of(head, head.place(dram), cuts, len(walks)):
             walks.append(walk)
-            dealt, words = definition(head, kept, walk, poisoned)
+            dealt, words = definition(head, kept, walk, poisoned, memory.bad)
             tails += words
             for requests, more in zip(wanted, dealt):
                 requests += more

@@ -61,8 +61,8 @@ def channel_of(group, place, channels):
     return group_channel(group, *head, channels, first_channel)
 
 
-def units(walk, entries, place, kind, channels):
-    """What each channel must get for one pass."""
+def units(walk, entries, place, kind, channels, bad=()):
+    """What each channel must get for one pass; entries at addresses ``bad`` cannot be read."""
     dealt = [[] for _ in range(channels)]
     common = {"kind": kind, "format": 0, "job": walk["tag"], "beats": walk["beats"]}
     token = 0
@@ -76,14 +76,15 @@ def units(walk, entries, place, kind, channels):
                 "source": Source.FLASH.value,
                 "die": entry[f"{name}_die"],
                 "row": entry[f"{name}_row"],
+                "error": int(walk["map"] + 8 * group in bad),
             }
         else:
-            unit["source"] = Source.TAIL.value
+            unit |= {"source": Source.TAIL.value, "error": 0}
         dealt[channel_of(group, place, channels)].append(unit)
         token += stop - start
     for channel in dealt:
         if not channel:
-            channel.append({**common, "source": Source.NULL.value})
+            channel.append({**common, "source": Source.NULL.value, "error": 0})
         for unit in channel:
             unit["last"] = int(unit is channel[-1])
     return dealt
@@ -132,12 +133,15 @@ def test_every_pass_in_order_on_its_channel(channels, stall, backpressure):
             number += 1
             for n, entry in enumerate(entries):
                 memory.put(walk["map"] + 8 * (walk["first"] + n), MAP_ENTRY.pack(**entry))
+                if rng.random() < 0.2:
+                    memory.bad.add(walk["map"] + 8 * (walk["first"] + n))
             jobs.append((walk, entries, place))
             walks.append(walk)
         walks.append({"end": 1})
         for n, kind in passes(len(jobs)):
             walk, entries, place = jobs[n]
-            for channel, dealt in enumerate(units(walk, entries, place, kind, channels)):
+            dealt_to = units(walk, entries, place, kind, channels, memory.bad)
+            for channel, dealt in enumerate(dealt_to):
                 wanted[channel] += dealt
                 for unit in dealt:
                     if unit["source"] == Source.TAIL.value:
@@ -165,6 +169,7 @@ def test_pages_are_read_back_between_lists():
     walk, entries, place = job(rng, 1, 0, 9, 0)
     for n, entry in enumerate(entries):
         memory.put(walk["map"] + 8 * n, MAP_ENTRY.pack(**entry))
+    memory.bad.add(walk["map"] + 8 * 5)
     ranges = [(0, 0, K), (5, 5, V), (2, 8, K), (8, 8, K)]
     bench.source(
         dut.i,
@@ -181,12 +186,13 @@ def test_pages_are_read_back_between_lists():
     for (channel, unit), (group, kind) in zip(got, wanted, strict=True):
         name = "kv"[kind]
         assert channel == channel_of(group, place, 4)
-        assert shown(unit, ("source", "die", "row", "tokens", "beats")) == {
+        assert shown(unit, ("source", "die", "row", "tokens", "beats", "error")) == {
             "source": Source.READBACK.value,
             "die": entries[group][f"{name}_die"],
             "row": entries[group][f"{name}_row"],
             "tokens": GROUP_TOKENS,
             "beats": 16,
+            "error": int(group == 5),
         }
 
 
