@@ -25,7 +25,7 @@ MEANINGS = {
     Status.INVALID_NAMESPACE: ("the namespace does not exist", "use namespace 1"),
     Status.INVALID_PRP_OFFSET: ("a data pointer is not aligned", "align pages to 4096 bytes"),
     Status.UNRECOVERED_READ: (
-        "flash data could not be corrected",
+        "flash data could not be corrected, or device DRAM did not give them",
         "close the sequence and prefill it again",
     ),
     Status.UNKNOWN_SEQUENCE: (
@@ -72,6 +72,10 @@ MEANINGS = {
     Status.SELECTION_EXCEEDED: (
         "more tokens than the drive can select from",
         "attend densely, or use a drive with larger sparse_tokens",
+    ),
+    Status.SPOILED_APPEND: (
+        "an append to this layer failed: its last tokens are wrong, or not in all KV heads",
+        "truncate the sequence to the tokens it held before, and append again",
     ),
     Status.UNSUPPORTED_INDEX: (
         "the drive does not keep this index of K",

@@ -3,6 +3,7 @@
 ::
 
     ADDRESSES --> READ_HEAD --> what is asked for ... --> WRITE_HEAD --> HEAD_WORDS --> ANSWER
+                      '--> it cannot be read: LOST --> DISCARD, the words that come ------^
     a pass ended: END_PASS --> END_PASS_WORD --> the next chunk
 """
 
@@ -17,7 +18,7 @@ __all__ = ["follow_exponents", "read_states", "write_states"]
 
 
 def read_states(m, path, x):
-    """Adds the states; entered at ADDRESSES, left at FLUSH, COLUMNS, KIND, or at ANSWER.
+    """Adds the states; entered at ADDRESSES or LOST, left at FLUSH, COLUMNS, KIND, or at ANSWER.
 
     Parameters
     ----------
@@ -55,7 +56,11 @@ def read_states(m, path, x):
         with m.If(reader.o.valid):
             m.d.sync += x.head.eq(Cat(x.head.as_value()[64:], reader.o.payload.data))
             with m.If(reader.o.payload.last):
-                with m.If(x.request.flush):
+                with m.If(x.failed | reader.o.payload.error):
+                    m.next = "ANSWER"
+                    with m.If(x.request.columns | (x.request.tokens != 0)):
+                        m.next = "LOST"
+                with m.Elif(x.request.flush):
                     m.next = "FLUSH"
                 with m.Elif(x.request.columns):
                     m.next = "COLUMNS"
@@ -63,6 +68,24 @@ def read_states(m, path, x):
                     m.next = "ANSWER"
                 with m.Else():
                     m.next = "KIND"
+    with m.State("LOST"):
+        m.d.sync += [
+            x.failed.eq(1),
+            x.words.eq(0),
+            x.left.eq(Mux(x.request.columns, x.unit_tokens, x.request.tokens)),
+            x.kind.eq(x.request.columns),  # only K comes for a unit
+        ]
+        m.next = "DISCARD"
+    with m.State("DISCARD"):
+        m.d.comb += [path.i_words.ready.eq(1), x.waits.eq(~path.i_words.valid)]
+        with m.If(path.i_words.valid):
+            m.d.sync += x.words.eq(x.words + 1)
+            with m.If(x.words == sequence.head_dim[2:10] - 1):
+                m.d.sync += [x.words.eq(0), x.left.eq(x.left - 1)]
+                with m.If(x.left == 1):
+                    m.d.sync += [x.kind.eq(1), x.left.eq(x.request.tokens)]
+                    with m.If(x.kind):
+                        m.next = "ANSWER"
 
 
 def write_states(m, path, x):
@@ -71,14 +94,21 @@ def write_states(m, path, x):
     Parameters as of `read_states`.
     """
     writer, words = x.writer, x.words
+    wrong = x.failed | path.spoiled
     with m.State("WRITE_HEAD"):
+        # What a flush or a unit of its own does is left undone.
+        undone = wrong & (x.request.tokens == 0)
         m.d.comb += [
-            writer.i.valid.eq(1),
+            writer.i.valid.eq(~undone),
             writer.i.payload.words.eq(HEAD.words),
             writer.i.payload.address.eq(path.sequence.heads + (x.index << 4)),
             writer.i.payload.strobe.eq(0xFF),
         ]
-        with m.If(writer.i.ready):
+        with m.If(wrong):
+            m.d.sync += x.head.spoiled.eq(1)
+        with m.If(undone):
+            m.next = "ANSWER"
+        with m.Elif(writer.i.ready):
             m.d.sync += words.eq(0)
             m.next = "HEAD_WORDS"
     with m.State("HEAD_WORDS"):

@@ -39,7 +39,9 @@ def page_states(m, path, x, number):
     columns = x.columns
     stored = Signal(name="from_memory")  # the page comes from device DRAM
     entry_address = Signal(len(x.map_address), name="entry_address")
+    lost = Signal(name="slot_lost")  # what it holds is not known
     m.d.comb += [
+        path.o_order.payload.spoiled.eq(lost),
         stored.eq(x.flushing | x.request.flush | columns),
         entry_address.eq(
             Mux(columns, x.columns_address + (x.number << 2), x.map_address + (x.number << 3))
@@ -95,7 +97,7 @@ def page_states(m, path, x, number):
             x.writer.i.payload.strobe.eq(0xFF),
         ]
         with m.If(moves(x.writer.i)):
-            m.d.sync += x.words.eq(0)
+            m.d.sync += [x.words.eq(0), lost.eq(0)]
             m.next = "SLOT_HEADER"
     with m.State("SLOT_HEADER"):
         m.d.comb += [
@@ -129,6 +131,8 @@ def page_states(m, path, x, number):
                 to_slot.payload.eq(x.reader.o.payload.data),
                 x.reader.o.ready.eq(to_slot.ready),
             ]
+            with m.If(moves(x.reader.o) & x.reader.o.payload.error):
+                m.d.sync += lost.eq(1)
         with m.Else():
             # K of a unit goes to the transposer besides; a word is gone when both have it.
             to_unit = path.o_transpose_words
@@ -149,6 +153,7 @@ def page_states(m, path, x, number):
             ]
         m.d.comb += x.writer.done.ready.eq(for_unit == 0)
         with m.If(moves(x.writer.done)):
+            m.d.sync += lost.eq(lost | x.writer.done.payload.error)
             m.next = "ORDER"
     with m.State("ORDER"):
         m.d.comb += [path.o_order.valid.eq(1), x.waits.eq(~path.o_order.ready)]

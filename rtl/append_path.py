@@ -24,6 +24,12 @@ The head's table entry is read first and written last, so that nothing is visibl
 complete. Block exponents are followed on the way, and kept apart for each pass. A head whose group
 became full in a STEP is left with ``flush_due`` and flushed by a request of its own once its
 attention has been answered.
+
+A request fails if words given are wrong or device DRAM answers with an error. All its words are
+taken all the same. An append that fails leaves its tokens in the table entry, marked `spoiled`, so
+that the firmware can cut them off again; a page that may not lie in its slot as it should is
+programmed as one that cannot be read. Without the head's entry, and on a tail that is still full,
+nothing is written at all.
 """
 
 from types import SimpleNamespace
@@ -34,6 +40,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
+from hls_attention.streams import moves
 
 from .allocator import page_layout, wish_layout
 from .append_head import follow_exponents, read_states, write_states
@@ -93,7 +100,9 @@ class AppendPath(wiring.Component):
     transposed : In(1)
         All that it was given is in device DRAM.
     spoiled : In(1)
-        Of the words given for a unit, some are wrong: it is not written.
+        Of the words given, some are wrong. A unit of them is not written.
+    unit_failed : In(1)
+        A write of the transposer's or bounder's failed in this clock.
     quiet : Out(1)
     """
 
@@ -120,6 +129,7 @@ class AppendPath(wiring.Component):
                 "room": In(1),
                 "transposed": In(1),
                 "spoiled": In(1),
+                "unit_failed": In(1),
                 "read": Out(MemoryPortSignature()),
                 "write": Out(MemoryPortSignature()),
                 "quiet": Out(1),
@@ -168,6 +178,7 @@ class AppendPath(wiring.Component):
         left = Signal(24)
         flushing = Signal()  # the group at hand comes from the tail
         due = Signal()
+        failed = Signal()  # device DRAM did
         dealt_row = Signal(ROW_BITS)
         dealt_die = Signal(8)
         slot = Signal(len(self.slot.payload))
@@ -201,7 +212,10 @@ class AppendPath(wiring.Component):
             self.o.payload.passes.eq(passes_address),
             self.o.payload.columns.eq(columns_address),
             self.o.payload.flush_due.eq(due),
+            self.o.payload.failed.eq(failed | self.spoiled),
         ]
+        with m.If((moves(reader.o) & reader.o.payload.error) | writer.failed | self.unit_failed):
+            m.d.sync += failed.eq(1)
         columns = Signal()  # the page at hand is one of a unit, number head.column_pages
         pages_left = Signal(16)  # of its unit
         on_channel = Signal.like(group)  # its number there, by which its die is chosen
@@ -272,6 +286,9 @@ class AppendPath(wiring.Component):
             first_channel=first_channel,
             words=words,
             kind=kind,
+            left=left,
+            failed=failed,
+            unit_tokens=unit_tokens,
             pass_number=pass_number,
             ended=ended,
             ends=ends,
@@ -285,6 +302,7 @@ class AppendPath(wiring.Component):
                         request.eq(self.i.payload),
                         kind.eq(0),
                         due.eq(0),
+                        failed.eq(0),
                         index.eq(self.layer * sequence.kv_heads + self.i.payload.head),
                     ]
                     m.next = "ADDRESSES"
@@ -298,6 +316,7 @@ class AppendPath(wiring.Component):
                 SimpleNamespace(
                     request=request,
                     unit=unit,
+                    failed=failed,
                     columns=columns,
                     pages_left=pages_left,
                     unit_pages=unit_pages,
@@ -324,6 +343,8 @@ class AppendPath(wiring.Component):
                     & (head.flash_groups == in_units)
                 )
                 m.next = "CHUNK"
+                with m.If(head.tail_tokens == sequence.group_tokens):  # its flush failed
+                    m.next = "LOST"
             with m.State("CHUNK"):
                 m.d.sync += flushing.eq(0)
                 with m.If(whole):

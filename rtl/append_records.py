@@ -37,8 +37,8 @@ def append_layout():
 
 
 def head_info_layout():
-    """The head's table entry after the request, its addresses, and what is due: a flush of its
-    tail, a unit of K by channel or of bounds."""
+    """The head's table entry after the request, its addresses, what is due (a flush of its tail, a
+    unit of K by channel or of bounds), and whether the request failed."""
     return data.StructLayout(
         {
             "head": HEAD.struct,
@@ -49,6 +49,7 @@ def head_info_layout():
             "columns": ADDRESS_BITS,  # DRAM address of its pages of K by channel, or of bounds
             "flush_due": 1,
             "unit_due": 1,
+            "failed": 1,
         }
     )
 

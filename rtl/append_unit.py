@@ -137,7 +137,7 @@ def unit_states(m, path, x):
         ]
         with m.If(path.transposed):
             m.d.sync += x.unit.open.eq(0)
-            with m.If(x.request.columns & path.spoiled):
+            with m.If(x.request.columns & (x.failed | path.spoiled)):
                 m.next = "ANSWER"
             with m.Else():
                 m.d.sync += x.columns.eq(1)

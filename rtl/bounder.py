@@ -64,6 +64,8 @@ class Bounder(wiring.Component):
         them if some were.
     settled : Out(1)
         All that came in is in device DRAM.
+    failed : Out(1)
+        The answer of this clock says that a write failed.
     quiet : Out(1)
     """
 
@@ -78,6 +80,7 @@ class Bounder(wiring.Component):
                 "write": Out(MemoryPortSignature()),
                 "room": Out(1),
                 "settled": Out(1),
+                "failed": Out(1),
                 "quiet": Out(1),
             }
         )
@@ -105,6 +108,7 @@ class Bounder(wiring.Component):
         m.d.sync += owed.eq(owed + moves(self.i_words) - Mux(moves(out.o), 8, 0))
         m.d.comb += [
             self.settled.eq((owed == 0) & writer.settled),
+            self.failed.eq(writer.failed),
             self.quiet.eq(
                 ~moves(self.i_words)
                 & ~filling

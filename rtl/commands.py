@@ -116,6 +116,7 @@ class Status(enum.IntEnum):
     INVALID_SELECTION = 0x717
     NO_INDEX = 0x718
     SELECTION_EXCEEDED = 0x719
+    SPOILED_APPEND = 0x71A
 
 
 class AttendMode(enum.IntEnum):

@@ -29,6 +29,7 @@ def connect_units(m, config, append):
         m.d.comb += [
             append.room.eq(transposer.room),
             append.transposed.eq(transposer.settled),
+            append.unit_failed.eq(transposer.failed),
         ]
         return [transposer.write], [transposer]
 
@@ -42,6 +43,7 @@ def connect_units(m, config, append):
         *(request[name].eq(requests.payload[name]) for name in ("address", "beats", "quads")),
         append.room.eq(Mux(bounds, bounder.room, transposer.room)),
         append.transposed.eq(Mux(bounds, bounder.settled, transposer.settled)),
+        append.unit_failed.eq(bounder.failed | transposer.failed),
     ]
     for name in ("i", "i_words"):
         source = requests if name == "i" else append.o_transpose_words

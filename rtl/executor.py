@@ -10,9 +10,9 @@
                      +--> completion, then what the command leaves to be done
 
 A command is checked before it changes anything. A job of a list that is refused is reported, with
-its index, and the others go on. The states of each command live in a file of
-their own (`executor_append`, `executor_attend`, `executor_read`), as have those of what comes after
-(`executor_after`).
+its index, and the others go on; so is one whose tables device DRAM does not give. The states of
+each command live in a file of their own (`executor_append`, `executor_attend`, `executor_read`), as
+have those of what comes after (`executor_after`).
 """
 
 from amaranth.hdl import Module, Signal
@@ -88,7 +88,8 @@ class Executor(wiring.Component):
     i_readback : In(stream), ``page_word_layout()``; readback_channel : Out
         Pages read back, from this channel's page source.
     spoiled : Out(1)
-        Some of the pages read back for a unit of K by channel cannot be read.
+        Some of an append's data, or of the pages read back for a unit of K by channel, cannot be
+        read.
     host_list, host_data : Out(MemoryPortSignature)
         Reads of PRP lists; reads and writes of command data.
     dram : Out(MemoryPortSignature)
@@ -177,6 +178,8 @@ class Executor(wiring.Component):
         self.flush_due = Signal()  # a STEP filled a tail
         self.waits = Signal()
         self.link_error = link_error = Signal()
+        self.unreadable = Signal()  # some of the unit's pages
+        self.facts_lost = Signal()  # device DRAM has not given what is known of a pass of the job
 
         m.d.comb += [
             self.pointer.prp1.eq(self.sqe.prp1),
@@ -185,6 +188,7 @@ class Executor(wiring.Component):
             self.pointer.window_base.eq(self.window_base),
             self.pointer.window_end.eq(self.window_end),
             self.mailbox_sqe.eq(self.sqe.as_value()),
+            self.spoiled.eq(self.unreadable | link_error),
             self.o.payload.status.eq(self.status),
             self.o.payload.result.eq(self.result),
             self.o.payload.index.eq(self.index),
@@ -320,8 +324,11 @@ class Executor(wiring.Component):
                 with m.If(word == JOB.words - 1):
                     m.next = then
 
-    def ask_append(self, m, name, *, then, tokens=0, defer=0, flush=0, columns=0):
-        """States that ask the append path about the head in hand; the answer is in ``info``."""
+    def ask_append(self, m, name, *, then, check, tokens=0, defer=0, flush=0, columns=0):
+        """States that ask the append path about the head in hand; the answer is in ``info``.
+
+        They continue at ``then``, unless ``check()`` of the answer leads elsewhere.
+        """
         with m.State(name):
             m.d.comb += [
                 self.o_append.valid.eq(1),
@@ -338,6 +345,16 @@ class Executor(wiring.Component):
             with m.If(self.i_append.valid):
                 m.d.sync += self.info.eq(self.i_append.payload)
                 m.next = then
+                check()
+
+    def refuse_lost(self, m):
+        """For `ask_append`: the command ends if device DRAM has not given the head's entry."""
+
+        def check():
+            with m.If(self.i_append.payload.failed):
+                self.refuse(m, Status.INTERNAL_ERROR)
+
+        return check
 
     def load_pointer(self, m, name, *, then):
         """States that load and check the data pointer; ``bytes`` is set before."""

@@ -9,7 +9,7 @@
 
 A STEP leaves tails that its tokens filled, an APPEND only units that it did not bring as a whole.
 Until they are done no other command begins, so that nobody moves or gives up the pages meanwhile;
-and K is not read while the firmware holds commands back.
+and K is not read while the firmware holds commands back. What fails stays to be done.
 """
 
 from amaranth.hdl import Signal
@@ -31,6 +31,11 @@ def after_states(m, x):
     word = Signal(range(page_words), name="unit_word")
     first = groups_in_units(sequence, head, x.config.bounds)
 
+    def leave_lost():
+        """On to the next head if the append path has failed."""
+        with m.If(x.i_append.payload.failed):
+            m.next = "AFTER_NEXT_HEAD"
+
     with m.State("AFTER"):
         m.d.sync += [x.index.eq(0), x.flush_due.eq(0)]
         with m.If(x.flush_due):
@@ -44,7 +49,7 @@ def after_states(m, x):
     with m.State("AFTER_HEADS"):
         m.d.sync += x.head.eq(0)
         m.next = "AFTER_LOOK"
-    x.ask_append(m, "AFTER_LOOK", then="AFTER_CHECK")
+    x.ask_append(m, "AFTER_LOOK", then="AFTER_CHECK", check=leave_lost)
     with m.State("AFTER_CHECK"):
         with m.If(head.tail_tokens == sequence.group_tokens):
             m.next = "AFTER_FLUSH"
@@ -52,7 +57,7 @@ def after_states(m, x):
             m.next = "UNIT_WAIT"
         with m.Else():
             m.next = "AFTER_NEXT_HEAD"
-    x.ask_append(m, "AFTER_FLUSH", then="AFTER_CHECK", flush=1)
+    x.ask_append(m, "AFTER_FLUSH", then="AFTER_CHECK", check=leave_lost, flush=1)
 
     with m.State("UNIT_WAIT"):
         # The firmware, called for a page before, may still be moving pages.
@@ -77,7 +82,6 @@ def after_states(m, x):
         m.d.sync += [
             word.eq(0),
             x.readback_channel.eq(x.info.channel + first),
-            x.spoiled.eq(0),
         ]
         with m.If(walk.ready):
             m.next = "UNIT_ASK"
@@ -98,14 +102,16 @@ def after_states(m, x):
             x.waits.eq(~moves(x.i_readback) & ~x.i_append.valid),
         ]
         with m.If(moves(x.i_readback)):
-            m.d.sync += [word.eq(word + 1), x.spoiled.eq(x.spoiled | x.i_readback.payload.error)]
+            m.d.sync += [
+                word.eq(word + 1),
+                x.unreadable.eq(x.unreadable | x.i_readback.payload.error),
+            ]
             with m.If(word == page_words - 1):
                 m.d.sync += [word.eq(0), x.readback_channel.eq(x.readback_channel + 1)]
         with m.If(x.i_append.valid):
-            m.d.sync += x.info.eq(x.i_append.payload)
+            m.d.sync += [x.info.eq(x.i_append.payload), x.unreadable.eq(0)]
             m.next = "AFTER_CHECK"
-            with m.If(x.spoiled):  # it stays due
-                m.next = "AFTER_NEXT_HEAD"
+            leave_lost()
 
     with m.State("AFTER_NEXT_HEAD"):
         m.d.sync += x.head.eq(x.head + 1)

@@ -1,4 +1,8 @@
-"""States of APPEND: tokens of one layer from the host to tail and flash, head by head."""
+"""States of APPEND: tokens of one layer from the host to tail and flash, head by head.
+
+What cannot be read of the data is appended as it came, marked in the heads' entries, so that all
+heads hold as many tokens. If device DRAM fails, the heads from that one on are left out.
+"""
 
 from amaranth.hdl import Signal
 
@@ -24,11 +28,13 @@ def append_states(m, x):
     x.look_up(
         m, x.sqe.sequence, x.sqe.layer, "APPEND_SEQUENCE", ok="APPEND_FIRST", refused="FINISH"
     )
-    x.ask_append(m, "APPEND_FIRST", then="APPEND_CHECK")
+    x.ask_append(m, "APPEND_FIRST", then="APPEND_CHECK", check=x.refuse_lost(m))
     with m.State("APPEND_CHECK"):
         m.d.sync += [head_bytes.eq((tokens[:24] * x.sequence.head_dim) << 2), offset.eq(0)]
         with m.If(x.info.head.tokens + tokens > x.sequence.max_tokens):
             x.refuse(m, Status.CONTEXT_EXCEEDED)
+        with m.Elif(x.info.head.spoiled):
+            x.refuse(m, Status.SPOILED_APPEND)
         with m.Else():
             m.next = "APPEND_BYTES"
     with m.State("APPEND_BYTES"):
@@ -68,7 +74,9 @@ def append_states(m, x):
         ]
         with m.If(x.i_append.valid):
             m.d.sync += x.head.eq(x.head + 1)
-            with m.If(x.head + 1 == x.sequence.kv_heads):
+            with m.If(x.i_append.payload.failed & ~x.link_error):
+                x.refuse(m, Status.INTERNAL_ERROR)
+            with m.Elif(x.head + 1 == x.sequence.kv_heads):
                 m.next = "FINISH"
             with m.Else():
                 m.next = "APPEND_RANGE"

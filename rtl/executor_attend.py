@@ -58,6 +58,19 @@ def attend_states(m, x):
         m.d.sync += refusal.eq(status)
         m.next = "ATTEND_REFUSED"
 
+    def check_lost():
+        """Whether device DRAM has failed."""
+        with m.If(x.i_append.payload.failed):
+            fail(Status.INTERNAL_ERROR)
+
+    def check_head():
+        """The same, and whether the head holds as many tokens as the first one, none of them of an
+        append that failed."""
+        head = x.i_append.payload.head
+        with m.If(head.spoiled | (head.tokens != tokens)):
+            fail(Status.SPOILED_APPEND)
+        check_lost()
+
     def go_on():
         """To the next head."""
         m.next = "ATTEND_HEAD"
@@ -113,6 +126,7 @@ def attend_states(m, x):
     x.read_job(m, "ATTEND_JOB", then="ATTEND_PLACE")
     with m.State("ATTEND_PLACE"):
         m.d.sync += [
+            x.facts_lost.eq(0),
             status_at.eq(x.sqe.result + job.result_offset),
             result_at.eq(x.sqe.result + job.result_offset + JOB_STATUS.size),
         ]
@@ -163,7 +177,7 @@ def attend_states(m, x):
             fail(Status.INVALID_JOB)
         with m.Else():
             m.next = "ATTEND_FIRST"
-    x.ask_append(m, "ATTEND_FIRST", then="ATTEND_TOKENS")
+    x.ask_append(m, "ATTEND_FIRST", then="ATTEND_TOKENS", check=check_lost)
     with m.State("ATTEND_TOKENS"):
         held = x.info.head.tokens + step
         m.d.sync += [
@@ -171,7 +185,9 @@ def attend_states(m, x):
             sparse.eq(selective & (job.kept < held) if selects else 0),
         ]
         m.d.sync += passes.eq((held >> shift) + held[:shift].any())
-        with m.If(step & (x.info.head.tokens >= x.sequence.max_tokens)):
+        with m.If(x.info.head.spoiled):
+            fail(Status.SPOILED_APPEND)
+        with m.Elif(step & (x.info.head.tokens >= x.sequence.max_tokens)):
             fail(Status.CONTEXT_EXCEEDED)
         with m.Elif(step & (x.info.head.tail_tokens == x.sequence.group_tokens)):
             # An earlier job of this list filled the tail and still reads it.
@@ -210,7 +226,7 @@ def attend_states(m, x):
             with m.Else():
                 go_on()
 
-    x.ask_append(m, "ATTEND_HEAD", then=begin)
+    x.ask_append(m, "ATTEND_HEAD", then=begin, check=check_head)
     with m.State("STEP_RANGE"):
         m.d.comb += [
             buffer.i_range.valid.eq(1),
@@ -242,6 +258,7 @@ def attend_states(m, x):
             with m.If(x.i_append.payload.flush_due):
                 m.d.sync += x.flush_due.eq(1)
             m.next = begin
+            check_head()
 
     of_head = {"passes": passes, "beats": beats, "q_at": q_at, "q_words": q_words}
     place = select_states(m, x, sparse=sparse, **of_head) if selects else None
@@ -258,6 +275,7 @@ def attend_states(m, x):
             request.ends.eq(ends),
             request.job.eq(x.index),
             request.passes.eq(passes),
+            request.status.eq(Mux(x.facts_lost, Status.INTERNAL_ERROR, Status.SUCCESS)),
             request.status_address.eq(status_at),
         ]
         with m.If(x.o_results.ready):

@@ -82,6 +82,8 @@ def pass_states(m, x, *, passes, beats, tag, q_at, q_words, selective, sparse, p
         m.d.comb += [x.tail.o.ready.eq(1), x.waits.eq(~x.tail.o.valid)]
         with m.If(x.tail.o.valid):
             m.d.sync += facts.eq(x.tail.o.payload.data)
+            with m.If(x.tail.o.payload.error):
+                m.d.sync += [facts.eq(0), x.facts_lost.eq(1)]
             m.next = "PASS_ENGINE"
     with m.State("PASS_ENGINE"):
         jobs = x.o_jobs

@@ -62,7 +62,7 @@ def read_states(m, x):
             x.refuse(m, Status.HEAD_OUT_OF_RANGE)
         with m.Else():
             m.next = "READ_HEAD"
-    x.ask_append(m, "READ_HEAD", then="READ_PLACE")
+    x.ask_append(m, "READ_HEAD", then="READ_PLACE", check=x.refuse_lost(m))
     with m.State("READ_PLACE"):
         head = x.info.head
         in_tail = head.tail_tokens
@@ -155,6 +155,8 @@ def read_states(m, x):
                 target.payload.eq(x.tail.o.payload.data),
                 x.tail.o.ready.eq(target.ready & (piece != 0)),
             ]
+            with m.If(target.valid & target.ready & x.tail.o.payload.error):
+                m.d.sync += x.status.eq(Status.UNRECOVERED_READ)
         m.d.comb += [x.writer.done.ready.eq(1), x.waits.eq(~target.valid & ~x.writer.done.valid)]
         with m.If(target.valid & target.ready):
             m.d.sync += [piece.eq(piece - 1), sent.eq(sent + 1)]

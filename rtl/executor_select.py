@@ -87,6 +87,8 @@ def select_states(m, x, *, sparse, passes, beats, q_at, q_words):
         with m.If(x.tail.o.valid):
             k_exp = PASS.struct(x.tail.o.payload.data).k_exp
             m.d.sync += exponents[number].eq(k_exp + bounds)
+            with m.If(x.tail.o.payload.error):
+                m.d.sync += [exponents[number].eq(0), x.facts_lost.eq(1)]
             m.next = "SELECT_NEXT"
     with m.State("SELECT_NEXT"):
         m.d.sync += [number.eq(number + 1), pass_left.eq(pass_left - config.pass_tokens)]

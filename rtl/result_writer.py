@@ -30,7 +30,7 @@ def result_request_layout():
             "ends": 1,  # last head of its job
             "job": 16,  # its index in the list
             "passes": 8,
-            "status": 11,  # of a job that was refused
+            "status": 11,  # of a job that was refused, or has gone wrong
             "status_address": ADDRESS_BITS,
             "lost": 1,  # the status cannot be written: its place is outside the window
         }
@@ -97,7 +97,11 @@ class ResultWriter(wiring.Component):
         refused = request.words == 0
         m.d.comb += [
             status.eq(
-                Mux(refused, request.status, Mux(flags.poisoned, Status.UNRECOVERED_READ, 0))
+                Mux(
+                    refused | (request.status != Status.SUCCESS),
+                    request.status,
+                    Mux(flags.poisoned, Status.UNRECOVERED_READ, Status.SUCCESS),
+                )
             ),
             word.status.eq(status),
             word.flags.eq(Mux(refused, 0, flags.as_value()[:2])),

@@ -120,6 +120,7 @@ HEAD = Layout("HEAD", 16, [
     ("v_exp", 11, 0, 8, "the same of V"),
     ("k_bad", 12, 0, 1, "K of that pass holds an infinity or NaN"),
     ("v_bad", 12, 1, 1, "V of that pass holds an infinity or NaN"),
+    ("spoiled", 12, 2, 1, "an append failed: of the last tokens some are wrong"),
     ("column_pages", 13, 0, 24, "pages of K by channel, or of bounds, on flash, whole units"),
 ])
 

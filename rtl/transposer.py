@@ -69,6 +69,8 @@ class Transposer(wiring.Component):
         them if some were.
     settled : Out(1)
         All that came in is in device DRAM.
+    failed : Out(1)
+        The answer of this clock says that a write failed.
     quiet : Out(1)
     """
 
@@ -82,6 +84,7 @@ class Transposer(wiring.Component):
                 "write": Out(MemoryPortSignature()),
                 "room": Out(1),
                 "settled": Out(1),
+                "failed": Out(1),
                 "quiet": Out(1),
             }
         )
@@ -104,6 +107,7 @@ class Transposer(wiring.Component):
         self._fill(m, banks, pages, held, filled, depth)
         written_out = self._write(m, banks, pages, words, writer, held, written, depth)
         m.d.comb += [
+            self.failed.eq(writer.failed),
             self.settled.eq((held == 0) & ~pages.o.valid & ~self.i.valid & written_out),
             self.quiet.eq((held == 0) & ~moves(self.i_words) & writer.quiet & (words.level == 0)),
         ]

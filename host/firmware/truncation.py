@@ -74,7 +74,7 @@ class Truncation:
                 parts = self._retained(index, kind, keep, in_pass, tail)
                 exponent, bad = self._facts(parts, before[f"{name}_exp"], before[f"{name}_bad"])
             head[f"{name}_exp"], head[f"{name}_bad"] = exponent, bad
-        head.update(tokens=keep, flash_groups=groups, tail_tokens=tokens)
+        head.update(tokens=keep, flash_groups=groups, tail_tokens=tokens, spoiled=0)
         head["column_pages"] = min(head["column_pages"], shape.column_pages(groups))
         self._cuts[index] = _Cut(head, tail if tokens else None)
 

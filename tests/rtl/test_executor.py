@@ -134,6 +134,7 @@ class Front(wiring.Component):
             append.spoiled.eq(executor.spoiled),
             append.room.eq(transposer.room),
             append.transposed.eq(transposer.settled),
+            append.unit_failed.eq(transposer.failed),
         ]
         blocks = executor, append, sequences, results, transposer
         m.d.comb += self.quiet.eq(Cat(block.quiet for block in blocks).all())
