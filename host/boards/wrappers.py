@@ -1,0 +1,243 @@
+"""Verilog around the drive for a board: the module that becomes an IP, and the top with pins.
+
+``instinfer_csd`` is `rtl.axi.drive.AxiDrive` with what Vivado reads its interfaces off
+(``X_INTERFACE_INFO``, AMD UG1118); ``csd_top`` is the drive, a PHY for each flash channel and the
+pads. Both only connect.
+"""
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["IP_TOP", "PIN_TOP", "Port", "interface_of", "ip_module", "pin_module", "pin_ports"]
+
+IP_TOP = "instinfer_csd"
+PIN_TOP = "csd_top"
+DRIVE = "axi_drive"
+NAND_PHY = "instinfer:interface:nand_phy:1.0"
+
+SINGLE = {
+    "aresetn": (
+        "xilinx.com:signal:reset:1.0 aresetn RST",
+        "XIL_INTERFACENAME aresetn, POLARITY ACTIVE_LOW",
+    ),
+    "irq": (
+        "xilinx.com:signal:interrupt:1.0 irq INTERRUPT",
+        "XIL_INTERFACENAME irq, SENSITIVITY EDGE_RISING",
+    ),
+}
+"""Port -> interface and its parameters, of ports that are interfaces of their own."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of a Verilog module; ``way`` is ``input``, ``output`` or ``inout``."""
+
+    name: str
+    way: str
+    bits: int = 1
+
+    @property
+    def text(self):
+        """Its declaration."""
+        vector = f"[{self.bits - 1}:0] " if self.bits > 1 else ""
+        return f"{self.way:6} wire {vector}{self.name}"
+
+
+def interface_of(name):
+    """Interface and signal of a port of the drive: ``m_axi_host_awaddr``, ``phy__0__die``."""
+    if found := re.fullmatch(r"phy__(\d+)__(\w+)", name):
+        return f"phy_{found[1]}", found[2]
+    if found := re.fullmatch(r"([ms]_axi\w*?)_([a-z]+)", name):
+        return found[1], found[2]
+    return name, ""
+
+
+def ip_module(ports, clock_hz):
+    """The module that becomes an IP.
+
+    Parameters
+    ----------
+    ports : list of Port
+        Of the drive with AXI buses.
+    clock_hz : int
+
+    Returns
+    -------
+    str
+        Verilog; its ports are the drive's, those of channel n's PHY called ``phy_n_*``.
+    """
+    interfaces = dict.fromkeys(interface_of(port.name)[0] for port in ports)
+    buses = [name for name in interfaces if "_axi" in name]
+    lines, seen = [], set()
+    for port in ports:
+        interface, signal = interface_of(port.name)
+        if port.name == "aclk":
+            info = "xilinx.com:signal:clock:1.0 aclk CLK"
+            parameters = (
+                f"XIL_INTERFACENAME aclk, ASSOCIATED_BUSIF {':'.join(buses)}, "
+                f"ASSOCIATED_RESET aresetn, FREQ_HZ {clock_hz}"
+            )
+        elif not signal:
+            info, parameters = SINGLE.get(port.name, ("", ""))
+        else:
+            kind = NAND_PHY if interface.startswith("phy_") else "xilinx.com:interface:aximm:1.0"
+            info, parameters = f"{kind} {interface} {signal.upper()}", ""
+            if interface in buses and interface not in seen:
+                protocol = "AXI4LITE" if interface == "s_axi" else "AXI4"
+                parameters = f"XIL_INTERFACENAME {interface}, PROTOCOL {protocol}"
+        seen.add(interface)
+        if parameters:
+            lines.append(f'    (* X_INTERFACE_PARAMETER = "{parameters}" *)')
+        if info:
+            lines.append(f'    (* X_INTERFACE_INFO = "{info}" *)')
+        lines.append(f"    {Port(_outer(port.name), port.way, port.bits).text},")
+    lines[-1] = lines[-1].rstrip(",")
+    pairs = [(port.name, _outer(port.name)) for port in ports]
+    return "\n".join(
+        (
+            "// The drive as an IP: Vivado reads the interfaces off these attributes.",
+            f"module {IP_TOP} (",
+            *lines,
+            ");",
+            *_instance(DRIVE, "drive", pairs),
+            "endmodule",
+            "",
+        )
+    )
+
+
+def _outer(name):
+    interface, signal = interface_of(name)
+    return f"{interface}_{signal}" if signal and interface.startswith("phy_") else name
+
+
+def pin_ports(channels, phy):
+    """Ports of the NAND pins of all channels.
+
+    Parameters
+    ----------
+    channels : int
+    phy : host.boards.phys.Phy
+
+    Returns
+    -------
+    list of Port
+        ``nand_<channel>_<pin>``; of a pair, its two legs ``_p`` and ``_n``.
+    """
+    return [
+        Port(name, pin.way, pin.bits)
+        for channel in range(channels)
+        for pin in phy.pins
+        for name in _legs(f"nand_{channel}_{pin.name}", pin.name in phy.paired)
+    ]
+
+
+def _legs(name, paired):
+    stem = name.removesuffix("_n")
+    return [f"{stem}_p", f"{stem}_n"] if paired else [name]
+
+
+def pin_module(ports, phy, channels):
+    """The top with pins.
+
+    Parameters
+    ----------
+    ports : list of Port
+        Of the drive with AXI buses.
+    phy : host.boards.phys.Phy
+    channels : int
+
+    Returns
+    -------
+    str
+        Verilog. The drive stays in reset until the PHYs have told their dies how they are spoken
+        to.
+    """
+    own = [port for port in ports if not interface_of(port.name)[0].startswith("phy_")]
+    body = [
+        "    wire rst = ~aresetn;",
+        f"    wire [{channels - 1}:0] started;",
+        "    wire started_all = &started;",
+        *[f"    wire {_vector(port)}{port.name};" for port in ports if port not in own],
+    ]
+    body += _instance(
+        DRIVE,
+        "drive",
+        [
+            (port.name, "aresetn & started_all" if port.name == "aresetn" else port.name)
+            for port in ports
+        ],
+    )
+    for channel in range(channels):
+        body += ["", *_channel(phy, channel)]
+    outside = [*own, *pin_ports(channels, phy)]
+    return "\n".join(
+        (
+            "// The drive with its PHYs and pads; constraints/pins.xdc says which pins these are.",
+            f"module {PIN_TOP} (",
+            ",\n".join(f"    {port.text}" for port in outside),
+            ");",
+            *body,
+            "endmodule",
+            "",
+        )
+    )
+
+
+def _channel(phy, channel):
+    """Lines of a channel: its PHY, and what is between that and the pins."""
+    given = {"clk": "aclk", "rst": "rst", "write_protect": "1'b0"}
+    given["started"] = f"started[{channel}]"
+    pairs = []
+    for port in phy.ports:
+        if port.name in given:
+            wire = given[port.name]
+        elif port.name.startswith("phy__"):
+            wire = port.name.replace("phy__", f"phy__{channel}__", 1)
+        else:
+            wire = f"nand_{channel}_{port.name.removeprefix('pads__')}"
+        pairs.append((port.name, wire))
+    inner = {port.name.removeprefix("pads__"): port for port in phy.ports}
+    wires, pads = [], []
+    for pin in phy.pins:
+        name = f"nand_{channel}_{pin.name}"
+        legs = _legs(name, pin.name in phy.paired)
+        parts = [part for part in ("i", "o", "oe") if f"{pin.name}__{part}" in inner]
+        wires += [
+            f"    wire {_vector(inner[f'{pin.name}__{part}'])}{name}__{part};" for part in parts
+        ]
+        if parts and len(legs) == 2:
+            pads += _instance(
+                "IOBUFDS",
+                f"{name}_pad",
+                [
+                    *[("I", f"{name}__o"), ("O", f"{name}__i"), ("T", f"~{name}__oe")],
+                    *zip(("IO", "IOB"), legs),
+                ],
+            )
+        elif parts:
+            pads += [
+                f"    assign {name} = {name}__oe ? {name}__o : {pin.bits}'bz;",
+                f"    assign {name}__i = {name};",
+            ]
+        elif len(legs) == 2:
+            wires.append(f"    wire {name}_single;")
+            pairs = [(i, f"{name}_single" if w == name else w) for i, w in pairs]
+            pads += _instance(
+                "OBUFDS",
+                f"{name}_pad",
+                [("I", f"{name}_single"), *zip(("O", "OB"), legs)],
+            )
+    return [*wires, *_instance("nand_phy", f"phy_{channel}", pairs), *pads]
+
+
+def _vector(port):
+    return f"[{port.bits - 1}:0] " if port.bits > 1 else ""
+
+
+def _instance(module, name, pairs):
+    return [
+        f"    {module} {name} (",
+        ",\n".join(f"        .{inner}({outer})" for inner, outer in pairs),
+        "    );",
+    ]

@@ -1,0 +1,6 @@
+"""FPGA boards that the drive's Verilog is made for: their parts, pins, clocks and presets."""
+
+from .board import BOARDS, Board, board
+from .parts import PARTS, Part
+
+__all__ = ["BOARDS", "PARTS", "Board", "Part", "board"]

@@ -1,0 +1,205 @@
+"""Folders of boards: what is in them agrees with the Verilog in them, and what is refused."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from host.boards.folder import SIDECAR, BoardFolder, write_board
+from host.boards.ours import sha256
+from host.boards.wrappers import IP_TOP, PIN_TOP
+from host.cli import main
+from rtl.boards import BOARDS
+from rtl.config import PRESETS, DriveConfig
+
+SPIRIT = "{http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009}"
+
+
+@pytest.fixture(scope="module", params=BOARDS)
+def folder(request, tmp_path_factory):
+    """A board's folder as the command writes it, with the preset of the board or a small drive."""
+    path = tmp_path_factory.mktemp(request.param)
+    board = BOARDS[request.param]
+    preset = "tiny" if board.name == "generic" else board.preset
+    config = DriveConfig.preset(preset)
+    write_board(path, BoardFolder(board, config, preset=preset).files())
+    return path
+
+
+def about(folder):
+    return json.loads((folder / SIDECAR).read_text())
+
+
+def header(text, module):
+    """Ports of a module in Verilog: name -> (direction, bits)."""
+    start = re.search(rf"^module {module}\s*\(", text, re.M).start()
+    ports = re.findall(
+        r"^\s*(input|output|inout) +(?:wire|reg)? *(?:\[(\d+):0\] *)?(\w+)[,;]?$",
+        text[start : text.index("endmodule", start)],
+        re.M,
+    )
+    return {name: (way, int(top or 0) + 1) for way, top, name in ports}
+
+
+def test_the_sidecar_knows_every_file_and_port(folder):
+    known = about(folder)
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert there == {SIDECAR, *known["files"]}
+    for name, digest in known["files"].items():
+        assert sha256((folder / name).read_text()) == digest
+    text = "".join(path.read_text() for path in sorted((folder / "rtl").iterdir()))
+    for top, ports in known["tops"].items():
+        assert {p["name"]: (p["direction"], p["bits"]) for p in ports} == header(text, top)
+    assert {register["name"] for register in known["registers"]} >= {"ID", "SQ_TAIL"}
+
+
+def test_modules_have_plain_names_and_are_written_once(folder):
+    text = "".join(path.read_text() for path in sorted((folder / "rtl").iterdir()))
+    names = re.findall(r"^module (\S+?) ?\(", text, re.M)
+    assert len(names) == len(set(names))
+    assert {"drive", "axi_drive", "flash_channel", IP_TOP} <= set(names)
+    assert "\\" not in text, "a name that needs escaping"
+
+
+def test_no_text_knows_this_machine(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            assert str(folder) not in text and str(path.home()) not in text
+            assert "???" not in text or path.suffix in (".xdc", ".v")
+
+
+def test_the_readme_lists_every_file(folder):
+    text = (folder / "README.md").read_text()
+    for name in [*about(folder)["files"], SIDECAR]:
+        assert f"| `{name}` |" in text
+    assert "What now?" in text and "What is not tested" in text
+
+
+def test_the_interface_of_a_phy_is_well_formed_and_complete(folder):
+    path = folder / "vivado/interfaces/nand_phy_rtl.xml"
+    ports = {p["name"]: p for p in about(folder)["tops"]["axi_drive"]}
+    signals = {n.removeprefix("phy__0__") for n in ports if n.startswith("phy__0__")}
+    if not signals:
+        assert not path.exists()
+        return
+    found = {}
+    for port in ElementTree.parse(path).iter(f"{SPIRIT}port"):
+        name = port.find(f"{SPIRIT}logicalName").text.lower()
+        master = port.find(f"{SPIRIT}wire/{SPIRIT}onMaster")
+        slave = port.find(f"{SPIRIT}wire/{SPIRIT}onSlave")
+        found[name] = (master.find(f"{SPIRIT}direction").text, master.find(f"{SPIRIT}width").text)
+        assert slave.find(f"{SPIRIT}direction").text == {"in": "out", "out": "in"}[found[name][0]]
+    assert found == {
+        name: (ports[f"phy__0__{name}"]["direction"][:-3], str(ports[f"phy__0__{name}"]["bits"]))
+        for name in signals
+    }
+    ElementTree.parse(folder / "vivado/interfaces/nand_phy.xml")
+
+
+def test_the_scripts_name_what_is_there(folder):
+    pytest.importorskip("tkinter", reason="this Python was built without Tcl")
+    from .vivado import Vivado
+
+    known = about(folder)
+    board = BOARDS[known["board"]["name"]]
+    part = [] if board.part else ["xc7z045ffg900-2"]
+    project = Vivado()
+    project.source(folder / "vivado/project.tcl", *part, "run")
+    assert project.arguments("create_project")[0][2:4] == (
+        "-part",
+        board.part.vivado if board.part else part[0],
+    )
+    top = next(a[1] for a in project.arguments("set_property") if a[0] == "top")
+    assert top in known["tops"] or top == IP_TOP
+    package = Vivado()
+    package.source(folder / "vivado/package_ip.tcl")
+    for vivado in (project, package):
+        added = [p for a in vivado.arguments("add_files") for p in vivado.split(a[-1])]
+        assert added and all((folder / path).is_file() for path in added)
+    assert ("ipx::save_core", "ipx::current_core") in package.calls
+    looked_for = {a[0] for a in package.arguments("ipx::get_bus_interfaces")}
+    text = (folder / "rtl/instinfer_csd.v").read_text()
+    inferred = set(re.findall(r'X_INTERFACE_INFO = "\S+:(?:aximm|nand_phy):1\.0 (\w+) ', text))
+    assert looked_for == inferred and {"s_axi", "m_axi_host", "m_axi_dram"} <= inferred
+
+
+def test_without_a_part_the_script_says_so(tmp_path):
+    tkinter = pytest.importorskip("tkinter", reason="this Python was built without Tcl")
+    from .vivado import Vivado
+
+    files = BoardFolder(BOARDS["generic"], DriveConfig.preset("tiny"), preset="tiny").files()
+    (tmp_path / "project.tcl").write_text(files["vivado/project.tcl"])
+    vivado = Vivado()
+    with pytest.raises(tkinter.TclError):
+        vivado.source(tmp_path / "project.tcl")
+    assert "name the FPGA" in vivado.arguments("error")[0][0]
+    assert not vivado.arguments("create_project")
+
+
+def test_the_constraints_name_ports_that_are_there(folder):
+    pytest.importorskip("tkinter", reason="this Python was built without Tcl")
+    from .vivado import Vivado
+
+    known = about(folder)
+    ports = {p["name"]: p["bits"] for p in known["tops"].get(PIN_TOP, known["tops"]["axi_drive"])}
+    vivado = Vivado()
+    for path in sorted((folder / "constraints").iterdir()):
+        vivado.source(path)
+    clock = vivado.arguments("create_clock")[0]
+    assert float(clock[clock.index("-period") + 1]) == pytest.approx(
+        1e9 / known["clocks"]["aclk"], abs=1e-3
+    )
+    named = [p for a in vivado.arguments("get_ports") for p in vivado.split(a[0])]
+    assert "aclk" in named
+    for name in named:
+        if "*" in name:
+            pattern = re.escape(name).replace(r"\*", ".*")
+            assert any(re.fullmatch(pattern, port) for port in ports)
+            continue
+        port, _, index = name.partition("[")
+        assert port in ports and int(index.rstrip("]") or 0) < ports[port]
+    placed = [a for a in vivado.arguments("set_property") if a[0] == "-dict"]
+    if known["board"]["name"] == "cosmos_plus":
+        assert len(placed) == sum(bits for name, bits in ports.items() if "nand_" in name) == 256
+    pins = [dict(zip(*[iter(vivado.split(a[1]))] * 2))["PACKAGE_PIN"] for a in placed]
+    assert len(pins) == len(set(pins))
+
+
+def test_the_same_bytes_again():
+    """In one process; another one, of another folder: test_verilog_hashes."""
+    boards = BOARDS["generic"], DriveConfig.preset("tiny")
+    first, second = (BoardFolder(*boards, preset="tiny").files() for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--board", "no_such"], "unknown board 'no_such': choose one of cosmos_plus, daisyplus"),
+        (["--preset", "no_such"], "unknown preset 'no_such': choose one of default"),
+        (["--board", "cosmos_plus", "--preset", "default"], "121,602 too many. Turn down: --set"),
+        (["--board", "daisyplus", "--preset", "cosmos_plus"], "choose --set channels=4"),
+        (["--board", "cosmos_plus", "--set", "dies=16"], "choose --set dies=8 or fewer"),
+        (["--set", "channels=3"], "channels = 3 is not possible: choose 1, 2, 4, 8 or 16"),
+        (["--set", "no_field=3"], "unknown field; choose one of"),
+        (["--set", "channels"], "write FIELD=VALUE"),
+    ],
+)
+def test_what_is_refused(arguments, said, tmp_path, capsys):
+    assert main(["verilog", *arguments, "--output", str(tmp_path / "v")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_folder_of_somebody_else_and_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("theirs")
+    for output in (tmp_path, tmp_path / "file"):
+        assert main(["verilog", "--preset", "tiny", "--output", str(output)]) == 2
+        assert "choose another folder with --output" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_board_has_its_preset():
+    assert {board.preset for board in BOARDS.values()} <= set(PRESETS)
