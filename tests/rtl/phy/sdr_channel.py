@@ -1,55 +1,20 @@
-"""A channel with pins on the bench: controller, SDR PHY, pins, dies, array."""
+"""A channel with an SDR PHY on the bench."""
 
 import dataclasses
 from fractions import Fraction
 
-import numpy as np
-from amaranth.hdl import Cat, Module, ResetInserter, Value
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
-from amaranth.sim import Simulator
+from amaranth.hdl import Cat
 
-from flash_model.array import NandArray
-from flash_model.array_port import ArrayPortSignature
-from flash_model.array_server import ArrayServer
-from flash_model.package import ChannelDies
-from flash_model.profiles import profile
-from rtl.nand.controller import ChannelController
-from rtl.nand.operations import NandOp, done_layout, operation_layout
 from rtl.phy.sdr import SdrPhy
 from rtl.phy.sdr_timing import sdr_timing
+from tests.rtl.phy.channel import PinBench, small_part
 from tests.rtl.phy.sdr_pins import SdrDies
 
-__all__ = ["Bench", "words"]
+__all__ = ["SdrBench"]
 
 
-def words(data):
-    """Bytes as 64-bit words."""
-    return [int(word) for word in np.frombuffer(bytes(data), "<u8")]
-
-
-class Channel(wiring.Component):
-    """Controller and PHY; the dies hang on what is between their pins, in Python."""
-
-    def __init__(self, part, mode, clock_hz):
-        dies = part.geometry.dies
-        self.controller = ChannelController(part, clock_hz, 8)
-        self.phy = SdrPhy(part, mode, clock_hz)
-        self.package = ChannelDies(part, clock_hz)
-        super().__init__({"array": Out(ArrayPortSignature(dies))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.controller = ResetInserter(~self.phy.started)(self.controller)
-        m.submodules.phy = self.phy
-        m.submodules.package = self.package
-        wiring.connect(m, self.controller.phy, self.phy.phy)
-        wiring.connect(m, wiring.flipped(self.array), self.package.array)
-        return m
-
-
-class Bench:
-    """Runs operations over the pins.
+class SdrBench(PinBench):
+    """Looks at the pins once in a clock.
 
     Parameters
     ----------
@@ -59,102 +24,29 @@ class Bench:
     dies : int
     clocks : dict, optional
         Changes to the PHY's `SdrClocks`: a fault.
-    timing : dict, optional
-        Changes to the profile's times.
     """
 
-    def __init__(self, mode, clock_hz, *, dies=2, clocks=None, timing=None):
-        base = profile("tiny")
-        geometry = dataclasses.replace(
-            base.geometry, channels=1, dies=dies, page_bytes=64, spare_bytes=0
-        )
-        times = sdr_timing(base.timing, mode, clock_hz)
-        times = dataclasses.replace(times, t_r_ns=400, t_prog_ns=600, t_bers_ns=800)
-        part = dataclasses.replace(base, geometry=geometry, timing=times)
-        self.array = NandArray(geometry)
-        self.channel = Channel(part, mode, clock_hz)
-        if clocks:
-            phy = self.channel.phy
-            phy._clocks = dataclasses.replace(phy._clocks, **clocks)
-        self.part = part
-        self.period_ns = Fraction(10**9, clock_hz)
+    def __init__(self, mode, clock_hz, *, dies=2, clocks=None):
+        part = small_part(dies, lambda times: sdr_timing(times, mode, clock_hz))
+        phy = SdrPhy(part, mode, clock_hz)
+        phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
+        super().__init__(part, phy, clock_hz)
         self.pins = SdrDies(late_ns=4)
 
-    def run(self, ops, write_words=(), timeout=30_000):
-        """Run until all have answered: lists of words read, completions."""
-        channel, dies = self.channel, self.part.geometry.dies
-        c, pads, package = channel.controller, channel.phy.pads, channel.package.phy
-        reads, done = [[]], []
-        wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
+    async def board(self, ctx):
+        pads, package, dies = self.channel.phy.pads, self.channel.package.phy, self.dies
         levels = Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n, pads.re_n, pads.wp_n, pads.dq.oe)
-
-        async def board(ctx):
-            now, asked = Fraction(0), False
-            while True:
-                if asked:
-                    self.pins.answer(ctx.get(package.r_data))
-                level, dq = ctx.get(levels), ctx.get(pads.dq.o)
-                cle, ale, we, re, wp, oe = (level >> dies + n & 1 for n in range(6))
-                ce = ~level & ((1 << dies) - 1)
-                ready = ctx.get(package.ready)
-                pins = {"ce": ce, "cle": cle, "ale": ale, "we": we, "re": re, "wp": wp}
-                symbol = self.pins.clock(now, {**pins, "dq": dq, "oe": oe}, ready)
-                ctx.set(package.strobe, symbol is not None)
-                if symbol is not None:
-                    ctx.set(package.die, symbol[0])
-                    ctx.set(package.cycle, symbol[1])
-                    ctx.set(package.w_data, symbol[2])
-                asked = symbol is not None and symbol[1] == 4
-                now += self.period_ns
-                ctx.set(pads.dq.i, self.pins.dq(now))
-                ctx.set(pads.rb_n, self.pins.pin_ready(now, ready, dies))
-                await ctx.tick()
-
-        async def give(ctx, stream, payloads):
-            started = ctx.tick().sample(channel.phy.started)
-            while not (await started)[2]:
-                pass
-            tick = ctx.tick().sample(stream.ready)
-            for payload in payloads:
-                ctx.set(stream.payload, payload)
-                ctx.set(stream.valid, 1)
-                while not (await tick)[2]:
-                    pass
-            ctx.set(stream.valid, 0)
-
-        async def give_ops(ctx):
-            await give(ctx, c.ops, [{name: op.get(name, 0) for name in _FIELDS} for op in ops])
-
-        async def give_words(ctx):
-            await give(ctx, c.w_data, write_words)
-
-        async def collect(ctx):
-            ctx.set(c.r_data.ready, 1)
-            ctx.set(c.done.ready, 1)
-            payloads = Value.cast(c.r_data.payload), Value.cast(c.done.payload)
-            tick = ctx.tick().sample(c.r_data.valid, c.done.valid, *payloads)
-            clocks = 0
-            while len(reads) - 1 < wanted_reads or len(done) < len(ops) - wanted_reads:
-                _, _, r_valid, d_valid, word, completion = await tick
-                if r_valid:
-                    reads[-1].append(word & 0xFFFF_FFFF_FFFF_FFFF)
-                    if word >> 64 & 1:
-                        reads.append([])
-                if d_valid:
-                    done.append(done_layout(dies).from_bits(completion))
-                clocks += 1
-                if clocks > timeout:
-                    raise TimeoutError(f"no end after {timeout} clocks: {reads=} {done=}")
-
-        sim = Simulator(channel)
-        sim.add_clock(1e-6)
-        sim.add_testbench(ArrayServer(self.array, 0, channel.array).run, background=True)
-        sim.add_testbench(board, background=True)
-        sim.add_testbench(give_ops)
-        sim.add_testbench(give_words)
-        sim.add_testbench(collect)
-        sim.run()
-        return reads[:-1], done
-
-
-_FIELDS = tuple(operation_layout(1).members)
+        now, asked = Fraction(0), False
+        while True:
+            if asked:
+                self.pins.answer(ctx.get(package.r_data))
+            level, dq = ctx.get(levels), ctx.get(pads.dq.o)
+            cle, ale, we, re, wp, oe = (level >> dies + n & 1 for n in range(6))
+            ce = ~level & ((1 << dies) - 1)
+            ready = ctx.get(package.ready)
+            pins = {"ce": ce, "cle": cle, "ale": ale, "we": we, "re": re, "wp": wp}
+            asked = self.give_symbol(ctx, self.pins.clock(now, {**pins, "dq": dq, "oe": oe}, ready))
+            now += self.period_ns
+            ctx.set(pads.dq.i, self.pins.dq(now))
+            ctx.set(pads.rb_n, self.pins.pin_ready(now, ready, dies))
+            await ctx.tick()

@@ -8,18 +8,14 @@ promise data.
 import random
 from fractions import Fraction
 
+from tests.rtl.phy.busy import LONG_AGO, Busy, PinError
 from tests.rtl.phy.onfi_sdr import ONFI_SDR
 
-__all__ = ["PinError", "SdrDies"]
+__all__ = ["SdrDies"]
 
-_LONG_AGO = -(10**9)
 _COMMAND, _ADDRESS, _WRITE, _READ = range(1, 5)
 _AT_ANY_TIME = (0x70, 0x78, 0xFF, 0xFA)
 _TO_HOLD = {"cle": "CLH", "ale": "ALH", "dq": "DH", "ce": "CH"}
-
-
-class PinError(AssertionError):
-    """Pins that ONFI does not allow."""
 
 
 class SdrDies:
@@ -43,20 +39,18 @@ class SdrDies:
         self.cycles: list[tuple[int, int, int]] = []
         self._rng = random.Random(seed)
         self._pins: dict = {}
-        self._changed = dict.fromkeys(("cle", "ale", "dq", "oe", "ce", "we", "re", "wp"), _LONG_AGO)
-        self._we_fell = self._we_rose = self._re_fell = self._re_rose = Fraction(_LONG_AGO)
-        self._confirmed: dict[int, Fraction] = {}  # die -> rise of WE_n that made it busy
+        self._changed = dict.fromkeys(("cle", "ale", "dq", "oe", "ce", "we", "re", "wp"), LONG_AGO)
+        self._we_fell = self._we_rose = self._re_fell = self._re_rose = Fraction(LONG_AGO)
+        self._busy = Busy()
         self._told: dict[int, Fraction] = {}  # die -> last rise of WE_n
-        self._was_ready: dict[int, bool] = {}
-        self._ready_since: dict[int, Fraction] = {}
         self._ce_rose: dict[int, Fraction] = {}
         self._modes: dict[int, int] = {}
         self._feature = 0
-        self._command, self._address_rose = 0, Fraction(_LONG_AGO)
+        self._command, self._address_rose = 0, Fraction(LONG_AGO)
         self._bytes = bytearray()  # of a word to the die
         self._left = 0  # bytes of a word from the die
         self._word = 0
-        self._byte = (Fraction(_LONG_AGO), 0)  # RE_n's fall and what is output for it
+        self._byte = (Fraction(LONG_AGO), 0)  # RE_n's fall and what is output for it
         self._before = self._byte
 
     def _least(self, now, since, name):
@@ -78,7 +72,7 @@ class SdrDies:
         if pins["ce"].bit_count() == 1:
             self.t = ONFI_SDR[self._modes.get(pins["ce"].bit_length() - 1, 0)]
         moved = {name for name in pins if pins[name] != old[name]}
-        self._see_ready(now, ready)
+        self._busy.see(now, ready, self._we_rose)
         for name in moved:
             self._changed[name] = now
         for name in sorted(moved & set(_TO_HOLD)):
@@ -88,7 +82,7 @@ class SdrDies:
             self._least(now, self._we_rose, "DH")
         for die in range(pins["ce"].bit_length()):
             if pins["ce"] & ~old["ce"] & 1 << die:
-                self._least(now, self._ce_rose.get(die, _LONG_AGO), "CEH")
+                self._least(now, self._ce_rose.get(die, LONG_AGO), "CEH")
         for die in range(old["ce"].bit_length()):
             if old["ce"] & ~pins["ce"] & 1 << die:
                 self._ce_rose[die] = now
@@ -104,8 +98,7 @@ class SdrDies:
 
     def pin_ready(self, now, ready, dies):
         """R/B_n as pins: falls as late as it may."""
-        late = sum(1 << die for die, rose in self._confirmed.items() if now < rose + self.t["WB"])
-        return (ready | late) & ((1 << dies) - 1)
+        return self._busy.pin(now, ready, dies, self.t["WB"])
 
     def dq(self, at):
         """DQ as one that looks ``at`` a time sees it."""
@@ -127,15 +120,6 @@ class SdrDies:
     def _until_valid(self):
         behind_select = self._changed["ce"] + self.t["CEA"] - self._byte[0]
         return max(self.t["REA"], behind_select) + self.late_ns
-
-    def _see_ready(self, now, ready):
-        for die in range(8):
-            is_ready = bool(ready >> die & 1)
-            if self._was_ready.get(die, True) and not is_ready:
-                self._confirmed[die] = self._we_rose
-            if is_ready and not self._was_ready.get(die, True):
-                self._ready_since[die] = now
-            self._was_ready[die] = is_ready
 
     def _selected(self, now):
         ce = self._pins["ce"]
@@ -164,7 +148,7 @@ class SdrDies:
             self._must(not self._bytes, now, f"{len(self._bytes)} bytes before a command")
             busy = not ready >> die & 1
             self._must(not busy or byte in _AT_ANY_TIME, now, f"{byte:02X}h to busy die {die}")
-            self._least(now, self._confirmed.get(die, _LONG_AGO), "WB")
+            self._least(now, self._busy.confirmed.get(die, LONG_AGO), "WB")
             self._command = byte
             if byte == 0xFF:
                 self._modes[die] = 0
@@ -182,7 +166,7 @@ class SdrDies:
         word, self._bytes = int.from_bytes(self._bytes, "little"), bytearray()
         self.cycles.append((die, _WRITE, word))
         if (self._command, self._feature) == (0xEF, 0x01):
-            self._modes[die] = word
+            self._modes[die] = word if word < len(ONFI_SDR) else 0
         return die, _WRITE, word
 
     def _re_falls(self, now, ready):
@@ -191,9 +175,9 @@ class SdrDies:
         self._least(now, self._re_fell, "RC")
         self._least(now, self._changed["cle"], "CLR")
         self._least(now, self._changed["ale"], "AR")
-        self._least(now, self._told.get(die, _LONG_AGO), "WHR")
+        self._least(now, self._told.get(die, LONG_AGO), "WHR")
         self._least(now, self._changed["oe"], "IR")
-        self._least(now, self._ready_since.get(die, _LONG_AGO), "RR")
+        self._least(now, self._busy.ready_since.get(die, LONG_AGO), "RR")
         self._must(not (pins["cle"] or pins["ale"]), now, "CLE or ALE is high with RE_n")
         self._must(pins["we"] and not pins["oe"], now, "WE_n is low or DQ driven with RE_n")
         may_read = self._command in (0x70, 0x78) or ready >> die & 1

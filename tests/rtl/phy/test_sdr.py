@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import numpy as np
 import pytest
 
 from flash_model.onfi import JEDEC_ID, ONFI_ID
@@ -13,11 +12,11 @@ from rtl.nand.operations import NandOp
 from rtl.phy.sdr import SdrPhy
 from rtl.phy.sdr_modes import SDR_MODES, sdr_clocks
 from rtl.phy.sdr_timing import sdr_timing
+from tests.rtl.phy.busy import PinError
+from tests.rtl.phy.every_operation import every_operation
 from tests.rtl.phy.onfi_sdr import ONFI_SDR
-from tests.rtl.phy.sdr_channel import Bench, words
-from tests.rtl.phy.sdr_pins import PinError
+from tests.rtl.phy.sdr_channel import SdrBench
 
-PAGE_WORDS = 8
 COMMAND, ADDRESS, WRITE = 1, 2, 3
 CLOCKS = 100_000_000, 250_000_000
 LONG = [(mode, 250_000_000) for mode in range(5)]
@@ -30,43 +29,13 @@ RUNS = [
 @pytest.mark.parametrize("mode, clock_hz", RUNS)
 def test_every_operation(mode, clock_hz):
     """On each die, over each other: the dies see no time broken, and data are right."""
-    rng = np.random.default_rng(3)
-    bench = Bench(mode, clock_hz)
-    dies = range(2)
-    new = {die: rng.integers(0, 256, 64, dtype=np.uint8).tobytes() for die in dies}
-    old = rng.integers(0, 256, 64, dtype=np.uint8).tobytes()
-    for die in dies:
-        bench.array.write_page(0, die, 40, old)
-    read = {"op": NandOp.READ, "words": PAGE_WORDS}
-    ops = [
-        *({"op": NandOp.RESET, "die": die} for die in dies),
-        {"op": NandOp.READ_ID, "die": 0, "row": 0x00},
-        {"op": NandOp.READ_ID, "die": 1, "row": 0x20},
-        {"op": NandOp.STATUS, "die": 0},
-        *({"op": NandOp.PROGRAM, "die": die, "row": 3, "words": PAGE_WORDS} for die in dies),
-        *({**read, "die": die, "row": row} for row in (40, 3) for die in dies),
-        {**read, "row": 3, "column": 5, "words": 2},
-        {"op": NandOp.READ_RETRY, "die": 0, "row": 5},
-        {"op": NandOp.ERASE, "die": 0, "row": 40},
-        {**read, "row": 40},
-    ]
-    got, done = bench.run(ops, [word for die in dies for word in words(new[die])])
-    assert got == [
-        words(JEDEC_ID),
-        words(ONFI_ID),
-        *[words(old)] * 2,
-        words(new[0]),
-        words(new[1]),
-        words(new[0])[5:7],
-        [(1 << 64) - 1] * PAGE_WORDS,
-    ]
-    assert [d.status for d in done if d.op == NandOp.STATUS] == [0xE0]
-    assert not any(d.failed for d in done)
+    bench = SdrBench(mode, clock_hz)
+    every_operation(bench, JEDEC_ID, ONFI_ID)
     assert (0, WRITE, 5) in bench.pins.cycles  # the read-retry level, of four bytes
 
 
 def test_dies_are_told_their_mode_first():
-    bench = Bench(4, 100_000_000, dies=3)
+    bench = SdrBench(4, 100_000_000, dies=3)
     bench.run([{"op": NandOp.READ_ID, "die": 2, "row": 0x20}, {"op": NandOp.RESET, "die": 1}])
     told = [(COMMAND, 0xFF), (COMMAND, 0xEF), (ADDRESS, 0x01), (WRITE, 4)]
     assert bench.pins.cycles == [
@@ -80,7 +49,7 @@ def test_dies_are_told_their_mode_first():
 
 
 def test_reset_in_mode_0_is_a_reset():
-    bench = Bench(0, 100_000_000, dies=1)
+    bench = SdrBench(0, 100_000_000, dies=1)
     bench.run([{"op": NandOp.RESET}])
     assert bench.pins.cycles[-2:] == [(0, COMMAND, 0xFF), (0, COMMAND, 0x70)]
 
@@ -101,7 +70,7 @@ FAULTS = {
 def test_a_clock_less_is_noticed(field):
     told = FAULTS[field]
     right = sdr_clocks(5, 250_000_000)
-    bench = Bench(5, 250_000_000, clocks={field: getattr(right, field) - 1})
+    bench = SdrBench(5, 250_000_000, clocks={field: getattr(right, field) - 1})
     data = [0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210]
     ops = [
         # The data of the first come when the second has been selected.

@@ -1,0 +1,162 @@
+r"""NV-DDR: two bytes in each cycle of CLK, with strobes, on the clock of the controller.
+
+::
+
+    symbols --> front --> slot after slot --> CLE, ALE, W/R_n, CE_n, CLK, all once a clock
+                                         \-> DQ and DQS, twice a clock, a slot later
+    r_data <-- words <-- bytes, ``offset`` half clocks after the CLK that asked for them <-- DQ
+
+The clock has to be twice as fast as CLK or more: 200 MHz for 200 MT/s, 100 MHz for 100 MT/s
+(`nv_ddr_clocks`). DQS then has its edges with CLK's, and DQ changes a quarter of CLK before them:
+at the falling edge of the clock if that is just twice as fast. So output registers of two data
+rates centre DQ without a shifted clock.
+
+**Read data** are taken at a fixed time, to half a clock, and not by their strobe: DQ goes into
+input registers of two data rates, and ``offset`` says which of their samples are data. Of the
+samples of a byte one at least lies where it is valid. A board has to find it, for each channel: of
+the offsets for which READ ID of address 20h gives "ONFI", one in the middle. Dies of a channel
+share one. Nothing follows what temperature makes of tDQSCK.
+
+Words that follow each other without a pause are one burst; else each has a preamble of its own. ID
+and features come twice each, as ONFI has it, and are given once: four bytes, 00h behind them, and
+00h where the two differ. RESET
+goes out as SYNCHRONOUS RESET, which keeps the interface. After reset the dies are told their mode,
+on pins that are asynchronous SDR until then (`rtl.phy.start_up`).
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from rtl.nand.phy import PhySignature
+
+from .front import Front
+from .nv_ddr_data import DataOut
+from .nv_ddr_modes import nv_ddr_clocks
+from .nv_ddr_slots import Slots
+from .nv_ddr_timing import check_nv_ddr_profile
+from .pads import PadSignature
+
+__all__ = ["NvDdrPhy", "OFFSET_BITS"]
+
+PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
+INTERFACE = 0x10
+OFFSET_BITS = 6
+
+
+class NvDdrPhy(wiring.Component):
+    """PHY of one channel, NV-DDR.
+
+    Parameters
+    ----------
+    profile : Profile
+        Of the controller; refused if the pins could not keep up with it (`nv_ddr_timing`).
+    mode : int
+        ONFI NV-DDR timing mode, 0..5.
+    clock_hz : int
+        Core clock.
+
+    Members
+    -------
+    phy : In(PhySignature(dies))
+        The controller.
+    write_protect : In(1)
+        WP_n low: no die programs or erases.
+    offset : In(OFFSET_BITS)
+        Where in time read data are taken, in half clocks.
+    started : Out(1)
+        The dies have been told their mode. The controller is to be held in reset until then: its
+        watchdog gives a die that is not ready no longer than an erase takes.
+    pads : Out(PadSignature(dies, ddr=True))
+        All outputs are registers, and go out through one more: `rtl.phy.buffers`.
+    """
+
+    def __init__(self, profile, mode, clock_hz):
+        check_nv_ddr_profile(profile, mode, clock_hz)
+        self._clocks = nv_ddr_clocks(mode, clock_hz)
+        self._mode, self._clock_hz = mode, clock_hz
+        self._dies = profile.geometry.dies
+        super().__init__(
+            {
+                "phy": In(PhySignature(self._dies)),
+                "write_protect": In(1),
+                "offset": In(OFFSET_BITS),
+                "started": Out(1),
+                "pads": Out(PadSignature(self._dies, ddr=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        phy, pads, slot = self.phy, self.pads, self._clocks.slot
+        m.submodules.front = front = Front(self._dies, INTERFACE | self._mode, self._clock_hz)
+        m.submodules.slots = slots = Slots(self._dies, self._clocks)
+        m.submodules.out = out = DataOut(slot)
+        m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in PHY_OUTPUTS]
+        m.d.comb += [
+            front.rb_n.eq(pads.rb_n),
+            phy.ready.eq(front.ready),
+            self.started.eq(front.started),
+        ]
+        clock = Signal(range(slot))
+        m.d.sync += clock.eq(Mux(clock == slot - 1, 0, clock + 1))
+
+        m.d.comb += [
+            slots.next.eq(clock == slot - 1),
+            out.clock.eq(clock),
+            out.sends.eq(slots.sends),
+            out.pair.eq(slots.pair),
+        ]
+        connect(m, front.o, slots.i)
+
+        pins = front.pins
+        with m.If(front.started):
+            m.d.sync += [
+                pads.ce_n.eq(~slots.select),
+                pads.cle.eq(slots.cle),
+                pads.ale.eq(slots.ale),
+                pads.we_n.eq(clock >= slot // 2),
+                pads.re_n.eq(slots.w_rn),
+                pads.dq.oe.eq(slots.plain | out.dq_oe),
+                pads.dqs.oe.eq(out.dqs_oe),
+            ]
+            m.d.sync += [
+                pads.dq.o[n].eq(Mux(slots.plain, slots.pair[:8], out.dq[n])) for n in range(2)
+            ]
+            m.d.sync += [pads.dqs.o[n].eq(out.dqs) for n in range(2)]
+        with m.Else():
+            m.d.sync += [
+                Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n).eq(
+                    Cat(pins.ce_n, pins.cle, pins.ale, pins.we_n)
+                ),
+                pads.dq.oe.eq(pins.oe),
+                *(pads.dq.o[n].eq(pins.dq) for n in range(2)),
+            ]
+        m.d.sync += pads.wp_n.eq(~self.write_protect)
+
+        # CLK rises in the middle of a slot, and half a slot later come the second bytes.
+        reads = Signal()
+        with m.If(clock == slot // 2):
+            m.d.sync += reads.eq(slots.reads)
+        first, second = (clock == slot // 2) & slots.reads, (clock == 0) & reads
+        self._capture(m, first | second, slots.doubled)
+        return m
+
+    def _capture(self, m, asks, doubled):
+        """Words of the bytes that DQ has a while after the PHY ``asks`` for one."""
+        phy, pads = self.phy, self.pads
+        later = Signal((1 << OFFSET_BITS) // 2)
+        byte, word = Signal(8), Signal(64)
+        count = Signal(range(8))
+        whole = Cat(word[8:], byte)
+        pairs = [(whole.word_select(2 * n, 8), whole.word_select(2 * n + 1, 8)) for n in range(4)]
+        once = Cat(Mux(copies[0] == copies[1], copies[0], 0) for copies in pairs)
+        m.d.sync += [later.eq(Cat(asks, later)), phy.r_valid.eq(0)]
+        m.d.comb += byte.eq(Mux(self.offset[0], pads.dq.i[1], pads.dq.i[0]))
+        with m.If(later.bit_select(self.offset[1:], 1)):
+            m.d.sync += [
+                word.eq(whole),
+                count.eq(count + 1),
+                phy.r_valid.eq(count == 7),
+                phy.r_data.eq(Mux(doubled, once, whole)),
+            ]

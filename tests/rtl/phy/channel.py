@@ -1,0 +1,141 @@
+"""A channel with pins on the bench: controller, PHY, pins, dies, array."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+from amaranth.hdl import Module, ResetInserter, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+from amaranth.sim import Simulator
+
+from flash_model.array import NandArray
+from flash_model.array_port import ArrayPortSignature
+from flash_model.array_server import ArrayServer
+from flash_model.package import ChannelDies
+from flash_model.profiles import profile
+from rtl.nand.controller import ChannelController
+from rtl.nand.operations import NandOp, done_layout, operation_layout
+
+__all__ = ["PinBench", "small_part", "words"]
+
+READ = 4
+_FIELDS = tuple(operation_layout(1).members)
+
+
+def words(data):
+    """Bytes as 64-bit words."""
+    return [int(word) for word in np.frombuffer(bytes(data), "<u8")]
+
+
+def small_part(dies, fastest):
+    """A profile with pages of 64 bytes and short array times; ``fastest`` gives the others."""
+    base = profile("tiny")
+    geometry = dataclasses.replace(
+        base.geometry, channels=1, dies=dies, page_bytes=64, spare_bytes=0
+    )
+    times = dataclasses.replace(base.timing, t_r_ns=400, t_prog_ns=600, t_bers_ns=800)
+    return dataclasses.replace(base, geometry=geometry, timing=fastest(times))
+
+
+class Channel(wiring.Component):
+    """Controller and PHY; the dies hang on what is between their pins, in Python."""
+
+    def __init__(self, part, phy, clock_hz):
+        self.controller = ChannelController(part, clock_hz, 8)
+        self.phy = phy
+        self.package = ChannelDies(part, clock_hz)
+        super().__init__({"array": Out(ArrayPortSignature(part.geometry.dies))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.controller = ResetInserter(~self.phy.started)(self.controller)
+        m.submodules.phy = self.phy
+        m.submodules.package = self.package
+        wiring.connect(m, self.controller.phy, self.phy.phy)
+        wiring.connect(m, wiring.flipped(self.array), self.package.array)
+        return m
+
+
+class PinBench:
+    """Runs operations over the pins.
+
+    Parameters
+    ----------
+    part : Profile
+    phy : component
+    clock_hz : int
+    """
+
+    def __init__(self, part, phy, clock_hz):
+        self.part = part
+        self.dies = part.geometry.dies
+        self.array = NandArray(part.geometry)
+        self.channel = Channel(part, phy, clock_hz)
+        self.period_ns = Fraction(10**9, clock_hz)
+
+    async def board(self, ctx):
+        """Between pins and dies; never ends."""
+        raise NotImplementedError
+
+    def give_symbol(self, ctx, symbol):
+        """Have the dies see a symbol (die, cycle, word) or none in this clock; whether it reads."""
+        package = self.channel.package.phy
+        ctx.set(package.strobe, symbol is not None)
+        if symbol is not None:
+            ctx.set(package.die, symbol[0])
+            ctx.set(package.cycle, symbol[1])
+            ctx.set(package.w_data, symbol[2])
+        return symbol is not None and symbol[1] == READ
+
+    def run(self, ops, write_words=(), timeout=30_000):
+        """Run until all have answered: lists of words read, completions."""
+        channel, c = self.channel, self.channel.controller
+        reads, done = [[]], []
+        wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
+
+        async def give(ctx, stream, payloads):
+            started = ctx.tick().sample(channel.phy.started)
+            while not (await started)[2]:
+                pass
+            tick = ctx.tick().sample(stream.ready)
+            for payload in payloads:
+                ctx.set(stream.payload, payload)
+                ctx.set(stream.valid, 1)
+                while not (await tick)[2]:
+                    pass
+            ctx.set(stream.valid, 0)
+
+        async def give_ops(ctx):
+            await give(ctx, c.ops, [{name: op.get(name, 0) for name in _FIELDS} for op in ops])
+
+        async def give_words(ctx):
+            await give(ctx, c.w_data, write_words)
+
+        async def collect(ctx):
+            ctx.set(c.r_data.ready, 1)
+            ctx.set(c.done.ready, 1)
+            payloads = Value.cast(c.r_data.payload), Value.cast(c.done.payload)
+            tick = ctx.tick().sample(c.r_data.valid, c.done.valid, *payloads)
+            clocks = 0
+            while len(reads) - 1 < wanted_reads or len(done) < len(ops) - wanted_reads:
+                _, _, r_valid, d_valid, word, completion = await tick
+                if r_valid:
+                    reads[-1].append(word & 0xFFFF_FFFF_FFFF_FFFF)
+                    if word >> 64 & 1:
+                        reads.append([])
+                if d_valid:
+                    done.append(done_layout(self.dies).from_bits(completion))
+                clocks += 1
+                if clocks > timeout:
+                    raise TimeoutError(f"no end after {timeout} clocks: {reads=} {done=}")
+
+        sim = Simulator(channel)
+        sim.add_clock(1e-6)
+        sim.add_testbench(ArrayServer(self.array, 0, channel.array).run, background=True)
+        sim.add_testbench(self.board, background=True)
+        sim.add_testbench(give_ops)
+        sim.add_testbench(give_words)
+        sim.add_testbench(collect)
+        sim.run()
+        return reads[:-1], done

@@ -1,0 +1,90 @@
+"""A channel with an NV-DDR PHY on the bench, and a model of DDR buffers."""
+
+import dataclasses
+from fractions import Fraction
+
+from amaranth.hdl import Cat, Value
+
+from rtl.phy.nv_ddr import NvDdrPhy
+from rtl.phy.nv_ddr_timing import nv_ddr_timing
+from tests.rtl.phy.channel import PinBench, small_part
+from tests.rtl.phy.nv_ddr_pins import NvDdrDies
+from tests.rtl.phy.sdr_pins import SdrDies
+
+__all__ = ["NvDdrBench"]
+
+
+class NvDdrBench(PinBench):
+    """Looks at the pins twice in a clock.
+
+    Outputs go through a register, of which DQ and DQS show one half before the falling edge of the
+    clock and the other behind it. Inputs are taken at both edges and shown together at the next
+    rising one. So do the buffers of AMD's parts.
+
+    Parameters
+    ----------
+    mode : int
+        NV-DDR timing mode.
+    clock_hz : int
+    offset : int
+        Of the PHY.
+    dies : int
+    dqsck_ns : float
+        See `NvDdrDies`.
+    clocks : dict, optional
+        Changes to the PHY's `NvDdrClocks`: a fault.
+    """
+
+    def __init__(self, mode, clock_hz, offset, *, dies=2, dqsck_ns=12, clocks=None):
+        part = small_part(dies, lambda times: nv_ddr_timing(times, mode, clock_hz))
+        phy = NvDdrPhy(part, mode, clock_hz)
+        phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
+        super().__init__(part, phy, clock_hz)
+        self.offset = offset
+        self.sdr = SdrDies(late_ns=0)
+        self.pins = NvDdrDies(mode, dqsck_ns)
+
+    async def board(self, ctx):
+        phy, package, dies = self.channel.phy, self.channel.package.phy, self.dies
+        pads = phy.pads
+        levels = Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n, pads.re_n, pads.wp_n)
+        driven = Cat(pads.dq.oe, pads.dqs.oe, *(Value.cast(x) for x in (pads.dqs.o, pads.dq.o)))
+        ctx.set(phy.offset, self.offset)
+        now, asked, held = Fraction(0), False, (ctx.get(levels), ctx.get(driven))
+        half = self.period_ns / 2
+        while True:
+            if asked:
+                self.pins.answer(ctx.get(package.r_data))
+            taken = [self.pins.dq(now - self.period_ns), self.pins.dq(now - half)]
+            ctx.set(pads.dq.i, taken)
+            level, out = held
+            cle, ale, we, re, wp = (level >> dies + n & 1 for n in range(5))
+            pins = {"ce": ~level & ((1 << dies) - 1), "cle": cle, "ale": ale, "we": we, "re": re}
+            pins |= {"wp": wp, "oe": out & 1, "dqs_oe": out >> 1 & 1}
+            ready = ctx.get(package.ready)
+            told = len(self.told()) == dies
+            symbols = []
+            for n in range(2):
+                pins |= {"dqs": out >> 2 + n & 1, "dq": out >> 4 + 8 * n & 255}
+                if told and ctx.get(phy.started):
+                    symbols.append(self.pins.half(now + n * half, dict(pins), ready))
+                elif n == 0:
+                    sdr = {name: pins[name] for name in pins if not name.startswith("dqs")}
+                    symbols.append(self.sdr.clock(now, sdr, ready))
+            symbols = [symbol for symbol in symbols if symbol is not None]
+            assert len(symbols) <= 1, symbols
+            asked = self.give_symbol(ctx, symbols[0] if symbols else None)
+            held = ctx.get(levels), ctx.get(driven)
+            now += self.period_ns
+            side = self.pins if told else self.sdr
+            ctx.set(pads.rb_n, side.pin_ready(now, ready, dies))
+            await ctx.tick()
+
+    def told(self):
+        """What dies have been told of their interface, on SDR pins: die -> feature."""
+        cycles = self.sdr.cycles
+        return {
+            die: word
+            for (die, kind, word), before in zip(cycles[1:], cycles)
+            if kind == 3 and before[1:] == (2, 0x01)
+        }
