@@ -79,6 +79,8 @@ _COSMOS = "firmware: Cosmos+ OpenSSD, its Hynix MLC module"
 _MT29F128G = "datasheet: Micron MT29F128G (none is published for the module's part)"
 _SDR = "standard: ONFI SDR, mode 5"
 _SDR_PHY = f"{_SDR}, and a word's time in the PHY (rtl.phy.sdr_timing)"
+_NV_DDR = "standard: ONFI NV-DDR, mode 2"
+_NV_DDR_PHY = f"{_NV_DDR}, and what pins take in the PHY (rtl.phy.nv_ddr_timing)"
 _ZNAND = "paper: Samsung at ISSCC 2018 (48-layer Z-NAND, 64 Gb), as the press reported it"
 _TEST = "assumed: chosen for short unit tests"
 _DDR = "assumed: chosen, pages lie in a DDR4 memory of 4 GB and have no times (docs/page_memory.md)"
@@ -140,6 +142,20 @@ _SDR_MODE_5 = {
     "t_dqsre_ns": (1, "standard: ONFI SDR has no preamble"),
 }
 """What `rtl.phy.sdr.SdrPhy` keeps up with at 100, 200 and 250 MHz."""
+
+_NV_DDR_MODE_2 = {
+    "rate_mts": (100, f"{_NV_DDR}: tCK 20 ns"),
+    "t_wc_ns": (60, f"{_NV_DDR}: tCAD in cycles of CLK"),
+    "t_cs_ns": (20, f"{_NV_DDR}: tCS in cycles of CLK"),
+    "t_wb_ns": (460, _NV_DDR_PHY),
+    "t_whr_ns": (280, _NV_DDR_PHY),
+    "t_rhw_ns": (400, _NV_DDR_PHY),
+    "t_adl_ns": (600, _NV_DDR_PHY),
+    "t_ccs_ns": (700, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
+    "t_rpre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
+    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
+}
+"""What `rtl.phy.nv_ddr.NvDdrPhy` keeps up with at 100 and 200 MHz."""
 
 PROFILES = {
     p.name: p
@@ -211,6 +227,7 @@ PROFILES = {
         ),
         make_profile("mlc_cosmos", COMMON | _MLC_COSMOS),
         make_profile("mlc_cosmos_sdr", COMMON | _MLC_COSMOS | _SDR_MODE_5),
+        make_profile("mlc_cosmos_nv_ddr", COMMON | _MLC_COSMOS | _NV_DDR_MODE_2),
         make_profile(
             "ddr4_pages",
             COMMON

@@ -2,23 +2,30 @@
 
 ::
 
-    drive  phy__<channel>__*  <-->  nand_pads( nand_phy <-- pads__* --> tri-states )  <-->  pins
+    drive  phy__<channel>__*  <-->  nand_pads( nand_phy <-- pads__* --> pins )  <-->  nand_*
 
-``nand_phy`` has an output, an input and an enable for DQ; ``nand_pads`` puts them on an ``inout``,
-from which synthesis infers the buffers of any vendor. All is in the domain of ``clk``; ``rst`` is
-sampled with it, high for reset. The drive stays in reset until ``started``.
+For SDR, ``nand_pads`` is plain Verilog whose ``inout`` synthesis turns into buffers of any vendor;
+for NV-DDR it has ``nand_buffers``, the primitives of a family of AMD's. All is in the domain of
+``clk``; ``rst`` is sampled with it, high for reset. The drive stays in reset until ``started``.
 """
 
-from hls_attention.verilog import to_verilog
+from amaranth.hdl import Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib.wiring import In
 
+from hls_attention.verilog import port_names, to_verilog
+from hls_attention.verilog_names import assemble, convert
+
+from .buffers import BufferPlatform, DdrPads
+from .nv_ddr import OFFSET_BITS, NvDdrPhy
 from .sdr import SdrPhy
 
-__all__ = ["PADS_TOP", "PHY_TOP", "sdr_phy_verilog"]
+__all__ = ["PADS_TOP", "nv_ddr_phy_verilog", "sdr_phy_verilog"]
 
-PHY_TOP, PADS_TOP = "nand_phy", "nand_pads"
+PHY_TOP, PADS_TOP, BUFFERS_TOP = "nand_phy", "nand_pads", "nand_buffers"
 
-_PADS = """\
-// A channel's PHY with its pins (ONFI, asynchronous SDR).
+_HEAD = """\
+// A channel's PHY with its pins: ONFI, {interface}.
 module nand_pads(
     input  wire clk,
     input  wire rst,
@@ -29,31 +36,62 @@ module nand_pads(
     output wire phy__r_valid,
     output wire [63:0] phy__r_data,
     output wire [{dies}:0] phy__ready,
-    input  wire write_protect,
+    input  wire write_protect,{offset}
     output wire started,
     output wire [{dies}:0] nand_ce_n,
     output wire nand_cle,
     output wire nand_ale,
-    output wire nand_we_n,
-    output wire nand_re_n,
+    output wire {clk},
+    output wire {w_rn},
     output wire nand_wp_n,
     input  wire [{dies}:0] nand_rb_n,
-    inout  wire [7:0] nand_dq
+    inout  wire [7:0] nand_dq{dqs}
 );
-    wire [7:0] dq_o;
-    wire dq_oe;
-    assign nand_dq = dq_oe ? dq_o : 8'bz;
+"""
+
+_PHY = """\
     nand_phy phy (
         .clk(clk), .rst(rst),
         .phy__die(phy__die), .phy__cycle(phy__cycle), .phy__strobe(phy__strobe),
         .phy__w_data(phy__w_data), .phy__r_valid(phy__r_valid), .phy__r_data(phy__r_data),
         .phy__ready(phy__ready), .write_protect(write_protect), .started(started),
+"""
+
+_SDR = (
+    _HEAD
+    + """\
+    wire [7:0] dq_o;
+    wire dq_oe;
+    assign nand_dq = dq_oe ? dq_o : 8'bz;
+"""
+    + _PHY
+    + """\
         .pads__ce_n(nand_ce_n), .pads__cle(nand_cle), .pads__ale(nand_ale),
         .pads__we_n(nand_we_n), .pads__re_n(nand_re_n), .pads__wp_n(nand_wp_n),
         .pads__rb_n(nand_rb_n), .pads__dq__o(dq_o), .pads__dq__oe(dq_oe), .pads__dq__i(nand_dq)
     );
 endmodule
 """
+)
+
+_NV_DDR = (
+    _HEAD
+    + "{wires}"
+    + _PHY
+    + """\
+        .offset(offset),
+        {phy_side}
+    );
+    nand_buffers buffers (
+        .clk(clk), .rst(rst),
+        .nand_ce_n(nand_ce_n), .nand_cle(nand_cle), .nand_ale(nand_ale), .nand_clk(nand_clk),
+        .nand_w_rn(nand_w_rn), .nand_wp_n(nand_wp_n), .nand_rb_n(nand_rb_n),
+        .nand_dq(nand_dq), .nand_dqs(nand_dqs),
+        {phy_side}
+    );
+endmodule
+"""
+)
 
 
 def sdr_phy_verilog(profile, mode, clock_hz, **board):
@@ -70,5 +108,57 @@ def sdr_phy_verilog(profile, mode, clock_hz, **board):
         Modules ``nand_phy`` and ``nand_pads``.
     """
     phy = SdrPhy(profile, mode, clock_hz, **board)
-    sizes = {"die": len(phy.phy.die) - 1, "dies": profile.geometry.dies - 1}
-    return to_verilog(phy, PHY_TOP) + "\n" + _PADS.format(**sizes)
+    pins = {"interface": "asynchronous SDR", "clk": "nand_we_n", "w_rn": "nand_re_n"}
+    pads = _SDR.format(**_sizes(phy), **pins, offset="", dqs="")
+    return f"{to_verilog(phy, PHY_TOP)}\n{pads}"
+
+
+def nv_ddr_phy_verilog(profile, mode, clock_hz, family):
+    """Verilog of an NV-DDR PHY with a family's primitives at its pins.
+
+    Parameters
+    ----------
+    profile, mode, clock_hz
+        As of `NvDdrPhy`.
+    family : str
+        One of `rtl.phy.buffers.FAMILIES`.
+
+    Returns
+    -------
+    str
+        Modules ``nand_phy``, ``nand_buffers`` and ``nand_pads``.
+    """
+    phy = NvDdrPhy(profile, mode, clock_hz)
+    buffers = DdrPads(profile.geometry.dies)
+    wires = [(name, bits) for name, _, bits in port_names(buffers)]
+    pads = _NV_DDR.format(
+        **_sizes(phy),
+        interface="NV-DDR",
+        clk="nand_clk",
+        w_rn="nand_w_rn",
+        offset=f"\n    input  wire [{OFFSET_BITS - 1}:0] offset,",
+        dqs=",\n    inout  wire nand_dqs",
+        wires="".join(
+            f"    wire {f'[{bits - 1}:0] ' * (bits > 1)}{name};\n" for name, bits in wires
+        ),
+        phy_side=",\n        ".join(f".{name}({name})" for name, _ in wires),
+    )
+    return "\n".join([to_verilog(phy, PHY_TOP), _buffers_verilog(buffers, family), pads])
+
+
+def _sizes(phy):
+    return {"die": len(phy.phy.die) - 1, "dies": len(phy.phy.ready) - 1}
+
+
+def _buffers_verilog(buffers, family):
+    """The module with pins for ports, of which `to_verilog` knows nothing."""
+    flows = {"rb_n": PortDirection.Input, "dq": PortDirection.Inout, "dqs": PortDirection.Inout}
+    ports = {
+        port.name: (port, flows.get(name, PortDirection.Output))
+        for name, port in buffers.ports.items()
+    }
+    for path, member, value in buffers.signature.flatten(buffers):
+        direction = PortDirection.Input if member.flow == In else PortDirection.Output
+        ports["__".join(map(str, path))] = Value.cast(value), direction
+    text = convert(buffers, BUFFERS_TOP, ports, BufferPlatform(family))
+    return assemble([text], fixed={BUFFERS_TOP})

@@ -1,10 +1,29 @@
-"""The PHYs as Verilog: accepted by three front ends, the same ports as the drive's."""
+"""PHYs as Verilog: accepted by front ends, with the drive's ports and a family's primitives."""
+
+import re
 
 import pytest
 
 from cosim.front_ends import FRONT_ENDS, findings
+from cosim.yosys import run_yosys
 from flash_model.profiles import profile
-from rtl.phy.verilog import PADS_TOP, sdr_phy_verilog
+from hls_attention.verilog import port_names
+from rtl.nand.controller import ChannelController
+from rtl.phy.buffers import FAMILIES
+from rtl.phy.verilog import PADS_TOP, nv_ddr_phy_verilog, sdr_phy_verilog
+
+PRIMITIVES = {
+    "series7": {"ODDR": 9, "IDDR": 9, "IOBUF": 9},
+    "ultrascale": {"ODDRE1": 9, "IDDRE1": 9, "IOBUF": 9},
+    "ultrascaleplus": {"ODDRE1": 9, "IDDRE1": 9, "IOBUF": 9},
+}
+"""Of DQ and DQS."""
+
+_LIBRARY = (
+    "read_verilog -lib +/xilinx/cells_sim.v; read_verilog -lib +/xilinx/cells_xtra.v; "
+    "read_verilog design.v; hierarchy -check -top {top}; proc; check -assert; "
+    "select -assert-none t:$dlatch"
+)
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +31,79 @@ def sdr():
     return sdr_phy_verilog(profile("mlc_cosmos_sdr"), 5, 100_000_000)
 
 
+@pytest.fixture(scope="module", params=FAMILIES)
+def nv_ddr(request):
+    return request.param, nv_ddr_phy_verilog(
+        profile("mlc_cosmos_nv_ddr"), 2, 100_000_000, request.param
+    )
+
+
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
 def test_the_sdr_phy_is_accepted(sdr, front_end):
     assert findings(front_end, sdr, PADS_TOP) == []
+
+
+def test_amds_primitives_are_used_as_they_are(nv_ddr, tmp_path):
+    """Yosys knows their ports and parameters."""
+    family, text = nv_ddr
+    (tmp_path / "design.v").write_text(text)
+    run_yosys(_LIBRARY.format(top=PADS_TOP), tmp_path)
+    placed = re.findall(r"^  ([A-Z][A-Z0-9]+) (?:#|\w)", text, re.M)
+    for name, count in PRIMITIVES[family].items():
+        assert placed.count(name) == count, name
+
+
+@pytest.mark.parametrize("front_end", ["verilator", "slang"])
+def test_the_nv_ddr_phy_is_accepted(nv_ddr, front_end):
+    """With primitives as black boxes, of the ports that are connected."""
+    _, text = nv_ddr
+    found = findings(front_end, text + black_boxes(text), PADS_TOP)
+    # The boxes do nothing with their parameters.
+    boxes = r"UNUSEDPARAM|unused-parameter|Exiting due to \d+ warning"
+    assert [line for line in found if not re.search(boxes, line)] == []
+
+
+def black_boxes(text):
+    """Modules without a body for all that the text has instances of and does not define."""
+    found = {}
+    cell = r"^  (\w+) (?:#\((.*?)\n  \) )?\w+ \(\n(.*?)\n  \);"
+    for name, parameters, ports in re.findall(cell, text, re.M | re.S):
+        if f"module {name}(" not in text:
+            found[name] = (re.findall(r"\.(\w+)\(", parameters), re.findall(r"\.(\w+)\(", ports))
+    outputs = {"Q", "Q1", "Q2", "O"}
+    boxes = []
+    for name, (parameters, ports) in found.items():
+        kinds = [
+            f"{'inout' if p == 'IO' else 'output' if p in outputs else 'input'} wire {p}"
+            for p in ports
+        ]
+        head = f" #({', '.join(f'parameter {p} = 0' for p in parameters)})" if parameters else ""
+        drivers = "".join(f"  assign {p} = 1'b0;\n" for p in ports if p in outputs)
+        boxes.append(f"module {name}{head} ({', '.join(kinds)});\n{drivers}endmodule\n")
+    return "\n" + "\n".join(boxes)
+
+
+def test_pads_have_the_ports_of_the_controllers_phy(sdr, nv_ddr):
+    part = profile("mlc_cosmos_sdr")
+    controller = port_names(ChannelController(part, 100_000_000, 16))
+    swapped = {"i": "output", "o": "input"}
+    theirs = {port: (swapped[flow], bits) for port, flow, bits in controller}
+    theirs = {port: rest for port, rest in theirs.items() if port.startswith("phy__")}
+    assert phy_ports(sdr) == phy_ports(nv_ddr[1]) == theirs
+
+
+def phy_ports(text):
+    """Ports of ``nand_pads`` to the controller: name -> direction, bits."""
+    head = text[text.index(f"module {PADS_TOP}(") :]
+    head = head[: head.index(");")]
+    found = re.findall(r"(input|output) +wire (?:\[(\d+):0\] )?(phy__\w+)", head)
+    return {port: (direction, int(top or 0) + 1) for direction, top, port in found}
+
+
+def test_unknown_families_are_refused():
+    with pytest.raises(ValueError, match="'ecp5'.*series7, ultrascale, ultrascaleplus"):
+        nv_ddr_phy_verilog(profile("mlc_cosmos_nv_ddr"), 2, 100_000_000, "ecp5")
+
+
+def test_the_same_text_every_time(sdr):
+    assert sdr_phy_verilog(profile("mlc_cosmos_sdr"), 5, 100_000_000) == sdr
