@@ -11,6 +11,7 @@ from flash_model.profiles import PROFILES, Profile, profile
 from .ecc.placement import of_strength
 from .ecc.rates import GOAL, sizes_for
 from .ecc.shared_rates import shared_sizes_for
+from .page_store import page_checks
 
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]
 
@@ -22,9 +23,6 @@ MAX_TOKENS = 131_072
 MAX_PASSES = 16
 MASK_TOKENS = 32
 """Most tokens of K or V that are read at once where only some of them are wanted."""
-
-PAGE_STORES = ("nand", "memory")
-MEMORY_BYTES = 1 << 48  # what the addresses of `rtl.memory_port` reach
 
 MOST_PARTS = 16
 MOST_GROUPS = 1 << 16
@@ -105,6 +103,9 @@ class DriveConfig:
     page_base : int
         With pages in a memory: the byte address at which they begin there until PAGE_BASE is
         written, a multiple of 4096.
+    page_blocks : int
+        With pages in a memory: blocks of each die, 16 up to those of `profile`, so that they fit
+        it (`page_store_bytes`). 0: all of them.
     read_limit : int
         Reads of a block's pages since its last erase from which on it is to be written anew,
         0..16777215; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
@@ -137,6 +138,7 @@ class DriveConfig:
     read_limit: int = 500_000
     page_store: str = "nand"
     page_base: int = 0
+    page_blocks: int = 0
 
     def __post_init__(self):
         def check(name, ok, allowed):
@@ -153,6 +155,8 @@ class DriveConfig:
             )
         check("channels", self.channels in (1, 2, 4, 8, 16), "1, 2, 4, 8 or 16")
         check("dies", 1 <= self.dies <= 64, "1..64 dies per channel")
+        for name, ok, allowed in page_checks(self):
+            check(name, ok, allowed)
         check(
             "append_streams",
             self.append_streams in [1 << n for n in range(9)],
@@ -202,13 +206,6 @@ class DriveConfig:
         check("max_tokens", 1 <= self.max_tokens <= most, f"1..{most}, or 0 for {most}")
         check("max_sequences", 1 <= self.max_sequences <= 1024, "1..1024")
         check("operation_depth", 2 <= self.operation_depth <= 256, "2..256")
-        check("page_store", self.page_store in PAGE_STORES, f"one of {', '.join(PAGE_STORES)}")
-        most = MEMORY_BYTES - self.page_store_bytes if self.page_store == "memory" else 0
-        check(
-            "page_base",
-            0 <= self.page_base <= most and self.page_base % 4096 == 0,
-            f"a multiple of 4096, 0..{most}" if most else '0, or page_store = "memory"',
-        )
         if self.codeword_bytes == 0:
             page = self.flash.geometry.page_bytes
             object.__setattr__(self, "codeword_bytes", 512 if page % 1024 else 1024)
@@ -280,10 +277,13 @@ class DriveConfig:
     def flash(self) -> Profile:
         """The flash profile, with this drive's channels and dies."""
         base = profile(self.profile)
-        return dataclasses.replace(
-            base,
-            geometry=dataclasses.replace(base.geometry, channels=self.channels, dies=self.dies),
+        geometry = dataclasses.replace(
+            base.geometry,
+            channels=self.channels,
+            dies=self.dies,
+            blocks=self.page_blocks or base.geometry.blocks,
         )
+        return dataclasses.replace(base, geometry=geometry)
 
     @property
     def code(self):

@@ -103,6 +103,7 @@ def test_a_shared_decoder_keeps_the_rate_of_its_channels():
         ("read_limit", 1 << 24, "0..16777215"),
         ("page_store", "ddr", "one of nand, memory"),
         ("page_base", 4096, '0, or page_store = "memory"'),
+        ("page_blocks", 64, '0, or page_store = "memory"'),
     ],
 )
 def test_refused_with_value_range_and_remedy(name, bad, allowed):
@@ -120,7 +121,13 @@ def test_pages_in_a_memory():
     rates = {"clock_hz": 250_000_000, "bit_error_rate": 1e-3}
     nand, memory = (DriveConfig(page_store=s, **rates).decoder_sizes for s in ("nand", "memory"))
     assert memory.lanes > nand.lanes or memory.positions > nand.positions
+    # what a SmartSSD's 4 GiB of DDR4 hold beside 512 MiB of device DRAM
+    some = DriveConfig(page_store="memory", dies=1, page_blocks=200)
+    assert some.flash.geometry.blocks == 200 and some.page_store_bytes < 3584 << 20
     end = (1 << 48) - config.page_store_bytes
+    for bad in (15, 513):
+        with pytest.raises(ConfigError, match=f"page_blocks = {bad} .* 16..512, or 0 for 512"):
+            DriveConfig(page_store="memory", page_blocks=bad)
     for bad in (2048, -4096, (end // 4096 + 1) * 4096):
         with pytest.raises(ConfigError, match=f"page_base = {bad} .* a multiple of 4096, 0..{end}"):
             DriveConfig.preset("tiny", page_store="memory", page_base=bad)
