@@ -1,6 +1,7 @@
 """`CocotbLane` around a drive with AXI buses: cocotbext-axi's master and memories on its ports."""
 
 import cocotb
+from cocotb.task import resume
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from rtl.axi.drive import bus_interfaces
@@ -23,7 +24,7 @@ class AxiLane(CocotbLane):
     dut : handle
     config : DriveConfig
     stall : float
-        Share of clocks in which a channel of a bus waits.
+        Share of clocks in which a channel of a memory's bus waits; see `stall`.
     seed : int
     **options
         Of `CocotbLane`. There are no latencies: a bus answers when it does not stall.
@@ -47,7 +48,17 @@ class AxiLane(CocotbLane):
         """Start the clock, reset the drive, serve and watch it from then on."""
         await super().start()
         for prefix, rules in self.buses.items():
-            cocotb.start_soon(watch(self.dut, f"{prefix}_", rules, self.dut.clk))
+            cocotb.start_soon(watch(self.dut, f"{prefix}_", rules, self.dut.clk, self.dut.rst))
+
+    @resume
+    async def stall(self, share):
+        """From now on each channel of the memories' buses waits in this share of clocks."""
+        for memory in self.memories.values():
+            memory.stall(share)
+
+    async def _reset(self):
+        await super()._reset()
+        self._csr = self._control()  # the old one may wait for an answer that never comes
 
     def _control(self):
         return _Registers(self.dut)
@@ -67,6 +78,7 @@ class AxiLane(CocotbLane):
                 stall=self._stall,
                 seed=self._seed,
                 inverted=name in names,
+                reset=self.dut.rst,
             )
             for name, (contents, base) in places.items()
         }

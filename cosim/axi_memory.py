@@ -1,7 +1,7 @@
 """A memory behind an AXI4 bus: cocotbext-axi's subordinate on a numpy array.
 
 It answers what lies outside, or in a window that is said to be bad, with SLVERR, and can be made to
-stall each of its five channels.
+stall each of its five channels. A reset of the design drops what is under way.
 """
 
 import random
@@ -33,9 +33,13 @@ class AxiMemory:
         Errors are DECERR, not SLVERR.
     inverted : bool
         The contents are kept inverted, as those of `flash_model.array.NandArray` are.
+    reset : handle, optional
+        Of the design, active high.
 
     Attributes
     ----------
+    decode_error : bool
+        May be changed.
     bad, bad_writes : list of range
         Addresses that answer with an error, or do if they are written.
     """
@@ -52,11 +56,13 @@ class AxiMemory:
         seed=0,
         decode_error=False,
         inverted=False,
+        reset=None,
     ):
         self.contents, self.base = contents, base
         self._flips = np.uint8(0xFF if inverted else 0)
         self.bad, self.bad_writes = [], []
-        self.slave = AxiSlave(AxiBus.from_prefix(dut, prefix), clock, target=self)
+        self.decode_error = decode_error
+        self.slave = AxiSlave(AxiBus.from_prefix(dut, prefix), clock, reset, target=self)
         write, read = self.slave.write_if, self.slave.read_if
         self.channels = {
             "aw": write.aw_channel,
@@ -67,19 +73,21 @@ class AxiMemory:
         }
         for part in (write, read):
             part.log.setLevel("ERROR")  # a line for each burst otherwise
-        rng = random.Random(seed)
-        if stall:
-            for channel in self.channels.values():
-                channel.set_pause_generator(stalls(rng, stall))
-        if decode_error:
-            for name, field in (("b", "bresp"), ("r", "rresp")):
-                self._send_other(self.channels[name], field)
+        self._rng = random.Random(seed)
+        self.stall(stall)
+        for name, field in (("b", "bresp"), ("r", "rresp")):
+            self._send_other(self.channels[name], field)
+
+    def stall(self, share):
+        """From now on each channel waits in this share of clocks."""
+        for channel in self.channels.values():
+            channel.set_pause_generator(stalls(self._rng, share) if share else None)
 
     def _send_other(self, channel, field):
         send = channel.send
 
         async def other(answer):
-            if getattr(answer, field) == AxiResp.SLVERR:
+            if self.decode_error and getattr(answer, field) == AxiResp.SLVERR:
                 setattr(answer, field, AxiResp.DECERR)
             await send(answer)
 

@@ -47,6 +47,10 @@ class AxiRules:
     def __init__(self, data_bytes):
         self.data_bytes = data_bytes
         self.clocks = self.bursts = self.beats = 0
+        self.forget()
+
+    def forget(self):
+        """Nothing is under way any more: a reset of both sides."""
         self._held = {}  # channel -> its payload, where it was valid and not taken
         self._reads = deque()  # [id, beats to come]
         self._addresses = deque()  # (id, beats) of writes whose data have not all come
@@ -138,7 +142,7 @@ class AxiRules:
         raise AxiViolation(f"clock {self.clocks}: {what}")
 
 
-async def watch(dut, prefix, rules, clock):
+async def watch(dut, prefix, rules, clock, reset=None):
     """Check a bus for ever; start it with ``cocotb.start_soon``.
 
     Parameters
@@ -148,6 +152,8 @@ async def watch(dut, prefix, rules, clock):
         Of the signals' names, the separator included (``"m_axi_host_"``).
     rules : AxiRules
     clock : handle
+    reset : handle, optional
+        While it is high, outputs mean nothing.
     """
     edge = RisingEdge(clock)
     names = [
@@ -163,4 +169,7 @@ async def watch(dut, prefix, rules, clock):
 
     while True:
         await edge
-        rules.clock(wire)
+        if reset is not None and reset.value:
+            rules.forget()
+        else:
+            rules.clock(wire)

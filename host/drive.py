@@ -205,8 +205,9 @@ class KvDrive:
     def append(self, sequence, layer, k, v):
         """Appends K and V of one token or more to a layer, [tokens, kv_heads, head_dim].
 
-        What one command takes (``config.max_transfer``) is appended as a whole or not at all. If a
-        later one is refused since flash blocks failed meanwhile (READ_ONLY), ``appended`` of the
+        What one command takes (``config.max_transfer``) is appended as a whole or not at all; where
+        a bus fails in its middle (TRANSFER_ERROR, INTERNAL_ERROR), calls for the layer end with
+        SPOILED_APPEND until `truncate` takes away what came. If a later one is refused since flash blocks failed meanwhile (READ_ONLY), ``appended`` of the
         `DriveError` says how many tokens the earlier ones brought.
         """
         self.wait(self.submit_append(sequence, layer, k, v))

@@ -18,7 +18,7 @@ __all__ = ["follow_exponents", "read_states", "write_states"]
 
 
 def read_states(m, path, x):
-    """Adds the states; entered at ADDRESSES or LOST, left at FLUSH, COLUMNS, KIND, or at ANSWER.
+    """Adds the states; entered at ADDRESSES, LOST or DISCARD; left at FLUSH, COLUMNS, KIND, ANSWER.
 
     Parameters
     ----------
@@ -96,8 +96,7 @@ def write_states(m, path, x):
     writer, words = x.writer, x.words
     wrong = x.failed | path.spoiled
     with m.State("WRITE_HEAD"):
-        # What a flush or a unit of its own does is left undone.
-        undone = wrong & (x.request.tokens == 0)
+        undone = Mux(x.request.tokens == 0, wrong, x.failed & ~x.overwritten)
         m.d.comb += [
             writer.i.valid.eq(~undone),
             writer.i.payload.words.eq(HEAD.words),

@@ -26,10 +26,11 @@ became full in a STEP is left with ``flush_due`` and flushed by a request of its
 attention has been answered.
 
 A request fails if words given are wrong or device DRAM answers with an error. All its words are
-taken all the same. An append that fails leaves its tokens in the table entry, marked `spoiled`, so
-that the firmware can cut them off again; a page that may not lie in its slot as it should is
-programmed as one that cannot be read. Without the head's entry, and on a tail that is still full,
-nothing is written at all.
+taken all the same. Where device DRAM has failed the entry is left as it was; so is the tail, which
+what lies behind the group that it began would overwrite. If it is too late for that, or words given
+are wrong, the entry counts the tokens and is marked ``spoiled``, so that the firmware can cut them
+off again. A page that may not lie in its slot as it should is programmed as one that cannot be
+read. On a tail that is still full, as its flush has failed, nothing is done.
 """
 
 from types import SimpleNamespace
@@ -179,6 +180,7 @@ class AppendPath(wiring.Component):
         flushing = Signal()  # the group at hand comes from the tail
         due = Signal()
         failed = Signal()  # device DRAM did
+        overwritten = Signal()  # tokens of the tail as it was, which are in a page now
         dealt_row = Signal(ROW_BITS)
         dealt_die = Signal(8)
         slot = Signal(len(self.slot.payload))
@@ -288,6 +290,7 @@ class AppendPath(wiring.Component):
             kind=kind,
             left=left,
             failed=failed,
+            overwritten=overwritten,
             unit_tokens=unit_tokens,
             pass_number=pass_number,
             ended=ended,
@@ -303,6 +306,7 @@ class AppendPath(wiring.Component):
                         kind.eq(0),
                         due.eq(0),
                         failed.eq(0),
+                        overwritten.eq(0),
                         index.eq(self.layer * sequence.kv_heads + self.i.payload.head),
                     ]
                     m.next = "ADDRESSES"
@@ -347,8 +351,12 @@ class AppendPath(wiring.Component):
                     m.next = "LOST"
             with m.State("CHUNK"):
                 m.d.sync += flushing.eq(0)
+                crosses = group != head.flash_groups
                 with m.If(whole):
                     m.next = "ALLOCATE"
+                with m.Elif(failed & crosses & ~kind):
+                    m.d.sync += words.eq(0)
+                    m.next = "DISCARD"
                 with m.Else():
                     m.d.comb += [
                         writer.i.valid.eq(1),
@@ -357,6 +365,7 @@ class AppendPath(wiring.Component):
                         writer.i.payload.strobe.eq(0xFF),
                     ]
                     with m.If(writer.i.ready):
+                        m.d.sync += overwritten.eq(overwritten | crosses)
                         m.next = "TO_TAIL"
             with m.State("TO_TAIL"):
                 m.d.comb += [

@@ -1,7 +1,7 @@
 """States of APPEND: tokens of one layer from the host to tail and flash, head by head.
 
 What cannot be read of the data is appended as it came, marked in the heads' entries, so that all
-heads hold as many tokens. If device DRAM fails, the heads from that one on are left out.
+heads hold as many tokens. If device DRAM fails, the heads behind that one do not get theirs.
 """
 
 from amaranth.hdl import Signal

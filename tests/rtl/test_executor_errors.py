@@ -123,19 +123,31 @@ def test_data_of_an_append_that_cannot_be_read(word):
 
 
 def test_an_append_into_a_tail_that_cannot_be_written():
-    """Head 0 is marked, head 1 does not have the tokens."""
-    spoiled = Status.SPOILED_APPEND, 1 << 16, 0
-    few = append(2, prp1=FULL)
-    h, got, held = run((APPEND,), (few, [tail(0, 1, 2)]), (ATTEND,), (STEP,), (READ,))
-    assert got == [GOOD, LOST, spoiled, spoiled, GOOD]
-    assert held[1:] == [[7, 5]] * 4
-    assert [h.head(0, n)["spoiled"] for n in range(KV_HEADS)] == [1, 0]
+    """Nothing has happened, and it can be given again."""
+    few = append(1, prp1=FULL)
+    _, got, held = run((APPEND,), (few, [tail(0, 1, 1)]), (ATTEND,), (few,), (STEP,), (READ,))
+    assert got == [GOOD, LOST, GOOD, GOOD, GOOD, GOOD]
+    assert held[1:] == [[5, 5], [5, 5], [6, 6], [7, 7], [7, 7]]
+
+
+@pytest.mark.parametrize("kind, held, spoiled", [(0, 5, 0), (1, 10, 1)])
+def test_a_page_of_the_tail_that_cannot_be_written(kind, held, spoiled):
+    """Tokens behind the group would take the place of its first ones in the tail."""
+    bad = [BUFFER + (4 + kind) * slot_bytes(GEOMETRY) + 40]
+    h, got, _ = run((APPEND,), (APPEND, bad), (ATTEND,))
+    assert got == [GOOD, LOST, (Status.SPOILED_APPEND, 1 << 16, 0) if spoiled else GOOD]
+    assert (h.head(0, 0)["tokens"], h.head(0, 0)["spoiled"]) == (held, spoiled)
+    tails = [h.dram.bytes[tail(0, n) : tail(0, n, 1)] for n in (0, 1)]
+    data = h.host.bytes[FULL : FULL + 4 * 5 * HEAD_DIM]
+    row = 2 * HEAD_DIM
+    first = [data[row * 4 : row * 5], data[row * 9 : row * 10]]  # K and V of token 4
+    assert [a == b for a, b in zip(tails, first)] == ([True, True] if not spoiled else [False] * 2)
 
 
 def test_a_step_whose_token_cannot_be_written():
     h, got, held = run((APPEND,), (STEP, [tail(1, 0, 1)]), (ATTEND,))
     assert got == [GOOD, JOB_LOST, (Status.SPOILED_APPEND, 1 << 16, 0)]
-    assert held[1:] == [[6, 6]] * 2 and h.head(0, 1)["spoiled"]
+    assert held[1:] == [[6, 5]] * 2 and not h.head(0, 1)["spoiled"]
 
 
 @pytest.mark.parametrize("word", [1, 40])
@@ -145,7 +157,7 @@ def test_a_slot_that_cannot_be_written(word):
     h, got, _ = run((append(GROUP, prp1=FULL), bad))
     assert got == [LOST]
     assert [order["spoiled"] for order in h.orders.items] == [0, 0, 1, 0]
-    assert [h.head(0, n)["spoiled"] for n in range(KV_HEADS)] == [0, 1]
+    assert [h.head(0, n)["tokens"] for n in range(KV_HEADS)] == [GROUP, 0]
 
 
 @pytest.mark.parametrize("word", ["tail", "slot"])
