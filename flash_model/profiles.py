@@ -157,6 +157,20 @@ _NV_DDR_MODE_2 = {
 }
 """What `rtl.phy.nv_ddr.NvDdrPhy` keeps up with at 100 and 200 MHz."""
 
+_NV_DDR_MODE_5 = {
+    "rate_mts": (200, f"{_NV_DDR}: tCK 10 ns"),
+    "t_wc_ns": (50, f"{_NV_DDR}: tCAD in cycles of CLK"),
+    "t_cs_ns": (10, f"{_NV_DDR}: tCS in cycles of CLK"),
+    "t_wb_ns": (320, _NV_DDR_PHY),
+    "t_whr_ns": (220, _NV_DDR_PHY),
+    "t_rhw_ns": (290, _NV_DDR_PHY),
+    "t_adl_ns": (540, _NV_DDR_PHY),
+    "t_ccs_ns": (600, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
+    "t_rpre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
+    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
+}
+"""What it keeps up with at 200 MHz."""
+
 PROFILES = {
     p.name: p
     for p in (
@@ -228,6 +242,7 @@ PROFILES = {
         make_profile("mlc_cosmos", COMMON | _MLC_COSMOS),
         make_profile("mlc_cosmos_sdr", COMMON | _MLC_COSMOS | _SDR_MODE_5),
         make_profile("mlc_cosmos_nv_ddr", COMMON | _MLC_COSMOS | _NV_DDR_MODE_2),
+        make_profile("mlc_cosmos_nv_ddr_200", COMMON | _MLC_COSMOS | _NV_DDR_MODE_5),
         make_profile(
             "ddr4_pages",
             COMMON

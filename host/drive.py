@@ -207,8 +207,9 @@ class KvDrive:
 
         What one command takes (``config.max_transfer``) is appended as a whole or not at all; where
         a bus fails in its middle (TRANSFER_ERROR, INTERNAL_ERROR), calls for the layer end with
-        SPOILED_APPEND until `truncate` takes away what came. If a later one is refused since flash blocks failed meanwhile (READ_ONLY), ``appended`` of the
-        `DriveError` says how many tokens the earlier ones brought.
+        SPOILED_APPEND until `truncate` takes away what came. If a later one is refused since flash
+        blocks failed meanwhile (READ_ONLY), ``appended`` of the `DriveError` says how many tokens
+        the earlier ones brought.
         """
         self.wait(self.submit_append(sequence, layer, k, v))
 

@@ -373,7 +373,7 @@ PRESETS = {
         "max_attend": 16 << 10,
     },
     "cosmos_plus": {
-        "profile": "mlc_cosmos",
+        "profile": "mlc_cosmos_nv_ddr_200",
         "dies": 8,
         "append_streams": 64,
         "clock_hz": 200_000_000,
@@ -381,7 +381,7 @@ PRESETS = {
         "decoder_channels": 8,
     },
     "daisyplus": {
-        "profile": "mlc_cosmos",
+        "profile": "mlc_cosmos_nv_ddr_200",
         "channels": 4,
         "dies": 8,
         "append_streams": 64,

@@ -19,7 +19,16 @@ from .phys import choose_phy
 from .reference import reference_html, reference_markdown
 from .render import render
 from .sidecar import layouts
-from .wrappers import IP_TOP, PIN_TOP, Port, interface_of, ip_module, pin_module, pin_ports
+from .wrappers import (
+    IP_TOP,
+    PIN_TOP,
+    Port,
+    interface_of,
+    ip_module,
+    pin_module,
+    pin_ports,
+    setting_ports,
+)
 
 __all__ = ["SIDECAR", "BoardFolder", "write_board"]
 
@@ -29,7 +38,7 @@ ABOUT = {
     "README.md": "this",
     "rtl/drive.v": f"the drive: `{AXI_TOP}` with AXI buses, in it `{TOP}` with its own",
     "rtl/instinfer_csd.v": f"`{IP_TOP}`: the same with what Vivado infers its interfaces from",
-    "rtl/nand_phy.v": "the PHY of a flash channel",
+    "rtl/nand_phy.v": "`nand_pads`: the PHY of a flash channel, with its pads",
     "rtl/csd_top.v": f"`{PIN_TOP}`: drive, PHYs and pads",
     "constraints/clocks.xdc": "clock and false paths",
     "constraints/pins.xdc": "NAND pins",
@@ -85,7 +94,7 @@ class BoardFolder:
             raise BadOption("; ".join(problems))
         self._board, self._config = board, config
         self._preset, self._changes = preset, list(changes)
-        self._phy = choose_phy(board, config, phy)
+        self._phy_asked, self._phy = phy, choose_phy(board, config, phy)
 
     def files(self):
         """Path below the folder -> text; the same bytes in every run."""
@@ -172,7 +181,7 @@ class BoardFolder:
         tops = {AXI_TOP: self._ports, TOP: [*clocked, *_ports(Drive(config))]}
         if self._phy:
             own = [p for p in self._ports if not interface_of(p.name)[0].startswith("phy_")]
-            tops[PIN_TOP] = [*own, *self._pins]
+            tops[PIN_TOP] = [*own, *setting_ports(config.channels, self._phy), *self._pins]
         return {
             "generator": "instinfer",
             "board": {"name": board.name, "title": board.title, "part": self._common["part"]},
@@ -196,6 +205,8 @@ class BoardFolder:
         command = f"instinfer verilog --board {board.name}"
         if self._preset != board.preset:
             command += f" --preset {self._preset}"
+        if self._phy_asked:
+            command += f" --phy {self._phy_asked}"
         found = estimate(config)
         part = board.part or PARTS["XC7Z045"]
         return render(

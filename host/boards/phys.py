@@ -1,11 +1,11 @@
 """The PHY that a board's folder has, as Verilog, with its pins."""
 
+import re
 from dataclasses import dataclass
 
-from hls_attention.verilog import port_names
-from rtl.phy.sdr import SdrPhy
+from rtl.phy.nv_ddr_timing import check_nv_ddr_profile
 from rtl.phy.sdr_timing import check_sdr_profile
-from rtl.phy.verilog import sdr_phy_verilog
+from rtl.phy.verilog import PADS_TOP, nv_ddr_phy_verilog, sdr_phy_verilog
 
 from ..options import BadOption
 from .wrappers import Port
@@ -17,8 +17,13 @@ KINDS = ("sdr", "nv_ddr", "none")
 
 TITLES = {"sdr": "asynchronous SDR", "nv_ddr": "NV-DDR"}
 
-BUILDERS = {"sdr": (check_sdr_profile, SdrPhy, sdr_phy_verilog)}
-"""Kind -> what refuses a profile, the component, its Verilog."""
+CHECKS = {"sdr": check_sdr_profile, "nv_ddr": check_nv_ddr_profile}
+
+FAMILIES = {"xc7": "series7", "xcup": "ultrascaleplus"}
+"""Family of a part -> that of the primitives at its pins."""
+
+SIGNALS = {"clk": "we_n", "w_rn": "re_n"}
+"""Pins whose NV-DDR name differs -> what boards call them, after SDR."""
 
 FASTEST = 5
 """Timing modes are 0 to this one."""
@@ -26,37 +31,48 @@ FASTEST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Phy:
-    """A channel's PHY.
+    """A channel's PHY with its pins.
 
     Parameters
     ----------
     title : str
         Which, for people.
     verilog : str
-        Its text; the module is ``nand_phy``.
+        Its text; the module with pins is ``nand_pads``.
     ports : list of Port
-        Of ``nand_phy``.
-    pins : list of Port
-        Seen from outside the FPGA, without a channel's name.
+        Of ``nand_pads``.
     paired : frozenset of str
-        Of these, those that the board has as differential pairs.
+        Of these, outputs that have to leave as differential pairs.
     """
 
     title: str
     verilog: str
     ports: list
-    pins: list
-    paired: frozenset
+    paired: frozenset = frozenset()
 
     @property
-    def registered(self):
-        """Pins with a register in the pad: pattern of ``get_ports``."""
-        return "{nand_*_dq nand_*_cle nand_*_ale nand_*_we_n nand_*_ce_n}"
+    def pins(self):
+        """Port of ``nand_pads`` -> its pin, or the two legs of a pair, as boards call them."""
+        return {
+            p.name: [Port("re_p", "output"), Port("re_n", "output")]
+            if p.name in self.paired
+            else [_pin(p)]
+            for p in self.ports
+            if p.name.startswith("nand_")
+        }
 
     @property
     def settings(self):
-        """Ports that a board sets for each channel: list of `Port`."""
+        """Ports that a board sets for each channel."""
         return [p for p in self.ports if p.name == "offset"]
+
+
+def _pin(port):
+    name = port.name.removeprefix("nand_")
+    for theirs, ours in SIGNALS.items():
+        if found := re.fullmatch(rf"{theirs}(_[pn])?", name):
+            name = ours.removesuffix("_n") + found[1] if found[1] else ours
+    return Port(name, port.way, port.bits)
 
 
 def choose_phy(board, config, kind=None):
@@ -90,26 +106,19 @@ def choose_phy(board, config, kind=None):
     wanted = kind or board.phy
     if in_memory or wanted in ("none", "memory"):
         return None
-    check, component, to_verilog = BUILDERS[wanted]
     for mode in range(FASTEST + 1):
         try:
-            check(config.flash, mode, config.clock_hz)
+            CHECKS[wanted](config.flash, mode, config.clock_hz)
         except ValueError as error:
             refused = error
             continue
-        phy = component(config.flash, mode, config.clock_hz)
-        phy._MustUse__used = True  # only its ports serve here: amaranth is not to miss more
-        ways = {"i": "input", "o": "output"}
-        ports = [Port("clk", "input"), Port("rst", "input")]
-        ports += [Port(name, ways[way], bits) for name, way, bits in port_names(phy)]
-        pins = _pins(ports)
-        known = {pin.signal for pin in board.pins()}
+        pairs = {pin.signal for pin in board.pins()} & {"re_p", "dqs_p"}
+        text = _verilog(wanted, board, config, mode, pairs)
         return Phy(
-            title=f"{TITLES[wanted]}, mode {mode}",
-            verilog=to_verilog(config.flash, mode, config.clock_hz),
-            ports=ports,
-            pins=pins,
-            paired=frozenset(p.name for p in pins if _pair(p.name) & known),
+            title=f"{TITLES[wanted]}, timing mode {mode}",
+            verilog=text,
+            ports=_ports(text),
+            paired=frozenset({"nand_re_n"} if wanted == "sdr" and "re_p" in pairs else ()),
         )
     if kind is None and not board.pins_source:
         return None
@@ -120,18 +129,18 @@ def choose_phy(board, config, kind=None):
     )
 
 
-def _pair(name):
-    """The legs of a pair as boards' tables call them, by their positive one."""
-    return {f"{name.removesuffix('_n')}_p", *({f"{name}_n"} if name == "dqs" else ())}
+def _verilog(kind, board, config, mode, pairs):
+    if kind == "sdr":
+        return sdr_phy_verilog(config.flash, mode, config.clock_hz)
+    paired = [pin for pin, leg in {"w_rn": "re_p", "dqs": "dqs_p"}.items() if leg in pairs]
+    family = FAMILIES[board.part.family if board.part else "xc7"]
+    return nv_ddr_phy_verilog(config.flash, mode, config.clock_hz, family, paired)
 
 
-def _pins(ports):
-    """Pins of a PHY: an input, an output and its enable become one."""
-    pins = {}
-    for port in ports:
-        if not port.name.startswith("pads__"):
-            continue
-        name, _, part = port.name.removeprefix("pads__").partition("__")
-        if part in ("", "o"):
-            pins[name] = Port(name, "inout" if part else port.way, port.bits)
-    return list(pins.values())
+def _ports(text):
+    """Ports of ``nand_pads``, off its Verilog."""
+    head = text[text.index(f"module {PADS_TOP}(") :]
+    found = re.findall(
+        r"(input|output|inout) +wire (?:\[(\d+):0\] )?(\w+)", head[: head.index(");")]
+    )
+    return [Port(name, way, int(top or 0) + 1) for way, top, name in found]

@@ -8,11 +8,21 @@ pads. Both only connect.
 import re
 from dataclasses import dataclass
 
-__all__ = ["IP_TOP", "PIN_TOP", "Port", "interface_of", "ip_module", "pin_module", "pin_ports"]
+__all__ = [
+    "IP_TOP",
+    "PIN_TOP",
+    "Port",
+    "interface_of",
+    "ip_module",
+    "pin_module",
+    "pin_ports",
+    "setting_ports",
+]
 
 IP_TOP = "instinfer_csd"
 PIN_TOP = "csd_top"
 DRIVE = "axi_drive"
+PADS = "nand_pads"
 NAND_PHY = "instinfer:interface:nand_phy:1.0"
 
 SINGLE = {
@@ -122,19 +132,23 @@ def pin_ports(channels, phy):
     Returns
     -------
     list of Port
-        ``nand_<channel>_<pin>``; of a pair, its two legs ``_p`` and ``_n``.
+        ``nand_<channel>_<pin>``.
     """
     return [
-        Port(name, pin.way, pin.bits)
+        Port(f"nand_{channel}_{pin.name}", pin.way, pin.bits)
         for channel in range(channels)
-        for pin in phy.pins
-        for name in _legs(f"nand_{channel}_{pin.name}", pin.name in phy.paired)
+        for legs in phy.pins.values()
+        for pin in legs
     ]
 
 
-def _legs(name, paired):
-    stem = name.removesuffix("_n")
-    return [f"{stem}_p", f"{stem}_n"] if paired else [name]
+def setting_ports(channels, phy):
+    """Ports that a board sets for each channel: list of `Port`."""
+    return [
+        Port(f"nand_{channel}_{port.name}", port.way, port.bits)
+        for channel in range(channels)
+        for port in phy.settings
+    ]
 
 
 def pin_module(ports, phy, channels):
@@ -168,9 +182,16 @@ def pin_module(ports, phy, channels):
             for port in ports
         ],
     )
-    for channel in range(channels):
-        body += ["", *_channel(phy, channel)]
-    outside = [*own, *pin_ports(channels, phy)]
+    given = {"clk": "aclk", "rst": "rst", "write_protect": "1'b0"}
+    for n in range(channels):
+        pairs = [(port.name, _wire(port.name, given, phy, n)) for port in phy.ports]
+        body += ["", *[f"    wire nand_{n}_{port}_single;" for port in phy.paired]]
+        body += _instance(PADS, f"phy_{n}", pairs)
+        for port in phy.paired:
+            legs = [f"nand_{n}_{leg.name}" for leg in phy.pins[port]]
+            single = ("I", _wire(port, given, phy, n))
+            body += _instance("OBUFDS", f"pair_{n}", [single, *zip(("O", "OB"), legs)])
+    outside = [*own, *setting_ports(channels, phy), *pin_ports(channels, phy)]
     return "\n".join(
         (
             "// The drive with its PHYs and pads; constraints/pins.xdc says which pins these are.",
@@ -184,51 +205,15 @@ def pin_module(ports, phy, channels):
     )
 
 
-def _channel(phy, channel):
-    """Lines of a channel: its PHY, and what is between that and the pins."""
-    given = {"clk": "aclk", "rst": "rst", "write_protect": "1'b0"}
-    given["started"] = f"started[{channel}]"
-    pairs = []
-    for port in phy.ports:
-        if port.name in given:
-            wire = given[port.name]
-        elif port.name.startswith("phy__"):
-            wire = port.name.replace("phy__", f"phy__{channel}__", 1)
-        else:
-            wire = f"nand_{channel}_{port.name.removeprefix('pads__')}"
-        pairs.append((port.name, wire))
-    inner = {port.name.removeprefix("pads__"): port for port in phy.ports}
-    wires, pads = [], []
-    for pin in phy.pins:
-        name = f"nand_{channel}_{pin.name}"
-        legs = _legs(name, pin.name in phy.paired)
-        parts = [part for part in ("i", "o", "oe") if f"{pin.name}__{part}" in inner]
-        wires += [
-            f"    wire {_vector(inner[f'{pin.name}__{part}'])}{name}__{part};" for part in parts
-        ]
-        if parts and len(legs) == 2:
-            pads += _instance(
-                "IOBUFDS",
-                f"{name}_pad",
-                [
-                    *[("I", f"{name}__o"), ("O", f"{name}__i"), ("T", f"~{name}__oe")],
-                    *zip(("IO", "IOB"), legs),
-                ],
-            )
-        elif parts:
-            pads += [
-                f"    assign {name} = {name}__oe ? {name}__o : {pin.bits}'bz;",
-                f"    assign {name}__i = {name};",
-            ]
-        elif len(legs) == 2:
-            wires.append(f"    wire {name}_single;")
-            pairs = [(i, f"{name}_single" if w == name else w) for i, w in pairs]
-            pads += _instance(
-                "OBUFDS",
-                f"{name}_pad",
-                [("I", f"{name}_single"), *zip(("O", "OB"), legs)],
-            )
-    return [*wires, *_instance("nand_phy", f"phy_{channel}", pairs), *pads]
+def _wire(port, given, phy, channel):
+    """What a port of a channel's PHY is connected to."""
+    if port in phy.paired:
+        return f"nand_{channel}_{port}_single"
+    if port in phy.pins:
+        return f"nand_{channel}_{phy.pins[port][0].name}"
+    if port.startswith("phy__"):
+        return port.replace("phy__", f"phy__{channel}__", 1)
+    return {**given, "started": f"started[{channel}]"}.get(port, f"nand_{channel}_{port}")
 
 
 def _vector(port):

@@ -16,6 +16,8 @@ from .pads import PadSignature
 
 __all__ = ["BufferPlatform", "DdrPads", "FAMILIES"]
 
+PINS = ("ce_n", "cle", "ale", "clk", "w_rn", "wp_n", "rb_n", "dq", "dqs")
+
 FAMILIES = ("series7", "ultrascale", "ultrascaleplus")
 
 
@@ -42,6 +44,8 @@ class DdrPads(wiring.Component):
     ----------
     dies : int
         Dies on the channel.
+    paired : collection of str
+        Pins that leave as a differential pair, of ``w_rn`` and ``dqs``.
 
     Members
     -------
@@ -50,15 +54,20 @@ class DdrPads(wiring.Component):
 
     Attributes
     ----------
-    ports : dict of str to IOPort
+    ports : dict of str to tuple of IOPort
         Pins by name: ``nand_ce_n``, ``nand_cle`` and so on; ``nand_clk`` and ``nand_w_rn`` are WE_n
-        and RE_n in SDR.
+        and RE_n in SDR. Of a pair ``_p``, which has the level of the one pin, and ``_n``.
     """
 
-    def __init__(self, dies):
+    def __init__(self, dies, paired=()):
         bits = {"ce_n": dies, "rb_n": dies, "dq": 8}
-        names = ("ce_n", "cle", "ale", "clk", "w_rn", "wp_n", "rb_n", "dq", "dqs")
-        self.ports = {name: IOPort(bits.get(name, 1), name=f"nand_{name}") for name in names}
+        self.ports = {
+            name: tuple(
+                IOPort(bits.get(name, 1), name=f"nand_{name}{leg}")
+                for leg in (("_p", "_n") if name in paired else ("",))
+            )
+            for name in PINS
+        }
         super().__init__({"pads": In(PadSignature(dies, ddr=True))})
 
     def elaborate(self, platform):
@@ -66,15 +75,19 @@ class DdrPads(wiring.Component):
         pads = self.pads
         driven = {"ce_n": pads.ce_n, "cle": pads.cle, "ale": pads.ale, "wp_n": pads.wp_n}
         for name, value in (driven | {"clk": pads.we_n, "w_rn": pads.re_n}).items():
-            pin = io.FFBuffer("o", io.SingleEndedPort(self.ports[name]))
+            pin = io.FFBuffer("o", self._port(name))
             m.submodules[f"pin_{name}"] = pin
             m.d.comb += [pin.o.eq(value), pin.oe.eq(1)]
-        m.submodules.pin_rb_n = rb_n = io.Buffer("i", io.SingleEndedPort(self.ports["rb_n"]))
+        m.submodules.pin_rb_n = rb_n = io.Buffer("i", self._port("rb_n"))
         m.d.comb += pads.rb_n.eq(rb_n.i)
         for name, member in (("dq", pads.dq), ("dqs", pads.dqs)):
-            pin = io.DDRBuffer("io", io.SingleEndedPort(self.ports[name]))
+            pin = io.DDRBuffer("io", self._port(name))
             m.submodules[f"pin_{name}"] = pin
             m.d.comb += pin.oe.eq(member.oe)
             for half in range(2):
                 m.d.comb += [pin.o[half].eq(member.o[half]), member.i[half].eq(pin.i[half])]
         return m
+
+    def _port(self, name):
+        ports = self.ports[name]
+        return io.DifferentialPort(*ports) if len(ports) == 2 else io.SingleEndedPort(*ports)

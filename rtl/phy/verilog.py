@@ -42,7 +42,7 @@ module nand_pads(
     output wire nand_cle,
     output wire nand_ale,
     output wire {clk},
-    output wire {w_rn},
+{w_rn}
     output wire nand_wp_n,
     input  wire [{dies}:0] nand_rb_n,
     inout  wire [7:0] nand_dq{dqs}
@@ -84,9 +84,7 @@ _NV_DDR = (
     );
     nand_buffers buffers (
         .clk(clk), .rst(rst),
-        .nand_ce_n(nand_ce_n), .nand_cle(nand_cle), .nand_ale(nand_ale), .nand_clk(nand_clk),
-        .nand_w_rn(nand_w_rn), .nand_wp_n(nand_wp_n), .nand_rb_n(nand_rb_n),
-        .nand_dq(nand_dq), .nand_dqs(nand_dqs),
+        {pin_side},
         {phy_side}
     );
 endmodule
@@ -108,12 +106,13 @@ def sdr_phy_verilog(profile, mode, clock_hz, **board):
         Modules ``nand_phy`` and ``nand_pads``.
     """
     phy = SdrPhy(profile, mode, clock_hz, **board)
-    pins = {"interface": "asynchronous SDR", "clk": "nand_we_n", "w_rn": "nand_re_n"}
+    pins = {"interface": "asynchronous SDR", "clk": "nand_we_n"}
+    pins["w_rn"] = "    output wire nand_re_n,"
     pads = _SDR.format(**_sizes(phy), **pins, offset="", dqs="")
     return f"{to_verilog(phy, PHY_TOP)}\n{pads}"
 
 
-def nv_ddr_phy_verilog(profile, mode, clock_hz, family):
+def nv_ddr_phy_verilog(profile, mode, clock_hz, family, paired=()):
     """Verilog of an NV-DDR PHY with a family's primitives at its pins.
 
     Parameters
@@ -122,6 +121,8 @@ def nv_ddr_phy_verilog(profile, mode, clock_hz, family):
         As of `NvDdrPhy`.
     family : str
         One of `rtl.phy.buffers.FAMILIES`.
+    paired : collection of str
+        As of `rtl.phy.buffers.DdrPads`.
 
     Returns
     -------
@@ -129,15 +130,19 @@ def nv_ddr_phy_verilog(profile, mode, clock_hz, family):
         Modules ``nand_phy``, ``nand_buffers`` and ``nand_pads``.
     """
     phy = NvDdrPhy(profile, mode, clock_hz)
-    buffers = DdrPads(profile.geometry.dies)
+    buffers = DdrPads(profile.geometry.dies, paired)
+    pins = {name: [port.name for port in ports] for name, ports in buffers.ports.items()}
     wires = [(name, bits) for name, _, bits in port_names(buffers)]
     pads = _NV_DDR.format(
         **_sizes(phy),
         interface="NV-DDR",
         clk="nand_clk",
-        w_rn="nand_w_rn",
+        w_rn="\n".join(f"    output wire {name}," for name in pins["w_rn"]),
         offset=f"\n    input  wire [{OFFSET_BITS - 1}:0] offset,",
-        dqs=",\n    inout  wire nand_dqs",
+        dqs="".join(f",\n    inout  wire {name}" for name in pins["dqs"]),
+        pin_side=",\n        ".join(
+            f".{name}({name})" for names in pins.values() for name in names
+        ),
         wires="".join(
             f"    wire {f'[{bits - 1}:0] ' * (bits > 1)}{name};\n" for name, bits in wires
         ),
@@ -155,7 +160,8 @@ def _buffers_verilog(buffers, family):
     flows = {"rb_n": PortDirection.Input, "dq": PortDirection.Inout, "dqs": PortDirection.Inout}
     ports = {
         port.name: (port, flows.get(name, PortDirection.Output))
-        for name, port in buffers.ports.items()
+        for name, legs in buffers.ports.items()
+        for port in legs
     }
     for path, member, value in buffers.signature.flatten(buffers):
         direction = PortDirection.Input if member.flow == In else PortDirection.Output
