@@ -40,8 +40,8 @@ class AxiMemory:
     ----------
     decode_error : bool
         May be changed.
-    bad, bad_writes : list of range
-        Addresses that answer with an error, or do if they are written.
+    bad, bad_reads, bad_writes : list of range
+        Addresses that answer with an error, or do if they are read, or written.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AxiMemory:
     ):
         self.contents, self.base = contents, base
         self._flips = np.uint8(0xFF if inverted else 0)
-        self.bad, self.bad_writes = [], []
+        self.bad, self.bad_reads, self.bad_writes = [], [], []
         self.decode_error = decode_error
         self.slave = AxiSlave(AxiBus.from_prefix(dut, prefix), clock, reset, target=self)
         write, read = self.slave.write_if, self.slave.read_if
@@ -103,7 +103,8 @@ class AxiMemory:
 
     async def read(self, address, length):
         """What the subordinate reads."""
-        return (self.contents[self._place(address, length, self.bad)] ^ self._flips).tobytes()
+        bad = self.bad + self.bad_reads
+        return (self.contents[self._place(address, length, bad)] ^ self._flips).tobytes()
 
     async def write(self, address, data):
         """What the subordinate writes."""

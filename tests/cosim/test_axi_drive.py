@@ -24,14 +24,24 @@ def verilog():
     )
 
 
-@pytest.mark.parametrize("part", ["drive", "errors", "windows"])
-def test_drive(verilog, part):
-    assert run(f"tests.cosim.cocotb_axi_{part}", verilog, AXI_TOP_NAME, seed=1) == 1
+@pytest.mark.parametrize(
+    "part, rounds",
+    [
+        ("drive", 1),
+        ("errors", 1),
+        ("windows", 1),
+        pytest.param("errors", 2, marks=pytest.mark.soak),
+        pytest.param("windows", 20, marks=pytest.mark.soak),
+    ],
+)
+def test_drive(verilog, part, rounds):
+    module, environment = f"tests.cosim.cocotb_axi_{part}", {"AXI_ROUNDS": str(rounds)}
+    assert run(module, verilog, AXI_TOP_NAME, seed=1, environment=environment) == 1
 
 
 @pytest.mark.parametrize(
     "judge, calls, bursts, resets",
-    [("twin", 12, 300, 1), pytest.param("rtl", 450, 10_000, 6, marks=pytest.mark.soak)],
+    [("twin", 10, 200, 1), pytest.param("rtl", 450, 10_000, 6, marks=pytest.mark.soak)],
 )
 def test_random_calls(verilog, tmp_path, judge, calls, bursts, resets):
     """Outputs are those of another lane; of the soak, those of the native one, bit for bit."""

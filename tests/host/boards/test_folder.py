@@ -162,7 +162,8 @@ def test_the_constraints_name_ports_that_are_there(folder):
         assert port in ports and int(index.rstrip("]") or 0) < ports[port]
     placed = [a for a in vivado.arguments("set_property") if a[0] == "-dict"]
     if known["board"]["name"] == "cosmos_plus":
-        assert len(placed) == sum(bits for name, bits in ports.items() if "nand_" in name) == 256
+        pads = {name: bits for name, bits in ports.items() if "nand_" in name}
+        assert len(placed) == sum(pads[n] for n in pads if not n.endswith("_offset")) == 256
     pins = [dict(zip(*[iter(vivado.split(a[1]))] * 2))["PACKAGE_PIN"] for a in placed]
     assert len(pins) == len(set(pins))
 
