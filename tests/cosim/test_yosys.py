@@ -1,6 +1,7 @@
 """Driving Yosys: units, the cache, errors; estimates of the kernels against what it maps (soak)."""
 
 import json
+from collections import Counter
 
 import pytest
 from amaranth.hdl import Module
@@ -73,6 +74,10 @@ def test_a_toy_is_mapped_once_and_kept(cache, monkeypatch):
 
     monkeypatch.setattr(yosys, "run_yosys", None)  # nothing is run the second time
     assert synthesise(verilog, "toy", "xc7") == cells
+    for name, netlist in synthesise(verilog, "toy", "xc7", wanted="netlist").items():
+        types = Counter(cell["type"] for cell in netlist["cells"].values())
+        assert {kind: n for kind, n in types.items() if kind not in cells} == cells[name]
+        assert netlist["ports"].keys() > {"clk"}
     assert len(list((cache / "area").glob("*/cells.json"))) == 1
 
 

@@ -291,9 +291,13 @@ def test_without_yosys(synthesised, capsys, monkeypatch):
 def test_the_tiny_drive(tmp_path):
     """All of it maps, every deep buffer to block RAM, and nothing is left uncounted."""
     file = tmp_path / "area.json"
-    assert main(["area", "--preset", "tiny", "--json", str(file)]) == 0
+    assert main(["area", "--preset", "tiny", "--depth", "--json", str(file)]) == 0
     data = json.loads(file.read_text())
     blocks = {block["name"]: block for block in data["blocks"]}
+    depth = data["depth"]
+    for unit in ("levels", "ns"):
+        inside = [ways[unit]["length"] for ways in depth["blocks"].values()]
+        assert depth["drive"][unit]["length"] >= max(inside) > 0
     assert all(block["lut"] > 100 for block in blocks.values())
     assert blocks["attention"]["dsp"] >= 2 * 4 * 4
     assert blocks["attention"]["bram36"] >= 2 and blocks["commands"]["bram36"] >= 2
