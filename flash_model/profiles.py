@@ -256,7 +256,7 @@ PROFILES = {
                     "pages": 128,
                     "page_bytes": 4096,
                     "spare_bytes": 128,
-                    "rate_mts": 2000,  # a word a clock of 250 MHz
+                    "rate_mts": 800,  # a word a clock of 100 MHz
                     "t_r_ns": 100,
                     "t_prog_ns": 200,
                     "t_bers_ns": 1_000,

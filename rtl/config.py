@@ -373,19 +373,19 @@ PRESETS = {
         "max_attend": 16 << 10,
     },
     "cosmos_plus": {
-        "profile": "mlc_cosmos_nv_ddr_200",
+        "profile": "mlc_cosmos_nv_ddr",
         "dies": 8,
         "append_streams": 64,
-        "clock_hz": 200_000_000,
+        "clock_hz": 100_000_000,
         "correctable_bits": 16,
         "decoder_channels": 8,
     },
     "daisyplus": {
-        "profile": "mlc_cosmos_nv_ddr_200",
+        "profile": "mlc_cosmos_nv_ddr",
         "channels": 4,
         "dies": 8,
         "append_streams": 64,
-        "clock_hz": 200_000_000,
+        "clock_hz": 100_000_000,
         "correctable_bits": 40,
     },
     "smartssd": {
@@ -394,6 +394,7 @@ PRESETS = {
         "correctable_bits": 4,
         "dies": 1,
         "append_streams": 64,
+        "clock_hz": 100_000_000,
         "bit_error_rate": 1e-6,
     },
 }

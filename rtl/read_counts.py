@@ -9,8 +9,8 @@ do not: they are few, and scans of the whole drive at its start would be most of
     sensed --> RAM row (die, block) --> + 1 --> RAM row
                                          '----> o, when it passes the limit
 
-A count is of 24 bits and saturates. For profile `paper` that is 8192 rows, 6 block RAMs of 36 Kib
-for each channel. A reset does not reach them; a sweep clears them, and reads before its end (so
+A count is of 24 bits and saturates. Blocks of a die follow those of the one before: for profile
+`paper` that is 8192 rows, 6 block RAMs of 36 Kib for each channel. A reset does not reach them; a sweep clears them, and reads before its end (so
 many clocks as there are rows) are not counted.
 """
 
@@ -96,8 +96,9 @@ class ReadCounts(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layout = block_layout(self._geometry)
-        m.submodules.ram = ram = Ram(width=COUNT_BITS, depth=1 << layout.size)
-        sweeps, at = Signal(init=1), Signal(layout.size)
+        rows = self._geometry.dies * self._geometry.blocks
+        m.submodules.ram = ram = Ram(width=COUNT_BITS, depth=max(2, rows))
+        sweeps, at = Signal(init=1), Signal(ram.w_addr.shape())
         asking, clearing, mine = Signal(), Signal(), Signal(layout)
         answered, counted = Signal(), Signal()  # what was read in the clock before
         place = Signal(layout)
@@ -112,7 +113,7 @@ class ReadCounts(wiring.Component):
         ]
         m.d.comb += [
             ram.r_en.eq(1),
-            ram.r_addr.eq(Mux(self.sensed, self.place, mine)),
+            ram.r_addr.eq(self._row(Mux(self.sensed, self.place, mine), layout)),
             count.eq(Mux(written, last, ram.r_data)),
             more.eq(Mux(count.all(), count, count + 1)),
             self.busy.eq(asking | answered | clearing | sweeps),
@@ -133,11 +134,11 @@ class ReadCounts(wiring.Component):
 
         with m.If(sweeps):
             m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(at)]
-            m.d.sync += [at.eq(at + 1), sweeps.eq(~at.all())]
+            m.d.sync += [at.eq(at + 1), sweeps.eq(at != max(2, rows) - 1)]
         with m.Elif(counted):
-            m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(place), ram.w_data.eq(more)]
+            m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(self._row(place, layout)), ram.w_data.eq(more)]
         with m.Elif(clearing):
-            m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(mine)]
+            m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(self._row(mine, layout))]
             m.d.sync += clearing.eq(0)
 
         over = Signal(COUNT_BITS)
@@ -148,3 +149,11 @@ class ReadCounts(wiring.Component):
             with m.If(~self.o.valid):
                 m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(place)]
         return m
+
+    def _row(self, place, layout):
+        """Row of a block's count."""
+        blocks = self._geometry.blocks
+        place = data.View(layout, place)
+        if blocks == 1 << layout["block"].width:
+            return place.as_value()
+        return place.die * blocks + place.block
