@@ -44,7 +44,7 @@ class Slots(wiring.Component):
     sends, reads : Out(1)
         Two bytes of data to the die, or from it.
     doubled : Out(1)
-        Each byte of data from the die comes twice.
+        Each byte of the word begun last comes twice.
     """
 
     def __init__(self, dies, clocks):
@@ -107,6 +107,7 @@ class Slots(wiring.Component):
 
         m.d.comb += self.i.ready.eq(begins)
         sets_feature = Signal()
+        identifies = Signal()  # the next word is an ID or a feature
         data = Signal(64)
         bytes_ = [head.word.word_select(n, 8) for n in range(8)]
         m.d.comb += data.eq(Mux(sets_feature, Cat(bytes_[n // 2] for n in range(8)), head.word))
@@ -118,7 +119,7 @@ class Slots(wiring.Component):
                     self.pair.eq(Mux(byte == RESET, SYNCHRONOUS_RESET, byte)),
                     gap.eq(clocks.gap - 1),
                     sets_feature.eq(byte == SET_FEATURES),
-                    self.doubled.eq((byte == READ_ID) | (byte == GET_FEATURES)),
+                    identifies.eq((byte == READ_ID) | (byte == GET_FEATURES)),
                 ]
             with m.Case(Cycle.ADDRESS):
                 m.d.sync += [
@@ -134,6 +135,8 @@ class Slots(wiring.Component):
                     self.sends.eq(writes),
                     self.reads.eq(~writes),
                     is_write.eq(writes),
+                    self.doubled.eq(identifies),
+                    identifies.eq(0),
                     left.eq(WORD_SLOTS - 1),
                 ]
         return m

@@ -1,6 +1,7 @@
 """A channel with pins on the bench: controller, PHY, pins, dies, array."""
 
 import dataclasses
+import random
 from fractions import Fraction
 
 import numpy as np
@@ -28,11 +29,11 @@ def words(data):
     return [int(word) for word in np.frombuffer(bytes(data), "<u8")]
 
 
-def small_part(dies, fastest):
+def small_part(dies, planes, fastest):
     """A profile with pages of 64 bytes and short array times; ``fastest`` gives the others."""
     base = profile("tiny")
     geometry = dataclasses.replace(
-        base.geometry, channels=1, dies=dies, page_bytes=64, spare_bytes=0
+        base.geometry, channels=1, dies=dies, planes=planes, page_bytes=64, spare_bytes=0
     )
     times = dataclasses.replace(base.timing, t_r_ns=400, t_prog_ns=600, t_bers_ns=800)
     return dataclasses.replace(base, geometry=geometry, timing=fastest(times))
@@ -65,14 +66,17 @@ class PinBench:
     part : Profile
     phy : component
     clock_hz : int
+    stalls : float
+        Share of clocks in which words to program and the reader of read data rest.
     """
 
-    def __init__(self, part, phy, clock_hz):
+    def __init__(self, part, phy, clock_hz, stalls):
         self.part = part
         self.dies = part.geometry.dies
         self.array = NandArray(part.geometry)
         self.channel = Channel(part, phy, clock_hz)
         self.period_ns = Fraction(10**9, clock_hz)
+        self.stalls = stalls
 
     async def board(self, ctx):
         """Between pins and dies; never ends."""
@@ -94,17 +98,24 @@ class PinBench:
         reads, done = [[]], []
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
 
+        rng = random.Random(1)
+
+        def rests():
+            return self.stalls and rng.random() < self.stalls
+
         async def give(ctx, stream, payloads):
             started = ctx.tick().sample(channel.phy.started)
             while not (await started)[2]:
                 pass
             tick = ctx.tick().sample(stream.ready)
             for payload in payloads:
+                while rests():
+                    await ctx.tick()
                 ctx.set(stream.payload, payload)
                 ctx.set(stream.valid, 1)
                 while not (await tick)[2]:
                     pass
-            ctx.set(stream.valid, 0)
+                ctx.set(stream.valid, 0)
 
         async def give_ops(ctx):
             await give(ctx, c.ops, [{name: op.get(name, 0) for name in _FIELDS} for op in ops])
@@ -113,14 +124,15 @@ class PinBench:
             await give(ctx, c.w_data, write_words)
 
         async def collect(ctx):
-            ctx.set(c.r_data.ready, 1)
             ctx.set(c.done.ready, 1)
             payloads = Value.cast(c.r_data.payload), Value.cast(c.done.payload)
             tick = ctx.tick().sample(c.r_data.valid, c.done.valid, *payloads)
             clocks = 0
             while len(reads) - 1 < wanted_reads or len(done) < len(ops) - wanted_reads:
+                r_ready = not rests()
+                ctx.set(c.r_data.ready, r_ready)
                 _, _, r_valid, d_valid, word, completion = await tick
-                if r_valid:
+                if r_valid and r_ready:
                     reads[-1].append(word & 0xFFFF_FFFF_FFFF_FFFF)
                     if word >> 64 & 1:
                         reads.append([])

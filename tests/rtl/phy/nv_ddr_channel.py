@@ -28,18 +28,31 @@ class NvDdrBench(PinBench):
     clock_hz : int
     offset : int
         Of the PHY.
-    dies : int
+    dies, planes : int
+    stalls : float
+        See `PinBench`.
     dqsck_ns : float
         See `NvDdrDies`.
     clocks : dict, optional
         Changes to the PHY's `NvDdrClocks`: a fault.
     """
 
-    def __init__(self, mode, clock_hz, offset, *, dies=2, dqsck_ns=12, clocks=None):
-        part = small_part(dies, lambda times: nv_ddr_timing(times, mode, clock_hz))
+    def __init__(
+        self,
+        mode,
+        clock_hz,
+        offset,
+        *,
+        dies=2,
+        planes=1,
+        stalls=0,
+        dqsck_ns=12,
+        clocks=None,
+    ):
+        part = small_part(dies, planes, lambda times: nv_ddr_timing(times, mode, clock_hz))
         phy = NvDdrPhy(part, mode, clock_hz)
         phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
-        super().__init__(part, phy, clock_hz)
+        super().__init__(part, phy, clock_hz, stalls)
         self.offset = offset
         self.sdr = SdrDies(late_ns=0)
         self.pins = NvDdrDies(mode, dqsck_ns)

@@ -65,6 +65,7 @@ class NvDdrDies:
         self._period = Fraction(LONG_AGO)
         self._latched = Fraction(LONG_AGO)  # last cycle that was no idle one, and its kind
         self._kind = 0
+        self._shown: dict[int, int] = {}  # die -> last command
         self._told: dict[int, Fraction] = {}  # die -> last command or address
         self._address_at = self._out_at = self._written_at = Fraction(LONG_AGO)
         self._command = self._feature = 0
@@ -211,12 +212,12 @@ class NvDdrDies:
         self._latched = self._told[die] = now
         byte = pins["dq"]
         if pins["cle"]:
-            self._kind, self._command = _COMMAND, byte
+            self._kind = _COMMAND
+            self._command = self._shown[die] = byte
             busy = not ready >> die & 1
             self._must(not busy or byte in _AT_ANY_TIME, now, f"{byte:02X}h to busy die {die}")
             self._least(now, self._busy.confirmed.get(die, LONG_AGO), "WB")
             self._least(now, self._changed["wp"], "WW", t["WW"])
-            self._doubles = byte in (0x90, 0xEE)
         else:
             self._kind, self._address_at, self._feature = _ADDRESS, now, byte
         self.cycles.append((die, self._kind, byte))
@@ -231,12 +232,12 @@ class NvDdrDies:
             return None
         self._least(now, self._changed["re"], "WRCK")
         self._least(now, self._told.get(die, LONG_AGO), "WHR")
-        self._least(now, self._busy.ready_since.get(die, LONG_AGO), "RR")
-        may_read = self._command in (0x70, 0x78) or ready >> die & 1
-        self._must(may_read, now, f"busy die {die} is read")
+        if self._shown.get(die) not in (0x70, 0x78):
+            self._must(ready >> die & 1, now, f"busy die {die} is read")
+            self._least(now, self._busy.ready_since.get(die, LONG_AGO), "RR")
         self._kind, self._latched, self._half = _READ, now, self._period / 2
         self._left = (self._left or 4) - 1
         if self._left < 3:
             return None
-        self._out_at = now
+        self._out_at, self._doubles = now, self._shown.get(die) in (0x90, 0xEE)
         return die, _READ, 0

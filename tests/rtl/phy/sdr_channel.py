@@ -21,16 +21,22 @@ class SdrBench(PinBench):
     mode : int
         SDR timing mode.
     clock_hz : int
-    dies : int
+    dies, planes : int
+    stalls : float
+        See `PinBench`.
     clocks : dict, optional
         Changes to the PHY's `SdrClocks`: a fault.
+    timing : dict, optional
+        Changes to the controller's times.
     """
 
-    def __init__(self, mode, clock_hz, *, dies=2, clocks=None):
-        part = small_part(dies, lambda times: sdr_timing(times, mode, clock_hz))
+    def __init__(self, mode, clock_hz, *, dies=2, planes=1, stalls=0, clocks=None, timing=None):
+        part = small_part(dies, planes, lambda times: sdr_timing(times, mode, clock_hz))
         phy = SdrPhy(part, mode, clock_hz)
+        times = dataclasses.replace(part.timing, **(timing or {}))
+        part = dataclasses.replace(part, timing=times)
         phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
-        super().__init__(part, phy, clock_hz)
+        super().__init__(part, phy, clock_hz, stalls)
         self.pins = SdrDies(late_ns=4)
 
     async def board(self, ctx):

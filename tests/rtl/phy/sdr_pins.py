@@ -42,6 +42,7 @@ class SdrDies:
         self._changed = dict.fromkeys(("cle", "ale", "dq", "oe", "ce", "we", "re", "wp"), LONG_AGO)
         self._we_fell = self._we_rose = self._re_fell = self._re_rose = Fraction(LONG_AGO)
         self._busy = Busy()
+        self._shown: dict[int, int] = {}  # die -> last command
         self._told: dict[int, Fraction] = {}  # die -> last rise of WE_n
         self._ce_rose: dict[int, Fraction] = {}
         self._modes: dict[int, int] = {}
@@ -149,7 +150,7 @@ class SdrDies:
             busy = not ready >> die & 1
             self._must(not busy or byte in _AT_ANY_TIME, now, f"{byte:02X}h to busy die {die}")
             self._least(now, self._busy.confirmed.get(die, LONG_AGO), "WB")
-            self._command = byte
+            self._command = self._shown[die] = byte
             if byte == 0xFF:
                 self._modes[die] = 0
             self.cycles.append((die, _COMMAND, byte))
@@ -177,11 +178,11 @@ class SdrDies:
         self._least(now, self._changed["ale"], "AR")
         self._least(now, self._told.get(die, LONG_AGO), "WHR")
         self._least(now, self._changed["oe"], "IR")
-        self._least(now, self._busy.ready_since.get(die, LONG_AGO), "RR")
         self._must(not (pins["cle"] or pins["ale"]), now, "CLE or ALE is high with RE_n")
         self._must(pins["we"] and not pins["oe"], now, "WE_n is low or DQ driven with RE_n")
-        may_read = self._command in (0x70, 0x78) or ready >> die & 1
-        self._must(may_read, now, f"busy die {die} is read")
+        if self._shown.get(die) not in (0x70, 0x78):
+            self._must(ready >> die & 1, now, f"busy die {die} is read")
+            self._least(now, self._busy.ready_since.get(die, LONG_AGO), "RR")
         self._re_fell, self._before = now, self._byte
         if self._left == 0:
             self._left = 8

@@ -13,7 +13,7 @@ from rtl.phy.sdr import SdrPhy
 from rtl.phy.sdr_modes import SDR_MODES, sdr_clocks
 from rtl.phy.sdr_timing import sdr_timing
 from tests.rtl.phy.busy import PinError
-from tests.rtl.phy.every_operation import every_operation
+from tests.rtl.phy.every_operation import every_operation, random_operations
 from tests.rtl.phy.onfi_sdr import ONFI_SDR
 from tests.rtl.phy.sdr_channel import SdrBench
 
@@ -32,6 +32,12 @@ def test_every_operation(mode, clock_hz):
     bench = SdrBench(mode, clock_hz)
     every_operation(bench, JEDEC_ID, ONFI_ID)
     assert (0, WRITE, 5) in bench.pins.cycles  # the read-retry level, of four bytes
+
+
+@pytest.mark.parametrize("planes, count", [(2, 12), pytest.param(1, 150, marks=pytest.mark.soak)])
+def test_random_operations(planes, count):
+    """Of several planes, too, and with words that have to wait."""
+    random_operations(SdrBench(5, 100_000_000, dies=4, planes=planes, stalls=0.3), count)
 
 
 def test_dies_are_told_their_mode_first():
@@ -85,6 +91,13 @@ def test_a_clock_less_is_noticed(field):
     else:
         got, _ = bench.run(ops, data)
         assert got != [erased, erased, data]
+
+
+@pytest.mark.parametrize("name", ["t_wb_ns", "t_rhw_ns"])
+def test_a_controller_that_takes_the_phy_for_wires_is_noticed(name):
+    bench = SdrBench(5, 100_000_000, timing={name: 100})
+    with pytest.raises(PinError):
+        every_operation(bench, JEDEC_ID, ONFI_ID)
 
 
 def test_both_tables_of_the_standard_agree():
