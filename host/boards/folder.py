@@ -27,7 +27,7 @@ from .wrappers import (
     ip_module,
     pin_module,
     pin_ports,
-    setting_ports,
+    shown_ports,
 )
 
 __all__ = ["SIDECAR", "BoardFolder", "write_board"]
@@ -181,7 +181,7 @@ class BoardFolder:
         tops = {AXI_TOP: self._ports, TOP: [*clocked, *_ports(Drive(config))]}
         if self._phy:
             own = [p for p in self._ports if not interface_of(p.name)[0].startswith("phy_")]
-            tops[PIN_TOP] = [*own, *setting_ports(config.channels, self._phy), *self._pins]
+            tops[PIN_TOP] = [*own, *shown_ports(config.channels, self._phy), *self._pins]
         return {
             "generator": "instinfer",
             "board": {"name": board.name, "title": board.title, "part": self._common["part"]},

@@ -62,8 +62,8 @@ class Phy:
         }
 
     @property
-    def settings(self):
-        """Ports that a board sets for each channel."""
+    def shown(self):
+        """Ports that tell a board of each channel."""
         return [p for p in self.ports if p.name == "offset"]
 
 
@@ -134,7 +134,7 @@ def _verilog(kind, board, config, mode, pairs):
         return sdr_phy_verilog(config.flash, mode, config.clock_hz)
     paired = [pin for pin, leg in {"w_rn": "re_p", "dqs": "dqs_p"}.items() if leg in pairs]
     family = FAMILIES[board.part.family if board.part else "xc7"]
-    return nv_ddr_phy_verilog(config.flash, mode, config.clock_hz, family, paired)
+    return nv_ddr_phy_verilog(config.flash, mode, config.clock_hz, family, paired=paired)
 
 
 def _ports(text):

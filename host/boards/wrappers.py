@@ -16,7 +16,7 @@ __all__ = [
     "ip_module",
     "pin_module",
     "pin_ports",
-    "setting_ports",
+    "shown_ports",
 ]
 
 IP_TOP = "instinfer_csd"
@@ -142,12 +142,12 @@ def pin_ports(channels, phy):
     ]
 
 
-def setting_ports(channels, phy):
-    """Ports that a board sets for each channel: list of `Port`."""
+def shown_ports(channels, phy):
+    """Ports that tell a board of each channel: list of `Port`."""
     return [
         Port(f"nand_{channel}_{port.name}", port.way, port.bits)
         for channel in range(channels)
-        for port in phy.settings
+        for port in phy.shown
     ]
 
 
@@ -191,7 +191,7 @@ def pin_module(ports, phy, channels):
             legs = [f"nand_{n}_{leg.name}" for leg in phy.pins[port]]
             single = ("I", _wire(port, given, phy, n))
             body += _instance("OBUFDS", f"pair_{n}", [single, *zip(("O", "OB"), legs)])
-    outside = [*own, *setting_ports(channels, phy), *pin_ports(channels, phy)]
+    outside = [*own, *shown_ports(channels, phy), *pin_ports(channels, phy)]
     return "\n".join(
         (
             "// The drive with its PHYs and pads; constraints/pins.xdc says which pins these are.",

@@ -12,10 +12,10 @@ at the falling edge of the clock if that is just twice as fast. So output regist
 rates centre DQ without a shifted clock.
 
 **Read data** are taken at a fixed time, to half a clock, and not by their strobe: DQ goes into
-input registers of two data rates, and ``offset`` says which of their samples are data. Of the
-samples of a byte one at least lies where it is valid. A board has to find it, for each channel: of
-the offsets for which READ ID of address 20h gives "ONFI", one in the middle. Dies of a channel
-share one. Nothing follows what temperature makes of tDQSCK.
+input registers of two data rates, and an offset says which of their samples are data. Of the
+samples of a byte one at least lies where it is valid. The offset is found after reset
+(`rtl.phy.nv_ddr_training`), one for all dies of the channel; nothing follows what temperature makes
+of tDQSCK later.
 
 Words that follow each other without a pause are one burst; else each has a preamble of its own. ID
 and features come twice each, as ONFI has it, and are given once: four bytes, 00h behind them, and
@@ -26,7 +26,7 @@ on pins that are asynchronous SDR until then (`rtl.phy.start_up`).
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 
 from rtl.nand.phy import PhySignature
 
@@ -35,13 +35,13 @@ from .nv_ddr_data import DataOut
 from .nv_ddr_modes import nv_ddr_clocks
 from .nv_ddr_slots import Slots
 from .nv_ddr_timing import check_nv_ddr_profile
+from .nv_ddr_training import OFFSET_BITS, Training
 from .pads import PadSignature
 
-__all__ = ["NvDdrPhy", "OFFSET_BITS"]
+__all__ = ["NvDdrPhy"]
 
 PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
 INTERFACE = 0x10
-OFFSET_BITS = 6
 
 
 class NvDdrPhy(wiring.Component):
@@ -55,6 +55,8 @@ class NvDdrPhy(wiring.Component):
         ONFI NV-DDR timing mode, 0..5.
     clock_hz : int
         Core clock.
+    offset : int, optional
+        Where in time read data are taken, in half clocks, 0..63. None: it is found after reset.
 
     Members
     -------
@@ -62,16 +64,22 @@ class NvDdrPhy(wiring.Component):
         The controller.
     write_protect : In(1)
         WP_n low: no die programs or erases.
-    offset : In(OFFSET_BITS)
+    offset : Out(OFFSET_BITS)
         Where in time read data are taken, in half clocks.
     started : Out(1)
-        The dies have been told their mode. The controller is to be held in reset until then: its
-        watchdog gives a die that is not ready no longer than an erase takes.
+        The dies have been told their mode, and the offset is found. The controller is to be held in
+        reset until then: its watchdog gives a die that is not ready no longer than an erase takes.
     pads : Out(PadSignature(dies, ddr=True))
         All outputs are registers, and go out through one more: `rtl.phy.buffers`.
     """
 
-    def __init__(self, profile, mode, clock_hz):
+    def __init__(self, profile, mode, clock_hz, *, offset=None):
+        if offset is not None and offset not in range(1 << OFFSET_BITS):
+            raise ValueError(
+                f"offset = {offset!r} is not possible: choose 0..{(1 << OFFSET_BITS) - 1} half "
+                "clocks, or None to have it found"
+            )
+        self._offset = offset
         check_nv_ddr_profile(profile, mode, clock_hz)
         self._clocks = nv_ddr_clocks(mode, clock_hz)
         self._mode, self._clock_hz = mode, clock_hz
@@ -80,7 +88,7 @@ class NvDdrPhy(wiring.Component):
             {
                 "phy": In(PhySignature(self._dies)),
                 "write_protect": In(1),
-                "offset": In(OFFSET_BITS),
+                "offset": Out(OFFSET_BITS),
                 "started": Out(1),
                 "pads": Out(PadSignature(self._dies, ddr=True)),
             }
@@ -95,8 +103,7 @@ class NvDdrPhy(wiring.Component):
         m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in PHY_OUTPUTS]
         m.d.comb += [
             front.rb_n.eq(pads.rb_n),
-            phy.ready.eq(front.ready),
-            self.started.eq(front.started),
+            phy.ready.eq(Mux(self.started, front.ready, 0)),
         ]
         clock = Signal(range(slot))
         m.d.sync += clock.eq(Mux(clock == slot - 1, 0, clock + 1))
@@ -107,7 +114,7 @@ class NvDdrPhy(wiring.Component):
             out.sends.eq(slots.sends),
             out.pair.eq(slots.pair),
         ]
-        connect(m, front.o, slots.i)
+        self._train(m, front, slots)
 
         pins = front.pins
         with m.If(front.started):
@@ -141,6 +148,33 @@ class NvDdrPhy(wiring.Component):
         first, second = (clock == slot // 2) & slots.reads, (clock == 0) & reads
         self._capture(m, first | second, slots.doubled)
         return m
+
+    def _train(self, m, front, slots):
+        """Symbols are the training's, then the controller's."""
+
+        def joined(giver, taker):
+            return [
+                taker.payload.eq(giver.payload),
+                taker.valid.eq(giver.valid),
+                giver.ready.eq(taker.ready),
+            ]
+
+        if self._offset is not None:
+            m.d.comb += [self.offset.eq(self._offset), self.started.eq(front.started)]
+            m.d.comb += joined(front.o, slots.i)
+            return
+        m.submodules.training = training = Training(self._dies, self._clock_hz, self._clocks.slot)
+        m.d.comb += [
+            training.go.eq(front.started),
+            training.r_valid.eq(self.phy.r_valid),
+            training.r_data.eq(self.phy.r_data),
+            self.offset.eq(training.offset),
+            self.started.eq(training.done),
+        ]
+        with m.If(training.done):
+            m.d.comb += joined(front.o, slots.i)
+        with m.Else():
+            m.d.comb += joined(training.o, slots.i)
 
     def _capture(self, m, asks, doubled):
         """Words of the bytes that DQ has a while after the PHY ``asks`` for one."""

@@ -17,7 +17,8 @@ from hls_attention.verilog import port_names, to_verilog
 from hls_attention.verilog_names import assemble, convert
 
 from .buffers import BufferPlatform, DdrPads
-from .nv_ddr import OFFSET_BITS, NvDdrPhy
+from .nv_ddr import NvDdrPhy
+from .nv_ddr_training import OFFSET_BITS
 from .sdr import SdrPhy
 
 __all__ = ["PADS_TOP", "nv_ddr_phy_verilog", "sdr_phy_verilog"]
@@ -36,8 +37,8 @@ module nand_pads(
     output wire phy__r_valid,
     output wire [63:0] phy__r_data,
     output wire [{dies}:0] phy__ready,
-    input  wire write_protect,{offset}
-    output wire started,
+    input  wire write_protect,
+    output wire started,{offset}
     output wire [{dies}:0] nand_ce_n,
     output wire nand_cle,
     output wire nand_ale,
@@ -112,12 +113,12 @@ def sdr_phy_verilog(profile, mode, clock_hz, **board):
     return f"{to_verilog(phy, PHY_TOP)}\n{pads}"
 
 
-def nv_ddr_phy_verilog(profile, mode, clock_hz, family, paired=()):
+def nv_ddr_phy_verilog(profile, mode, clock_hz, family, *, paired=(), offset=None):
     """Verilog of an NV-DDR PHY with a family's primitives at its pins.
 
     Parameters
     ----------
-    profile, mode, clock_hz
+    profile, mode, clock_hz, offset
         As of `NvDdrPhy`.
     family : str
         One of `rtl.phy.buffers.FAMILIES`.
@@ -129,7 +130,7 @@ def nv_ddr_phy_verilog(profile, mode, clock_hz, family, paired=()):
     str
         Modules ``nand_phy``, ``nand_buffers`` and ``nand_pads``.
     """
-    phy = NvDdrPhy(profile, mode, clock_hz)
+    phy = NvDdrPhy(profile, mode, clock_hz, offset=offset)
     buffers = DdrPads(profile.geometry.dies, paired)
     pins = {name: [port.name for port in ports] for name, ports in buffers.ports.items()}
     wires = [(name, bits) for name, _, bits in port_names(buffers)]
@@ -138,7 +139,7 @@ def nv_ddr_phy_verilog(profile, mode, clock_hz, family, paired=()):
         interface="NV-DDR",
         clk="nand_clk",
         w_rn="\n".join(f"    output wire {name}," for name in pins["w_rn"]),
-        offset=f"\n    input  wire [{OFFSET_BITS - 1}:0] offset,",
+        offset=f"\n    output wire [{OFFSET_BITS - 1}:0] offset,",
         dqs="".join(f",\n    inout  wire {name}" for name in pins["dqs"]),
         pin_side=",\n        ".join(
             f".{name}({name})" for names in pins.values() for name in names

@@ -26,7 +26,7 @@ class NvDdrBench(PinBench):
     mode : int
         NV-DDR timing mode.
     clock_hz : int
-    offset : int
+    offset : int or None
         Of the PHY.
     dies, planes : int
     stalls : float
@@ -35,6 +35,11 @@ class NvDdrBench(PinBench):
         See `NvDdrDies`.
     clocks : dict, optional
         Changes to the PHY's `NvDdrClocks`: a fault.
+
+    Attributes
+    ----------
+    offset : int
+        What the PHY has at the end.
     """
 
     def __init__(
@@ -50,10 +55,9 @@ class NvDdrBench(PinBench):
         clocks=None,
     ):
         part = small_part(dies, planes, lambda times: nv_ddr_timing(times, mode, clock_hz))
-        phy = NvDdrPhy(part, mode, clock_hz)
+        phy = NvDdrPhy(part, mode, clock_hz, offset=offset)
         phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
         super().__init__(part, phy, clock_hz, stalls)
-        self.offset = offset
         self.sdr = SdrDies(late_ns=0)
         self.pins = NvDdrDies(mode, dqsck_ns)
 
@@ -62,8 +66,7 @@ class NvDdrBench(PinBench):
         pads = phy.pads
         levels = Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n, pads.re_n, pads.wp_n)
         driven = Cat(pads.dq.oe, pads.dqs.oe, *(Value.cast(x) for x in (pads.dqs.o, pads.dq.o)))
-        ctx.set(phy.offset, self.offset)
-        now, asked, held = Fraction(0), False, (ctx.get(levels), ctx.get(driven))
+        now, asked, told, held = Fraction(0), False, False, (ctx.get(levels), ctx.get(driven))
         half = self.period_ns / 2
         while True:
             if asked:
@@ -75,11 +78,11 @@ class NvDdrBench(PinBench):
             pins = {"ce": ~level & ((1 << dies) - 1), "cle": cle, "ale": ale, "we": we, "re": re}
             pins |= {"wp": wp, "oe": out & 1, "dqs_oe": out >> 1 & 1}
             ready = ctx.get(package.ready)
-            told = len(self.told()) == dies
+            told = told or (len(self.told()) == dies and not pins["ce"])
             symbols = []
             for n in range(2):
                 pins |= {"dqs": out >> 2 + n & 1, "dq": out >> 4 + 8 * n & 255}
-                if told and ctx.get(phy.started):
+                if told:
                     symbols.append(self.pins.half(now + n * half, dict(pins), ready))
                 elif n == 0:
                     sdr = {name: pins[name] for name in pins if not name.startswith("dqs")}
@@ -88,6 +91,7 @@ class NvDdrBench(PinBench):
             assert len(symbols) <= 1, symbols
             asked = self.give_symbol(ctx, symbols[0] if symbols else None)
             held = ctx.get(levels), ctx.get(driven)
+            self.offset = ctx.get(phy.offset)
             now += self.period_ns
             side = self.pins if told else self.sdr
             ctx.set(pads.rb_n, side.pin_ready(now, ready, dies))

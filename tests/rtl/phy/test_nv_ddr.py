@@ -70,6 +70,18 @@ def test_each_offset_is_right_or_recognised():
         assert (word == int.from_bytes(ONFI_ID, "little")) == (offset in right), offset
 
 
+@pytest.mark.parametrize("dqsck_ns", [3, pytest.param(24, marks=pytest.mark.soak)])
+def test_the_offset_is_found(dqsck_ns):
+    bench = NvDdrBench(2, 100_000_000, None, dies=2, dqsck_ns=dqsck_ns)
+    read = {"op": NandOp.READ, "die": 1, "row": 3, "words": 2}
+    got, _ = bench.run([{**read, "op": NandOp.PROGRAM}, read], [12, 34])
+    assert got == [[12, 34]]
+    right = right_offsets(2, 100_000_000, dqsck_ns)
+    assert bench.offset == middle(right)
+    asked = [cycle for cycle in bench.pins.cycles if cycle[1:] == (COMMAND, 0x90)]
+    assert len(asked) == 2 * (right[-1] + 2 - 4)  # until the first that is wrong again
+
+
 def test_there_is_always_a_right_offset():
     """Whatever tDQSCK is, at clocks of which the modes make the most."""
     for mode, t in enumerate(ONFI_NV_DDR):
@@ -135,6 +147,13 @@ def test_profiles_that_are_too_fast_are_refused(changes, told):
         NvDdrPhy(dataclasses.replace(part, timing=timing), 2, 100_000_000)
 
 
-def test_impossible_modes_are_refused():
+def test_impossible_parameters_are_refused():
     with pytest.raises(ValueError, match="mode 6 does not exist: choose 0..5"):
         NvDdrPhy(profile("tiny"), 6, 100_000_000)
+    with pytest.raises(ValueError, match="offset = 64 .*0..63 half clocks, or None"):
+        NvDdrPhy(profile("mlc_cosmos_nv_ddr"), 2, 100_000_000, offset=64)
+
+
+def test_cosmos_with_nv_ddr_fits_at_the_clocks_of_boards():
+    for clock_hz in (100_000_000, 200_000_000):
+        NvDdrPhy(profile("mlc_cosmos_nv_ddr"), 2, clock_hz)

@@ -1,11 +1,12 @@
 """PHYs as Verilog: accepted by front ends, with the drive's ports and a family's primitives."""
 
 import re
+from collections import Counter
 
 import pytest
 
 from cosim.front_ends import FRONT_ENDS, findings
-from cosim.yosys import run_yosys
+from cosim.yosys import run_yosys, synthesise
 from flash_model.profiles import profile
 from hls_attention.verilog import port_names
 from rtl.nand.controller import ChannelController
@@ -18,6 +19,8 @@ PRIMITIVES = {
     "ultrascaleplus": {"ODDRE1": 9, "IDDRE1": 9, "IOBUF": 9},
 }
 """Of DQ and DQS."""
+
+NV_DDR = profile("mlc_cosmos_nv_ddr"), 2, 100_000_000, "series7"
 
 _LIBRARY = (
     "read_verilog -lib +/xilinx/cells_sim.v; read_verilog -lib +/xilinx/cells_xtra.v; "
@@ -33,9 +36,7 @@ def sdr():
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def nv_ddr(request):
-    return request.param, nv_ddr_phy_verilog(
-        profile("mlc_cosmos_nv_ddr"), 2, 100_000_000, request.param
-    )
+    return request.param, nv_ddr_phy_verilog(*NV_DDR[:3], request.param)
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
@@ -100,9 +101,23 @@ def phy_ports(text):
     return {port: (direction, int(top or 0) + 1) for direction, top, port in found}
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["sdr", "nv_ddr"])
+def test_area(kind, request):
+    """Of 7 series, without buffers; printed for docs/phy.md."""
+    text = request.getfixturevalue("sdr") if kind == "sdr" else nv_ddr_phy_verilog(*NV_DDR)
+    logic = text[: text.index("module nand_buffers" if kind == "nv_ddr" else "// A channel's")]
+    cells = sum(map(Counter, synthesise(logic, "nand_phy", "xc7").values()), Counter())
+    luts = sum(n for name, n in cells.items() if name.startswith("LUT"))
+    luts += 4 * cells["RAM32M"]
+    registers = sum(n for name, n in cells.items() if name.startswith("FD"))
+    print(f"{kind}: {luts} LUT, {registers} FF")
+    assert luts < 700 and registers < 500
+
+
 def test_unknown_families_are_refused():
     with pytest.raises(ValueError, match="'ecp5'.*series7, ultrascale, ultrascaleplus"):
-        nv_ddr_phy_verilog(profile("mlc_cosmos_nv_ddr"), 2, 100_000_000, "ecp5")
+        nv_ddr_phy_verilog(*NV_DDR[:3], "ecp5")
 
 
 def test_the_same_text_every_time(sdr):
