@@ -75,12 +75,13 @@ class AxiDrive(wiring.Component):
 
     def __init__(self, config):
         self._config = config
+        self._in_memory = config.page_store == "memory"
         super().__init__(
             {
                 "aclk": In(1),
                 "aresetn": In(1),
                 **bus_ports(config),
-                **_phy(config),
+                **({} if self._in_memory else drive_ports(config)),
                 "irq": Out(1),
                 "mailbox": Out(1),
             }
@@ -97,15 +98,15 @@ class AxiDrive(wiring.Component):
             m.submodules[name] = manager = AxiManager()
             connect(m, getattr(drive, name), manager.port)
             self._bus(m, f"m_axi_{name}", manager.axi)
-        if _phy(self._config):
-            for mine, inner in zip(self.phy, drive.phy):
-                connect(m, inner, flipped(mine))
-        else:
+        if self._in_memory:
             for index, port in enumerate(drive.pages):
                 name = f"pages_{index}"
                 m.submodules[name] = manager = Shared("page_manager", AxiManager)
                 connect(m, port, manager.port)
                 self._bus(m, f"m_axi_{name}", manager.axi)
+        else:
+            for mine, inner in zip(self.phy, drive.phy):
+                connect(m, inner, flipped(mine))
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),
@@ -119,8 +120,3 @@ class AxiDrive(wiring.Component):
         for name, member in bus_interfaces(self._config)[prefix]().members.items():
             port, wire = getattr(self, f"{prefix}_{name}"), getattr(bus, name)
             m.d.comb += wire.eq(port) if member.flow == In else port.eq(wire)
-
-
-def _phy(config):
-    """The PHYs among a drive's ports."""
-    return {name: member for name, member in drive_ports(config).items() if name == "phy"}
