@@ -87,7 +87,8 @@ class BackDoor:
             self._dies,
             shape.first_die,
         )
-        return np.broadcast_to(channel, die.shape), die
+        shape = len(group), 2  # one die is a number, not an array
+        return np.broadcast_to(channel, shape), np.broadcast_to(die, shape)
 
     def _column_places(self, shape, index, head, tokens):
         """Channel and die of the pages of units that a head with so many tokens lacks."""
@@ -105,7 +106,7 @@ class BackDoor:
             self._dies,
             shape.first_die,
         )
-        return shape.column_channel(page, index), die
+        return shape.column_channel(page, index), np.broadcast_to(die, page.shape)
 
     def _reserve(self, sequence, places):
         """Takes the block groups for the pages of a sequence at places, or raises."""

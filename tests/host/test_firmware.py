@@ -489,3 +489,13 @@ def test_what_a_stream_leaves_unwritten_is_dead():
     }
     groups.bury(*live)
     assert groups.reclaimable == [4, 7]
+
+
+@pytest.mark.parametrize("index", ["none", "channel"])
+def test_the_back_door_of_a_drive_with_one_die(index):
+    config = DriveConfig.preset("tiny", dies=1, **SMALL)
+    k, v = np.random.default_rng(6).standard_normal((2, 600, 2, 64)).astype(np.float16)
+    with KvDrive(config, lane=FakeLane(config)) as drive:
+        number = drive.open(layers=1, kv_heads=2, head_dim=64, index=index)
+        drive.preload(number, 0, k, v)
+        assert all(map(np.array_equal, drive.read(number, 0, 0, 600), (k, v)))
