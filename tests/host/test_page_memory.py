@@ -14,7 +14,7 @@ from test_calls import CONFIG, GatewareCalls
 from test_power_loss import Contents, CutsByChannel
 
 from flash_model.faults import Faults
-from host import DriveError, KvDrive
+from host import DriveConfig, DriveError, KvDrive
 from host.errors import DriveValueError
 from rtl.commands import Status
 
@@ -93,6 +93,40 @@ def test_a_memory_of_ones_is_a_new_drive():
         contents.flush(number)
         assert contents.power_cycle() == {number: [0, 0]}
         assert not drive.stats()["blocks_bad"]
+
+
+@pytest.mark.soak
+def test_eight_channels_of_a_board():
+    """Pages of 4 KiB in some 3.3 GiB: a word a clock on each channel, the twin's bits."""
+    config = DriveConfig(
+        append_streams=64,
+        page_store="memory",
+        page_base=1 << 29,
+        dies=1,
+        page_blocks=200,
+        correctable_bits=2,
+        bit_error_rate=1e-9,
+    )
+    rng = np.random.default_rng(0)
+    k, v = rng.standard_normal((2, 6000, 4, 128)).astype(np.float16)
+    q = rng.standard_normal((16, 128)).astype(np.float16)
+    outs = []
+    for backend in ("rtl", "twin"):
+        with KvDrive(config, backend=backend) as drive:
+            number = drive.open(layers=1, kv_heads=4, head_dim=128)
+            drive.append(number, 0, k[:600], v[:600])
+            drive.preload(number, 0, k[600:], v[600:])
+            before = drive.stats()
+            outs.append(drive.attend(number, 0, q))
+            after = drive.stats()
+        if backend == "rtl":
+            clocks, data, pages = (
+                after[name] - before[name] for name in ("cycles", "time_data", "pages_read")
+            )
+            words = pages // 8 * 4 * config.code.words
+            print(f"{clocks} clocks, {data} of them with data, {words} words a channel")
+            assert pages == 3000 and words <= data <= 1.01 * words
+    assert np.array_equal(*outs)
 
 
 def written(drive, channel):
