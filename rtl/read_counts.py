@@ -136,7 +136,11 @@ class ReadCounts(wiring.Component):
             m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(at)]
             m.d.sync += [at.eq(at + 1), sweeps.eq(at != max(2, rows) - 1)]
         with m.Elif(counted):
-            m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(self._row(place, layout)), ram.w_data.eq(more)]
+            m.d.comb += [
+                ram.w_en.eq(1),
+                ram.w_addr.eq(self._row(place, layout)),
+                ram.w_data.eq(more),
+            ]
         with m.Elif(clearing):
             m.d.comb += [ram.w_en.eq(1), ram.w_addr.eq(self._row(mine, layout))]
             m.d.sync += clearing.eq(0)

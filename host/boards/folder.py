@@ -98,7 +98,7 @@ class BoardFolder:
 
     def files(self):
         """Path below the folder -> text; the same bytes in every run."""
-        files = self._rtl() | self._constraints() | self._docs()
+        files = self.rtl() | self._constraints() | self._docs()
         software = software_files(self._config)
         files |= {f"software/{name}": text for name, text in software.items()}
         files |= self._vivado(sorted(name for name in files if name.startswith("constraints/")))
@@ -122,7 +122,7 @@ class BoardFolder:
         return {
             "board": self._board,
             "part": part and part.vivado,
-            "top": PIN_TOP if self._phy else IP_TOP,
+            "top": self.top,
             "ip_top": IP_TOP,
             "version": version("instinfer"),
             "buses": [name for name in interfaces if "_axi" in name],
@@ -131,7 +131,13 @@ class BoardFolder:
             "config": self._config,
         }
 
-    def _rtl(self):
+    @property
+    def top(self):
+        """The module that is everything: with pins, if there are any."""
+        return PIN_TOP if self._phy else IP_TOP
+
+    def rtl(self):
+        """The Verilog of `files`."""
         files = {
             "rtl/drive.v": drive_verilog(self._config, lambda line: None),
             "rtl/instinfer_csd.v": ip_module(self._ports, self._config.clock_hz),

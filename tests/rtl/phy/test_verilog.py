@@ -12,6 +12,7 @@ from hls_attention.verilog import port_names
 from rtl.nand.controller import ChannelController
 from rtl.phy.buffers import FAMILIES
 from rtl.phy.verilog import PADS_TOP, nv_ddr_phy_verilog, sdr_phy_verilog
+from tests.rtl.phy.black_boxes import black_boxes
 
 PRIMITIVES = {
     "series7": {"ODDR": 9, "IDDR": 9, "IOBUF": 9},
@@ -62,26 +63,6 @@ def test_the_nv_ddr_phy_is_accepted(nv_ddr, front_end):
     # The boxes do nothing with their parameters.
     boxes = r"UNUSEDPARAM|unused-parameter|Exiting due to \d+ warning"
     assert [line for line in found if not re.search(boxes, line)] == []
-
-
-def black_boxes(text):
-    """Modules without a body for all that the text has instances of and does not define."""
-    found = {}
-    cell = r"^  (\w+) (?:#\((.*?)\n  \) )?\w+ \(\n(.*?)\n  \);"
-    for name, parameters, ports in re.findall(cell, text, re.M | re.S):
-        if f"module {name}(" not in text:
-            found[name] = (re.findall(r"\.(\w+)\(", parameters), re.findall(r"\.(\w+)\(", ports))
-    outputs = {"Q", "Q1", "Q2", "O"}
-    boxes = []
-    for name, (parameters, ports) in found.items():
-        kinds = [
-            f"{'inout' if p == 'IO' else 'output' if p in outputs else 'input'} wire {p}"
-            for p in ports
-        ]
-        head = f" #({', '.join(f'parameter {p} = 0' for p in parameters)})" if parameters else ""
-        drivers = "".join(f"  assign {p} = 1'b0;\n" for p in ports if p in outputs)
-        boxes.append(f"module {name}{head} ({', '.join(kinds)});\n{drivers}endmodule\n")
-    return "\n" + "\n".join(boxes)
 
 
 def test_pads_have_the_ports_of_the_controllers_phy(sdr, nv_ddr):

@@ -1,0 +1,25 @@
+"""Primitives of FPGAs as front ends need them: ports and parameters, nothing inside."""
+
+import re
+
+__all__ = ["black_boxes"]
+
+
+def black_boxes(text):
+    """Modules without a body for all that the text has instances of and does not define."""
+    found = {}
+    cell = r"^ +(\w+) (?:#\((.*?)\n +\) )?\w+ \(\n(.*?)\n +\);"
+    for name, parameters, ports in re.findall(cell, text, re.M | re.S):
+        if f"module {name}(" not in text:
+            found[name] = (re.findall(r"\.(\w+)\(", parameters), re.findall(r"\.(\w+)\(", ports))
+    outputs, both = {"Q", "Q1", "Q2", "O", "OB"}, {"IO", "IOB"}
+    boxes = []
+    for name, (parameters, ports) in found.items():
+        kinds = [
+            f"{'inout' if p in both else 'output' if p in outputs else 'input'} wire {p}"
+            for p in ports
+        ]
+        head = f" #({', '.join(f'parameter {p} = 0' for p in parameters)})" if parameters else ""
+        drivers = "".join(f"  assign {p} = 1'b0;\n" for p in ports if p in outputs)
+        boxes.append(f"module {name}{head} ({', '.join(kinds)});\n{drivers}endmodule\n")
+    return "\n" + "\n".join(boxes)
