@@ -135,7 +135,7 @@ _SDR_MODE_5 = {
     "t_cs_ns": (10, f"{_SDR}: tCS beyond tWP"),
     "t_wb_ns": (300, _SDR_PHY),
     "t_whr_ns": (80, _SDR),
-    "t_rhw_ns": (280, _SDR_PHY),
+    "t_rhw_ns": (300, _SDR_PHY),
     "t_adl_ns": (400, f"{_SDR}, as of ONFI 4.0"),
     "t_ccs_ns": (500, "standard: ONFI, where the part does not say less"),
     "t_rpre_ns": (1, "standard: ONFI SDR has no preamble"),

@@ -17,7 +17,7 @@ READs pass those of other dies, programs go before erases of other dies, program
 and so do the operations of a die. One sequence is on the bus at a time; the next is chosen just
 before it ends.
 
-Read data are taken by a ring with credits, so a PHY may answer any fixed number of clocks later and
+Read data are taken by a ring with credits, so a PHY may answer some clocks later, in order, and
 a waiting reader loses nothing: strobes pause.
 
 PROGRAM starts when its first word is there and then keeps the bus until its last: words to program

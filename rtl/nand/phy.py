@@ -3,7 +3,7 @@
 A symbol (command, address or data) is presented on ``cycle`` for its whole cycle time; ``strobe``
 marks the one clock in which it takes effect (the last of tWC for command and address; for data each
 word of 8 bytes has one strobe, spaced so that the interface's data rate is respected). Read data
-come back as ``r_valid``/``r_data`` any fixed number of clocks later, one word for each READ strobe.
+come back as ``r_valid``/``r_data`` some clocks later, in order, one word for each READ strobe.
 """
 
 from amaranth.lib import enum, wiring

@@ -1,6 +1,6 @@
 """Read data on their way back from the PHY: what each word belongs to, and room for all of them.
 
-The PHY answers each word asked for any fixed number of clocks later; the bus may be on with another
+The PHY answers each word asked for some clocks later, in order; the bus may be on with another
 data phase by then. So a mark goes along with each word, in a ring of its own. Page data are only
 asked for if the ring in front of the reader has a place for them. A word with a cause is none of
 the PHY's: it is made here when its turn comes, and a zero at the end.

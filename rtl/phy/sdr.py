@@ -10,8 +10,7 @@ Symbols are done in their order, each after its strobe, and without a clock betw
 there are any. A word is eight bytes, the lowest first; that of SET FEATURES four, as the feature.
 CE_n of a die stays low until another one is selected. After reset the dies are told their mode
 (`rtl.phy.start_up`). RESET, which would put a die back into mode 0, goes out as RESET LUN of LUN 0:
-FAh and three addresses of 00h. Read data come in order, as many clocks after
-their strobe as the word and its ring take: no fixed number if a symbol before has made it wait.
+FAh and three addresses of 00h.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal

@@ -39,6 +39,7 @@ SDR_MODES = {
     "t_rc": (100, 50, 35, 30, 25, 20),
     "t_rea": (40, 30, 25, 20, 20, 16),  # at most, as the next
     "t_cea": (100, 45, 30, 25, 25, 25),
+    "t_chz": (100, 50, 50, 50, 30, 30),  # at most
     "t_rhoh": (0, 15, 15, 15, 15, 15),
     "t_rloh": (0, 0, 0, 0, 5, 5),
     "t_cr": (10, 10, 10, 10, 10, 10),
@@ -134,6 +135,9 @@ def sdr_clocks(mode, clock_hz, *, skew_ns=0, round_trip_ns=4):
         read_low=read_low,
         read_high=max(read_high, clocks("t_rc") - read_low),
         select_write=max(0, clocks("t_cs", more=skew_ns) - write_low),
-        select_read=max(clocks("t_cr", more=skew_ns), clocks("t_cea", more=round_trip_ns) - sample),
+        # The die selected before may drive DQ for tCHZ.
+        select_read=max(
+            clocks("t_cr", "t_chz", more=skew_ns), clocks("t_cea", more=round_trip_ns) - sample
+        ),
         sample=sample,
     )

@@ -51,6 +51,7 @@ class SdrDies:
         self._bytes = bytearray()  # of a word to the die
         self._left = 0  # bytes of a word from the die
         self._word = 0
+        self._read_last = 0  # die
         self._byte = (Fraction(LONG_AGO), 0)  # RE_n's fall and what is output for it
         self._before = self._byte
 
@@ -183,6 +184,10 @@ class SdrDies:
         if self._shown.get(die) not in (0x70, 0x78):
             self._must(ready >> die & 1, now, f"busy die {die} is read")
             self._least(now, self._busy.ready_since.get(die, LONG_AGO), "RR")
+        for other, rose in self._ce_rose.items():
+            if other != die and self._read_last == other:
+                self._least(now, rose, "CHZ")
+        self._read_last = die
         self._re_fell, self._before = now, self._byte
         if self._left == 0:
             self._left = 8
