@@ -10,13 +10,12 @@ from flash_model.onfi import JEDEC_ID, ONFI_ID
 from flash_model.profiles import profile
 from rtl.nand.operations import NandOp
 from rtl.phy.nv_ddr import NvDdrPhy
-from rtl.phy.nv_ddr_data import DataOut
 from rtl.phy.nv_ddr_modes import nv_ddr_clocks
 from rtl.phy.nv_ddr_timing import nv_ddr_timing
 from tests.rtl.phy.busy import PinError
 from tests.rtl.phy.every_operation import every_operation, random_operations
 from tests.rtl.phy.nv_ddr_channel import NvDdrBench
-from tests.rtl.phy.nv_ddr_pins import ONFI_NV_DDR
+from tests.rtl.phy.nv_ddr_pins import ONFI_NV_DDR, NvDdrDies
 
 COMMAND, ADDRESS, WRITE = 1, 2, 3
 REGULAR = [(5, 200_000_000), (2, 100_000_000)]
@@ -118,17 +117,18 @@ def test_a_slot_less_is_noticed(field):
         bench.run(ops, [1, 2])
 
 
-def test_data_that_are_not_centred_are_noticed(monkeypatch):
+def test_data_half_a_clock_late_are_noticed(monkeypatch):
+    """Centring is what the registers of two data rates are for."""
+    half, held = NvDdrDies.half, [0]
+
+    def late(self, now, pins, ready):
+        held.append(pins["dq"])
+        return half(self, now, pins | {"dq": held.pop(0)}, ready)
+
+    monkeypatch.setattr(NvDdrDies, "half", late)
     bench = NvDdrBench(5, 200_000_000, 10)
-    elaborate = DataOut.elaborate
-
-    def early(self, platform):
-        self._slot //= 2
-        return elaborate(self, platform)
-
-    monkeypatch.setattr(DataOut, "elaborate", early)
-    with pytest.raises(PinError):
-        every_operation(bench, JEDEC_ID, ONFI_ID)
+    with pytest.raises(PinError, match="tDS"):
+        bench.run([{"op": NandOp.PROGRAM, "row": 3, "words": 2}], [1, 2])
 
 
 @pytest.mark.parametrize(
