@@ -138,8 +138,8 @@ _SDR_MODE_5 = {
     "t_rhw_ns": (300, _SDR_PHY),
     "t_adl_ns": (400, f"{_SDR}, as of ONFI 4.0"),
     "t_ccs_ns": (500, "standard: ONFI, where the part does not say less"),
-    "t_rpre_ns": (1, "standard: ONFI SDR has no preamble"),
-    "t_dqsre_ns": (1, "standard: ONFI SDR has no preamble"),
+    "t_rpre_ns": (32, f"{_SDR}: tCHZ of the die before"),
+    "t_dqsre_ns": (1, "standard: ONFI SDR has no strobe"),
 }
 """What `rtl.phy.sdr.SdrPhy` keeps up with at 100, 200 and 250 MHz."""
 
@@ -152,8 +152,8 @@ _NV_DDR_MODE_2 = {
     "t_rhw_ns": (400, _NV_DDR_PHY),
     "t_adl_ns": (600, _NV_DDR_PHY),
     "t_ccs_ns": (700, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
-    "t_rpre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
-    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
+    "t_rpre_ns": (140, f"{_NV_DDR_PHY}: from data of another die"),
+    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
 }
 """What `rtl.phy.nv_ddr.NvDdrPhy` keeps up with at 100 and 200 MHz."""
 

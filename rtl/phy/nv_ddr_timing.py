@@ -1,7 +1,8 @@
 """What a controller has to wait so that an NV-DDR PHY keeps up with it; see `sdr_timing`.
 
 Besides the word, a pause in data to a die costs the PHY a gap at both ends, in which the controller
-goes on; and the pins begin things at the next cycle of CLK.
+goes on; and the pins begin things at the next cycle of CLK. From data of one die to those of
+another W/R_n has to rise and fall: the preamble is as long.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ def nv_ddr_timing(timing, mode, clock_hz):
         for name, n in _least_clocks(mode, clock_hz).items()
     }
     rate = Fraction(2 * clock_hz, nv_ddr_clocks(mode, clock_hz).slot * 10**6)
-    return dataclasses.replace(timing, rate_mts=rate, t_rpre_ns=1, t_dqsre_ns=1, **changes)
+    return dataclasses.replace(timing, rate_mts=rate, t_dqsre_ns=1, **changes)
 
 
 def check_nv_ddr_profile(profile, mode, clock_hz):
@@ -84,6 +85,7 @@ def _least_clocks(mode, clock_hz):
     return {
         "t_wc_ns": c.gap * c.slot,
         "t_cs_ns": SELECT_SLOTS * c.slot,
+        "t_rpre_ns": turns,
         "t_wb_ns": standard(T_WB) + word,
         "t_rhw_ns": standard(T_RHW) + WORD_SLOTS * c.slot + turns + PIPELINE,
         "t_rr_ns": standard(T_RR),

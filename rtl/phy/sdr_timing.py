@@ -7,6 +7,7 @@ for that::
     tWB    tWB, a word before the command, the command's WE_n and two clocks to see R/B_n
     tRHW   tRHW, the word and what comes before its first RE_n
     tCS    what CE_n needs beyond WE_n's low time
+    tRPRE  the same before RE_n: data of one die after another have nothing else between them
 
 The others only grow on the way to the pins: a word's strobe comes when its time on the bus is over.
 """
@@ -46,8 +47,7 @@ def sdr_timing(timing, mode, clock_hz, **board):
     clocks = sdr_clocks(mode, clock_hz, **board)
     changes = {name: math.ceil(Fraction(n * 10**9, clock_hz)) for name, n in least.items()}
     rate = Fraction(clock_hz, max(clocks.read, clocks.write) * 10**6)
-    # What comes before a word's first byte lies within the time that its strobe waits for.
-    return dataclasses.replace(timing, rate_mts=rate, t_rpre_ns=1, t_dqsre_ns=1, **changes)
+    return dataclasses.replace(timing, rate_mts=rate, t_dqsre_ns=1, **changes)
 
 
 def check_sdr_profile(profile, mode, clock_hz, **board):
@@ -87,6 +87,7 @@ def _least_clocks(mode, clock_hz, board):
     return {
         "t_wc_ns": clocks.write,
         "t_cs_ns": clocks.select_write,
+        "t_rpre_ns": clocks.select_read,
         "t_wb_ns": standard("t_wb") + 8 * clocks.write + clocks.write_low + R_B_STAGES,
         "t_rhw_ns": standard("t_rhw") + 8 * clocks.read + clocks.select_read,
         "t_rr_ns": standard("t_rr"),

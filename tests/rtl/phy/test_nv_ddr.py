@@ -137,6 +137,7 @@ def test_data_half_a_clock_late_are_noticed(monkeypatch):
         ({"rate_mts": 101}, "rate_mts = 101 .*mode 2 at 100 MHz.*two bytes in 2 clocks.*100 MT"),
         ({"t_wc_ns": 25}, "t_wc_ns = 25 .*at least 60 ns"),
         ({"t_wb_ns": 100}, "t_wb_ns = 100 .*at least"),
+        ({"t_rpre_ns": 1}, "t_rpre_ns = 1 .*at least 140 ns"),
         ({"t_rhw_ns": 100}, "t_rhw_ns = 100 .*at least"),
     ],
 )

@@ -100,6 +100,14 @@ def test_a_controller_that_takes_the_phy_for_wires_is_noticed(name):
         every_operation(bench, JEDEC_ID, ONFI_ID)
 
 
+@pytest.mark.soak
+def test_a_preamble_too_short_is_noticed():
+    """The pins fall behind a little more with each die whose data follow another's."""
+    bench = SdrBench(5, 100_000_000, dies=4, stalls=0.3, timing={"t_rpre_ns": 1})
+    with pytest.raises(PinError, match="tRHZ"):
+        random_operations(bench, 150)
+
+
 def test_both_tables_of_the_standard_agree():
     for name, times in SDR_MODES.items():
         theirs = name.removeprefix("t_").upper()
@@ -131,6 +139,7 @@ def test_clocks_last_at_least_as_long_as_the_standard_wants(mode, clock_hz):
         (5, {"t_wc_ns": 10}, "t_wc_ns = 10 .*at least 20 ns"),
         (5, {"t_wb_ns": 100}, "t_wb_ns = 100 .*at least 290 ns"),
         (5, {"t_rhw_ns": 100}, "t_rhw_ns = 100 .*at least 290 ns"),
+        (5, {"t_rpre_ns": 1}, "t_rpre_ns = 1 .*at least 30 ns"),
         (5, {"t_cs_ns": 0}, "t_cs_ns = 0 .*at least 10 ns"),
     ],
 )
