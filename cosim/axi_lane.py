@@ -56,10 +56,6 @@ class AxiLane(CocotbLane):
         for memory in self.memories.values():
             memory.stall(share)
 
-    async def _reset(self):
-        await super()._reset()
-        self._csr = self._control()  # the old one may wait for an answer that never comes
-
     def _control(self):
         return _Registers(self.dut)
 
@@ -92,7 +88,7 @@ class _Registers:
     """Registers by AXI4-Lite; see `cosim.bfm.CsrMaster`."""
 
     def __init__(self, dut):
-        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk)
+        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
         for part in (self._master.write_if, self._master.read_if):
             part.log.setLevel("ERROR")
 

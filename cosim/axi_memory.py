@@ -82,6 +82,7 @@ class AxiMemory:
         """From now on each channel waits in this share of clocks."""
         for channel in self.channels.values():
             channel.set_pause_generator(stalls(self._rng, share) if share else None)
+            channel.pause = False  # without a generator it stays what it was
 
     def _send_other(self, channel, field):
         send = channel.send
