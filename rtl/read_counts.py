@@ -10,8 +10,8 @@ do not: they are few, and scans of the whole drive at its start would be most of
                                          '----> o, when it passes the limit
 
 A count is of 24 bits and saturates. Blocks of a die follow those of the one before: for profile
-`paper` that is 8192 rows, 6 block RAMs of 36 Kib for each channel. A reset does not reach them; a sweep clears them, and reads before its end (so
-many clocks as there are rows) are not counted.
+`paper` that is 8192 rows, 6 block RAMs of 36 Kib for each channel. A reset does not reach them; a
+sweep clears them, and reads before its end (so many clocks as there are rows) are not counted.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal

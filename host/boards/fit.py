@@ -53,11 +53,12 @@ def estimate(config):
     else:
         groups = config.channels / config.decoder_channels
         decoders = config.channels * (1800 + 83 * t) + groups * (1700 + key + search)
+    counts = config.dies * config.flash.geometry.blocks * 24 / 36_864  # rtl.read_counts
     sparse = config.channels * 6375 if config.sparse_tokens else 0
     return Estimate(
         lut=round(config.channels * (engine + flash) + decoders + sparse + 18_700),
         bram36=round(
-            config.channels * (6.1 * heads * config.max_head_dim / 128 + 11)
+            config.channels * (6.1 * heads * config.max_head_dim / 128 + 5.5 + 1.1 * counts)
             + 55
             + (config.channels * 24.7 if config.sparse_tokens else 0)
         ),
