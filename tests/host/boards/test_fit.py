@@ -31,7 +31,7 @@ def test_the_presets_of_boards_fit_them():
     for board in BOARDS.values():
         if board.part:
             shares = check_fit(DriveConfig.preset(board.preset), board.part)
-            assert 0 < max(shares.values()) <= 0.8
+            assert 0 < shares["lut"] <= 0.8 and 0 < shares["dsp"] <= 0.6
 
 
 def test_a_drive_that_does_not_fit_says_by_how_much_and_what_would():
