@@ -166,10 +166,24 @@ _NV_DDR_MODE_5 = {
     "t_rhw_ns": (290, _NV_DDR_PHY),
     "t_adl_ns": (540, _NV_DDR_PHY),
     "t_ccs_ns": (600, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
-    "t_rpre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
-    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within what the PHY takes"),
+    "t_rpre_ns": (110, f"{_NV_DDR_PHY}: from data of another die"),
+    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
 }
 """What it keeps up with at 200 MHz."""
+
+_NV_DDR_MODE_1 = {
+    "rate_mts": (50, f"{_NV_DDR}: tCK 40 ns"),
+    "t_wc_ns": (80, f"{_NV_DDR}: tCAD in cycles of CLK"),
+    "t_cs_ns": (40, f"{_NV_DDR}: tCS in cycles of CLK"),
+    "t_wb_ns": (740, _NV_DDR_PHY),
+    "t_whr_ns": (400, _NV_DDR_PHY),
+    "t_rhw_ns": (660, _NV_DDR_PHY),
+    "t_adl_ns": (720, _NV_DDR_PHY),
+    "t_ccs_ns": (800, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
+    "t_rpre_ns": (240, f"{_NV_DDR_PHY}: from data of another die"),
+    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
+}
+"""What it keeps up with at 50 MHz."""
 
 PROFILES = {
     p.name: p
@@ -242,7 +256,8 @@ PROFILES = {
         make_profile("mlc_cosmos", COMMON | _MLC_COSMOS),
         make_profile("mlc_cosmos_sdr", COMMON | _MLC_COSMOS | _SDR_MODE_5),
         make_profile("mlc_cosmos_nv_ddr", COMMON | _MLC_COSMOS | _NV_DDR_MODE_2),
-        make_profile("mlc_cosmos_nv_ddr_200", COMMON | _MLC_COSMOS | _NV_DDR_MODE_5),
+        make_profile("mlc_cosmos_nv_ddr200", COMMON | _MLC_COSMOS | _NV_DDR_MODE_5),
+        make_profile("mlc_cosmos_nv_ddr50", COMMON | _MLC_COSMOS | _NV_DDR_MODE_1),
         make_profile(
             "ddr4_pages",
             COMMON

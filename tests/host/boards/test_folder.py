@@ -8,8 +8,10 @@ import pytest
 
 from host.boards.folder import SIDECAR, BoardFolder, write_board
 from host.boards.ours import sha256
+from host.boards.phys import choose_phy
 from host.boards.wrappers import IP_TOP, PIN_TOP
 from host.cli import main
+from host.options import BadOption
 from rtl.boards import BOARDS
 from rtl.config import PRESETS, DriveConfig
 
@@ -204,3 +206,33 @@ def test_a_folder_of_somebody_else_and_a_file(tmp_path, capsys):
 
 def test_every_board_has_its_preset():
     assert {board.preset for board in BOARDS.values()} <= set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    "profile, clock, title",
+    [
+        ("mlc_cosmos_sdr", 250_000_000, "asynchronous SDR, timing mode 5"),
+        ("mlc_cosmos_nv_ddr50", 50_000_000, "NV-DDR, timing mode 1"),
+        ("mlc_cosmos_nv_ddr", 100_000_000, "NV-DDR, timing mode 2"),
+        ("mlc_cosmos_nv_ddr200", 200_000_000, "NV-DDR, timing mode 5"),
+    ],
+)
+def test_profiles_that_are_meant_for_a_phy_get_it(profile, clock, title):
+    config = DriveConfig.preset("cosmos_plus", profile=profile, clock_hz=clock)
+    kind = "sdr" if "SDR" in title else None
+    phy = choose_phy(BOARDS["cosmos_plus"], config, kind)
+    assert phy.title == title
+    names = [pin.name for pins in phy.pins.values() for pin in pins]
+    assert {"re_p", "re_n", "we_n", "dq", "rb_n"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_flash_too_fast_for_a_phy_is_refused_by_name():
+    config = DriveConfig.preset("cosmos_plus", profile="mlc_cosmos_nv_ddr200")
+    with pytest.raises(BadOption, match="no NV-DDR PHY keeps up with it at 100 MHz.*--phy none"):
+        choose_phy(BOARDS["cosmos_plus"], config)
+    with pytest.raises(BadOption, match="--phy usb: unknown PHY; choose sdr, nv_ddr, none"):
+        choose_phy(BOARDS["cosmos_plus"], config, "usb")
+    assert choose_phy(BOARDS["cosmos_plus"], config, "none") is None
+    with pytest.raises(BadOption, match="has no NAND pins; choose --preset smartssd"):
+        choose_phy(BOARDS["smartssd"], config)
