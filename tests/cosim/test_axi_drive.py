@@ -41,7 +41,7 @@ def test_drive(verilog, part, rounds):
 
 @pytest.mark.parametrize(
     "judge, calls, bursts, resets",
-    [("twin", 10, 200, 1), pytest.param("rtl", 200, 10_000, 4, marks=pytest.mark.soak)],
+    [("twin", 10, 200, 1), pytest.param("rtl", 270, 10_000, 4, marks=pytest.mark.soak)],
 )
 def test_random_calls(verilog, tmp_path, judge, calls, bursts, resets):
     """Outputs are those of another lane; of the soak, those of the native one, bit for bit."""
