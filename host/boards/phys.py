@@ -64,7 +64,7 @@ class Phy:
     @property
     def shown(self):
         """Ports that tell a board of each channel."""
-        return [p for p in self.ports if p.name == "offset"]
+        return [p for p in self.ports if p.name in ("started", "offset")]
 
 
 def _pin(port):

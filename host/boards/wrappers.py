@@ -170,15 +170,14 @@ def pin_module(ports, phy, channels):
     own = [port for port in ports if not interface_of(port.name)[0].startswith("phy_")]
     body = [
         "    wire rst = ~aresetn;",
-        f"    wire [{channels - 1}:0] started;",
-        "    wire started_all = &started;",
+        f"    wire started = {' & '.join(f'nand_{n}_started' for n in range(channels))};",
         *[f"    wire {_vector(port)}{port.name};" for port in ports if port not in own],
     ]
     body += _instance(
         DRIVE,
         "drive",
         [
-            (port.name, "aresetn & started_all" if port.name == "aresetn" else port.name)
+            (port.name, "aresetn & started" if port.name == "aresetn" else port.name)
             for port in ports
         ],
     )
@@ -213,7 +212,7 @@ def _wire(port, given, phy, channel):
         return f"nand_{channel}_{phy.pins[port][0].name}"
     if port.startswith("phy__"):
         return port.replace("phy__", f"phy__{channel}__", 1)
-    return {**given, "started": f"started[{channel}]"}.get(port, f"nand_{channel}_{port}")
+    return given.get(port, f"nand_{channel}_{port}")
 
 
 def _vector(port):
