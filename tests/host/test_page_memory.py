@@ -18,7 +18,7 @@ from host import DriveConfig, DriveError, KvDrive
 from host.errors import DriveValueError
 from rtl.commands import Status
 
-MEMORY = dataclasses.replace(CONFIG, page_store="memory", page_base=0x40_0000_1000, page_blocks=60)
+MEMORY = dataclasses.replace(CONFIG, page_store="memory", page_base=0x40_0000_1000)
 GEOMETRY = MEMORY.flash.geometry
 STRIDE = GEOMETRY.page_total
 LAYERS, HEADS, DIM, QUERIES = 2, 2, 64, 2
