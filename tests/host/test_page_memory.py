@@ -42,14 +42,14 @@ class MemoryCalls(GatewareCalls):
 
 @pytest.mark.soak
 def test_calls_in_any_order():
-    test_calls.run(MemoryCalls, 40)
+    test_calls.run(MemoryCalls, 12)
     seen = test_calls.seen
-    assert seen["calls"] > 10_000 and seen["blocks_erased"] > 1000
+    assert seen["calls"] > 2000 and seen["blocks_erased"] > 1000
     assert seen["pages of channel"] and seen["power cycles"]
     assert not seen["program_failures"] and not seen["pages_moved"]
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [2, pytest.param(30, marks=pytest.mark.soak)])
 def test_random_calls_cut_off(count, drive):
     cuts, erased = CutsByChannel(drive, 0), 0
     for number in range(count):
