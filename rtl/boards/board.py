@@ -142,7 +142,7 @@ BOARDS = {
             clock="a kernel clock of the platform",
             cautions=(
                 "The FPGA has no NAND pins: pages are read from and written to DDR4 "
-                "(`m_axi_pages`). Whoever moves them between the SSD and that DDR4, by "
+                "(`m_axi_pages_n`). Whoever moves them between the SSD and that DDR4, by "
                 "peer-to-peer copies of the host, is not part of this and is not tested.",
                 "The board runs inside the vendor's platform (Vitis shell): `package_ip.tcl` makes "
                 "an IP; packing that as an RTL kernel (`package_xo`) is not done here.",
