@@ -330,10 +330,8 @@ def _cell(graph, cell, costs):
     elif kind.startswith(TABLE_RAM):
         clocked(costs.register)
         for port, bits in reads:
-            if port.startswith(("A", "DPRA")):
-                through(bits, costs.table)
-            else:
-                sampled(bits)
+            sampled(bits)
+            through(bits, costs.table, [b for to, out in writes if _selects(port, to) for b in out])
     elif kind.startswith(("RAMB", "URAM")):
         clocked(costs.block_ram)
         for _, bits in reads:
@@ -355,6 +353,13 @@ def _cell(graph, cell, costs):
                 through(bits, costs.product if factor else costs.sum)
     elif kind not in ("VCC", "GND"):
         raise ValueError(f"the cell {kind} is not known: add it to cosim/depth.py")
+
+
+def _selects(address, output):
+    """Whether an input of LUT RAM says which word an output shows; one address is for writing."""
+    if address.startswith("ADDR"):
+        return output == f"DO{address[-1]}"
+    return address.startswith("DPRA" if output == "DPO" else "A")
 
 
 def _set(parameters, name):

@@ -78,6 +78,24 @@ def test_carries_go_upwards():
             assert across[port, n].keys() == {("s", below) for below in range(n + 1)}
 
 
+def test_an_address_of_lut_ram_selects_one_output():
+    """Three read ports and one that is only written; a dual-port cell reads where it writes."""
+    wide = {f"ADDR{port}": [n] for n, port in enumerate("ABCD", 2)} | {"DIA": [6], "WCLK": [0]}
+    narrow = {"A0": [2], "A1": [3], "DPRA0": [4], "DPRA1": [5], "D": [6], "WCLK": [0]}
+    outputs = {"x": [10], "y": [11], "z": [12]}
+    ports = {f"i{n}": ["input", [n]] for n in range(2, 7)}
+    ports |= {name: ["output", bits] for name, bits in outputs.items()}
+
+    def reads(kind, inputs, *names):
+        ram = cell(kind, inputs, dict(zip(names, outputs.values())), "ram")
+        found = depths({"top": {"ports": ports, "cells": {"ram": ram}}}, "top", LEVELS)["top"]
+        assert {port for port, _ in found.from_input} >= {"i6"}  # data
+        return {to[0]: {port for port, _ in ways} for to, ways in found.across.items()}
+
+    assert reads("RAM64M", wide, "DOA", "DOB", "DOC") == {"x": {"i2"}, "y": {"i3"}, "z": {"i4"}}
+    assert reads("RAM32X1D", narrow, "SPO", "DPO") == {"x": {"i2", "i3"}, "y": {"i4", "i5"}}
+
+
 def test_a_circle_and_an_unknown_cell_are_refused():
     circle = {"ports": {}, "cells": {"a": table([1], 2), "b": table([2], 1)}}
     with pytest.raises(ValueError, match="the logic of top goes round in a circle"):
