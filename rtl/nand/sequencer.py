@@ -1,11 +1,11 @@
 """From sequences of one die to the steps of the bus, one after the other without a gap."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .planes import planes_of
-from .steps import BURSTS, sequence_layout, sequences, step_layout
+from .steps import sequence_layout, sequences, step_layout
 
 __all__ = ["Sequencer"]
 
@@ -13,9 +13,11 @@ __all__ = ["Sequencer"]
 class Sequencer(wiring.Component):
     """Emits the steps of one sequence after another.
 
-    The next sequence is taken when the bus has taken the last step of the one before, which the bus
-    is then still busy with: a command cycle is long enough for the first step of the next to be
-    there in time. A last step that moves data is long; then ``soon`` says when to take the next.
+    The next sequence is taken in the clock after the bus has taken the last step of the one before,
+    which the bus is then still busy with: a command cycle of two clocks or more is long enough for
+    the first step of the next to be there in time. A last step that moves data is longer; then
+    ``soon`` says when to take the next. That the bus takes a step does not lead to ``i.ready`` in
+    the same clock: what follows from a sequence being chosen is a long way already.
 
     Parameters
     ----------
@@ -53,21 +55,16 @@ class Sequencer(wiring.Component):
         step = self.o.payload
         current = Signal(self.i.payload.shape())
         index = Signal(4)
-        is_burst = Signal()
-        ends = Signal()  # the last step goes to the bus
 
         m.d.comb += [
             self.o.valid.eq(self.running),
-            ends.eq(self.running & self.o.ready & step.last),
-            self.i.ready.eq(Mux(self.running, ends & ~is_burst, self.soon)),
+            self.i.ready.eq(~self.running & self.soon),
             step.sequence.eq(current.sequence),
             step.die.eq(current.die),
             step.cause.eq(current.cause),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += index.eq(index + 1)
-        with m.If(ends):
-            m.d.sync += self.running.eq(0)
+            m.d.sync += [index.eq(index + 1), self.running.eq(~step.last)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [current.eq(self.i.payload), self.running.eq(1), index.eq(0)]
 
@@ -89,6 +86,5 @@ class Sequencer(wiring.Component):
                                 step.argument.eq(argument),
                                 step.confirm.eq(confirm),
                                 step.last.eq(number == len(steps) - 1),
-                                is_burst.eq(kind in BURSTS),
                             ]
         return m

@@ -8,7 +8,7 @@ from flash_model.timing import cycles
 
 from .operations import WORD_BITS, Cause
 
-__all__ = ["BURSTS", "MUTE", "Sequence", "StepKind", "sequence_layout", "sequences", "step_layout"]
+__all__ = ["MUTE", "Sequence", "StepKind", "sequence_layout", "sequences", "step_layout"]
 
 
 class Sequence(enum.Enum, shape=5):
@@ -51,8 +51,6 @@ class StepKind(enum.Enum, shape=3):
     READ = 4  # argument: words
     VALUE = 5  # a data cycle for a word of its own; argument: its byte
 
-
-BURSTS = (StepKind.WRITE, StepKind.READ)
 
 MUTE = (Sequence.FILL, Sequence.FILL_ID, Sequence.DRAIN)
 """Sequences of which the PHY sees nothing."""
