@@ -3,9 +3,13 @@
 The drive's time is one exclusive partition: each clock is charged to the first of `BREAKDOWN` that
 is active. Each channel has a partition of its own (`Activity`). Simulation may let ``skip`` idle
 clocks pass at once; time counters advance by ``skip + 1``.
+
+What blocks and channels say goes into registers first: it comes a long way, and a long way is still
+to go. So all counters but ``cycles`` are a clock behind, and the first clock is charged as idle.
+The sums stay exact, those of skipped clocks too: what is skipped is like the clock before it.
 """
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,7 +32,8 @@ class Counters(wiring.Component):
     Members
     -------
     skip : In(32)
-        Clocks that pass in this one besides itself.
+        Clocks that pass in this one besides itself; only if the flags of this clock are those of
+        the one before.
     engine, dma : In(1)
         Busy flags of the partition; data, command and arrays follow from the channels.
     activity : In(Activity).array(channels)
@@ -68,18 +73,24 @@ class Counters(wiring.Component):
         m.d.sync += cycles.eq(cycles + step)
         values = {"cycles": cycles}
 
+        activities = [
+            Signal(Activity, name=f"activity_{channel}") for channel in range(self._channels)
+        ]
+        engine, dma = Signal(), Signal()
+        m.d.sync += [
+            *(activity.eq(said) for activity, said in zip(activities, self.activity)),
+            engine.eq(self.engine),
+            dma.eq(self.dma),
+        ]
         any_of = {name: Signal(name=f"any_{name.name.lower()}") for name in Activity}
         for kind, signal in any_of.items():
-            hits = 0
-            for activity in self.activity:
-                hits = hits | (activity == kind)
-            m.d.comb += signal.eq(hits)
+            m.d.comb += signal.eq(Cat(activity == kind for activity in activities).any())
         active = {
             "data": any_of[Activity.DATA],
             "command": any_of[Activity.COMMAND],
-            "engine": self.engine,
+            "engine": engine,
             "arrays": any_of[Activity.WAITING],
-            "dma": self.dma,
+            "dma": dma,
         }
         earlier = Const(0)
         for name in BREAKDOWN:
@@ -91,7 +102,8 @@ class Counters(wiring.Component):
             earlier = earlier | active[name] if name in active else earlier
         for name in EVENTS:
             count = Signal(64, name=f"count_{name}")
-            amount = getattr(self, f"add_{name}")
+            amount = Signal(16, name=f"amount_{name}")
+            m.d.sync += amount.eq(getattr(self, f"add_{name}"))
             with m.If(amount != 0):
                 m.d.sync += count.eq(count + amount)
             values[name] = count
@@ -106,7 +118,7 @@ class Counters(wiring.Component):
         for channel in range(self._channels):
             for kind, name in partition.items():
                 count = Signal(64, name=f"count_{channel}_{name}")
-                with m.If(self.activity[channel] == kind):
+                with m.If(activities[channel] == kind):
                     m.d.sync += count.eq(count + step)
                 words[0x1000 + 64 * channel + 8 * CHANNEL_COUNTERS.index(name)] = count
             for name, pulse in (
@@ -114,7 +126,9 @@ class Counters(wiring.Component):
                 ("pages_programmed", self.page_programmed[channel]),
             ):
                 count = Signal(32, name=f"count_{channel}_{name}")
-                with m.If(pulse):
+                happened = Signal(name=f"happened_{channel}_{name}")
+                m.d.sync += happened.eq(pulse)
+                with m.If(happened):
                     m.d.sync += count.eq(count + 1)
                 words[0x1000 + 64 * channel + 8 * CHANNEL_COUNTERS.index(name)] = count
 
