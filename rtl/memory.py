@@ -13,7 +13,7 @@ each other: a stalled consumer stalls itself alone.
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from hls_attention.streams import Queue
 
@@ -44,10 +44,12 @@ def word_layout():
 
 def _chunk(m, address, words, limit):
     """Words of the next burst: up to ``limit``, never across a 4096-byte boundary."""
-    room = Signal(10)
+    bits = exact_log2(limit)
+    place = address[3:12]
+    bounded = Signal(range(limit + 1))
     chunk = Signal(9)
-    m.d.comb += room.eq(512 - address[3:12])
-    bounded = Mux(room < limit, room, limit)
+    # The boundary can be too near only in the last ``limit`` words before it.
+    m.d.comb += bounded.eq(Mux(place[bits:].all(), limit - place[:bits], limit))
     m.d.comb += chunk.eq(Mux(words < bounded, words, bounded))
     return chunk
 
@@ -60,7 +62,7 @@ class BurstReader(wiring.Component):
     depth : int
         Words of the queue; bursts in flight never exceed its free space.
     burst : int
-        Longest burst in words.
+        Longest burst in words, a power of 2.
 
     Members
     -------
@@ -71,8 +73,9 @@ class BurstReader(wiring.Component):
     """
 
     def __init__(self, *, depth, burst=64):
-        if burst > min(depth, BURST_BEATS):
-            raise ValueError(f"burst must be 1..{min(depth, BURST_BEATS)}, not {burst}")
+        most = min(depth, BURST_BEATS)
+        if not 1 <= burst <= most or burst & (burst - 1):
+            raise ValueError(f"burst must be a power of 2, 1..{most}, not {burst}")
         self._depth = depth
         self._burst = burst
         super().__init__(
@@ -142,7 +145,7 @@ class BurstWriter(wiring.Component):
     Parameters
     ----------
     burst : int
-        Most words of a burst.
+        Most words of a burst, a power of 2.
     posted : bool
         Take the next request before this one's bursts are answered; there is no ``done`` then, but
         ``settled``.
@@ -159,6 +162,8 @@ class BurstWriter(wiring.Component):
     """
 
     def __init__(self, *, burst=64, posted=False):
+        if not 1 <= burst <= BURST_BEATS or burst & (burst - 1):
+            raise ValueError(f"burst must be a power of 2, 1..{BURST_BEATS}, not {burst}")
         self._burst = burst
         self._posted = posted
         super().__init__(

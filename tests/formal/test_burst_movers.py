@@ -63,7 +63,7 @@ def test_faults_of_a_reader_are_found(right, wrong):
 
 
 def test_a_burst_across_4096_bytes_is_found(monkeypatch):
-    broken = mutant(memory._chunk, "512 - address[3:12]", "513 - address[3:12]")
+    broken = mutant(memory._chunk, "limit - place[:bits]", "limit")
     monkeypatch.setattr(memory, "_chunk", broken)
     with pytest.raises(Counterexample, match="bursts.py"):
         check(BurstReaderContract(BurstReader(depth=4, burst=2), depth=4, burst=2, inside=False))
