@@ -121,7 +121,7 @@ class QueryLoader(wiring.Component):
                 with m.If(self.i_q.valid):
                     m.d.comb += write.en.eq(1)
                     m.d.sync += row.eq(row + 1)
-                    with m.If(word_exp > largest):
+                    with m.If(word_field > largest + 1):  # word_exp > largest
                         m.d.sync += largest.eq(word_exp)
                     with m.If(word_bad):
                         m.d.sync += bad.bit_select(head, 1).eq(1)
