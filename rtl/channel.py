@@ -18,7 +18,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.beats import beat_layout
-from hls_attention.streams import Arbiter, Queue, moves
+from hls_attention.streams import Arbiter, Queue, SkidBuffer, moves
 
 from .drive_pages import channel_ports
 from .ecc.decoder import Decoder
@@ -144,11 +144,13 @@ class Channel(wiring.Component):
         m.submodules.counts = counts = ReadCounts(geometry)
         m.submodules.ops = ops = Arbiter(operation_layout(config.dies), inputs=3)
         m.submodules.program_data = words = Queue(64, depth=PROGRAM_QUEUE)
+        m.submodules.readback = readback = SkidBuffer(page_word_layout())
 
         connect(m, flipped(self.i_requests), source.i)
         connect(m, flipped(self.i_tail), source.i_tail)
         connect(m, source.o, flipped(self.o))
-        connect(m, source.o_readback, flipped(self.o_readback))
+        connect(m, source.o_readback, readback.i)
+        connect(m, readback.o, flipped(self.o_readback))
         connect(m, reader.o_ops, ops.i[0])
         connect(m, flipped(self.i_order), feeder.i)
         connect(m, feeder.o, writer.i)

@@ -336,12 +336,10 @@ class Drive(wiring.Component):
                     channel.i_order.valid.eq(append.o_order.valid),
                     append.o_order.ready.eq(channel.i_order.ready),
                 ]
-            with m.If(executor.readback_channel == index if len(channels) > 1 else 1):
-                m.d.comb += [
-                    executor.i_readback.valid.eq(channel.o_readback.valid),
-                    executor.i_readback.payload.eq(channel.o_readback.payload),
-                    channel.o_readback.ready.eq(executor.i_readback.ready),
-                ]
+        with m.Switch(executor.readback_channel):
+            for index, channel in enumerate(channels):
+                with m.Case(index):
+                    connect(m, channel.o_readback, executor.i_readback)
         is_program = done.o.payload.tag[-1]
         assert PROGRAM_TAG == 1 << TAG_BITS - 1
         m.d.comb += [
@@ -401,11 +399,13 @@ class Drive(wiring.Component):
             ]
 
     def _quiet(self, m, blocks):
-        waited = Signal(range(QUIET_CLOCKS + 1))
-        all_quiet = Signal()
-        m.d.comb += all_quiet.eq(Cat(block.quiet for block in blocks).all())
-        with m.If(~all_quiet):
+        quiet = Signal(len(blocks))
+        before = Signal(len(blocks))  # a clock ago: what blocks say comes a long way
+        waited = Signal(range(QUIET_CLOCKS))
+        m.d.comb += quiet.eq(Cat(block.quiet for block in blocks))
+        m.d.sync += before.eq(quiet)
+        with m.If(~before.all()):
             m.d.sync += waited.eq(0)
-        with m.Elif(waited != QUIET_CLOCKS):
+        with m.Elif(waited != QUIET_CLOCKS - 1):
             m.d.sync += waited.eq(waited + 1)
-        m.d.comb += self.quiet.eq(all_quiet & (waited == QUIET_CLOCKS))
+        m.d.comb += self.quiet.eq(quiet.all() & before.all() & (waited == QUIET_CLOCKS - 1))
