@@ -149,7 +149,7 @@ class Scheduler(wiring.Component):
             chosen.eq(self.o.valid & self.o.ready),
             moves.eq(chosen & turns.moves),
             places.eq(ahead.finish | ahead.set_column),
-            self.o.valid.eq(turns.moves | turns.command),
+            self.o.valid.eq(turns.valid),
             self.pending.eq(table.pending | queues.valid),
             self.quiet.eq(
                 table.quiet

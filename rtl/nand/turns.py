@@ -69,6 +69,8 @@ class Turns(wiring.Component):
         The next read of the page's die is to be the next command.
     moves : Out(1)
         Choose the page's data phase; else a command, if there is one.
+    valid : Out(1)
+        There is one or the other. Known before ``moves``.
     quiet : Out(1)
         Nothing here changes at the coming clock edge.
     """
@@ -82,6 +84,7 @@ class Turns(wiring.Component):
     chosen: In(1)
     first_read: Out(1)
     moves: Out(1)
+    valid: Out(1)
     quiet: Out(1)
 
     def __init__(self, patience=PATIENCE):
@@ -103,6 +106,7 @@ class Turns(wiring.Component):
             self.first_read.eq(page & self.turned & reads_on),
             stays.eq((self.command & interrupts) | (self.gathers & self.turned)),
             self.moves.eq(page & ~self.first_read & ~stays),
+            self.valid.eq(self.command | (page & ~self.first_read & ~(self.gathers & self.turned))),
             self.quiet.eq(~self.chosen & (page == self.page) & (reads_on == self.reads_on)),
         ]
         with m.If(self.chosen & ~self.moves):
