@@ -170,15 +170,17 @@ class Channel(wiring.Component):
         connect(m, reader.o_again, flipped(self.o_again))
         connect(m, counts.o, flipped(self.o_often))
         m.d.comb += [
-            counts.sensed.eq(moves(reader.o_ops) & (reader.o_ops.payload.op == NandOp.READ)),
-            counts.place.die.eq(reader.o_ops.payload.die),
-            counts.place.block.eq(block_of(reader.o_ops.payload.row, geometry)),
             counts.limit.eq(self.read_limit),
             counts.ask.eq(self.count_ask),
             counts.clear.eq(self.count_clear),
             counts.asked.eq(self.count_place),
             self.count_busy.eq(counts.busy),
             self.count_value.eq(counts.value),
+        ]
+        m.d.sync += [  # a clock later, as whether it is taken is known late
+            counts.sensed.eq(moves(reader.o_ops) & (reader.o_ops.payload.op == NandOp.READ)),
+            counts.place.die.eq(reader.o_ops.payload.die),
+            counts.place.block.eq(block_of(reader.o_ops.payload.row, geometry)),
         ]
         connect(m, words.o, controller.w_data)
         owners = self._share_reads(m, ops, controller, reader)
