@@ -2,7 +2,11 @@
 
 from hls_attention.config import EngineConfig
 
-__all__ = ["engine_config"]
+__all__ = ["LEAST_PIPELINE_HZ", "engine_config"]
+
+LEAST_PIPELINE_HZ = 200_000_000
+"""Pipelines of a slower drive are cut for this clock: logic stands before their first stages, too,
+and would not fit a period beside a stage that fills it."""
 
 
 def engine_config(config):
@@ -17,5 +21,5 @@ def engine_config(config):
         sparse_tokens=config.sparse_tokens,
         bounds=config.bounds,
         unit_tokens=config.unit_tokens,
-        clock_hz=config.clock_hz,
+        clock_hz=max(config.clock_hz, LEAST_PIPELINE_HZ),
     )
