@@ -1,11 +1,13 @@
 """From sequences of one die to the steps of the bus, one after the other without a gap."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from flash_model.timing import cycles
+
 from .planes import planes_of
-from .steps import sequence_layout, sequences, step_layout
+from .steps import StepKind, sequence_layout, sequences, step_layout
 
 __all__ = ["Sequencer"]
 
@@ -16,8 +18,9 @@ class Sequencer(wiring.Component):
     The next sequence is taken in the clock after the bus has taken the last step of the one before,
     which the bus is then still busy with: a command cycle of two clocks or more is long enough for
     the first step of the next to be there in time. A last step that moves data is longer; then
-    ``soon`` says when to take the next. That the bus takes a step does not lead to ``i.ready`` in
-    the same clock: what follows from a sequence being chosen is a long way already.
+    ``soon`` says when to take the next. The bus's ``o.ready`` would be a long way to ``i.ready``,
+    from which what is chosen goes on. Only where a command cycle is one clock, and so a slow one,
+    is the next sequence taken together with the last step.
 
     Parameters
     ----------
@@ -55,10 +58,13 @@ class Sequencer(wiring.Component):
         step = self.o.payload
         current = Signal(self.i.payload.shape())
         index = Signal(4)
-
+        is_burst = (step.kind == StepKind.READ) | (step.kind == StepKind.WRITE)
+        at_once = self.o.ready & step.last & ~is_burst
+        if cycles(self._timing.t_wc_ns, self._clock_hz) > 1:
+            at_once = 0
         m.d.comb += [
             self.o.valid.eq(self.running),
-            self.i.ready.eq(~self.running & self.soon),
+            self.i.ready.eq(Mux(self.running, at_once, self.soon)),
             step.sequence.eq(current.sequence),
             step.die.eq(current.die),
             step.cause.eq(current.cause),
