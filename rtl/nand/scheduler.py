@@ -182,13 +182,13 @@ class Scheduler(wiring.Component):
             ),
         ]
         m.d.comb += [getattr(queues.i.payload, name).eq(getattr(op, name)) for name in _READ]
+        with m.If(op.die >= self._dies):  # BAD_DIE, known before other causes
+            m.d.comb += queues.i.payload.die.eq(0)
         with m.If(refusals.cause != Cause.NONE):
             m.d.comb += [
                 queues.i.payload.refused.eq(1),
                 queues.i.payload.row[: Shape.cast(Cause).width].eq(refusals.cause),
             ]
-            with m.If(refusals.cause == Cause.BAD_DIE):
-                m.d.comb += queues.i.payload.die.eq(0)
             with m.If(refusals.cause == Cause.NO_WORDS):
                 m.d.comb += queues.i.payload.words[0].eq(1)
         m.d.comb += [
