@@ -27,6 +27,17 @@ def test_the_estimate_is_near_what_synthesis_counts(changes, lut):
     assert estimate(DriveConfig.preset("default", **changes)).lut == pytest.approx(lut, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    "preset, lut, bram36",
+    [("cosmos_plus", 168_814, 498.5), ("daisyplus", 163_362, 296), ("smartssd", 159_850, 284)],
+)
+def test_boards_against_what_synthesis_counts(preset, lut, bram36):
+    """docs/area."""
+    found = estimate(DriveConfig.preset(preset))
+    assert found.lut == pytest.approx(lut, rel=0.1)
+    assert found.bram36 == pytest.approx(bram36, rel=0.25)
+
+
 def test_the_presets_of_boards_fit_them():
     for board in BOARDS.values():
         if board.part:
