@@ -60,7 +60,8 @@ def drive_verilog(config, announce=print):
 def _run(options):
     from rtl.boards import board as board_called
 
-    from .boards.folder import BoardFolder, write_board
+    from .boards.folder import SIDECAR, BoardFolder, write_board
+    from .boards.ours import check_folder
 
     try:
         board = board_called(options.board)
@@ -78,6 +79,7 @@ def _run(options):
         phy=options.phy,
         oversize=options.oversize,
     )
+    _writable(folder, lambda: check_folder(folder, SIDECAR))
     print(f"board        {board.title}" + (f", {board.part.name}" if board.part else ""))
     print(
         f"drive        {options.preset}: {config.channels} channels x {config.dies} dies, "
@@ -85,14 +87,19 @@ def _run(options):
         flush=True,
     )
     start = time.perf_counter()
-    try:
-        lines = write_board(folder, contents.files())
-    except OSError as error:
-        raise BadOption(
-            f"{folder} cannot be written ({error.strerror}): choose another folder with --output"
-        ) from error
+    files = contents.files()
+    lines = _writable(folder, lambda: write_board(folder, files))
     width = max(map(len, lines))
     for name, number in lines.items():
         print(f"             {folder}/{name:{width}}  {number:>9,} lines")
     print(f"             {time.perf_counter() - start:.0f} s; begin with {folder / 'README.md'}")
     return 0
+
+
+def _writable(folder, action):
+    try:
+        return action()
+    except OSError as error:
+        raise BadOption(
+            f"{folder} cannot be written ({error.strerror}): choose another folder with --output"
+        ) from error

@@ -47,8 +47,10 @@ def pins_xdc(board, ports):
                 )
             else:
                 missing = True
+                other = known.get(f"{name[:-1]}{'n' if name.endswith('p') else 'p'}")
+                standard = other.standard if other and name[-2:] in ("_p", "_n") else UNKNOWN
                 lines.append(
-                    f"# set_property -dict {{PACKAGE_PIN ??? IOSTANDARD {UNKNOWN}}} "
+                    f"# set_property -dict {{PACKAGE_PIN ??? IOSTANDARD {standard}}} "
                     f"[get_ports {{{name}}}]"
                 )
     if missing and known:

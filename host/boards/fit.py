@@ -99,7 +99,8 @@ def check_fit(config, part):
     )
     if not fitting:
         best = {field: (value, share) for field, value, share in reversed(smaller)}
-        said = "no one field alone makes it fit; smaller become " + ", ".join(
+        said = "no one field alone makes it fit"
+        said += "; smaller become " * bool(best) + ", ".join(
             f"--set {field}={value} ({share:.0%})" for field, (value, share) in best.items()
         )
     raise TooLarge(

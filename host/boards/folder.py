@@ -6,7 +6,6 @@ from importlib.metadata import version
 
 from hls_attention.verilog import port_names
 from rtl.axi.drive import AxiDrive
-from rtl.boards import PARTS
 from rtl.drive import Drive
 
 from ..options import BadOption
@@ -124,10 +123,11 @@ class BoardFolder:
             "part": part and part.vivado,
             "top": self.top,
             "ip_top": IP_TOP,
-            "version": version("instinfer"),
+            "version": ".".join(version("instinfer").split(".")[:2]),
             "buses": [name for name in interfaces if "_axi" in name],
             "phys": [name for name in interfaces if name.startswith("phy_")],
             "phy": self._phy,
+            "phy_asked": self._phy_asked,
             "config": self._config,
         }
 
@@ -214,7 +214,6 @@ class BoardFolder:
         if self._phy_asked:
             command += f" --phy {self._phy_asked}"
         found = estimate(config)
-        part = board.part or PARTS["XC7Z045"]
         return render(
             "README.md",
             **self._common,
@@ -222,7 +221,8 @@ class BoardFolder:
             changes=self._changes,
             command=command + "".join(f" --set {change}" for change in self._changes),
             estimate=found,
-            shares={name: value / getattr(part, name) for name, value in vars(found).items()},
+            shares=board.part
+            and {name: value / getattr(board.part, name) for name, value in vars(found).items()},
             contents=[(name, ABOUT[name]) for name in sorted(names)],
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..options import BadOption
 
-__all__ = ["NotOurs", "sha256", "write_files"]
+__all__ = ["NotOurs", "check_folder", "sha256", "write_files"]
 
 
 class NotOurs(BadOption):
@@ -16,6 +16,47 @@ class NotOurs(BadOption):
 def sha256(text):
     """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_folder(folder, sidecar):
+    """Files of an earlier folder -> SHA-256; none where it is new or empty.
+
+    Parameters
+    ----------
+    folder : path
+    sidecar : str
+        File in it that knows the others.
+
+    Raises
+    ------
+    NotOurs
+        It has other things in it, or a file was changed since it was written.
+    """
+    folder = Path(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        return {}
+    try:
+        before = dict(json.loads((folder / sidecar).read_text())["files"])
+        if not all(_inside(folder, name) for name in before):
+            raise ValueError("names outside the folder")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotOurs(
+            f"{folder} exists and was not written by this command (no {sidecar} with its files in "
+            "it): choose another folder with --output, or empty this one"
+        ) from error
+    changed = [
+        name
+        for name, digest in before.items()
+        if (folder / name).is_file()
+        and hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest
+    ]
+    if changed:
+        raise NotOurs(
+            f"changed in {folder} since it was written, or left by a run that was cut off: "
+            f"{', '.join(changed)}; move what you want to keep away, or choose another folder with "
+            "--output"
+        )
+    return before
 
 
 def write_files(folder, files, sidecar):
@@ -39,21 +80,22 @@ def write_files(folder, files, sidecar):
     Raises
     ------
     NotOurs
-        The folder is not one of these, or a file in it was changed since.
+        As `check_folder`; or a file of somebody else is in the way.
     OSError
         It cannot be written.
     """
     folder = Path(folder)
-    before = _written_before(folder, sidecar)
-    changed = [
+    before = check_folder(folder, sidecar)
+    in_the_way = [
         name
-        for name, digest in before.items()
-        if (folder / name).is_file() and sha256((folder / name).read_text()) != digest
+        for name in files
+        if not _inside(folder, name)
+        or (name not in before and name != sidecar and (folder / name).exists())
     ]
-    if changed:
+    if in_the_way:
         raise NotOurs(
-            f"in {folder}, {', '.join(changed)} was changed since it was written: move it away, "
-            "or choose another folder with --output"
+            f"in {folder}, {', '.join(in_the_way)} would be written over, which this command did "
+            "not write: move it away, or choose another folder with --output"
         )
     hashes = {name: sha256(text) for name, text in files.items() if name != sidecar}
     about = json.loads(files[sidecar]) | {"files": hashes}
@@ -62,22 +104,10 @@ def write_files(folder, files, sidecar):
         (folder / name).unlink(missing_ok=True)
     for name, text in sorted(files.items(), key=lambda item: item[0] == sidecar):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return {name: text.count("\n") for name, text in files.items()}
 
 
-def _written_before(folder, sidecar):
-    """Files of an earlier folder -> SHA-256; `NotOurs` where there is something else."""
-    if not folder.exists() or not any(folder.iterdir()):
-        return {}
-    try:
-        files = json.loads((folder / sidecar).read_text())["files"]
-        inside = folder.resolve()
-        if not all(inside in (folder / name).resolve().parents for name in files):
-            raise ValueError("names outside the folder")
-        return dict(files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotOurs(
-            f"{folder} exists and was not written by this command (no {sidecar} with its files in "
-            "it): choose another folder with --output, or empty this one"
-        ) from error
+def _inside(folder, name):
+    """Whether a path below a folder stays there, whatever links say."""
+    return folder.resolve() in (folder / name).resolve().parents

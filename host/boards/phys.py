@@ -43,12 +43,15 @@ class Phy:
         Of ``nand_pads``.
     paired : frozenset of str
         Of these, outputs that have to leave as differential pairs.
+    buffers : str
+        Family whose primitives are at its pins; empty: they are inferred.
     """
 
     title: str
     verilog: str
     ports: list
     paired: frozenset = frozenset()
+    buffers: str = ""
 
     @property
     def pins(self):
@@ -104,6 +107,10 @@ def choose_phy(board, config, kind=None):
             f"--preset {board.preset} or --set page_store=memory with a profile that fits its DDR"
         )
     wanted = kind or board.phy
+    if in_memory and kind in CHECKS:
+        raise BadOption(
+            f"--phy {kind}: with page_store = memory there are no NAND pins; leave out --phy"
+        )
     if in_memory or wanted in ("none", "memory"):
         return None
     for mode in range(FASTEST + 1):
@@ -112,10 +119,12 @@ def choose_phy(board, config, kind=None):
         except ValueError as error:
             refused = error
             continue
+        family = FAMILIES[board.part.family if board.part else "xc7"]
         pairs = {pin.signal for pin in board.pins()} & {"re_p", "dqs_p"}
-        text = _verilog(wanted, board, config, mode, pairs)
+        text = _verilog(wanted, config, mode, family, pairs)
         return Phy(
             title=f"{TITLES[wanted]}, timing mode {mode}",
+            buffers=family if wanted == "nv_ddr" else "",
             verilog=text,
             ports=_ports(text),
             paired=frozenset({"nand_re_n"} if wanted == "sdr" and "re_p" in pairs else ()),
@@ -129,11 +138,10 @@ def choose_phy(board, config, kind=None):
     )
 
 
-def _verilog(kind, board, config, mode, pairs):
+def _verilog(kind, config, mode, family, pairs):
     if kind == "sdr":
         return sdr_phy_verilog(config.flash, mode, config.clock_hz)
     paired = [pin for pin, leg in {"w_rn": "re_p", "dqs": "dqs_p"}.items() if leg in pairs]
-    family = FAMILIES[board.part.family if board.part else "xc7"]
     return nv_ddr_phy_verilog(config.flash, mode, config.clock_hz, family, paired=paired)
 
 

@@ -34,6 +34,10 @@ SINGLE = {
         "xilinx.com:signal:interrupt:1.0 irq INTERRUPT",
         "XIL_INTERFACENAME irq, SENSITIVITY EDGE_RISING",
     ),
+    "mailbox": (
+        "xilinx.com:signal:interrupt:1.0 mailbox INTERRUPT",
+        "XIL_INTERFACENAME mailbox, SENSITIVITY LEVEL_HIGH",
+    ),
 }
 """Port -> interface and its parameters, of ports that are interfaces of their own."""
 
@@ -47,10 +51,15 @@ class Port:
     bits: int = 1
 
     @property
+    def wire(self):
+        """Declaration of a wire like it."""
+        vector = f"[{self.bits - 1}:0] " if self.bits > 1 else ""
+        return f"wire {vector}{self.name}"
+
+    @property
     def text(self):
         """Its declaration."""
-        vector = f"[{self.bits - 1}:0] " if self.bits > 1 else ""
-        return f"{self.way:6} wire {vector}{self.name}"
+        return f"{self.way:6} {self.wire}"
 
 
 def interface_of(name):
@@ -171,7 +180,7 @@ def pin_module(ports, phy, channels):
     body = [
         "    wire rst = ~aresetn;",
         f"    wire started = {' & '.join(f'nand_{n}_started' for n in range(channels))};",
-        *[f"    wire {_vector(port)}{port.name};" for port in ports if port not in own],
+        *[f"    {port.wire};" for port in ports if port not in own],
     ]
     body += _instance(
         DRIVE,
@@ -213,10 +222,6 @@ def _wire(port, given, phy, channel):
     if port.startswith("phy__"):
         return port.replace("phy__", f"phy__{channel}__", 1)
     return given.get(port, f"nand_{channel}_{port}")
-
-
-def _vector(port):
-    return f"[{port.bits - 1}:0] " if port.bits > 1 else ""
 
 
 def _instance(module, name, pairs):

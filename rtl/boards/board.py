@@ -94,8 +94,10 @@ BOARDS = {
             control="`M_AXI_GP0` of the processing system, through an AXI interconnect that makes "
             "AXI4-Lite of it",
             host="the board's PCIe endpoint as a memory (its address translation is yours), or "
-            "`S_AXI_HP0` while host memory is the board's own DDR3",
-            dram="`S_AXI_HP1` of the processing system: 1 GB DDR3 on the board",
+            "`S_AXI_HP0` (AXI3: through an AXI interconnect) while host memory is the board's own "
+            "DDR3",
+            dram="`S_AXI_HP1` of the processing system (AXI3: through an AXI interconnect): 1 GB "
+            "DDR3 on the board",
             clock=_ZYNQ_CLOCK,
             cautions=(
                 "The flash modules have differential DQS and RE#: the top drives both legs, NV-DDR "

@@ -9,6 +9,8 @@ for NV-DDR it has ``nand_buffers``, the primitives of a family of AMD's. All is 
 ``clk``; ``rst`` is sampled with it, high for reset. The drive stays in reset until ``started``.
 """
 
+import re
+
 from amaranth.hdl import Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import In
@@ -168,4 +170,6 @@ def _buffers_verilog(buffers, family):
         direction = PortDirection.Input if member.flow == In else PortDirection.Output
         ports["__".join(map(str, path))] = Value.cast(value), direction
     text = convert(buffers, BUFFERS_TOP, ports, BufferPlatform(family))
+    # Pins float from configuration to the first clock: a register's 1 is no enable.
+    text = re.sub(r"\bFDCE (oe_ff\d+)", "FDCE #(\n    .INIT(1'b1)\n  ) \\1", text)
     return assemble([text], fixed={BUFFERS_TOP})

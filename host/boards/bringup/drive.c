@@ -139,8 +139,12 @@ void drive_open(struct drive *drive, uint32_t head_dim, uint32_t max_tokens)
 
 void drive_push(uint32_t block)
 {
-    while (instinfer_read32(INSTINFER_REG_STREAM_END)) /* after a reset: it is being cleared */
+    /* after a reset it is being cleared */
+    for (uint32_t look = 0; look < INSTINFER_PATIENCE; look++) {
+        if (!instinfer_read32(INSTINFER_REG_STREAM_END))
+            break;
         instinfer_pause();
+    }
     instinfer_write32(INSTINFER_REG_STREAM, 0);
     for (uint32_t channel = 0; channel < INSTINFER_CHANNELS; channel++)
         for (uint32_t die = 0; die < INSTINFER_DIES; die++) {

@@ -115,6 +115,8 @@ def test_the_scripts_name_what_is_there(folder):
     )
     top = next(a[1] for a in project.arguments("set_property") if a[0] == "top")
     assert top in known["tops"] or top == IP_TOP
+    options = [a for a in project.arguments("set_property") if "-mode out_of_context" in a]
+    assert [a[0] for a in options] == ["-name"], "a value that begins with - must be named"
     package = Vivado()
     package.source(folder / "vivado/package_ip.tcl")
     for vivado in (project, package):
@@ -235,5 +237,8 @@ def test_flash_too_fast_for_a_phy_is_refused_by_name():
     with pytest.raises(BadOption, match="--phy usb: unknown PHY; choose sdr, nv_ddr, none"):
         choose_phy(BOARDS["cosmos_plus"], config, "usb")
     assert choose_phy(BOARDS["cosmos_plus"], config, "none") is None
+    in_memory = DriveConfig.preset("smartssd")
+    with pytest.raises(BadOption, match="--phy sdr: with page_store = memory there are no NAND"):
+        choose_phy(BOARDS["generic"], in_memory, "sdr")
     with pytest.raises(BadOption, match="has no NAND pins; choose --preset smartssd"):
         choose_phy(BOARDS["smartssd"], config)

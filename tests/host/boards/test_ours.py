@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from host.boards.ours import NotOurs, sha256, write_files
+from host.boards.ours import NotOurs, check_folder, sha256, write_files
 
 FILES = {"a/x.v": "module x;\n", "b.txt": "one\ntwo\n", "about.json": '{"board": "b"}'}
 
@@ -30,7 +30,7 @@ def test_what_is_no_longer_written_is_removed_and_other_files_stay(tmp_path):
 def test_a_file_that_was_edited_is_not_written_over(tmp_path):
     write_files(tmp_path, FILES, "about.json")
     (tmp_path / "b.txt").write_text("edited\n")
-    with pytest.raises(NotOurs, match=r"b\.txt was changed since it was written: move it away"):
+    with pytest.raises(NotOurs, match=r"changed in .* since it was written.*: b\.txt; move"):
         write_files(tmp_path, FILES, "about.json")
     assert (tmp_path / "b.txt").read_text() == "edited\n"
     (tmp_path / "b.txt").unlink()
@@ -55,3 +55,28 @@ def test_a_file_in_its_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         write_files(tmp_path / "file", FILES, "about.json")
+
+
+def test_a_file_in_the_way_is_not_written_over(tmp_path):
+    write_files(tmp_path, FILES, "about.json")
+    (tmp_path / "mine.v").write_text("mine")
+    with pytest.raises(NotOurs, match=r"mine\.v would be written over"):
+        write_files(tmp_path, {**FILES, "mine.v": "theirs"}, "about.json")
+    assert (tmp_path / "mine.v").read_text() == "mine"
+
+
+def test_links_do_not_lead_out_of_the_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "folder"
+    write_files(folder, {"about.json": "{}"}, "about.json")
+    (folder / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotOurs, match=r"a/x\.v would be written over"):
+        write_files(folder, FILES, "about.json")
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_edit_that_is_no_text_is_seen(tmp_path):
+    write_files(tmp_path, FILES, "about.json")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(NotOurs, match=r"b\.txt"):
+        check_folder(tmp_path, "about.json")

@@ -11,7 +11,9 @@ def black_boxes(text):
     cell = r"^ +(\w+) (?:#\((.*?)\n +\) )?\w+ \(\n(.*?)\n +\);"
     for name, parameters, ports in re.findall(cell, text, re.M | re.S):
         if f"module {name}(" not in text:
-            found[name] = (re.findall(r"\.(\w+)\(", parameters), re.findall(r"\.(\w+)\(", ports))
+            box = found.setdefault(name, ({}, {}))
+            for names, those in zip(box, (parameters, ports)):
+                names |= dict.fromkeys(re.findall(r"\.(\w+)\(", those))
     outputs, both = {"Q", "Q1", "Q2", "O", "OB"}, {"IO", "IOB"}
     boxes = []
     for name, (parameters, ports) in found.items():
