@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from host.boards.folder import SIDECAR, BoardFolder
 from host.verilog import drive_verilog
+from rtl.boards import BOARDS
 from tests.host.verilog_hashes import DESIGNS, digest, kept_hashes
 
 ROOT = Path(__file__).parents[2]
@@ -26,18 +28,19 @@ def test_every_committed_hash_is_of_a_design():
 
 
 def test_another_process_writes_the_same_bytes_without_paths(tmp_path):
-    script = (
-        "import sys; from rtl.config import DriveConfig; from host.verilog import write_verilog; "
-        "write_verilog(DriveConfig.preset('tiny'), sys.argv[1])"
-    )
+    """All files of a folder."""
+    command = ["verilog", "--preset", "tiny", "--output", str(tmp_path / "v")]
     environment = {"PYTHONHASHSEED": "7", "INSTINFER_CACHE": str(tmp_path / "cache")}
     subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "v")],
+        [sys.executable, "-m", "host.cli", *command],
         env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         check=True,
     )
-    text = (tmp_path / "v" / "drive.v").read_text()
-    assert digest(text) == kept_hashes()["tiny"]
-    for place in (ROOT, Path.home(), tmp_path, sys.prefix):
-        assert str(place) not in text
+    assert digest((tmp_path / "v/rtl/drive.v").read_text()) == kept_hashes()["tiny"]
+    files = BoardFolder(BOARDS["generic"], DESIGNS["tiny"], preset="tiny").files()
+    for name, text in files.items():
+        there = (tmp_path / "v" / name).read_text()
+        assert there == text or name == SIDECAR  # which has the hashes of the others besides
+        for place in (ROOT, Path.home(), tmp_path, sys.prefix):
+            assert str(place) not in there
