@@ -39,8 +39,15 @@ FAULTS = {
 """Fault -> what is changed in `SOUND`, into what, and who sees it."""
 
 
+ALIKE = "paper", "daisyplus"
+"""Designs that differ from another one in sizes only: in soak."""
+
+
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize(
+    "design",
+    [pytest.param(d, marks=pytest.mark.soak) if d in ALIKE else d for d in DESIGNS],
+)
 def test_the_verilog_of_a_folder_is_accepted(design, front_end):
     """Of a board with its preset, or of any; primitives of its FPGA are black boxes."""
     board = BOARDS.get(design, BOARDS["generic"])
