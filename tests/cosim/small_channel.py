@@ -37,6 +37,7 @@ CONFIG = SimpleNamespace(
     dies=GEOMETRY.dies,
     clock_hz=250_000_000,
     reads_ahead=8,
+    page_store="nand",
     code=CODE,
     decoder_channels=1,
     decoder_sizes=sizes_for(CODE, 1e-4),
