@@ -143,47 +143,31 @@ _SDR_MODE_5 = {
 }
 """What `rtl.phy.sdr.SdrPhy` keeps up with at 100, 200 and 250 MHz."""
 
-_NV_DDR_MODE_2 = {
-    "rate_mts": (100, f"{_NV_DDR}: tCK 20 ns"),
-    "t_wc_ns": (60, f"{_NV_DDR}: tCAD in cycles of CLK"),
-    "t_cs_ns": (20, f"{_NV_DDR}: tCS in cycles of CLK"),
-    "t_wb_ns": (460, _NV_DDR_PHY),
-    "t_whr_ns": (280, _NV_DDR_PHY),
-    "t_rhw_ns": (400, _NV_DDR_PHY),
-    "t_adl_ns": (600, _NV_DDR_PHY),
-    "t_ccs_ns": (700, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
-    "t_rpre_ns": (140, f"{_NV_DDR_PHY}: from data of another die"),
-    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
-}
-"""What `rtl.phy.nv_ddr.NvDdrPhy` keeps up with at 100 and 200 MHz."""
 
-_NV_DDR_MODE_5 = {
-    "rate_mts": (200, f"{_NV_DDR}: tCK 10 ns"),
-    "t_wc_ns": (50, f"{_NV_DDR}: tCAD in cycles of CLK"),
-    "t_cs_ns": (10, f"{_NV_DDR}: tCS in cycles of CLK"),
-    "t_wb_ns": (320, _NV_DDR_PHY),
-    "t_whr_ns": (220, _NV_DDR_PHY),
-    "t_rhw_ns": (290, _NV_DDR_PHY),
-    "t_adl_ns": (540, _NV_DDR_PHY),
-    "t_ccs_ns": (600, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
-    "t_rpre_ns": (110, f"{_NV_DDR_PHY}: from data of another die"),
-    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
-}
-"""What it keeps up with at 200 MHz."""
+def _nv_ddr(t_ck_ns, *, wc, cs, wb, whr, rhw, adl, ccs, rpre):
+    """Timing that `rtl.phy.nv_ddr.NvDdrPhy` keeps up with, with so long a CLK; all in ns."""
+    return {
+        "rate_mts": (2000 // t_ck_ns, f"{_NV_DDR}: tCK {t_ck_ns} ns"),
+        "t_wc_ns": (wc, f"{_NV_DDR}: tCAD in cycles of CLK"),
+        "t_cs_ns": (cs, f"{_NV_DDR}: tCS in cycles of CLK"),
+        "t_wb_ns": (wb, _NV_DDR_PHY),
+        "t_whr_ns": (whr, _NV_DDR_PHY),
+        "t_rhw_ns": (rhw, _NV_DDR_PHY),
+        "t_adl_ns": (adl, _NV_DDR_PHY),
+        "t_ccs_ns": (ccs, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
+        "t_rpre_ns": (rpre, f"{_NV_DDR_PHY}: from data of another die"),
+        "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
+    }
 
-_NV_DDR_MODE_1 = {
-    "rate_mts": (50, f"{_NV_DDR}: tCK 40 ns"),
-    "t_wc_ns": (80, f"{_NV_DDR}: tCAD in cycles of CLK"),
-    "t_cs_ns": (40, f"{_NV_DDR}: tCS in cycles of CLK"),
-    "t_wb_ns": (740, _NV_DDR_PHY),
-    "t_whr_ns": (400, _NV_DDR_PHY),
-    "t_rhw_ns": (660, _NV_DDR_PHY),
-    "t_adl_ns": (720, _NV_DDR_PHY),
-    "t_ccs_ns": (800, f"{_NV_DDR_PHY}; 500 ns where the part does not say less"),
-    "t_rpre_ns": (240, f"{_NV_DDR_PHY}: from data of another die"),
-    "t_dqsre_ns": (1, "standard: ONFI NV-DDR, within the time before"),
-}
-"""What it keeps up with at 50 MHz."""
+
+_NV_DDR_200 = _nv_ddr(10, wc=50, cs=10, wb=320, whr=220, rhw=290, adl=540, ccs=600, rpre=110)
+"""At 200 MHz."""
+
+_NV_DDR_100 = _nv_ddr(20, wc=60, cs=20, wb=460, whr=280, rhw=400, adl=600, ccs=700, rpre=140)
+"""At 100 and 200 MHz."""
+
+_NV_DDR_50 = _nv_ddr(40, wc=80, cs=40, wb=740, whr=400, rhw=660, adl=720, ccs=800, rpre=240)
+"""At 50 MHz."""
 
 PROFILES = {
     p.name: p
@@ -255,9 +239,9 @@ PROFILES = {
         ),
         make_profile("mlc_cosmos", COMMON | _MLC_COSMOS),
         make_profile("mlc_cosmos_sdr", COMMON | _MLC_COSMOS | _SDR_MODE_5),
-        make_profile("mlc_cosmos_nv_ddr", COMMON | _MLC_COSMOS | _NV_DDR_MODE_2),
-        make_profile("mlc_cosmos_nv_ddr200", COMMON | _MLC_COSMOS | _NV_DDR_MODE_5),
-        make_profile("mlc_cosmos_nv_ddr50", COMMON | _MLC_COSMOS | _NV_DDR_MODE_1),
+        make_profile("mlc_cosmos_nv_ddr", COMMON | _MLC_COSMOS | _NV_DDR_100),
+        make_profile("mlc_cosmos_nv_ddr200", COMMON | _MLC_COSMOS | _NV_DDR_200),
+        make_profile("mlc_cosmos_nv_ddr50", COMMON | _MLC_COSMOS | _NV_DDR_50),
         make_profile(
             "ddr4_pages",
             COMMON

@@ -10,6 +10,8 @@
       Executor --jobs, q--> Engine <--beats-- Channel[0..n] <--requests-- Walker <--walk-- Executor
                               |                  ^   ^-- tail words -- TailReader
                          ResultWriter            +------- orders ----- AppendPath
+
+One concept, so one file, beyond 400 lines: which block is connected to which.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal

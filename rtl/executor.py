@@ -12,7 +12,7 @@
 A command is checked before it changes anything. A job of a list that is refused is reported, with
 its index, and the others go on; so is one whose tables device DRAM does not give. The states of
 each command live in a file of their own (`executor_append`, `executor_attend`, `executor_read`), as
-have those of what comes after (`executor_after`).
+have those of what comes after (`executor_after`); here are the registers that all of them share.
 """
 
 from amaranth.hdl import Module, Signal

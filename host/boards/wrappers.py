@@ -8,6 +8,10 @@ pads. Both only connect.
 import re
 from dataclasses import dataclass
 
+from rtl.phy.verilog import PADS_TOP
+
+from ..verilog import AXI_TOP
+
 __all__ = [
     "IP_TOP",
     "PIN_TOP",
@@ -21,8 +25,6 @@ __all__ = [
 
 IP_TOP = "instinfer_csd"
 PIN_TOP = "csd_top"
-DRIVE = "axi_drive"
-PADS = "nand_pads"
 NAND_PHY = "instinfer:interface:nand_phy:1.0"
 
 SINGLE = {
@@ -118,7 +120,7 @@ def ip_module(ports, clock_hz):
             f"module {IP_TOP} (",
             *lines,
             ");",
-            *_instance(DRIVE, "drive", pairs),
+            *_instance(AXI_TOP, "drive", pairs),
             "endmodule",
             "",
         )
@@ -183,7 +185,7 @@ def pin_module(ports, phy, channels):
         *[f"    {port.wire};" for port in ports if port not in own],
     ]
     body += _instance(
-        DRIVE,
+        AXI_TOP,
         "drive",
         [
             (port.name, "aresetn & started" if port.name == "aresetn" else port.name)
@@ -194,7 +196,7 @@ def pin_module(ports, phy, channels):
     for n in range(channels):
         pairs = [(port.name, _wire(port.name, given, phy, n)) for port in phy.ports]
         body += ["", *[f"    wire nand_{n}_{port}_single;" for port in phy.paired]]
-        body += _instance(PADS, f"phy_{n}", pairs)
+        body += _instance(PADS_TOP, f"phy_{n}", pairs)
         for port in phy.paired:
             legs = [f"nand_{n}_{leg.name}" for leg in phy.pins[port]]
             single = ("I", _wire(port, given, phy, n))

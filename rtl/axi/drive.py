@@ -23,7 +23,7 @@ from .lite_control import LiteControl
 from .manager import AxiManager
 from .signatures import AxiLiteSignature, AxiSignature
 
-__all__ = ["BUS_PORTS", "INTERFACES", "AxiDrive", "bus_interfaces", "bus_ports"]
+__all__ = ["INTERFACES", "AxiDrive", "bus_interfaces", "bus_ports"]
 
 INTERFACES = {"s_axi": AxiLiteSignature, "m_axi_host": AxiSignature, "m_axi_dram": AxiSignature}
 """Prefix of a bus's ports -> its signature, of every drive; board tools know buses by these."""
@@ -37,19 +37,11 @@ def bus_interfaces(config):
 
 def bus_ports(config):
     """All their ports: name -> member."""
-    return _ports(bus_interfaces(config))
-
-
-def _ports(interfaces):
     return {
         f"{prefix}_{name}": member
-        for prefix, signature in interfaces.items()
+        for prefix, signature in bus_interfaces(config).items()
         for name, member in signature().members.items()
     }
-
-
-BUS_PORTS = _ports(INTERFACES)
-"""Ports of the buses of every drive: name -> member."""
 
 
 class AxiDrive(wiring.Component):

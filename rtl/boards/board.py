@@ -104,7 +104,7 @@ BOARDS = {
                 "itself uses one. SSTL18 inputs want VREF; the pins' standards are those of the "
                 "public projects.",
                 "The preset corrects 16 bits a codeword, which is what fits: enough up to a raw "
-                "bit error rate of some 1e-4 (`instinfer schedule` and docs/ecc.md have the "
+                "bit error rate of some 1e-4 (docs/ecc.md of the project has the "
                 "figures), too little for worn MLC.",
                 "Modules with other parts (Micron, Toshiba) have other pages: choose a profile.",
             ),

@@ -15,9 +15,12 @@ from rtl.nand.ring import Ring
 
 from .start_up import StartUp, start_pins
 
-__all__ = ["Front", "symbol_layout"]
+__all__ = ["TAKEN", "Front", "symbol_layout"]
 
 RING = 16
+
+TAKEN = "die", "cycle", "strobe", "w_data"
+"""Of `rtl.nand.phy.PhySignature`, what a PHY gives to its front."""
 
 
 def symbol_layout(dies):

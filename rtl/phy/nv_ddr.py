@@ -30,7 +30,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.nand.phy import PhySignature
 
-from .front import Front
+from .front import TAKEN, Front
 from .nv_ddr_data import DataOut
 from .nv_ddr_modes import nv_ddr_clocks
 from .nv_ddr_slots import Slots
@@ -40,7 +40,6 @@ from .pads import PadSignature
 
 __all__ = ["NvDdrPhy"]
 
-PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
 INTERFACE = 0x10
 
 
@@ -100,7 +99,7 @@ class NvDdrPhy(wiring.Component):
         m.submodules.front = front = Front(self._dies, INTERFACE | self._mode, self._clock_hz)
         m.submodules.slots = slots = Slots(self._dies, self._clocks)
         m.submodules.out = out = DataOut(slot)
-        m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in PHY_OUTPUTS]
+        m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in TAKEN]
         m.d.comb += [
             front.rb_n.eq(pads.rb_n),
             phy.ready.eq(Mux(self.started, front.ready, 0)),

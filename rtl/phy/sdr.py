@@ -19,14 +19,13 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.nand.phy import Cycle, PhySignature
 
-from .front import Front
+from .front import TAKEN, Front
 from .pads import PadSignature
 from .sdr_modes import sdr_clocks
 from .sdr_timing import check_sdr_profile
 
 __all__ = ["SdrPhy"]
 
-PHY_OUTPUTS = ("die", "cycle", "strobe", "w_data")
 SET_FEATURES, RESET, RESET_LUN = 0xEF, 0xFF, 0xFA
 WORD_BYTES, FEATURE_BYTES, ROW_BYTES = 8, 4, 3
 
@@ -86,7 +85,7 @@ class SdrPhy(wiring.Component):
         m = Module()
         phy, pads, clocks = self.phy, self.pads, self._clocks
         m.submodules.front = front = Front(self._dies, self._mode, self._clock_hz)
-        m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in PHY_OUTPUTS]
+        m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in TAKEN]
         m.d.comb += [
             front.rb_n.eq(pads.rb_n),
             phy.ready.eq(front.ready),

@@ -105,6 +105,12 @@ def test_every_command_once_and_in_order(sizes, lazy, stall, backpressure):
     assert sum(pulse for (pulse,) in irq) == len(commands)
 
 
+def place(ctx, dut, cq_size):
+    """Where the queues are, the submission queue of 8 entries."""
+    for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", cq_size)):
+        ctx.set(getattr(dut, name), value)
+
+
 def ring(ctx, port, strobe, value):
     ctx.set(port, value)
     ctx.set(strobe, 1)
@@ -125,8 +131,7 @@ def test_a_full_completion_queue_waits_for_its_doorbell():
     sink = bench.sink(dut.o, then=lambda _: done.items.append({"status": 0}))
 
     def script(ctx):
-        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", 4)):
-            ctx.set(getattr(dut, name), value)
+        place(ctx, dut, cq_size=4)
         ctx.set(dut.enable, 1)
         yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 7)
         for _ in range(250):
@@ -160,8 +165,7 @@ def test_disabling_resets_both_rings(executing):
     sink = bench.sink(dut.o)
 
     def script(ctx):
-        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", 4)):
-            ctx.set(getattr(dut, name), value)
+        place(ctx, dut, cq_size=4)
         for number, command in enumerate((first, second)):
             ctx.set(dut.enable, 1)
             read.put(SQ, command)
@@ -201,8 +205,7 @@ def test_an_entry_that_cannot_be_fetched_stops_the_queues(word, stall, backpress
     irq = bench.watch(dut.irq)
 
     def script(ctx):
-        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", 8)):
-            ctx.set(getattr(dut, name), value)
+        place(ctx, dut, cq_size=8)
         ctx.set(dut.enable, 1)
         read.bad.add(SQ + 64 + 8 * word)  # of the second entry
         yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 3)
@@ -240,8 +243,7 @@ def test_a_completion_that_cannot_be_posted_stops_the_queues():
     irq = bench.watch(dut.irq)
 
     def script(ctx):
-        for name, value in (("sq_base", SQ), ("cq_base", CQ), ("sq_size", 8), ("cq_size", 8)):
-            ctx.set(getattr(dut, name), value)
+        place(ctx, dut, cq_size=8)
         ctx.set(dut.enable, 1)
         yield from ring(ctx, dut.sq_tail, dut.sq_tail_write, 4)
         while not ctx.get(dut.fault):
