@@ -264,7 +264,8 @@ class GatewareCalls(OnFlash):
         g = self.config.flash.geometry
 
         # A channel has two spares, one of which takes in pages of a block that fails: it stands one
-        # fault. With more the drive takes no more tokens.
+        # fault. With more the drive takes no more tokens. The page that fails is among those that
+        # one long append reaches: hardly a history goes without it.
         page, block = rng.permutation(g.channels)[:2]
         is_bad = bool(rng.integers(2))
 
@@ -274,7 +275,7 @@ class GatewareCalls(OnFlash):
         faults = Faults(
             g,
             seed=seed,
-            weak_pages={somewhere(page, 60 * g.pages): 0},
+            weak_pages={somewhere(page, 6 * g.pages): 0},
             weak_blocks={} if is_bad else {somewhere(block, 60): int(rng.integers(3))},
             bad_blocks=[somewhere(block, 60)] if is_bad else [],
         )
