@@ -24,7 +24,7 @@ from hls_attention.verilog import to_verilog
 from rtl.channel import Channel
 from rtl.memory_port import ADDRESS_BITS, burst_layout
 from rtl.nand.operations import NandOp, done_layout
-from rtl.page_requests import Source
+from rtl.pages.requests import Source
 from rtl.program_feeder import order_layout
 from rtl.tables import program_slots
 

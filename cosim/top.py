@@ -13,8 +13,8 @@ from flash_model.array_port import ArrayPortSignature
 from flash_model.package import ChannelDies
 from hls_attention.verilog import Shared, to_verilog
 from rtl.control import ControlBusSignature
-from rtl.drive import Drive
-from rtl.drive_pages import drive_ports
+from rtl.drive.drive import Drive
+from rtl.drive.pages import drive_ports
 from rtl.memory_port import MemoryPortSignature
 
 __all__ = ["SimTop", "TOP_NAME", "top_verilog"]
@@ -34,9 +34,9 @@ class SimTop(wiring.Component):
     Members
     -------
     csr, host, dram, irq, mailbox
-        As in `rtl.drive.Drive`.
+        As in `rtl.drive.drive.Drive`.
     array : Out(ArrayPortSignature).array(channels)
-        With pages on dies; ``pages`` of `rtl.drive.Drive` otherwise.
+        With pages on dies; ``pages`` of `rtl.drive.drive.Drive` otherwise.
     quiet : Out(1), next_event : Out(32), skip : In(32)
         Idle skipping: when quiet, no timer ends for ``next_event`` clocks (all ones: none
         runs); with ``skip`` = n the clock counts for n + 1.

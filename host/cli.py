@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .accuracy import add_eval
 from .accuracy.names import FORCED
-from .area import add_area
+from .area.command import add_area
 from .bench import add_bench
 from .endurance import add_endurance
 from .options import BadOption, add_drive_options, drive_config, out_folder, ratio_option

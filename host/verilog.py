@@ -1,6 +1,6 @@
 """``instinfer verilog``: the drive as Verilog, in a folder with all that a board needs beside it.
 
-There are two tops in the drive's text. ``drive`` (`rtl.drive.Drive`) is everything up to the
+There are two tops in the drive's text. ``drive`` (`rtl.drive.drive.Drive`) is everything up to the
 control bus, the memory ports and the digital side of the flash PHYs; ``axi_drive``
 (`rtl.axi.drive.AxiDrive`) is that with AXI4-Lite and AXI4 for its buses. The folder: `host.boards`.
 """

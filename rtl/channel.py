@@ -20,7 +20,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hls_attention.beats import beat_layout
 from hls_attention.streams import Arbiter, Queue, SkidBuffer, moves
 
-from .drive_pages import channel_ports
+from .drive.pages import channel_ports
 from .ecc.decoder import Decoder
 from .ecc.decoder_front import DecoderFront, shared_ports
 from .flash_port import MANAGEMENT_TAG
@@ -28,10 +28,10 @@ from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.controller import ChannelController
 from .nand.operations import Activity, Cause, NandOp, done_layout, operation_layout, read_layout
 from .page_memory.controller import MemoryController
-from .page_reader import RETRY_TAG, PageReader, again_layout
-from .page_requests import page_request_layout, page_word_layout
-from .page_source import PageSource
-from .page_writer import PageWriter
+from .pages.reader import RETRY_TAG, PageReader, again_layout
+from .pages.requests import page_request_layout, page_word_layout
+from .pages.source import PageSource
+from .pages.writer import PageWriter
 from .program_feeder import ProgramFeeder, order_layout
 from .read_counts import COUNT_BITS, ReadCounts, block_layout, block_of
 
@@ -61,7 +61,7 @@ class Channel(wiring.Component):
     i_management_words : In(stream), 64 bits; o_management : Out(stream), ``read_layout()``
         Words of its PROGRAMs and READs, as they lie on flash. No word of a PROGRAM comes while
         those of another are on their way.
-    o_again : Out(stream), `rtl.page_reader.again_layout`
+    o_again : Out(stream), `rtl.pages.reader.again_layout`
     read_limit, o_often, count_ask, count_clear, count_place, count_busy, count_value
         ``limit``, ``o``, ``ask``, ``clear``, ``asked``, ``busy`` and ``value`` of
         `rtl.read_counts.ReadCounts`.
@@ -76,7 +76,7 @@ class Channel(wiring.Component):
         With pages in a memory: it, and where the channel's pages begin.
     activity, page_read, page_programmed, block_erased, word_read, quiet : Out
     corrected, unrecovered, retried : Out
-        As in `rtl.page_reader.PageReader`.
+        As in `rtl.pages.reader.PageReader`.
     skip : In(32), next_event : Out(32)
         As in `rtl.nand.controller.ChannelController`.
     """

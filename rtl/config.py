@@ -11,7 +11,7 @@ from flash_model.profiles import PROFILES, Profile, profile
 from .ecc.placement import of_strength
 from .ecc.rates import GOAL, sizes_for
 from .ecc.shared_rates import shared_sizes_for
-from .page_store import page_checks
+from .pages.store import page_checks
 from .presets import PRESETS
 
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]

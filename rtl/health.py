@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 from flash_model.array_port import ROW_BITS
 from hls_attention.streams import Arbiter, moves
 
-from .page_reader import again_layout
+from .pages.reader import again_layout
 from .read_counts import block_layout
 from .tables import program_slots
 
@@ -47,7 +47,7 @@ class Health(wiring.Component):
     Members
     -------
     i_failed : In(stream), a slot
-    i_again : In(stream).array(channels), `rtl.page_reader.again_layout`
+    i_again : In(stream).array(channels), `rtl.pages.reader.again_layout`
     i_often : In(stream).array(channels), `rtl.read_counts.block_layout`
     event : Out(``event_layout()``)
     taken : In(1)

@@ -7,7 +7,7 @@
                                                  |                 (device DRAM)      '--> o_data
     done ------------------> the die is idle ----+
 
-Pages lie in device DRAM before they are ordered (`rtl.append_page`), so that the append path does
+Pages lie in device DRAM before they are ordered (`rtl.append.page`), so that the append path does
 not wait for a die, and a die that is busy holds up no other. A die's pages go in the order in which
 they were ordered.
 
@@ -31,8 +31,8 @@ from hls_attention.streams import moves
 from .memory import BurstReader
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
 from .nand.picker import Picker
-from .page_requests import page_word_layout
-from .page_writer import page_layout
+from .pages.requests import page_word_layout
+from .pages.writer import page_layout
 from .program_slots import PROGRAM_TAG
 from .tables import SLOT_HEADER, program_slots, slot_bytes
 
@@ -70,7 +70,7 @@ class ProgramFeeder(wiring.Component):
     i : In(stream), ``order_layout()``
     buffer : In(48)
         DRAM address of slot 0.
-    o : Out(stream), `rtl.page_writer.page_layout`; o_data : Out(stream), ``page_word_layout()``
+    o : Out(stream), `rtl.pages.writer.page_layout`; o_data : Out(stream), ``page_word_layout()``
     done, done_die : In
         A program has ended.
     done_lost : Out(1)

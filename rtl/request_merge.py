@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.streams import Arbiter, moves
 
-from .page_requests import page_request_layout
+from .pages.requests import page_request_layout
 from .walker import tail_request_layout
 
 __all__ = ["RequestMerge"]

@@ -9,7 +9,7 @@ from hls_attention.streams import Queue
 
 from .memory import BurstReader
 from .memory_port import MemoryPortSignature
-from .page_requests import page_word_layout
+from .pages.requests import page_word_layout
 from .walker import tail_request_layout
 
 __all__ = ["TailReader"]

@@ -19,7 +19,7 @@ from hls_attention.streams import Queue
 
 from .memory import WORDS_BITS, BurstReader
 from .memory_port import ADDRESS_BITS, MemoryPortSignature
-from .page_requests import Source, page_request_layout
+from .pages.requests import Source, page_request_layout
 from .tables import MAP_ENTRY
 
 __all__ = ["Walker", "offer", "walk_layout", "tail_request_layout"]

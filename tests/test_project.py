@@ -28,7 +28,7 @@ ALLOWED = {
         "cosim",
         *(
             f"rtl.{m}"
-            for m in ("config", "commands", "registers", "tables", "layout", "page_codec")
+            for m in ("config", "commands", "registers", "tables", "layout", "pages.codec")
         ),
     },
 }
@@ -40,10 +40,7 @@ FRONT_DOOR = tuple(
         "cli.py",
         "verilog.py",
         "schedule.py",
-        "area.py",
-        "area_ecc.py",
-        "area_fmax.py",
-        "area_selection.py",
+        "area/",
         "bench/",
         "boards/",
     )

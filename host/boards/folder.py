@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from hls_attention.verilog import port_names
 from rtl.axi.drive import AxiDrive
-from rtl.drive import Drive
+from rtl.drive.drive import Drive
 
 from ..options import BadOption
 from ..verilog import AXI_TOP, TOP, drive_verilog

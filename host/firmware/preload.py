@@ -9,7 +9,7 @@ import numpy as np
 
 from cosim.reference import encode_bounds
 from rtl.commands import Status
-from rtl.page_codec import decode_pages, encode_pages
+from rtl.pages.codec import decode_pages, encode_pages
 from rtl.tables import HEAD, PAGE_META, PASS, PageKind, column_die, page_die
 
 from ..errors import DriveError

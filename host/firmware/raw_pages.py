@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from rtl.page_codec import decode_pages, encode_pages
+from rtl.pages.codec import decode_pages, encode_pages
 
 __all__ = ["RawPages"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rtl.commands import Status
 from rtl.layout import Layout
-from rtl.page_codec import encode_pages
+from rtl.pages.codec import encode_pages
 from rtl.tables import PAGE_META, PageKind
 
 from ..capacity import spare_groups

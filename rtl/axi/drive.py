@@ -17,8 +17,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.verilog import Shared
 
-from ..drive import Drive
-from ..drive_pages import drive_ports
+from ..drive.drive import Drive
+from ..drive.pages import drive_ports
 from .lite_control import LiteControl
 from .manager import AxiManager
 from .signatures import AxiLiteSignature, AxiSignature
@@ -62,7 +62,7 @@ class AxiDrive(wiring.Component):
     m_axi_pages_n_* : AxiSignature
         Pages of channel n, with pages in a memory.
     phy, irq, mailbox
-        As in `rtl.drive.Drive`.
+        As in `rtl.drive.drive.Drive`.
     """
 
     def __init__(self, config):

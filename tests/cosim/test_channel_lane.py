@@ -8,7 +8,7 @@ import pytest
 from cosim.channel_lane import NEVER, ChannelLane
 from flash_model.array import NandArray
 from flash_model.faults import Faults
-from rtl.page_codec import encode_pages
+from rtl.pages.codec import encode_pages
 from tests.cosim.small_channel import CODE, CONFIG, ERASE, GEOMETRY, PROGRAM, READ, WORDS, job_list
 
 PAGES = [(die, row) for row in range(GEOMETRY.pages) for die in range(GEOMETRY.dies)]

@@ -16,7 +16,7 @@ from hls_attention.hls import Kernel, Pipeline
 from hls_attention.streams import Queue, SkidBuffer
 from hls_attention.verilog import Ram, to_verilog
 from hls_attention.verilog_names import split_modules
-from host.area_cells import count_cells
+from host.area.cells import count_cells
 
 KERNELS = [
     traced

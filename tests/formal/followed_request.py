@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hls_attention.beats import LANES_FP16, beat_layout
-from rtl.page_requests import Source
+from rtl.pages.requests import Source
 
 __all__ = ["FollowedRequest", "Place", "bears"]
 
@@ -58,7 +58,7 @@ class FollowedRequest(wiring.Component):
     Parameters
     ----------
     layout : data.StructLayout
-        `rtl.page_requests.page_request_layout`.
+        `rtl.pages.requests.page_request_layout`.
     capacity : int
         Most requests inside.
 

@@ -18,7 +18,7 @@
 
 Assumed: ``tokens`` and ``beats`` are 1 or more, ``beats`` those of a codeword at most; requests are
 not sparse, and those from flash have a place (the others are simulated, in
-tests.rtl.test_page_source).
+tests.rtl.pages.test_source).
 """
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
@@ -26,7 +26,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.nand.operations import WORD_BITS, NandOp
-from rtl.page_requests import Source
+from rtl.pages.requests import Source
 from tests.formal.followed_request import FollowedRequest
 from tests.formal.observers import Passage, Patience, assert_held, assume_held, taken
 from tests.formal.page_source_inside import MOST_BEATS, beats_in_line, page_reads
@@ -43,7 +43,7 @@ class PageSourceContract(wiring.Component):
 
     Parameters
     ----------
-    component : rtl.page_source.PageSource
+    component : rtl.pages.source.PageSource
     depth : int
         Of the component.
     inside : bool

@@ -11,7 +11,7 @@ from amaranth.hdl import Assert, Cat, Mux, Signal
 from amaranth.lib import data
 
 from hls_attention.beats import BEATS_BITS, beat_layout
-from rtl.page_requests import Source
+from rtl.pages.requests import Source
 from tests.formal import contents
 from tests.formal.contents import Contents, count, ranks
 from tests.formal.followed_request import Place, bears

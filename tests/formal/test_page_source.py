@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from flash_model.profiles import profile
-from rtl.page_source import PageSource
+from rtl.pages.source import PageSource
 from tests.formal.mutant import mutant
 from tests.formal.page_source_contract import PageSourceContract
 from tests.formal.prover import Counterexample, check

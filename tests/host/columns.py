@@ -3,7 +3,7 @@
 import numpy as np
 
 from hls_attention.bounds_code import encode
-from rtl.page_codec import decode_pages
+from rtl.pages.codec import decode_pages
 from rtl.tables import COLUMN_ENTRY, HEAD, PAGE_META, SEQUENCE, PageKind
 
 __all__ = ["check_columns"]

@@ -8,7 +8,7 @@ import numpy as np
 from cosim.environment import HOST_BASE
 from cosim.reference import BF16, FP16
 from rtl.commands import CQE, FIRMWARE, SQE, SQE_VIEWS, Opcode, Status
-from rtl.executor_read import capability_page
+from rtl.executor.read import capability_page
 from rtl.tables import HEAD, MAP_ENTRY, PAGE_META, PASS, SEQUENCE, SequenceState, group_channel
 
 COMMAND_CYCLES = 1000

@@ -14,7 +14,7 @@ from fake_columns import Columns
 from fake_commands import Commands
 
 from host.firmware.state_table import deliver
-from rtl.page_codec import decode_pages, encode_pages
+from rtl.pages.codec import decode_pages, encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
 
 PROGRAM_CYCLES, ERASE_LOOKS = 50, 3

@@ -14,8 +14,8 @@ from host.errors import DriveError, DriveValueError
 from host.stats import difference
 from rtl.commands import Status
 from rtl.config import DriveConfig
-from rtl.page_codec import decode_pages
-from rtl.page_reader import RETRY_LEVELS
+from rtl.pages.codec import decode_pages
+from rtl.pages.reader import RETRY_LEVELS
 from rtl.tables import PAGE_META
 
 LAYERS, HEADS, DIM = 2, 2, 64

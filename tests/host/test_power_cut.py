@@ -11,7 +11,7 @@ from flash_model.power_cut import PageState
 from host import KvDrive
 from host.packing import pack_append
 from rtl.commands import Opcode
-from rtl.page_codec import decode_pages, encode_pages
+from rtl.pages.codec import decode_pages, encode_pages
 from rtl.tables import PAGE_META
 
 DIM = 64

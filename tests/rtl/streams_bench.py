@@ -22,7 +22,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
-from rtl.drive import QUIET_CLOCKS
+from rtl.drive.drive import QUIET_CLOCKS
 
 __all__ = ["Bench", "CROSS", "MemoryModel", "Sink", "Source", "encode", "decode"]
 

@@ -6,12 +6,12 @@ import pytest
 
 from flash_model.profiles import profile
 from hls_attention.top_channels import mask_layout
-from rtl.column_walker import ColumnWalker
-from rtl.drive import engine_config
-from rtl.page_requests import Source
+from rtl.drive.drive import engine_config
+from rtl.pages.requests import Source
 from rtl.request_merge import RequestMerge
-from rtl.token_walker import TokenWalker
-from tests.rtl.sparse_heads import drive
+from rtl.sparse.column_walker import ColumnWalker
+from rtl.sparse.token_walker import TokenWalker
+from tests.rtl.sparse.heads import drive
 from tests.rtl.streams_bench import CROSS, Bench
 
 FLASH, TAIL = Source.FLASH.value, Source.TAIL.value

@@ -7,7 +7,7 @@ import pytest
 
 from flash_model.profiles import profile
 from hls_attention.beats import Kind
-from rtl.page_requests import Source
+from rtl.pages.requests import Source
 from rtl.tables import MAP_ENTRY, group_channel
 from rtl.walker import Walker
 from tests.rtl.streams_bench import CROSS, Bench

@@ -12,7 +12,7 @@ from rtl.config import PRESETS, DriveConfig
 from rtl.ecc.code import BchCode
 from rtl.ecc.rates import sizes_for
 from rtl.ecc.scrambler import keystream, seed
-from rtl.page_codec import encode_pages
+from rtl.pages.codec import encode_pages
 from tests.rtl.ecc.compiled import decode, decoder_lane
 from tests.rtl.ecc.patterns import flip
 

@@ -1,0 +1,1 @@
+"""``instinfer area``: what the drive takes of an FPGA."""

@@ -1,0 +1,1 @@
+"""Appending: tokens to tails, full groups to program slots."""

@@ -1,0 +1,1 @@
+"""The drive's top, and what it is put together from."""

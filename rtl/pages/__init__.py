@@ -1,0 +1,1 @@
+"""Pages between the channel and its users: requests, codewords, readback, writing."""
