@@ -177,8 +177,8 @@ def _add_generate(parser):
 
 
 def _generate(options):
-    from .batch_session import run_batch_session
-    from .session import run_session
+    from .generate.batch_session import run_batch_session
+    from .generate.session import run_session
 
     config = drive_config(options)
     prompts = _prompts(options)

@@ -17,7 +17,7 @@ import numpy as np
 from rtl.tables import unit_groups
 
 from ..drive import KvDrive
-from ..timeline import intervals
+from ..generate.timeline import intervals
 
 __all__ = ["hidden", "measure", "pages_of_layer", "program_clocks"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from host import DriveConfig, KvDrive
-from host.generate import encode, generate_batch
+from host.generate.decode import encode, generate_batch
 from host.models import load
 
 PROMPTS = (

@@ -10,19 +10,19 @@ import transformers as hf
 from rich.console import Console
 
 from host import DriveConfig, KvDrive
-from host.compare import (
+from host.generate.compare import (
     compare_float,
     compare_rows,
     compare_runs,
     same_batch_path,
     same_path,
 )
-from host.generate import encode, float_logits, generate, generate_batch
+from host.generate.decode import encode, float_logits, generate, generate_batch
+from host.generate.record import make_batch_record, make_record
+from host.generate.report import show_report
+from host.generate.traffic import expected_traffic
 from host.manifest import manifest
-from host.record import make_batch_record, make_record
-from host.report import show_report
 from host.support import ContextTooLong, PromptError, UnsupportedModel
-from host.traffic import expected_traffic
 
 CONFIG = DriveConfig.preset("tiny")
 PROMPT = np.random.default_rng(3).integers(2, 299, 37).tolist()

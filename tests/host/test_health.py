@@ -10,8 +10,8 @@ from test_repair import DIM, HEADS, LAYERS, Contents, some_pages
 from flash_model.energy import OPERATIONS
 from flash_model.faults import Faults
 from host import DriveConfig, KvDrive
+from host.generate.health_report import show_health
 from host.health import WEAR, drive_health
-from host.health_report import show_health
 from rtl.registers import COUNTERS
 
 PAPER = DriveConfig.preset("paper")

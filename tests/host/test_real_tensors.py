@@ -10,7 +10,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import host
 from cosim import golden, reference
-from host.generate import encode
+from host.generate.decode import encode
 from host.models import load
 
 LONGEST = 512

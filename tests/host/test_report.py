@@ -11,13 +11,13 @@ from rich.console import Console
 
 from cosim.native_lane import TRACE_DTYPE, TRACE_KINDS
 from host import DriveConfig
+from host.generate.record import make_record
+from host.generate.report import bytes_text, hint, show_report, time_text
+from host.generate.run import Run, Step
+from host.generate.timeline import Timeline, intervals, save_timeline
+from host.generate.traffic import expected_traffic
 from host.manifest import manifest
-from host.record import make_record
-from host.report import bytes_text, hint, show_report, time_text
-from host.run import Run, Step
 from host.stats import statistics
-from host.timeline import Timeline, intervals, save_timeline
-from host.traffic import expected_traffic
 from rtl.registers import BREAKDOWN, CHANNEL_COUNTERS, COUNTERS
 
 CONFIG = DriveConfig.preset("default", channels=4)

@@ -12,11 +12,11 @@ from test_generate import Loaded, Words
 
 from host import DriveConfig, DriveValueError, KvDrive, Sparf
 from host.attention import attach
-from host.compare import compare_runs, same_path
-from host.generate import generate, generate_batch
+from host.generate.compare import compare_runs, same_path
+from host.generate.decode import generate, generate_batch
+from host.generate.record import make_batch_record, make_record
+from host.generate.report import show_report
 from host.manifest import manifest
-from host.record import make_batch_record, make_record
-from host.report import show_report
 from host.support import UnsupportedModel
 
 PROMPT = torch.from_numpy(np.random.default_rng(3).integers(2, 299, (1, 90)))

@@ -4,7 +4,7 @@ import numpy as np
 
 from rtl.registers import BREAKDOWN
 
-from .sparse import DENSE
+from ..sparse import DENSE
 from .sparse_record import attention_record, dense_bytes
 from .traffic import batch_traffic
 
@@ -22,7 +22,7 @@ def make_record(run, loaded, config, manifest, comparison=None):
     manifest : dict
         See `host.manifest`.
     comparison : dict, optional
-        Name of a backend, or "float32", -> result of `host.compare`.
+        Name of a backend, or "float32", -> result of `host.generate.compare`.
 
     Returns
     -------

@@ -15,12 +15,12 @@ import time
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TextStreamer
 
-from .attention import attach
-from .ended_rows import end_tokens
+from ..attention import attach
+from ..ended_rows import end_tokens
+from ..sparse import DENSE
+from ..stats import difference
+from ..support import ContextTooLong, PromptError, check_model, head_shape
 from .run import Batch, BatchStep, Run, Step, Trace
-from .sparse import DENSE
-from .stats import difference
-from .support import ContextTooLong, PromptError, check_model, head_shape
 
 __all__ = ["check_prompts", "encode", "float_logits", "generate", "generate_batch"]
 

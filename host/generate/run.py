@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .sparse import DENSE, Bounds, Sparf
+from ..sparse import DENSE, Bounds, Sparf
 
 __all__ = ["Batch", "BatchStep", "Run", "Step", "Trace"]
 

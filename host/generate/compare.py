@@ -2,7 +2,7 @@
 
 import torch
 
-from .generate import float_logits, generate, generate_batch
+from .decode import float_logits, generate, generate_batch
 
 __all__ = ["compare_float", "compare_rows", "compare_runs", "same_batch_path", "same_path"]
 

@@ -5,18 +5,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..manifest import manifest
+from ..support import check_modules
 from .compare import compare_float, compare_rows, compare_runs, same_batch_path
-from .generate import check_prompts, encode, generate_batch
-from .manifest import manifest
+from .decode import check_prompts, encode, generate_batch
 from .record import make_batch_record
 from .session import LABEL, LiveView, Session, bar, prefill_text, short
-from .support import check_modules
 
 __all__ = ["run_batch_session"]
 
 
 def run_batch_session(options, config, attention, prompts, out, json_file, faults=None):
-    """Like `host.session.run_session`, with a list of prompts, decoded together."""
+    """Like `host.generate.session.run_session`, with a list of prompts, decoded together."""
     torch.manual_seed(options.seed)
     session = _BatchSession(config, options.report, attention)
     loaded = session.load(options.model)

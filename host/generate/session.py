@@ -12,16 +12,16 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from . import models
+from .. import models
+from ..drive import KvDrive
+from ..manifest import manifest
+from ..sparse import DENSE, drive_for
+from ..support import check_attention, check_model, check_modules
 from .compare import compare_float, compare_runs, same_path
-from .drive import KvDrive
-from .generate import encode, generate
+from .decode import encode, generate
 from .health_report import show_health
-from .manifest import manifest
 from .record import make_record
 from .report import bytes_text, show_report, time_text
-from .sparse import DENSE, drive_for
-from .support import check_attention, check_model, check_modules
 
 __all__ = ["LABEL", "Session", "bar", "prefill_text", "run_session", "short"]
 

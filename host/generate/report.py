@@ -29,7 +29,7 @@ def show_report(console, record, pictures=()):
     ----------
     console : rich.console.Console
     record : dict
-        See `host.record`.
+        See `host.generate.record`.
     pictures : list of path
         Files to point to.
     """

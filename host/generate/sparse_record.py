@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from .sparse import DENSE
+from ..sparse import DENSE
 from .traffic import batch_traffic
 
 __all__ = ["attention_record", "dense_bytes", "meaning"]
@@ -15,7 +15,8 @@ def attention_record(run, steps, config):
     ----------
     run : Run or Batch
     steps : list of dict
-        Its steps as `host.record` has them, with ``bytes_flash`` and ``bytes_flash_dense``.
+        Its steps as `host.generate.record` has them, with ``bytes_flash`` and
+        ``bytes_flash_dense``.
     config : DriveConfig
 
     Returns
