@@ -8,7 +8,7 @@ from small_models import CONFIG, FloatDrive, greedy, make
 
 from host import DriveError, KvDrive
 from host.attention import attach
-from host.drive_cache import CacheUseError
+from host.attention.cache import CacheUseError
 from host.ended_rows import EndedRows
 from host.support import ContextTooLong, PromptError
 from rtl.commands import Status

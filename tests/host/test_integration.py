@@ -8,7 +8,7 @@ from small_models import CONFIG, SIZES, FloatDrive, greedy, make
 from transformers.cache_utils import DynamicCache
 
 from host.attention import NAME, attach
-from host.drive_cache import CacheUseError
+from host.attention.cache import CacheUseError
 from host.support import ContextTooLong, UnsupportedModel, check_model
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from host.padding import first_columns
+from host.attention.padding import first_columns
 from host.support import PromptError
 
 

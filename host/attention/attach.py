@@ -19,10 +19,8 @@ import torch
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from .drive_cache import CacheUseError, DriveCache
-from .padding import first_columns
-from .sparse import DENSE
-from .support import (
+from ..sparse import DENSE
+from ..support import (
     PromptError,
     UnsupportedModel,
     check_attention,
@@ -30,6 +28,8 @@ from .support import (
     check_modules,
     head_shape,
 )
+from .cache import CacheUseError, DriveCache
+from .padding import first_columns
 
 __all__ = ["NAME", "attach", "attention_forward", "attention_mask"]
 

@@ -6,7 +6,7 @@ row's first token is token 0 of its sequence, whatever column it stands in.
 
 import torch
 
-from .support import PromptError
+from ..support import PromptError
 
 __all__ = ["first_columns"]
 

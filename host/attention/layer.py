@@ -16,9 +16,9 @@ from transformers.cache_utils import CacheLayerMixin
 
 from cosim.reference import BF16
 
-from .errors import DriveError
+from ..errors import DriveError
+from ..support import ContextTooLong, UnsupportedModel
 from .padding import first_columns
-from .support import ContextTooLong, UnsupportedModel
 
 __all__ = ["CacheUseError", "DriveLayer"]
 
@@ -86,7 +86,7 @@ class DriveLayer(CacheLayerMixin):
         scale : float
             Factor on the scores.
         mask : torch.Tensor, optional
-            [batch, columns], see `host.padding`; None: no padding.
+            [batch, columns], see `host.attention.padding`; None: no padding.
 
         Returns
         -------

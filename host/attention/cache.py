@@ -4,7 +4,7 @@
 
     Attention.forward
       k, v ----> DriveCache.update(k, v, layer) ----> k, v (the same tensors, remembered)
-      q, k, v -> host.attention.attention_forward --> DriveLayer.attend(q, scale)
+      q, k, v -> attach.attention_forward ----------> DriveLayer.attend(q, scale)
                                                         prefill: drive.submit_append, softmax on
                                                                  the host, then the next layer
                                                         decode:  drive.step
@@ -22,10 +22,10 @@ from contextlib import suppress
 import torch
 from transformers.cache_utils import Cache
 
-from .drive_layer import CacheUseError, DriveLayer
-from .errors import DriveError
-from .sparse import DENSE
-from .support import ContextTooLong, UnsupportedModel
+from ..errors import DriveError
+from ..sparse import DENSE
+from ..support import ContextTooLong, UnsupportedModel
+from .layer import CacheUseError, DriveLayer
 
 __all__ = ["CacheUseError", "DriveCache"]
 
