@@ -13,8 +13,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from columns import check_columns
-from fake_lane import FakeLane
 from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import (
     Bundle,
@@ -31,6 +29,8 @@ from cosim.reference import twin_attend
 from flash_model.faults import Faults
 from host import DriveConfig, DriveError, KvDrive
 from rtl.commands import Status
+from tests.host.columns import check_columns
+from tests.host.fake_drive.lane import FakeLane
 
 LAYERS, KV_HEADS, DIM, QUERIES = 2, 2, 64, 2
 SHAPE = {"layers": LAYERS, "kv_heads": KV_HEADS, "head_dim": DIM}

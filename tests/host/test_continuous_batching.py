@@ -5,8 +5,9 @@ The reference is softmax attention in float64 over plain numpy copies of what ea
 
 import numpy as np
 import pytest
-from conftest import make_drive
-from test_drive import close, softmax_attend
+
+from tests.host.conftest import make_drive
+from tests.host.test_drive import close, softmax_attend
 
 LAYERS, KV_HEADS, HEADS, DIM = 2, 2, 4, 64
 

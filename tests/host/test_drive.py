@@ -5,11 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from columns import check_columns
-from conftest import make_drive
 
 from host import DriveConfig, DriveWarning, ResultFlag
 from host.stats import difference
+from tests.host.columns import check_columns
+from tests.host.conftest import make_drive
 
 
 def softmax_attend(q, k, v, scale=None):

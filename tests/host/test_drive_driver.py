@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import make_drive
-from fake_lane import FakeLane
 
 from cosim.environment import HOST_BASE
 from host import DriveConfig, DriveError, KvDrive, Status
@@ -11,6 +9,8 @@ from host.driver import ENTRIES, pack_sqe
 from host.packing import pack_append, pack_jobs
 from host.regions import Regions
 from rtl.commands import CQE, JOB, SQE, Opcode
+from tests.host.conftest import make_drive
+from tests.host.fake_drive.lane import FakeLane
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import make_drive
 
 from host import DriveConfig, DriveError
 from rtl.commands import Status
 from rtl.tables import HEAD, PASS
+from tests.host.conftest import make_drive
 
 SHAPE = {"layers": 2, "kv_heads": 2, "head_dim": 64}
 TOKENS = 23  # five groups of four on flash, three tokens in the tail

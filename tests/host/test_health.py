@@ -5,7 +5,6 @@ import io
 import numpy as np
 import pytest
 from rich.console import Console
-from test_repair import DIM, HEADS, LAYERS, Contents, some_pages
 
 from flash_model.energy import OPERATIONS
 from flash_model.faults import Faults
@@ -13,6 +12,7 @@ from host import DriveConfig, KvDrive
 from host.generate.health_report import show_health
 from host.health import WEAR, drive_health
 from rtl.registers import COUNTERS
+from tests.host.firmware.test_repair import DIM, HEADS, LAYERS, Contents, some_pages
 
 PAPER = DriveConfig.preset("paper")
 

@@ -9,14 +9,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-import test_calls
-from test_calls import CONFIG, GatewareCalls
-from test_power_loss import Contents, CutsByChannel
 
 from flash_model.faults import Faults
 from host import DriveConfig, DriveError, KvDrive
 from host.errors import DriveValueError
 from rtl.commands import Status
+from tests.host import test_calls
+from tests.host.firmware.test_power_loss import Contents, CutsByChannel
+from tests.host.test_calls import CONFIG, GatewareCalls
 
 MEMORY = dataclasses.replace(CONFIG, page_store="memory", page_base=0x40_0000_1000)
 GEOMETRY = MEMORY.flash.geometry

@@ -3,12 +3,12 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import make_drive
 
 from cosim import golden
 from host import DriveConfig, DriveError, KvDrive, Status, merge_partials
 from host.backends.golden import tensor
 from rtl.config import HEAD_DIMS
+from tests.host.conftest import make_drive
 
 BF16 = ml_dtypes.bfloat16
 FORMATS = {"fp16": np.float16, "bf16": BF16}

@@ -6,13 +6,13 @@ What is compared with is another drive of the same kind that was waited for afte
 import numpy as np
 import pytest
 import torch
-from conftest import make_drive
-from fake_lane import FakeLane
-from small_models import CONFIG, greedy, make
 
 from host import DriveConfig, DriveError, KvDrive, Status
 from host.attention import attach
 from host.errors import DriveTypeError, DriveValueError
+from tests.host.conftest import make_drive
+from tests.host.fake_drive.lane import FakeLane
+from tests.host.small_models import CONFIG, greedy, make
 
 LAYERS, SHAPE = 3, (2, 64)
 COUNTS = (9, 1, 30)

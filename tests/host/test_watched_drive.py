@@ -18,7 +18,7 @@ from host import KvDrive
 from host.firmware import Firmware
 from rtl.config import DriveConfig
 from rtl.nand.phy import Cycle
-from tests.host.test_repair import Contents, some_pages
+from tests.host.firmware.test_repair import Contents, some_pages
 
 HEADS, DIM = 2, 64
 SUSPENDS = "tiny, with suspend"

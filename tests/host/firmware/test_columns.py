@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from columns import check_columns
-from conftest import make_drive
-from fake_lane import FakeLane, PowerLoss
 
 from host import DriveConfig, DriveError, KvDrive, Status
 from host.firmware import tables
 from rtl.tables import SEQUENCE, PageKind
+from tests.host.columns import check_columns
+from tests.host.conftest import make_drive
+from tests.host.fake_drive.lane import FakeLane, PowerLoss
 
 LAYERS, HEADS, DIM, UNIT = 2, 2, 64, 256
 SHAPE = {"layers": LAYERS, "kv_heads": HEADS, "head_dim": DIM, "index": "channel"}

@@ -4,13 +4,13 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from fake_lane import FakeLane
-from test_firmware import Checker
 
 from host import DriveConfig, DriveError, KvDrive
 from host.capacity import OWN_GROUPS
 from host.firmware import tables
 from rtl.tables import SEQUENCE
+from tests.host.fake_drive.lane import FakeLane
+from tests.host.firmware.test_firmware import Checker
 
 STREAMS = {"die_parts": 2, "append_streams": 4}
 """Groups of 16 pages a channel; a sequence that may fill two of them has its own."""

@@ -5,10 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import make_drive
 from rich.console import Console
-from small_models import greedy, make
-from test_generate import Loaded, Words
 
 from host import DriveConfig, DriveValueError, KvDrive, Sparf
 from host.attention import attach
@@ -18,6 +15,9 @@ from host.generate.record import make_batch_record, make_record
 from host.generate.report import show_report
 from host.manifest import manifest
 from host.support import UnsupportedModel
+from tests.host.conftest import make_drive
+from tests.host.generate.test_generate import Loaded, Words
+from tests.host.small_models import greedy, make
 
 PROMPT = torch.from_numpy(np.random.default_rng(3).integers(2, 299, (1, 90)))
 

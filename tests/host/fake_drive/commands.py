@@ -20,7 +20,7 @@ class Refused(Exception):
 
 
 class Commands:
-    """Mixin of `fake_lane.FakeLane`."""
+    """Mixin of `fake_drive.lane.FakeLane`."""
 
     def _window(self, address, size):
         base = self.registers["WINDOW_BASE_LO"] | self.registers["WINDOW_BASE_HI"] << 32

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 import transformers as hf
-from small_models import make
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from host.accuracy.needle import TOWNS, make_trials
 from host.accuracy.windows import cut_windows, lead_tokens, text_tokens
 from host.cli import main
 from host.options import BadOption
+from tests.host.small_models import make
 
 WORDS = "a the sea is salty because rivers carry minerals and water leaves as clouds".split()
 NEEDLE_WORDS = "The secret number of Question What Answer : . ?".split()

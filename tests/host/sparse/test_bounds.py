@@ -4,8 +4,6 @@ comes back, what is read, what is refused. On twin, golden and the behavioural l
 import numpy as np
 import pytest
 import torch
-from conftest import SEED, make_drive
-from small_models import greedy, make
 
 from cosim.golden_bounds import bounds_attention
 from host import Bounds, DriveConfig, DriveError, DriveValueError, KvDrive, Sparf, Status
@@ -13,6 +11,8 @@ from host.attention import attach
 from host.cli import main
 from host.support import UnsupportedModel
 from rtl.commands import AttendMode
+from tests.host.conftest import SEED, make_drive
+from tests.host.small_models import greedy, make
 
 CONFIG = DriveConfig.preset("tiny", sparse_tokens=512, bounds=True)
 BACKENDS = ("twin", "golden", "fake")

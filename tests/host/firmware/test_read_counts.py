@@ -3,9 +3,9 @@
 import dataclasses
 
 import numpy as np
-from test_repair import DIM, HEADS, LAYERS, Contents, repair_of
 
 from host import KvDrive
+from tests.host.firmware.test_repair import DIM, HEADS, LAYERS, Contents, repair_of
 
 
 def counted(drive):

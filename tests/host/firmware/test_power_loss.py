@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from columns import check_columns
 
 from cosim.reference import twin_attend
 from host import DriveConfig, DriveError, KvDrive
 from host.firmware.state import MOST_SEGMENTS
 from rtl.commands import Opcode, Status
+from tests.host.columns import check_columns
 
 LAYERS, HEADS, DIM, QUERIES = 2, 2, 64, 2
 SHAPE = {"layers": LAYERS, "kv_heads": HEADS, "head_dim": DIM}

@@ -1,12 +1,15 @@
 """Attention by bounds on the gateware against its twin, bit for bit; what it has in common with
-SparF is in `test_sparse_gateware`."""
+SparF is in `test_gateware`."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import SEED
-from sparse_jobs import submit_jobs
-from sparse_pair import (
+
+from host import Bounds, DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
+from rtl.commands import AttendMode
+from tests.host.conftest import SEED
+from tests.host.sparse.jobs import submit_jobs
+from tests.host.sparse.pair import (
     BF16,
     FP16,
     PAPER,
@@ -17,9 +20,6 @@ from sparse_pair import (
     random_attends,
     spread,
 )
-
-from host import Bounds, DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
-from rtl.commands import AttendMode
 
 pytestmark = pytest.mark.filterwarnings("ignore::host.errors.DriveWarning")
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from small_models import CONFIG, FloatDrive, greedy, make
 
 from host import DriveError, KvDrive
 from host.attention import attach
@@ -12,6 +11,7 @@ from host.attention.cache import CacheUseError
 from host.ended_rows import EndedRows
 from host.support import ContextTooLong, PromptError
 from rtl.commands import Status
+from tests.host.small_models import CONFIG, FloatDrive, greedy, make
 
 LENGTHS = (23, 37, 1, 12)
 

@@ -3,13 +3,13 @@ twin's books. Units are of 32 tokens, a page each."""
 
 import numpy as np
 import pytest
-from columns import check_columns
-from conftest import make_drive
-from fake_lane import FakeLane, PowerLoss
-from test_columns import DIM, HEADS, LAYERS, SHAPE, Contents, held
 
 from host import DriveConfig, DriveError, KvDrive, Sparf, Status
 from rtl.tables import PageKind
+from tests.host.columns import check_columns
+from tests.host.conftest import make_drive
+from tests.host.fake_drive.lane import FakeLane, PowerLoss
+from tests.host.firmware.test_columns import DIM, HEADS, LAYERS, SHAPE, Contents, held
 
 CONFIG = DriveConfig.preset("tiny", sparse_tokens=1024, bounds=True)
 STREAMS = DriveConfig.preset("tiny", sparse_tokens=1024, bounds=True, die_parts=2, append_streams=4)

@@ -5,8 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import make_drive
-from fake_lane import FakeLane
 
 from host import DriveConfig, DriveError, KvDrive, Status
 from host.capacity import OWN_GROUPS, Capacity, spare_groups
@@ -17,6 +15,8 @@ from host.firmware.state import DriveState
 from host.firmware.state_table import StateTable
 from host.sequence_shape import SequenceShape
 from rtl.tables import SEQUENCE, SequenceState, group_channel, page_die, place_of
+from tests.host.conftest import make_drive
+from tests.host.fake_drive.lane import FakeLane
 
 SMALL = {"pass_tokens": 256, "dram_bytes": 1 << 20}
 

@@ -2,14 +2,14 @@
 flash."""
 
 import numpy as np
-from fake_commands import FORMATS
 
 from hls_attention.bounds_code import encode
 from rtl.tables import COLUMN_ENTRY, HEAD, PageKind, column_channel
+from tests.host.fake_drive.commands import FORMATS
 
 
 class Columns:
-    """Mixin of `fake_lane.FakeLane`."""
+    """Mixin of `fake_drive.lane.FakeLane`."""
 
     def _brings(self, entry, layer, head, tokens):
         """Tokens of whole units that an append of so many brings: if it begins where one does."""

@@ -8,7 +8,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from conftest import SEED, make_drive
 
 from cosim.golden_sparse import sparf_attention
 from host import (
@@ -24,6 +23,7 @@ from host import (
 )
 from host.sparse import Selection, drive_for
 from rtl.commands import JOB, AttendMode, Opcode
+from tests.host.conftest import SEED, make_drive
 
 CONFIG = DriveConfig.preset("tiny", sparse_tokens=512)
 BACKENDS = ("twin", "golden", "fake")

@@ -1,4 +1,4 @@
-"""`instinfer bench`: bounds against figures by hand, rows of a real run, lanes that agree."""
+"""`instinfer bench dense`: bounds against figures by hand, rows of a real run, lanes that agree."""
 
 import json
 

@@ -1,15 +1,15 @@
 """ATTEND and STEP of the fake drive, with the twin's arithmetic."""
 
 import numpy as np
-from fake_commands import FORMATS, Refused
 
 from cosim.environment import HOST_BASE
 from cosim.reference import PARTIAL_HEADER, merge_partials, twin_attend_sparsely, twin_partial
 from rtl.commands import JOB, JOB_STATUS, SQE_VIEWS, AttendMode, Opcode, Status
+from tests.host.fake_drive.commands import FORMATS, Refused
 
 
 class Attends:
-    """Mixin of `fake_lane.FakeLane`. A sparse attend reads all pages, as a dense one does."""
+    """Mixin of `fake_drive.lane.FakeLane`. A sparse attend reads all pages, as a dense one does."""
 
     def _attend_command(self):
         view = SQE_VIEWS["attend"].unpack(self.sqe)

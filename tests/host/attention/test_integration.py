@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from small_models import CONFIG, SIZES, FloatDrive, greedy, make
 from transformers.cache_utils import DynamicCache
 
 from host.attention import NAME, attach
 from host.attention.cache import CacheUseError
 from host.support import ContextTooLong, UnsupportedModel, check_model
+from tests.host.small_models import CONFIG, SIZES, FloatDrive, greedy, make
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from small_models import make
 from transformers import DynamicCache
 
 from host.accuracy.cases import Case
@@ -11,6 +10,7 @@ from host.accuracy.measure import measure_text
 from host.accuracy.methods import Bounds, Dense, Local, Sparf
 from host.accuracy.ratio import Layout
 from host.support import UnsupportedModel
+from tests.host.small_models import make
 
 LAYOUT = Layout(64, 512)
 FIRST, TOKENS = 40, 75

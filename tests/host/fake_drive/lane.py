@@ -9,13 +9,13 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
-from fake_attend import Attends
-from fake_columns import Columns
-from fake_commands import Commands
 
 from host.firmware.state_table import deliver
 from rtl.pages.codec import decode_pages, encode_pages
 from rtl.registers import CHANNEL_COUNTERS, COUNTERS, DRIVE_ID, REGISTERS
+from tests.host.fake_drive.attend import Attends
+from tests.host.fake_drive.columns import Columns
+from tests.host.fake_drive.commands import Commands
 
 PROGRAM_CYCLES, ERASE_LOOKS = 50, 3
 NAMES = {register.address: name for name, register in REGISTERS.items()}

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import make_drive
 
 from host import KvDrive
 from host.errors import DriveError
 from host.firmware.compaction import Compaction
 from rtl.commands import Status
+from tests.host.conftest import make_drive
 
 LAYERS, HEADS, DIM = 2, 2, 64
 PORTION = 12

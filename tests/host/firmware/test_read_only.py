@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from test_repair import DIM, HEADS, LAYERS, Contents, repair_of
 
 from flash_model.faults import Faults
 from host import KvDrive
 from host.errors import DriveError
 from rtl.commands import Opcode, Status
 from rtl.registers import REGISTERS
+from tests.host.firmware.test_repair import DIM, HEADS, LAYERS, Contents, repair_of
 
 TOKENS = 472
 """Four sequences of so many promise all 59 groups of preset tiny that can be promised."""

@@ -1,13 +1,13 @@
 """Sparse attention on flash of which some pages cannot be read."""
 
 import numpy as np
-from sparse_pair import TINY, Exactly, spread
 
 from cosim.reference import twin_attend_sparsely
 from flash_model.faults import Faults
 from host import DriveError, KvDrive
 from host.firmware.tables import place_at
 from rtl.tables import MAP_ENTRY, PageKind
+from tests.host.sparse.pair import TINY, Exactly, spread
 
 
 class Faulty:

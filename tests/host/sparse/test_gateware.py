@@ -8,10 +8,17 @@ is kept are equal, and the values so that their mean names the tokens.
 import numpy as np
 import pytest
 import torch
-from conftest import SEED
-from sparse_faulty import Faulty
-from sparse_jobs import NO_SELECTION, submit_jobs
-from sparse_pair import (
+
+from cosim.reference import twin_attend
+from flash_model.bit_errors import BitErrorRate
+from host import Bounds, DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
+from host.stats import difference
+from rtl.commands import Opcode
+from rtl.tables import PageKind
+from tests.host.conftest import SEED
+from tests.host.sparse.faulty import Faulty
+from tests.host.sparse.jobs import NO_SELECTION, submit_jobs
+from tests.host.sparse.pair import (
     BF16,
     EDGES,
     FP16,
@@ -23,13 +30,6 @@ from sparse_pair import (
     random_attends,
     spread,
 )
-
-from cosim.reference import twin_attend
-from flash_model.bit_errors import BitErrorRate
-from host import Bounds, DriveConfig, DriveError, KvDrive, ResultFlag, Sparf, Status
-from host.stats import difference
-from rtl.commands import Opcode
-from rtl.tables import PageKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::host.errors.DriveWarning")
 
