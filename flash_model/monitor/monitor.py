@@ -1,44 +1,14 @@
-"""Watches a channel's bus and says what a controller did that ONFI does not allow.
+"""The protocol monitor: what a channel's bus shows, clock by clock, against `rules` and times.
 
-Written from the times of the profile and the standard's text. It shares nothing with the controller
-and nothing with the die model, which ignores what is illegal and goes on: it sees the symbols that
-cross the PHY and the pins R/B# and WP#, and keeps a picture of each die of its own.
+::
 
-Rules, each the name of a `Violation`:
-
-======================  ===========================================================================
-``unknown command``     a command byte that ONFI or the profile's dies do not have
-``R/B#``                a command other than resets and READ STATUS, or output of data, while busy;
-                        of independent planes that sense, only those that rest may be read
-``array``               a command that needs the array, while that works behind a ready die
-``confirmation``        a second command byte without its first, or with too few addresses
-``broken off``          a sequence begun and not ended, by a command other than a reset or a status
-``address``             an address cycle that no command waits for
-``no read before``      31h or 3Fh not after 30h or 31h
-``no program before``   data input without the command and all addresses
-``nothing to output``   data output inside a sequence, or of a die that has nothing to show
-``page``                data beyond the end of the page
-``column``              a column that is no multiple of the bus's 8 bytes, or outside the page
-``row``                 a row outside the die
-``WP#``                 a program or erase while write protect is on
-``suspend``             a suspend or resume of nothing; a program, an erase or a read of the same
-                        block while one is suspended
-``chip enable``         another die selected inside a symbol or between the words of a data phase
-``symbol``              a command or address byte that changes while it is on the bus
-``rate``                data faster than the interface
-``tWC`` ``tWB`` ``tRHW`` ``tWHR`` ``tCCS`` ``tRR`` ``tADL`` ``preamble``
-                        a time of the interface that was not kept
-``multi-plane``         a multi-plane command left before its last plane, or 81h outside of one
-``same plane``          a plane twice in a multi-plane command
-``page number``         rows of a multi-plane read or program with different page numbers
-``copyback``            a copy into another plane, or one confirmed with 11h or 15h
-``page order``          (if asked for) a page programmed behind a later one of its block, or twice
-======================  ===========================================================================
+    symbols of the bus, R/B#, WP# --observe--> WatchedDie of the die that is selected --> violations
 """
 
 import math
 
-from .monitor_commands import (
+from ..timing import cycles
+from .commands import (
     ALONE,
     AT_ANY_TIME,
     COPYBACK_PROGRAM,
@@ -50,12 +20,11 @@ from .monitor_commands import (
     WHILE_SENSING,
     WITH_ROW,
 )
-from .monitor_die import WatchedDie
-from .monitor_planes import INSIDE
-from .monitor_rules import RULES, ProtocolError, Violation
-from .timing import cycles
+from .die import WatchedDie
+from .planes import INSIDE
+from .rules import RULES, ProtocolError, Violation
 
-__all__ = ["ProtocolError", "ProtocolMonitor", "RULES", "Violation"]
+__all__ = ["ProtocolMonitor"]
 
 _LONG_AGO = -(1 << 40)
 _NAMES = ("wc", "wb", "rr", "whr", "rhw", "adl", "ccs", "preamble", "r", "prog")

@@ -1,7 +1,7 @@
 """What the protocol monitor knows of one die: a picture drawn from the bus alone."""
 
-from .monitor_commands import COPYBACK_PROGRAM
-from .monitor_planes import MonitoredPlanes
+from .commands import COPYBACK_PROGRAM
+from .planes import MonitoredPlanes
 
 __all__ = ["WatchedDie"]
 
