@@ -13,8 +13,9 @@ program fails (`rtl.program_slots`). Its channel fetches it from there (`rtl.pro
 path goes on with the next page while dies are busy.
 
 The whole path is one state machine over one set of registers; those of its states that read and
-write a head's records are in `rtl.append.head`, those that bring a page onto flash in
-`rtl.append.page`, those that gather a unit of K by channel in `rtl.append.unit`.
+write a head's records are in `rtl.append.head`, those that deal its tokens to groups in
+`rtl.append.chunk`, those that bring a page onto flash in `rtl.append.page`, those that gather a
+unit of K by channel in `rtl.append.unit`.
 
 A unit of K by channel, or of bounds, is made of K words that come for it (read back from flash), or
 of those of an append on their way to their slots, where it brings whole units: then nothing is read
@@ -54,6 +55,7 @@ from ..tables import (
     column_buffer,
     program_slots,
 )
+from .chunk import chunk_done, chunk_states
 from .head import follow_exponents, read_states, write_states
 from .page import page_states
 from .records import append_layout, groups_in_units, head_info_layout, program_layout
@@ -297,6 +299,39 @@ class AppendPath(wiring.Component):
             ends=ends,
             waits=waits,
         )
+        chunk = SimpleNamespace(
+            unit=unit,
+            unit_tokens=unit_tokens,
+            writer=writer,
+            request=request,
+            head=head,
+            words=words,
+            kind=kind,
+            group=group,
+            in_group=in_group,
+            left=left,
+            take=take,
+            whole=whole,
+            fills=fills,
+            ends_deferred=ends_deferred,
+            flushing=flushing,
+            due=due,
+            failed=failed,
+            overwritten=overwritten,
+            columns=columns,
+            pages_left=pages_left,
+            unit_page=unit_page,
+            tail_page=tail_page,
+            token_words=token_words,
+            in_units=in_units,
+            pass_number=pass_number,
+            pass_left=pass_left,
+            ends=ends,
+            whole_units=whole_units,
+            gathers=gathers,
+            scanned=scanned,
+            pass_shift=self._pass_shift,
+        )
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.comb += [self.i.ready.eq(1), waits.eq(~self.i.valid)]
@@ -328,62 +363,7 @@ class AppendPath(wiring.Component):
                     waits=waits,
                 ),
             )
-            with m.State("KIND"):
-                in_pass = head.tokens[: self._pass_shift]
-                m.d.sync += [
-                    group.eq(head.flash_groups),
-                    in_group.eq(head.tail_tokens),
-                    left.eq(request.tokens),
-                    pass_number.eq(head.tokens >> self._pass_shift),
-                    pass_left.eq(((1 << self._pass_shift) - in_pass) * token_words),
-                    whole_units.eq(gathers),
-                    unit.open.eq(gathers & (request.tokens >= unit_tokens)),
-                ]
-                unit.begin(m)
-                m.d.comb += gathers.eq(
-                    ~kind
-                    & (sequence.unit_groups != 0)
-                    & (head.tail_tokens == 0)
-                    & (head.flash_groups == in_units)
-                )
-                m.next = "CHUNK"
-                with m.If(head.tail_tokens == sequence.group_tokens):  # its flush failed
-                    m.next = "LOST"
-            with m.State("CHUNK"):
-                m.d.sync += flushing.eq(0)
-                crosses = group != head.flash_groups
-                with m.If(whole):
-                    m.next = "ALLOCATE"
-                with m.Elif(failed & crosses & ~kind):
-                    m.d.sync += words.eq(0)
-                    m.next = "DISCARD"
-                with m.Else():
-                    m.d.comb += [
-                        writer.i.valid.eq(1),
-                        writer.i.payload.address.eq(tail_page + ((in_group * token_words) << 3)),
-                        writer.i.payload.words.eq(take * token_words),
-                        writer.i.payload.strobe.eq(0xFF),
-                    ]
-                    with m.If(writer.i.ready):
-                        m.d.sync += overwritten.eq(overwritten | crosses)
-                        m.next = "TO_TAIL"
-            with m.State("TO_TAIL"):
-                m.d.comb += [
-                    writer.i_data.valid.eq(self.i_words.valid),
-                    writer.i_data.payload.eq(self.i_words.payload),
-                    self.i_words.ready.eq(writer.i_data.ready),
-                    scanned.eq(self.i_words.valid & writer.i_data.ready),
-                    writer.done.ready.eq(1),
-                ]
-                with m.If(writer.done.valid):
-                    with m.If(fills & ends_deferred):
-                        m.d.sync += due.eq(1)
-                        m.next = "CHUNK_DONE"
-                    with m.Elif(fills):
-                        m.d.sync += flushing.eq(1)
-                        m.next = "ALLOCATE"
-                    with m.Else():
-                        m.next = "CHUNK_DONE"
+            chunk_states(m, self, chunk)
             page_states(
                 m,
                 self,
@@ -412,47 +392,5 @@ class AppendPath(wiring.Component):
                 on_channel,
             )
             write_states(m, self, records)
-            with m.State("CHUNK_DONE"):
-                with m.If(columns):
-                    m.d.sync += [
-                        pages_left.eq(pages_left - 1),
-                        head.column_pages.eq(head.column_pages + 1),
-                        unit_page.eq(unit_page + page_bytes),
-                    ]
-                    m.next = "ALLOCATE"
-                    with m.If(pages_left == 1):
-                        m.d.sync += columns.eq(0)
-                        m.next = "CHUNK_DONE"
-                        with m.If(request.columns):
-                            m.next = "WRITE_HEAD"
-                with m.Elif(ends):
-                    m.next = "END_PASS"
-                with m.Elif(unit.open & (unit.groups_left == 0)):
-                    m.next = "UNIT_SETTLE"
-                with m.Elif(~request.flush & (left != take)):
-                    m.d.sync += [
-                        left.eq(left - take),
-                        in_group.eq(Mux(fills, 0, in_group + take)),
-                        group.eq(group + fills),
-                        unit.open.eq(unit.open | (whole_units & (left - take >= unit_tokens))),
-                    ]
-                    with m.If(~unit.open):
-                        unit.begin(m)
-                    m.next = "CHUNK"
-                with m.Elif(~kind):
-                    m.d.sync += kind.eq(1)
-                    with m.If(request.flush):
-                        m.next = "ALLOCATE"
-                    with m.Else():
-                        m.next = "KIND"
-                with m.Else():
-                    with m.If(request.flush):
-                        m.d.sync += [head.flash_groups.eq(group + 1), head.tail_tokens.eq(0)]
-                    with m.Else():
-                        m.d.sync += [
-                            head.tokens.eq(head.tokens + request.tokens),
-                            head.flash_groups.eq(group + (fills & ~due)),
-                            head.tail_tokens.eq(Mux(fills & ~due, 0, in_group + take)),
-                        ]
-                    m.next = "WRITE_HEAD"
+            chunk_done(m, self, chunk)
         return m
