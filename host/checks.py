@@ -19,6 +19,7 @@ __all__ = [
     "checked_integer",
     "checked_queries",
     "checked_scale",
+    "checked_length",
 ]
 
 FORMATS = (FP16, BF16)
@@ -34,6 +35,16 @@ def checked_integer(name, value):
         return operator.index(value)
     except TypeError:
         raise DriveTypeError(f"{name} is {value!r}: give an integer") from None
+
+
+def checked_length(name, tokens, least, most, why=""):
+    """A number of tokens from ``least`` to ``most``; ``why`` ends the message."""
+    tokens = checked_integer(name, tokens)
+    if not least <= tokens <= most:
+        raise DriveError(
+            Status.CONTEXT_EXCEEDED, f"{name} = {tokens} is not in {least}..{most}{why}"
+        )
+    return tokens
 
 
 def checked_format(name):

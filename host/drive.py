@@ -1,31 +1,33 @@
 """`KvDrive`: a drive that keeps K and V and computes decode attention next to them.
 
 One class, all that a caller may ask of a drive: what is asked is checked here or where `checks`,
-`sequence_books` and `sparse` are, and handed to a backend.
+`sequence_books` and `sparse` are, and handed to a backend; what is under way is in `tickets`.
 """
 
 import math
-import warnings
 from collections import Counter
 from dataclasses import replace
 
 from rtl.commands import ResultFlag, Status
 
 from .backends import make_backend
-from .checks import INDEXES, checked_format, checked_index, checked_integer, checked_scale
-from .errors import DriveError, DriveTypeError, DriveValueError, DriveWarning
+from .checks import (
+    INDEXES,
+    checked_format,
+    checked_index,
+    checked_integer,
+    checked_length,
+    checked_scale,
+)
+from .errors import DriveError, DriveValueError
+from .flags import FlagCounts
 from .health import drive_health
 from .sequence_books import Sequence, SequenceBooks, cut_into_commands
 from .sparse import DENSE, checked_attention
 from .stats import statistics
-from .tickets import AppendTicket, Ticket
+from .tickets import AppendTicket, Ticket, Tickets, checked_ticket
 
 __all__ = ["KvDrive"]
-
-_FLAG_TEXT = {
-    ResultFlag.SATURATED: "a score was clipped to the engine's range: the result may be inexact",
-    ResultFlag.NONFINITE: "an infinity or NaN in q, K or V: that head's output is NaN",
-}
 
 
 class KvDrive:
@@ -59,8 +61,8 @@ class KvDrive:
         self.backend = make_backend(backend, config, faults=faults, **options)
         self.last_flags = ResultFlag(0)
         self._sequences = SequenceBooks(config)
-        self._flagged = {flag: 0 for flag in ResultFlag}
-        self._pending = []
+        self._flags = FlagCounts()
+        self._pending = Tickets()
         self._running = True
 
     def __enter__(self):
@@ -96,12 +98,7 @@ class KvDrive:
         )
         capacity = 0
         if max_tokens is not None:
-            capacity = checked_integer("max_tokens", max_tokens)
-            if not 1 <= capacity <= self.config.max_tokens:
-                raise DriveError(
-                    Status.CONTEXT_EXCEEDED,
-                    f"max_tokens = {capacity} is not in 1..{self.config.max_tokens}",
-                )
+            capacity = checked_length("max_tokens", max_tokens, 1, self.config.max_tokens)
         number = self.backend.open(layers, kv_heads, head_dim, capacity, format, index)
         self._sequences[number] = Sequence(
             kv_heads,
@@ -128,13 +125,8 @@ class KvDrive:
         entry = self._idle_entry(sequence)
         capacity = entry.max_tokens
         if max_tokens is not None:
-            capacity = checked_integer("max_tokens", max_tokens)
-            if not max(1, *entry.tokens) <= capacity <= self.config.max_tokens:
-                raise DriveError(
-                    Status.CONTEXT_EXCEEDED,
-                    f"max_tokens = {capacity} is not in {max(1, *entry.tokens)}.."
-                    f"{self.config.max_tokens}: sequence {sequence} holds {max(entry.tokens)}",
-                )
+            least, why = max(1, *entry.tokens), f": sequence {sequence} holds {max(entry.tokens)}"
+            capacity = checked_length("max_tokens", max_tokens, least, self.config.max_tokens, why)
         number = self.backend.fork(sequence, capacity)
         self._sequences[number] = replace(
             entry, max_tokens=capacity, tokens=list(entry.tokens), closed=False
@@ -147,13 +139,8 @@ class KvDrive:
         It is then as if they had never been appended. A layer that holds fewer stays as it is.
         """
         entry = self._idle_entry(sequence)
-        tokens = checked_integer("tokens", tokens)
-        if not 0 <= tokens <= max(entry.tokens):
-            raise DriveError(
-                Status.CONTEXT_EXCEEDED,
-                f"tokens = {tokens} is not in 0..{max(entry.tokens)}, which sequence {sequence} "
-                "holds",
-            )
+        held = max(entry.tokens)
+        tokens = checked_length("tokens", tokens, 0, held, f", which sequence {sequence} holds")
         self.backend.truncate(sequence, tokens)
         entry.tokens[:] = [min(held, tokens) for held in entry.tokens]
 
@@ -187,9 +174,7 @@ class KvDrive:
             Tokens that each layer of a sequence has lost, none of them flushed.
         """
         self._check_running()
-        for ticket in self._pending:
-            ticket.done = True
-        self._pending.clear()
+        self._pending.forget()
         held = self.backend.power_cycle(seed)
         lost = {}
         for number, entry in self._sequences.items():
@@ -306,29 +291,17 @@ class KvDrive:
         the first says which (``job``) and has the results of all (``outputs``, None for these).
         That of an append has its sequence and layer as a note.
         """
-        if not isinstance(ticket, Ticket | AppendTicket):
-            raise DriveTypeError(
-                f"ticket is {ticket!r}: give what submit() or submit_append() returned"
-            )
+        checked_ticket(ticket)
         self._check_running()
-        if ticket.done or ticket not in self._pending:
-            raise DriveValueError("the ticket was waited for already: wait once for each submit")
-        self._pending.remove(ticket)
-        ticket.done = True
+        self._pending.take(ticket)
         if isinstance(ticket, AppendTicket):
             return self._wait_append(ticket)
-        outputs, flags, failures = [None] * len(ticket.jobs), ResultFlag(0), {}
-        for part, positions in ticket.parts:
-            result = self.backend.wait(part)
-            flags |= result.flags
-            for number, error in result.errors.items():
-                failures[positions[number]] = error
-            for position, output in zip(positions, result.outputs, strict=True):
-                outputs[position] = output
+        outputs, flags, failures = ticket.results(self.backend)
         for (sequence, layer), output in zip(ticket.grown, outputs, strict=False):
             self._sequences[sequence].tokens[layer] -= 1
             self._sequences.grew(sequence, layer, output is not None)
-        self._note(flags)
+        self.last_flags = flags
+        self._flags.count(flags)
         if failures:
             first = min(failures)
             failure = failures[first]
@@ -378,8 +351,8 @@ class KvDrive:
         """Cumulative statistics of the drive, see `host.stats.statistics`."""
         counters, channels, simulated = self.backend.counters()
         own = {
-            "saturated": self._flagged[ResultFlag.SATURATED],
-            "nonfinite": self._flagged[ResultFlag.NONFINITE],
+            "saturated": self._flags[ResultFlag.SATURATED],
+            "nonfinite": self._flags[ResultFlag.NONFINITE],
             "simulated_clocks": simulated,
             **self.backend.repairs(),
         }
@@ -418,17 +391,6 @@ class KvDrive:
     def _idle_entry(self, sequence):
         """An open sequence's entry; it must have no jobs under way."""
         entry = self._entry(sequence, 0)
-        if any(ticket.uses(sequence) for ticket in self._pending):
+        if self._pending.use(sequence):
             raise DriveValueError(f"sequence {sequence} has jobs under way: wait for them first")
         return entry
-
-    def _note(self, flags):
-        self.last_flags = flags
-        for flag in flags:
-            self._flagged[flag] += 1
-            if self._flagged[flag] == 1:
-                warnings.warn(
-                    f"{flag.name}: {_FLAG_TEXT[flag]} (shown once; counted in stats())",
-                    DriveWarning,
-                    stacklevel=4,
-                )

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-__all__ = ["AppendTicket", "Ticket"]
+from rtl.commands import ResultFlag
+
+from .errors import DriveTypeError, DriveValueError
+
+__all__ = ["AppendTicket", "Ticket", "Tickets", "checked_ticket"]
 
 
 @dataclass(eq=False)
@@ -27,6 +31,19 @@ class Ticket:
         """Whether a job of this sequence is among them."""
         return any(job.sequence == sequence for job in self.jobs)
 
+    def results(self, backend):
+        """Waits for its commands: outputs in the caller's order (None where a job failed), flags of
+        all of them, and the error of each job that failed, by its place there."""
+        outputs, flags, failures = [None] * len(self.jobs), ResultFlag(0), {}
+        for part, positions in self.parts:
+            result = backend.wait(part)
+            flags |= result.flags
+            for number, error in result.errors.items():
+                failures[positions[number]] = error
+            for position, output in zip(positions, result.outputs, strict=True):
+                outputs[position] = output
+        return outputs, flags, failures
+
 
 @dataclass(eq=False)
 class AppendTicket:
@@ -50,3 +67,32 @@ class AppendTicket:
     def uses(self, sequence):
         """Whether it appends to this sequence."""
         return self.sequence == sequence
+
+
+def checked_ticket(ticket):
+    """Refuses what is no ticket."""
+    if not isinstance(ticket, Ticket | AppendTicket):
+        raise DriveTypeError(
+            f"ticket is {ticket!r}: give what submit() or submit_append() returned"
+        )
+
+
+class Tickets(list):
+    """Tickets of a drive that were not waited for."""
+
+    def use(self, sequence):
+        """Whether one of them uses a sequence."""
+        return any(ticket.uses(sequence) for ticket in self)
+
+    def take(self, ticket):
+        """Takes out one that is waited for now."""
+        if ticket.done or ticket not in self:
+            raise DriveValueError("the ticket was waited for already: wait once for each submit")
+        self.remove(ticket)
+        ticket.done = True
+
+    def forget(self):
+        """They will not be answered."""
+        for ticket in self:
+            ticket.done = True
+        self.clear()
