@@ -39,6 +39,8 @@ class Front(wiring.Component):
         Timing mode that the dies are told, see `StartUp`.
     clock_hz : int
         Core clock.
+    t_rst_ns : int
+        How long a die may be busy with its reset; None: as long as ONFI allows.
 
     Members
     -------
@@ -49,12 +51,14 @@ class Front(wiring.Component):
         The pins.
     pins : Out(start_pins(dies))
         What the other pins are to be until ``started``.
+    answers : Out(dies)
+        Dies that have been told; the controller sees the others busy, for ever.
     started : Out(1)
-        The dies have been told; before, the controller sees them busy.
+        No die is left to be told; before, the controller sees all of them busy.
     """
 
-    def __init__(self, dies, feature, clock_hz):
-        self._start_up = StartUp(dies, feature, clock_hz)
+    def __init__(self, dies, feature, clock_hz, t_rst_ns=None):
+        self._start_up = StartUp(dies, feature, clock_hz, t_rst_ns)
         symbol = symbol_layout(dies)
         super().__init__(
             {
@@ -66,6 +70,7 @@ class Front(wiring.Component):
                 "o": Out(stream.Signature(symbol)),
                 "rb_n": In(dies),
                 "pins": Out(start_pins(dies)),
+                "answers": Out(dies),
                 "started": Out(1),
             }
         )
@@ -79,8 +84,9 @@ class Front(wiring.Component):
         m.d.comb += [
             start_up.ready.eq(ready),
             self.pins.eq(start_up.pins),
+            self.answers.eq(start_up.answers),
             self.started.eq(start_up.done),
-            self.ready.eq(Mux(start_up.done, ready, 0)),
+            self.ready.eq(Mux(start_up.done, ready & start_up.answers, 0)),
             ring.i.valid.eq(self.strobe),
             ring.i.payload.die.eq(self.die),
             ring.i.payload.cycle.eq(self.cycle),

@@ -15,7 +15,8 @@ rates centre DQ without a shifted clock.
 input registers of two data rates, and an offset says which of their samples are data. Of the
 samples of a byte one at least lies where it is valid. The offset is found after reset
 (`rtl.phy.nv_ddr_training`), one for all dies of the channel; nothing follows what temperature makes
-of tDQSCK later.
+of tDQSCK later. A die that does not answer, or whose data were not found there, is busy for the
+controller, which gives it up, and is never selected.
 
 Words that follow each other without a pause are one burst; else each has a preamble of its own. ID
 and features come twice each, as ONFI has it, and are given once: four bytes, 00h behind them, and
@@ -29,6 +30,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.nand.phy import PhySignature
+from rtl.nand.phy_report import PhyReportSignature
 
 from .front import TAKEN, Front
 from .nv_ddr_data import DataOut
@@ -56,23 +58,28 @@ class NvDdrPhy(wiring.Component):
         Core clock.
     offset : int, optional
         Where in time read data are taken, in half clocks, 0..63. None: it is found after reset.
+    t_rst_ns : int, optional
+        How long a die may be busy with its reset before it is given up; None: ONFI's tRST.
 
     Members
     -------
     phy : In(PhySignature(dies))
         The controller.
+    report : In(PhyReportSignature(dies))
+        What was found of the dies.
     write_protect : In(1)
         WP_n low: no die programs or erases.
     offset : Out(OFFSET_BITS)
         Where in time read data are taken, in half clocks.
     started : Out(1)
-        The dies have been told their mode, and the offset is found. The controller is to be held in
-        reset until then: its watchdog gives a die that is not ready no longer than an erase takes.
+        The dies that answer have been told their mode, and the offset is found. The controller is
+        to be held in reset until then: its watchdog gives a die that is not ready no longer than an
+        erase takes.
     pads : Out(PadSignature(dies, ddr=True))
         All outputs are registers, and go out through one more: `rtl.phy.buffers`.
     """
 
-    def __init__(self, profile, mode, clock_hz, *, offset=None):
+    def __init__(self, profile, mode, clock_hz, *, offset=None, t_rst_ns=None):
         if offset is not None and offset not in range(1 << OFFSET_BITS):
             raise ValueError(
                 f"offset = {offset!r} is not possible: choose 0..{(1 << OFFSET_BITS) - 1} half "
@@ -81,11 +88,12 @@ class NvDdrPhy(wiring.Component):
         self._offset = offset
         check_nv_ddr_profile(profile, mode, clock_hz)
         self._clocks = nv_ddr_clocks(mode, clock_hz)
-        self._mode, self._clock_hz = mode, clock_hz
+        self._mode, self._clock_hz, self._t_rst_ns = mode, clock_hz, t_rst_ns
         self._dies = profile.geometry.dies
         super().__init__(
             {
                 "phy": In(PhySignature(self._dies)),
+                "report": In(PhyReportSignature(self._dies)),
                 "write_protect": In(1),
                 "offset": Out(OFFSET_BITS),
                 "started": Out(1),
@@ -96,13 +104,23 @@ class NvDdrPhy(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         phy, pads, slot = self.phy, self.pads, self._clocks.slot
-        m.submodules.front = front = Front(self._dies, INTERFACE | self._mode, self._clock_hz)
+        m.submodules.front = front = Front(
+            self._dies, INTERFACE | self._mode, self._clock_hz, self._t_rst_ns
+        )
         m.submodules.slots = slots = Slots(self._dies, self._clocks)
         m.submodules.out = out = DataOut(slot)
+        usable = Signal(self._dies)
         m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in TAKEN]
         m.d.comb += [
             front.rb_n.eq(pads.rb_n),
-            phy.ready.eq(Mux(self.started, front.ready, 0)),
+            phy.ready.eq(Mux(self.started, front.ready & usable, 0)),
+        ]
+        state, die = self.report.state, self.report.die
+        m.d.sync += [
+            state.tells.eq(1),
+            state.answers.eq(front.answers.bit_select(die, 1)),
+            state.usable.eq(usable.bit_select(die, 1)),
+            state.offset.eq(self.offset),
         ]
         clock = Signal(range(slot))
         m.d.sync += clock.eq(Mux(clock == slot - 1, 0, clock + 1))
@@ -113,12 +131,12 @@ class NvDdrPhy(wiring.Component):
             out.sends.eq(slots.sends),
             out.pair.eq(slots.pair),
         ]
-        self._train(m, front, slots)
+        self._train(m, front, slots, usable)
 
         pins = front.pins
         with m.If(front.started):
             m.d.sync += [
-                pads.ce_n.eq(~slots.select),
+                pads.ce_n.eq(~(slots.select & Mux(self.started, usable, front.answers))),
                 pads.cle.eq(slots.cle),
                 pads.ale.eq(slots.ale),
                 pads.we_n.eq(clock >= slot // 2),
@@ -148,8 +166,9 @@ class NvDdrPhy(wiring.Component):
         self._capture(m, first | second, slots.doubled)
         return m
 
-    def _train(self, m, front, slots):
-        """Symbols are the training's, then the controller's."""
+    def _train(self, m, front, slots, usable):
+        """Symbols are the training's, then the controller's; which dies are usable."""
+        state = self.report.state
 
         def joined(giver, taker):
             return [
@@ -159,16 +178,27 @@ class NvDdrPhy(wiring.Component):
             ]
 
         if self._offset is not None:
-            m.d.comb += [self.offset.eq(self._offset), self.started.eq(front.started)]
+            m.d.comb += [
+                self.offset.eq(self._offset),
+                self.started.eq(front.started),
+                usable.eq(front.answers),
+            ]
             m.d.comb += joined(front.o, slots.i)
             return
         m.submodules.training = training = Training(self._dies, self._clock_hz, self._clocks.slot)
         m.d.comb += [
             training.go.eq(front.started),
+            training.answers.eq(front.answers),
+            training.asked.eq(self.report.die),
             training.r_valid.eq(self.phy.r_valid),
             training.r_data.eq(self.phy.r_data),
             self.offset.eq(training.offset),
             self.started.eq(training.done),
+            usable.eq(training.usable),
+        ]
+        m.d.sync += [
+            state.first.eq(training.window.first),
+            state.width.eq(training.window.width),
         ]
         with m.If(training.done):
             m.d.comb += joined(front.o, slots.i)

@@ -9,8 +9,9 @@
 Symbols are done in their order, each after its strobe, and without a clock between them as long as
 there are any. A word is eight bytes, the lowest first; that of SET FEATURES four, as the feature.
 CE_n of a die stays low until another one is selected. After reset the dies are told their mode
-(`rtl.phy.start_up`). RESET, which would put a die back into mode 0, goes out as RESET LUN of LUN 0:
-FAh and three addresses of 00h.
+(`rtl.phy.start_up`); one that does not answer is busy for the controller, which gives it up, and is
+never selected. RESET, which would put a die back into mode 0, goes out as RESET LUN of LUN 0: FAh
+and three addresses of 00h.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -18,6 +19,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.nand.phy import Cycle, PhySignature
+from rtl.nand.phy_report import PhyReportSignature
 
 from .front import TAKEN, Front
 from .pads import PadSignature
@@ -52,29 +54,34 @@ class SdrPhy(wiring.Component):
         Core clock.
     skew_ns, round_trip_ns : float
         Of the board, see `sdr_clocks`.
+    t_rst_ns : int, optional
+        How long a die may be busy with its reset before it is given up; None: ONFI's tRST.
 
     Members
     -------
     phy : In(PhySignature(dies))
         The controller.
+    report : In(PhyReportSignature(dies))
+        What was found of the dies.
     write_protect : In(1)
         WP_n low: no die programs or erases.
     started : Out(1)
-        The dies have been told their mode. The controller is to be held in reset until then: its
-        watchdog gives a die that is not ready no longer than an erase takes.
+        The dies that answer have been told their mode. The controller is to be held in reset until
+        then: its watchdog gives a die that is not ready no longer than an erase takes.
     pads : Out(PadSignature(dies))
         All outputs are registers.
     """
 
-    def __init__(self, profile, mode, clock_hz, *, skew_ns=0, round_trip_ns=4):
+    def __init__(self, profile, mode, clock_hz, *, skew_ns=0, round_trip_ns=4, t_rst_ns=None):
         board = {"skew_ns": skew_ns, "round_trip_ns": round_trip_ns}
         check_sdr_profile(profile, mode, clock_hz, **board)
         self._clocks = sdr_clocks(mode, clock_hz, **board)
-        self._mode, self._clock_hz = mode, clock_hz
+        self._mode, self._clock_hz, self._t_rst_ns = mode, clock_hz, t_rst_ns
         self._dies = profile.geometry.dies
         super().__init__(
             {
                 "phy": In(PhySignature(self._dies)),
+                "report": In(PhyReportSignature(self._dies)),
                 "write_protect": In(1),
                 "started": Out(1),
                 "pads": Out(PadSignature(self._dies)),
@@ -84,13 +91,15 @@ class SdrPhy(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         phy, pads, clocks = self.phy, self.pads, self._clocks
-        m.submodules.front = front = Front(self._dies, self._mode, self._clock_hz)
+        m.submodules.front = front = Front(self._dies, self._mode, self._clock_hz, self._t_rst_ns)
         m.d.comb += [getattr(front, name).eq(getattr(phy, name)) for name in TAKEN]
         m.d.comb += [
             front.rb_n.eq(pads.rb_n),
             phy.ready.eq(front.ready),
             self.started.eq(front.started),
         ]
+        state, answers = self.report.state, front.answers.bit_select(self.report.die, 1)
+        m.d.sync += [state.tells.eq(1), state.answers.eq(answers), state.usable.eq(answers)]
         m.d.sync += pads.wp_n.eq(~self.write_protect)
 
         phase = Signal(Phase)
@@ -135,7 +144,7 @@ class SdrPhy(wiring.Component):
             m.d.sync += [phase.eq(Phase.REST), pads.cle.eq(0), pads.ale.eq(0), pads.dq.oe.eq(0)]
             with m.If(front.o.valid):
                 m.d.comb += [next_word.eq(head.word), next_cycle.eq(head.cycle)]
-                self._take(m, head, next_word, bytes_left, sets_feature)
+                self._take(m, front.answers, head, next_word, bytes_left, sets_feature)
                 is_read = head.cycle == Cycle.READ
                 select = Mux(is_read, clocks.select_read, clocks.select_write)
                 with m.If(pads.ce_n.bit_select(head.die, 1) & (select != 0)):
@@ -167,10 +176,10 @@ class SdrPhy(wiring.Component):
         self._capture(m, begins & reads)
         return m
 
-    def _take(self, m, head, word, bytes_left, sets_feature):
+    def _take(self, m, answers, head, word, bytes_left, sets_feature):
         """The next symbol: which die, how many bytes."""
         chosen = Signal(self._dies)
-        m.d.comb += chosen.eq(1 << head.die)
+        m.d.comb += chosen.eq((1 << head.die) & answers)
         m.d.sync += [self.pads.ce_n.eq(~chosen), bytes_left.eq(0)]
         with m.Switch(head.cycle):
             with m.Case(Cycle.COMMAND):

@@ -2,10 +2,13 @@
 
 A die wakes up in asynchronous SDR, timing mode 0. One die after another gets::
 
-    R/B_n high   FFh   tWB, R/B_n high   EFh 01h   tADL   P1 00h 00h 00h   tWB, R/B_n high, tITC
+    R/B_n high   FFh   R/B_n low, then high   EFh 01h   tADL   P1 00h 00h 00h   tWB, R/B_n high
 
 P1 is the timing mode, and 10h more for NV-DDR. Pins move every 70 ns or more, which keeps all times
 of mode 0 (but for those that have steps of their own). Meanwhile nothing else may be on the pins.
+
+No wait is for ever. A die whose R/B_n does not fall behind FFh, or stays low for tRST, is not
+there, or is not the one whose R/B_n this is: it is left alone, and the next one gets its turn.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -14,20 +17,27 @@ from amaranth.lib.wiring import In, Out
 
 from flash_model.timing import cycles
 
+from .sdr_modes import sdr_time
+
 __all__ = ["StartUp", "start_pins"]
 
 SLOT_NS = 70
 """tCS of mode 0, the longest of a cycle: CE_n, CLE, ALE and DQ change as WE_n falls."""
+
+FALL_SLOTS = 15
+"""In which R/B_n has to fall: five times tWB of mode 0."""
 
 
 class Step(enum.Enum, shape=3):
     """What is done in a step."""
 
     WAIT = 0  # argument: slots
-    READY = 1  # until R/B_n is high
-    COMMAND = 2  # argument: byte
-    ADDRESS = 3
-    DATA = 4
+    AWAKE = 1  # until R/B_n is high, or tRST is over: FFh may come to a busy die
+    FALLS = 2  # until R/B_n has been low
+    READY = 3  # until R/B_n is high
+    COMMAND = 4  # argument: byte
+    ADDRESS = 5
+    DATA = 6
 
 
 def _slots(ns):
@@ -37,9 +47,9 @@ def _slots(ns):
 def _steps(feature):
     return [
         _slots(100),  # tWW
-        (Step.READY, 0),
+        (Step.AWAKE, 0),
         (Step.COMMAND, 0xFF),
-        _slots(200),  # tWB
+        (Step.FALLS, 0),
         (Step.READY, 0),
         _slots(40),  # tRR
         (Step.COMMAND, 0xEF),
@@ -59,7 +69,7 @@ def start_pins(dies):
 
 
 class StartUp(wiring.Component):
-    """Drives the pins from reset until every die has been told.
+    """Drives the pins from reset until every die has been told, or given up.
 
     Parameters
     ----------
@@ -69,6 +79,8 @@ class StartUp(wiring.Component):
         P1 of the timing mode.
     clock_hz : int
         Core clock.
+    t_rst_ns : int
+        How long a die may be busy with its reset.
 
     Members
     -------
@@ -76,15 +88,26 @@ class StartUp(wiring.Component):
         R/B_n in the clock's domain.
     pins : Out(start_pins(dies))
         RE_n is high.
+    answers : Out(dies)
+        Dies that have been told.
     done : Out(1)
-        All dies have been told; stays.
+        No die is left to be told; stays.
     """
 
-    def __init__(self, dies, feature, clock_hz):
+    def __init__(self, dies, feature, clock_hz, t_rst_ns=None):
+        t_rst_ns = sdr_time("t_rst", 0) if t_rst_ns is None else t_rst_ns
         self._steps = _steps(feature)
         self._slot = cycles(SLOT_NS, clock_hz)
+        self._t_rst = max(FALL_SLOTS, -(-cycles(t_rst_ns, clock_hz) // self._slot))
         self._dies = dies
-        super().__init__({"ready": In(dies), "pins": Out(start_pins(dies)), "done": Out(1)})
+        super().__init__(
+            {
+                "ready": In(dies),
+                "pins": Out(start_pins(dies)),
+                "answers": Out(dies),
+                "done": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -93,12 +116,17 @@ class StartUp(wiring.Component):
         number = Signal(range(len(self._steps)))
         step, argument = Signal(Step), Signal(8)
         clocks = Signal(range(self._slot))
-        slots = Signal(8)  # of this step that are over
-        is_cycle = Signal()
+        slots = Signal(range(self._t_rst))  # of this step that are over
+        is_cycle, ready, late = Signal(), Signal(), Signal()
+        fell = Signal()  # R/B_n has been low since FFh
+        awake = Signal()  # a die has taken tRST to wake up, so the others have had it, too
         ends = Signal()
-        m.d.comb += is_cycle.eq(
-            (step == Step.COMMAND) | (step == Step.ADDRESS) | (step == Step.DATA)
-        )
+        silent = Signal()  # what the step waits for does not come
+        m.d.comb += [
+            is_cycle.eq((step == Step.COMMAND) | (step == Step.ADDRESS) | (step == Step.DATA)),
+            ready.eq(self.ready.bit_select(die, 1)),
+            late.eq(slots == self._t_rst - 1),
+        ]
         with m.Switch(number):
             for index, (kind, value) in enumerate(self._steps):
                 with m.Case(index):
@@ -106,10 +134,15 @@ class StartUp(wiring.Component):
         with m.Switch(step):
             with m.Case(Step.WAIT):
                 m.d.comb += ends.eq(slots == argument - 1)
+            with m.Case(Step.AWAKE):
+                m.d.comb += ends.eq(ready | awake | late)
+            with m.Case(Step.FALLS):
+                m.d.comb += [ends.eq(fell), silent.eq(slots == FALL_SLOTS - 1)]
             with m.Case(Step.READY):
-                m.d.comb += ends.eq(self.ready.bit_select(die, 1))
+                m.d.comb += [ends.eq(ready), silent.eq(late)]
             with m.Default():
                 m.d.comb += ends.eq(slots == 1)  # WE_n low, high
+        m.d.sync += fell.eq((step != Step.AWAKE) & (fell | ~ready))
         chosen = Signal(self._dies)
         m.d.comb += [
             chosen.eq(1 << die),
@@ -126,8 +159,14 @@ class StartUp(wiring.Component):
                 m.d.sync += [clocks.eq(0), slots.eq(slots + 1)]
                 with m.If(ends):
                     m.d.sync += [slots.eq(0), number.eq(number + 1)]
-                    with m.If(number == len(self._steps) - 1):
-                        m.d.sync += [number.eq(0), die.eq(die + 1)]
-                        with m.If(die == self._dies - 1):
-                            m.d.sync += self.done.eq(1)
+                    with m.If((step == Step.AWAKE) & late):
+                        m.d.sync += awake.eq(1)
+                with m.If(Mux(ends, number == len(self._steps) - 1, silent)):
+                    m.d.sync += [
+                        slots.eq(0),
+                        number.eq(0),
+                        die.eq(die + 1),
+                        self.answers.bit_select(die, 1).eq(ends),
+                        self.done.eq(die == self._dies - 1),
+                    ]
         return m

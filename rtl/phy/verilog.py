@@ -39,6 +39,8 @@ module nand_pads(
     output wire phy__r_valid,
     output wire [63:0] phy__r_data,
     output wire [{dies}:0] phy__ready,
+    input  wire [{die}:0] report__die,
+    output wire [{report}:0] report__state,
     input  wire write_protect,
     output wire started,{offset}
     output wire [{dies}:0] nand_ce_n,
@@ -57,7 +59,9 @@ _PHY = """\
         .clk(clk), .rst(rst),
         .phy__die(phy__die), .phy__cycle(phy__cycle), .phy__strobe(phy__strobe),
         .phy__w_data(phy__w_data), .phy__r_valid(phy__r_valid), .phy__r_data(phy__r_data),
-        .phy__ready(phy__ready), .write_protect(write_protect), .started(started),
+        .phy__ready(phy__ready),
+        .report__die(report__die), .report__state(report__state),
+        .write_protect(write_protect), .started(started),
 """
 
 _SDR = (
@@ -155,7 +159,8 @@ def nv_ddr_phy_verilog(profile, mode, clock_hz, family, *, paired=(), offset=Non
 
 
 def _sizes(phy):
-    return {"die": len(phy.phy.die) - 1, "dies": len(phy.phy.ready) - 1}
+    sizes = {"die": phy.phy.die, "dies": phy.phy.ready, "report": phy.report.state.as_value()}
+    return {name: len(value) - 1 for name, value in sizes.items()}
 
 
 def _buffers_verilog(buffers, family):

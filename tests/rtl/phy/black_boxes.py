@@ -1,4 +1,4 @@
-"""Primitives of FPGAs as front ends need them: ports and parameters, nothing inside."""
+"""Primitives of FPGAs as front ends need them: their ports and parameters, and nothing behind."""
 
 import re
 
@@ -6,7 +6,8 @@ __all__ = ["black_boxes"]
 
 
 def black_boxes(text):
-    """Modules without a body for all that the text has instances of and does not define."""
+    """Modules for all that the text has instances of and does not define. Outputs are 0, or what
+    becomes of the parameters, so that none is unused."""
     found = {}
     cell = r"^ +(\w+) (?:#\((.*?)\n +\) )?\w+ \(\n(.*?)\n +\);"
     for name, parameters, ports in re.findall(cell, text, re.M | re.S):
@@ -22,6 +23,7 @@ def black_boxes(text):
             for p in ports
         ]
         head = f" #({', '.join(f'parameter {p} = 0' for p in parameters)})" if parameters else ""
-        drivers = "".join(f"  assign {p} = 1'b0;\n" for p in ports if p in outputs)
+        value = " & ".join(f"({p} == 0)" for p in parameters) or "1'b0"
+        drivers = "".join(f"  assign {p} = {value};\n" for p in ports if p in outputs)
         boxes.append(f"module {name}{head} ({', '.join(kinds)});\n{drivers}endmodule\n")
     return "\n" + "\n".join(boxes)

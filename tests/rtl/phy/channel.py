@@ -17,6 +17,8 @@ from flash_model.package import ChannelDies
 from flash_model.profiles import profile
 from rtl.nand.controller import ChannelController
 from rtl.nand.operations import NandOp, done_layout, operation_layout
+from rtl.nand.phy_report import phy_report_layout
+from tests.rtl.phy.wires import Wires
 
 __all__ = ["PinBench", "small_part", "words"]
 
@@ -68,15 +70,25 @@ class PinBench:
     clock_hz : int
     stalls : float
         Share of clocks in which words to program and the reader of read data rest.
+    wires : Wires
+
+    Attributes
+    ----------
+    started : int
+        Clocks until the PHY says so.
+    report : list of dict
+        What it says of each die.
     """
 
-    def __init__(self, part, phy, clock_hz, stalls):
+    def __init__(self, part, phy, clock_hz, stalls, wires=None):
         self.part = part
         self.dies = part.geometry.dies
         self.array = NandArray(part.geometry)
         self.channel = Channel(part, phy, clock_hz)
         self.period_ns = Fraction(10**9, clock_hz)
         self.stalls = stalls
+        self.wires = wires or Wires()
+        self._read = 0  # die
 
     async def board(self, ctx):
         """Between pins and dies; never ends."""
@@ -85,12 +97,20 @@ class PinBench:
     def give_symbol(self, ctx, symbol):
         """Have the dies see a symbol (die, cycle, word) or none in this clock; whether it reads."""
         package = self.channel.package.phy
-        ctx.set(package.strobe, symbol is not None)
-        if symbol is not None:
+        there = symbol is not None and symbol[0] not in self.wires.missing
+        ctx.set(package.strobe, there)
+        if there:
             ctx.set(package.die, symbol[0])
             ctx.set(package.cycle, symbol[1])
             ctx.set(package.w_data, symbol[2])
-        return symbol is not None and symbol[1] == READ
+        asks = symbol is not None and symbol[1] == READ
+        if asks:
+            self._read = symbol[0]
+        return asks
+
+    def word(self, ctx):
+        """What the die that was asked in the clock before answers."""
+        return self.wires.word(self._read, ctx.get(self.channel.package.phy.r_data))
 
     def run(self, ops, write_words=(), timeout=30_000):
         """Run until all have answered: lists of words read, completions."""
@@ -104,9 +124,10 @@ class PinBench:
             return self.stalls and rng.random() < self.stalls
 
         async def give(ctx, stream, payloads):
-            started = ctx.tick().sample(channel.phy.started)
+            started, clocks = ctx.tick().sample(channel.phy.started), 0
             while not (await started)[2]:
-                pass
+                clocks += 1
+            self.started = clocks
             tick = ctx.tick().sample(stream.ready)
             for payload in payloads:
                 while rests():
@@ -141,6 +162,14 @@ class PinBench:
                 clocks += 1
                 if clocks > timeout:
                     raise TimeoutError(f"no end after {timeout} clocks: {reads=} {done=}")
+
+            asked = channel.phy.report
+            self.report = []
+            for die in range(self.dies):
+                ctx.set(asked.die, die)
+                await ctx.tick().repeat(2)
+                state = ctx.get(asked.state)
+                self.report.append({n: state[n] for n in phy_report_layout().members})
 
         sim = Simulator(channel)
         sim.add_clock(1e-6)

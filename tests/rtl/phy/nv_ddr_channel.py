@@ -35,6 +35,9 @@ class NvDdrBench(PinBench):
         See `NvDdrDies`.
     clocks : dict, optional
         Changes to the PHY's `NvDdrClocks`: a fault.
+    wires : Wires, optional
+    t_rst_ns : int, optional
+        Of the PHY.
 
     Attributes
     ----------
@@ -53,24 +56,29 @@ class NvDdrBench(PinBench):
         stalls=0,
         dqsck_ns=12,
         clocks=None,
+        wires=None,
+        t_rst_ns=None,
     ):
         part = small_part(dies, planes, lambda times: nv_ddr_timing(times, mode, clock_hz))
-        phy = NvDdrPhy(part, mode, clock_hz, offset=offset)
+        phy = NvDdrPhy(part, mode, clock_hz, offset=offset, t_rst_ns=t_rst_ns)
         phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
-        super().__init__(part, phy, clock_hz, stalls)
+        super().__init__(part, phy, clock_hz, stalls, wires)
         self.sdr = SdrDies(late_ns=0)
         self.pins = NvDdrDies(mode, dqsck_ns)
+        self.dqsck_ns = Fraction(dqsck_ns)
 
     async def board(self, ctx):
         phy, package, dies = self.channel.phy, self.channel.package.phy, self.dies
         pads = phy.pads
         levels = Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n, pads.re_n, pads.wp_n)
         driven = Cat(pads.dq.oe, pads.dqs.oe, *(Value.cast(x) for x in (pads.dqs.o, pads.dq.o)))
-        now, asked, told, held = Fraction(0), False, False, (ctx.get(levels), ctx.get(driven))
+        now, asked, begun, told = Fraction(0), False, False, False
+        held = ctx.get(levels), ctx.get(driven)
         half = self.period_ns / 2
         while True:
             if asked:
-                self.pins.answer(ctx.get(package.r_data))
+                self.pins.dqsck_ns = self.dqsck_ns + Fraction(self.wires.late.get(self._read, 0))
+                self.pins.answer(self.word(ctx))
             taken = [self.pins.dq(now - self.period_ns), self.pins.dq(now - half)]
             ctx.set(pads.dq.i, taken)
             level, out = held
@@ -78,7 +86,9 @@ class NvDdrBench(PinBench):
             pins = {"ce": ~level & ((1 << dies) - 1), "cle": cle, "ale": ale, "we": we, "re": re}
             pins |= {"wp": wp, "oe": out & 1, "dqs_oe": out >> 1 & 1}
             ready = ctx.get(package.ready)
-            told = told or (len(self.told()) == dies and not pins["ce"])
+            begun = begun or pins["ce"]
+            all_told = len(self.told()) == dies - len(self.wires.deaf)
+            told = told or (begun and all_told and not pins["ce"])
             symbols = []
             for n in range(2):
                 pins |= {"dqs": out >> 2 + n & 1, "dq": out >> 4 + 8 * n & 255}
@@ -94,7 +104,7 @@ class NvDdrBench(PinBench):
             self.offset = ctx.get(phy.offset)
             now += self.period_ns
             side = self.pins if told else self.sdr
-            ctx.set(pads.rb_n, side.pin_ready(now, ready, dies))
+            ctx.set(pads.rb_n, self.wires.ready(side.pin_ready(now, ready, dies)))
             await ctx.tick()
 
     def told(self):

@@ -28,15 +28,30 @@ class SdrBench(PinBench):
         Changes to the PHY's `SdrClocks`: a fault.
     timing : dict, optional
         Changes to the controller's times.
+    wires : Wires, optional
+    t_rst_ns : int, optional
+        Of the PHY.
     """
 
-    def __init__(self, mode, clock_hz, *, dies=2, planes=1, stalls=0, clocks=None, timing=None):
+    def __init__(
+        self,
+        mode,
+        clock_hz,
+        *,
+        dies=2,
+        planes=1,
+        stalls=0,
+        clocks=None,
+        timing=None,
+        wires=None,
+        t_rst_ns=None,
+    ):
         part = small_part(dies, planes, lambda times: sdr_timing(times, mode, clock_hz))
-        phy = SdrPhy(part, mode, clock_hz)
+        phy = SdrPhy(part, mode, clock_hz, t_rst_ns=t_rst_ns)
         times = dataclasses.replace(part.timing, **(timing or {}))
         part = dataclasses.replace(part, timing=times)
         phy._clocks = dataclasses.replace(phy._clocks, **(clocks or {}))
-        super().__init__(part, phy, clock_hz, stalls)
+        super().__init__(part, phy, clock_hz, stalls, wires)
         self.pins = SdrDies(late_ns=4)
 
     async def board(self, ctx):
@@ -45,7 +60,7 @@ class SdrBench(PinBench):
         now, asked = Fraction(0), False
         while True:
             if asked:
-                self.pins.answer(ctx.get(package.r_data))
+                self.pins.answer(self.word(ctx))
             level, dq = ctx.get(levels), ctx.get(pads.dq.o)
             cle, ale, we, re, wp, oe = (level >> dies + n & 1 for n in range(6))
             ce = ~level & ((1 << dies) - 1)
@@ -54,5 +69,5 @@ class SdrBench(PinBench):
             asked = self.give_symbol(ctx, self.pins.clock(now, {**pins, "dq": dq, "oe": oe}, ready))
             now += self.period_ns
             ctx.set(pads.dq.i, self.pins.dq(now))
-            ctx.set(pads.rb_n, self.pins.pin_ready(now, ready, dies))
+            ctx.set(pads.rb_n, self.wires.ready(self.pins.pin_ready(now, ready, dies)))
             await ctx.tick()

@@ -92,6 +92,8 @@ class SdrDies:
             self._must(pins["re"], now, "DQ is driven while RE_n is low")
             self._least(now, self._re_rose, "RHZ")
         symbol = None
+        if not pins["ce"]:
+            return None
         if "we" in moved:
             symbol = self._we_rises(now, ready) if pins["we"] else self._we_falls(now)
         if "re" in moved:
