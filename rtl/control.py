@@ -9,6 +9,7 @@ from .allocator import block_layout
 from .flash_port import flash_request_layout
 from .health import event_layout
 from .memory_port import ADDRESS_BITS
+from .nand.phy_report import phy_report_layout
 from .read_counts import COUNT_BITS
 from .read_counts import block_layout as count_layout
 from .registers import DRIVE_ID, REGISTERS
@@ -66,6 +67,8 @@ class Control(wiring.Component):
     count_ask, count_clear, count_channel, count_place (Out); count_busy, count_value (In)
     read_limit (Out)
         Reads of each block (`rtl.read_counts`) of channel ``count_channel``.
+    report_channel, report_die (Out); report (In)
+        What a PHY has found of a die.
     page_base (Out)
         If there is such a register.
     counter_address, counter_read (Out); counter_value (In)
@@ -128,6 +131,9 @@ class Control(wiring.Component):
                 "count_busy": In(1),
                 "count_value": In(COUNT_BITS),
                 "read_limit": Out(COUNT_BITS),
+                "report_channel": Out(8),
+                "report_die": Out(8),
+                "report": In(phy_report_layout()),
                 "counter_address": Out(13),
                 "counter_read": Out(1),
                 "counter_value": In(32),
@@ -172,6 +178,7 @@ class Control(wiring.Component):
             "READ_LIMIT",
             "READ_ONLY",
             "STREAM",
+            "PHY_OF",
         ):
             registers[name] = values[name] = Signal(32, name=name.lower())
             with m.If(strobe(name)):
@@ -244,6 +251,8 @@ class Control(wiring.Component):
             self.count_place.die.eq(registers["READ_COUNT_OF"][16:24]),
             self.count_place.block.eq(registers["READ_COUNT_OF"][:16]),
             self.read_limit.eq(registers["READ_LIMIT"]),
+            self.report_channel.eq(registers["PHY_OF"][24:]),
+            self.report_die.eq(registers["PHY_OF"][16:24]),
         ]
         m.d.sync += self.count_ask.eq(strobe("READ_COUNT_OF"))  # once it is in its register
         values["READ_COUNT"] = Cat(
@@ -252,6 +261,7 @@ class Control(wiring.Component):
             self.count_busy | self.count_ask,
         )
         values["FLASH_STATUS"] = self.flash_status
+        values["PHY_STATE"] = self.report.as_value()
         values["PROGRAM_USED"] = self.program_used
         values["EVENT"] = self.event.as_value()[:32]
         values["EVENT_ROW"] = self.event.as_value()[32:]

@@ -196,6 +196,22 @@ REGISTERS = {
                                            "a multiple of 8, not to be changed while any are in "
                                            "use"),
     "PAGE_BASE_HI": Register(0x20AC, "rw", "its upper half"),
+    "PHY_OF": Register(0x20B0, "rw", "asks what a PHY has found of a die as it started", (
+        Field("die", 16, 8, "die"),
+        Field("channel", 24, 8, "flash channel"),
+    )),
+    "PHY_STATE": Register(0x20B4, "ro", "three clocks after PHY_OF, what it has found; times in "
+                                        "half clocks", (
+        Field("tells", 0, 1, "there is a PHY that tells; else all is 0"),
+        Field("answers", 1, 1, "R/B_n fell behind a reset and rose again, so the die was told its "
+                               "timing mode"),
+        Field("usable", 2, 1, "it answers, and its data are where they are taken; operations of "
+                              "any other die fail with DEAD"),
+        Field("offset", 8, 8, "of NV-DDR: when the channel's read data are taken"),
+        Field("first", 16, 8, "of NV-DDR: the first time at which the die's ID was right ..."),
+        Field("width", 24, 8, "... and how many such times follow each other; 0: none, or not "
+                              "looked for"),
+    )),
 }
 # fmt: on
 

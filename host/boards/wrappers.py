@@ -65,9 +65,12 @@ class Port:
 
 
 def interface_of(name):
-    """Interface and signal of a port of the drive: ``m_axi_host_awaddr``, ``phy__0__die``."""
+    """Interface and signal of a port of the drive: ``m_axi_host_awaddr``, ``phy__0__die``. What a
+    PHY tells, ``report__0__state``, is of its interface, too."""
     if found := re.fullmatch(r"phy__(\d+)__(\w+)", name):
         return f"phy_{found[1]}", found[2]
+    if found := re.fullmatch(r"report__(\d+)__(\w+)", name):
+        return f"phy_{found[1]}", f"report_{found[2]}"
     if found := re.fullmatch(r"([ms]_axi\w*?)_([a-z]+)", name):
         return found[1], found[2]
     return name, ""
@@ -175,8 +178,8 @@ def pin_module(ports, phy, channels):
     Returns
     -------
     str
-        Verilog. The drive stays in reset until the PHYs have told their dies how they are spoken
-        to.
+        Verilog. The drive stays in reset until the PHYs have told those dies that answer how they
+        are spoken to.
     """
     own = [port for port in ports if not interface_of(port.name)[0].startswith("phy_")]
     body = [
@@ -221,8 +224,8 @@ def _wire(port, given, phy, channel):
         return f"nand_{channel}_{port}_single"
     if port in phy.pins:
         return f"nand_{channel}_{phy.pins[port][0].name}"
-    if port.startswith("phy__"):
-        return port.replace("phy__", f"phy__{channel}__", 1)
+    if found := re.fullmatch(r"(phy|report)__(\w+)", port):
+        return f"{found[1]}__{channel}__{found[2]}"
     return given.get(port, f"nand_{channel}_{port}")
 
 

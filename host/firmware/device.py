@@ -125,6 +125,16 @@ class Device:
         answers = self.flash(STATUS, channel, die, pause=PAUSE)
         return answers and not self.read("FLASH_STATUS") >> 8 & 0x80
 
+    def phy_state(self, channel, die):
+        """What a PHY has found of a die as it started: fields of PHY_STATE by name."""
+        self.write("PHY_OF", channel << 24 | die << 16)
+        self.read("PHY_OF")  # the answer takes three clocks
+        state = self.read("PHY_STATE")
+        return {
+            field.name: state >> field.offset & (1 << field.width) - 1
+            for field in REGISTERS["PHY_STATE"].fields
+        }
+
     def pause(self):
         """Lets a little time pass."""
         self._lane.idle(PAUSE)

@@ -12,7 +12,8 @@ from rtl.tables import SEQUENCE
 from ..capacity import Capacity
 from ..errors import DriveError
 from . import tables
-from .device import RESET, Device
+from .device import Device
+from .dies import reset_dies
 from .raw_pages import RawPages
 from .recovery import Recovery
 from .repair import Repair
@@ -76,14 +77,7 @@ class Firmware:
 
     def start(self):
         """Resets the dies, finds bad blocks and what was stored, hands out groups."""
-        geometry = self._config.flash.geometry
-        for die in range(geometry.dies):
-            for channel in range(geometry.channels):
-                if not self.device.flash(RESET, channel, die, pause=self._reset_pause):
-                    raise DriveError(
-                        Status.INTERNAL_ERROR,
-                        f"die {die} of channel {channel} does not answer a reset",
-                    )
+        reset_dies(self.device, self._config.flash.geometry, self._reset_pause)
         self.device.clear(Capacity.SEQUENCE_TABLE, SEQUENCE.size * self._config.max_sequences)
         self.device.write("SEQUENCE_TABLE", Capacity.SEQUENCE_TABLE)
         self.device.write("PROGRAM_BUFFER", self.capacity.program_buffer)

@@ -4,9 +4,9 @@
 
     s_axi_*  --> LiteControl --csr--> Drive --host--> AxiManager --> m_axi_host_*
                                       |  |  --dram--> AxiManager --> m_axi_dram_*
-                          phy <-------+  +--> irq, mailbox
+                  phy, report <-------+  +--> irq, mailbox
 
-With pages in a memory there is no ``phy`` but one AxiManager more for each channel::
+With pages in a memory there are none of them but one AxiManager more for each channel::
 
     Drive --pages[n]--> AxiManager --> m_axi_pages_n_*
 """
@@ -61,7 +61,7 @@ class AxiDrive(wiring.Component):
         Host memory and device DRAM.
     m_axi_pages_n_* : AxiSignature
         Pages of channel n, with pages in a memory.
-    phy, irq, mailbox
+    phy, report, irq, mailbox
         As in `rtl.drive.drive.Drive`.
     """
 
@@ -97,8 +97,9 @@ class AxiDrive(wiring.Component):
                 connect(m, port, manager.port)
                 self._bus(m, f"m_axi_{name}", manager.axi)
         else:
-            for mine, inner in zip(self.phy, drive.phy):
-                connect(m, inner, flipped(mine))
+            for name in ("phy", "report"):
+                for mine, inner in zip(getattr(self, name), getattr(drive, name)):
+                    connect(m, inner, flipped(mine))
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),

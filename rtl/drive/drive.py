@@ -69,8 +69,8 @@ class Drive(wiring.Component):
     -------
     csr : Out(ControlBusSignature flipped)
     host, dram : Out(MemoryPortSignature)
-    phy : Out(PhySignature).array(channels), or pages : Out(MemoryPortSignature).array(channels)
-        See `rtl.drive.pages`.
+    phy : Out(PhySignature).array(channels), report : Out(PhyReportSignature).array(channels)
+        Or pages : Out(MemoryPortSignature).array(channels), see `rtl.drive.pages`.
     irq : Out(1)
         One clock for each completion posted.
     mailbox : Out(1)

@@ -33,6 +33,8 @@ WRITTEN = {
     ("STREAM", "stream"): "stream",
     ("STREAM", "channel"): "look_channel",
     ("STREAM_END", "stream"): "end_stream",
+    ("PHY_OF", "die"): "report_die",
+    ("PHY_OF", "channel"): "report_channel",
 }
 """Fields that are written -> the port that has them."""
 
@@ -45,6 +47,10 @@ READ = {
     ("MAILBOX_STATUS", "stream"): "starved_stream",
     ("READ_COUNT", "reads"): "count_value",
     ("READ_COUNT", "busy"): "count_busy",
+    **{
+        ("PHY_STATE", name): f"report.{name}"
+        for name in ("tells", "answers", "usable", "offset", "first", "width")
+    },
 }
 """Fields that are read -> the port that they are of."""
 

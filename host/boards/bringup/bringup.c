@@ -73,22 +73,69 @@ static int is_onfi(uint64_t word)
     return same;
 }
 
+static uint32_t phy_state(uint32_t channel, uint32_t die)
+{
+    instinfer_write32(INSTINFER_REG_PHY_OF, INSTINFER_PUT(INSTINFER_REG_PHY_OF_CHANNEL, channel) |
+                                                INSTINFER_PUT(INSTINFER_REG_PHY_OF_DIE, die));
+    instinfer_read32(INSTINFER_REG_PHY_OF); /* the answer takes three clocks */
+    return instinfer_read32(INSTINFER_REG_PHY_STATE);
+}
+
+/* What the PHY has found of a die as it started, if it tells. */
+static void say_phy(uint32_t channel, uint32_t die)
+{
+    uint32_t state = phy_state(channel, die);
+    uint32_t first = INSTINFER_TAKE(INSTINFER_REG_PHY_STATE_FIRST, state);
+    uint32_t width = INSTINFER_TAKE(INSTINFER_REG_PHY_STATE_WIDTH, state);
+    uint32_t offset = INSTINFER_TAKE(INSTINFER_REG_PHY_STATE_OFFSET, state);
+    uint32_t usable = INSTINFER_TAKE(INSTINFER_REG_PHY_STATE_USABLE, state);
+    if (!INSTINFER_TAKE(INSTINFER_REG_PHY_STATE_TELLS, state))
+        return;
+    say("      its PHY: R/B_n ");
+    if (!INSTINFER_TAKE(INSTINFER_REG_PHY_STATE_ANSWERS, state)) {
+        say("did not follow a reset: no power, no die, or wrong pins (CE_n, R/B_n, CLE, ALE, WE_n, "
+            "DQ)\n");
+        return;
+    }
+    say("followed a reset");
+    if (!width && !usable)
+        say(", no ID at any time: wrong pins of its data (CLK, W/R_n, DQS, DQ), or no NV-DDR");
+    if (width) {
+        say(", ID right at ");
+        say_number(first);
+        say(" to ");
+        say_number(first + width - 1u);
+        say(" half clocks");
+    }
+    if (width || (usable && offset)) {
+        say(", data are taken at ");
+        say_number(offset);
+    }
+    say(width && !usable ? ": too far from its channel's other dies\n" : "\n");
+}
+
 /* Reset and ID of a die. Where pages lie in a memory there is no ID, and asking is not allowed. */
 static int identify(struct drive *drive, uint32_t channel, uint32_t die)
 {
     const volatile uint64_t *word = drive_at(drive->dram, DRIVE_PAGE);
-    uint32_t cause = drive_flash(drive, INSTINFER_NAND_OP_RESET, channel, die, 0), asked = cause;
+    uint32_t cause = drive_flash(drive, INSTINFER_NAND_OP_RESET, channel, die, 0), asked;
     uint64_t maker = 0;
     int has_id, failed;
-    if (cause == INSTINFER_CAUSE_NONE) {
-        asked = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x00);
-        maker = word[0];
+    if (cause != INSTINFER_CAUSE_NONE) {
+        say_step(0);
+        say_die(channel, die);
+        say("does not answer a reset: cause ");
+        say_hex(cause, 4);
+        say("h\n");
+        say_phy(channel, die);
+        return 1;
     }
+    asked = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x00);
+    maker = word[0];
     has_id = asked != INSTINFER_CAUSE_NOT_ALLOWED;
     if (has_id && asked == INSTINFER_CAUSE_NONE)
         asked = drive_flash(drive, INSTINFER_NAND_OP_READ_ID, channel, die, 0x20);
-    failed = cause != INSTINFER_CAUSE_NONE ||
-             (has_id && (asked != INSTINFER_CAUSE_NONE || !is_onfi(word[0])));
+    failed = has_id && (asked != INSTINFER_CAUSE_NONE || !is_onfi(word[0]));
     say_step(!failed);
     say_die(channel, die);
     say("reset, READ ID: cause ");
@@ -98,7 +145,8 @@ static int identify(struct drive *drive, uint32_t channel, uint32_t die)
         say(" ");
         say_hex(maker >> 8 * n & 0xffu, 2);
     }
-    say(failed || !has_id ? "\n" : ", ONFI\n");
+    say(!has_id ? "\n" : failed ? ", not ONFI\n" : ", ONFI\n");
+    say_phy(channel, die);
     return failed;
 }
 

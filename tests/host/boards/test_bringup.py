@@ -15,6 +15,7 @@ from rtl.config import DriveConfig
 from rtl.nand.operations import Cause, NandOp
 from rtl.registers import DRIVE_ID, REGISTERS
 from tests.host.boards.c_compiler import STRICT, skip_unless_known
+from tests.host.missing_die import MissingDie
 
 PAUSE = 250
 """Clocks of `instinfer_pause`."""
@@ -216,6 +217,40 @@ def test_it_fails_where_an_operation_never_ends(config, code):
 
     failed, wrong = verdict(config, code, read=busy)
     assert failed == config.channels * config.dies and wrong.count("cause 1000h") == failed
+
+
+def test_a_missing_die_is_named(config, code):
+    """By channel and die, with what its PHY has seen; the others are tried all the same."""
+    failed, lines = bring_up(config, code, top=MissingDie(config, 1, 0))
+    at = lines.index("FAIL  channel 1 die 0: does not answer a reset: cause 0004h")
+    assert lines[at + 1].startswith("      its PHY: R/B_n did not follow a reset: no power, no die")
+    assert failed == 1 and sum(", ONFI" in line for line in lines) == 3
+    found = (
+        "      its PHY: R/B_n followed a reset, ID right at 8 to 10 half clocks, data are taken "
+    )
+    assert lines.count(found + "at 9") == 3
+    assert sum("erased, programmed, read: cause 0000h" in line for line in lines) == 3
+    assert lines[-1] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "state, said",
+    [
+        (0b111, "R/B_n followed a reset"),
+        (0b111 | 9 << 8, "R/B_n followed a reset, data are taken at 9"),
+        (0b011 | 9 << 8, "R/B_n followed a reset, no ID at any time: wrong pins of its data"),
+        (0b011 | 9 << 8 | 20 << 16 | 2 << 24, "right at 20 to 21 half clocks, data are taken at 9"),
+        (0b011 | 9 << 8 | 20 << 16 | 2 << 24, "9: too far from its channel's other dies"),
+    ],
+)
+def test_what_a_phy_may_tell(config, code, state, said):
+    def read(address, value):
+        return state if address == REGISTERS["PHY_STATE"].address else value
+
+    _, lines = bring_up(config, code, read=read)
+    told = [line for line in lines if line.startswith("      its PHY: ")]
+    assert len(told) == 4 and all(said in line for line in told)
+    assert said[-1] != "t" or all(line.endswith(said) for line in told)
 
 
 @pytest.mark.parametrize("refused, failures", [(NandOp.READ_ID, 0), (NandOp.READ, 4)])

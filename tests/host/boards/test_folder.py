@@ -82,7 +82,8 @@ def test_the_readme_lists_every_file(folder):
 def test_the_interface_of_a_phy_is_well_formed_and_complete(folder):
     path = folder / "vivado/interfaces/nand_phy_rtl.xml"
     ports = {p["name"]: p for p in about(folder)["tops"]["axi_drive"]}
-    signals = {n.removeprefix("phy__0__") for n in ports if n.startswith("phy__0__")}
+    signals = {n.replace("__0__", "__"): n for n in ports if re.match("(phy|report)__0__", n)}
+    signals = {name.removeprefix("phy__").replace("__", "_"): n for name, n in signals.items()}
     if not signals:
         assert not path.exists()
         return
@@ -93,9 +94,11 @@ def test_the_interface_of_a_phy_is_well_formed_and_complete(folder):
         slave = port.find(f"{SPIRIT}wire/{SPIRIT}onSlave")
         found[name] = (master.find(f"{SPIRIT}direction").text, master.find(f"{SPIRIT}width").text)
         assert slave.find(f"{SPIRIT}direction").text == {"in": "out", "out": "in"}[found[name][0]]
+        optional = name in ("report_die", "report_state")
+        assert slave.find(f"{SPIRIT}presence").text == ("optional" if optional else "required")
     assert found == {
-        name: (ports[f"phy__0__{name}"]["direction"][:-3], str(ports[f"phy__0__{name}"]["bits"]))
-        for name in signals
+        name: (ports[port]["direction"][:-3], str(ports[port]["bits"]))
+        for name, port in signals.items()
     }
     ElementTree.parse(folder / "vivado/interfaces/nand_phy.xml")
 
