@@ -22,7 +22,8 @@ from tests.rtl.phy.wires import Wires
 
 __all__ = ["PinBench", "small_part", "words"]
 
-READ = 4
+COMMAND, READ = 1, 4
+CONFIRM_PROGRAM, RESETS = 0x10, (0xFF, 0xFA, 0xFC)
 _FIELDS = tuple(operation_layout(1).members)
 
 
@@ -89,6 +90,7 @@ class PinBench:
         self.stalls = stalls
         self.wires = wires or Wires()
         self._read = 0  # die
+        self._to_hang, self._hanging = set(self.wires.hangs), set()
 
     async def board(self, ctx):
         """Between pins and dies; never ends."""
@@ -103,10 +105,20 @@ class PinBench:
             ctx.set(package.die, symbol[0])
             ctx.set(package.cycle, symbol[1])
             ctx.set(package.w_data, symbol[2])
+            self._hang(ctx, *symbol)
         asks = symbol is not None and symbol[1] == READ
         if asks:
             self._read = symbol[0]
         return asks
+
+    def _hang(self, ctx, die, cycle, byte):
+        """Whether a die hangs from here on."""
+        if cycle == COMMAND and byte == CONFIRM_PROGRAM and die in self._to_hang:
+            self._to_hang.remove(die)
+            self._hanging.add(die)
+        if cycle == COMMAND and byte in RESETS:
+            self._hanging.discard(die)
+        ctx.set(self.channel.package.hang, sum(1 << die for die in self._hanging))
 
     def word(self, ctx):
         """What the die that was asked in the clock before answers."""

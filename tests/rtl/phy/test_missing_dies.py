@@ -11,6 +11,7 @@ from tests.rtl.phy.sdr_channel import SdrBench
 from tests.rtl.phy.test_nv_ddr import middle, right_offsets
 from tests.rtl.phy.wires import Wires
 
+COMMAND = 1
 HZ, NS = 100_000_000, 10
 T_RST_NS = 3_000
 SLOT = 70
@@ -131,3 +132,19 @@ def test_an_offset_that_is_given_is_told():
     bench = nv_ddr(Wires(missing={1: 1}), dies=2, offset=offset)
     use(bench, {1})
     assert [(s["offset"], s["width"]) for s in bench.report] == [(offset, 0)] * 2
+
+
+@PHYS
+def test_a_die_that_hangs_is_reset(make):
+    """By the controller, in a way that keeps its interface: RESET LUN, or SYNCHRONOUS RESET."""
+    options = {} if make is sdr else {"offset": middle(right_offsets(2, HZ, 12))}
+    bench = make(Wires(hangs=(1,)), dies=2, **options)
+    page = {"die": 1, "row": 3, "words": 2}
+    program, read = {"op": NandOp.PROGRAM, **page}, {"op": NandOp.READ, **page}
+    erase = {"op": NandOp.ERASE, "die": 1, "row": 3}
+    got, done = bench.run([program, {**read, "die": 0}, erase, program, read], [1, 2, 3, 4])
+    erased = (1 << 64) - 1
+    assert got == [[erased] * 2, [3, 4]]
+    assert [d.cause for d in done] == [Cause.TIMEOUT, Cause.NONE, Cause.NONE]
+    reset = 0xFA if make is sdr else 0xFC
+    assert bench.pins.cycles.count((1, COMMAND, reset)) == 1

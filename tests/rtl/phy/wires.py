@@ -22,12 +22,15 @@ class Wires:
         Die -> ns that its data come later than the others'.
     swapped : collection of int
         Two dies whose R/B_n are exchanged.
+    hangs : collection of int
+        Dies whose first program does not end until they are reset.
     """
 
     missing: dict = dataclasses.field(default_factory=dict)
     mute: tuple = ()
     late: dict = dataclasses.field(default_factory=dict)
     swapped: tuple = ()
+    hangs: tuple = ()
 
     @property
     def deaf(self):
