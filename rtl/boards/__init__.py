@@ -2,5 +2,6 @@
 
 from .board import BOARDS, Board, board
 from .parts import PARTS, Part
+from .processor import PROCESSORS, Processor
 
-__all__ = ["BOARDS", "PARTS", "Board", "Part", "board"]
+__all__ = ["BOARDS", "PARTS", "PROCESSORS", "Board", "Part", "Processor", "board"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .parts import PARTS, Part
+from .processor import PROCESSORS, Processor
 
 __all__ = ["BOARDS", "Board", "Pin", "board"]
 
@@ -47,6 +48,8 @@ class Board:
         I/O banks whose inputs take an internal reference of 0.9 V.
     control, host, dram, clock : str
         What to connect the drive's buses and clock to.
+    processor : Processor or None
+        Processing system beside the fabric that a block design can be made with.
     cautions : tuple of str
         What is particular about the board, or not known.
     """
@@ -64,6 +67,7 @@ class Board:
     host: str
     dram: str
     clock: str
+    processor: Processor | None = None
     cautions: tuple[str, ...] = ()
 
     def pins(self):
@@ -96,9 +100,10 @@ BOARDS = {
             host="the board's PCIe endpoint as a memory (its address translation is yours), or "
             "`S_AXI_HP0` (AXI3: through an AXI interconnect) while host memory is the board's own "
             "DDR3",
-            dram="`S_AXI_HP1` of the processing system (AXI3: through an AXI interconnect): 1 GB "
+            dram="`S_AXI_HP2` of the processing system (AXI3: through an AXI interconnect): 1 GB "
             "DDR3 on the board",
             clock=_ZYNQ_CLOCK,
+            processor=PROCESSORS["cosmos_plus"],
             cautions=(
                 "The flash modules have differential DQS and RE#: the top drives both legs, NV-DDR "
                 "itself uses one. SSTL18 inputs want VREF; the pins' standards are those of the "
@@ -125,11 +130,14 @@ BOARDS = {
             "`S_AXI_HP0_FPD` while host memory is the board's own DDR",
             dram="`S_AXI_HP1_FPD` of the processing system: 2 GB on the board",
             clock=_ZYNQ_CLOCK,
+            processor=PROCESSORS["daisyplus"],
             cautions=(
                 "The public projects place one leg of channel 0's and 1's DQS and RE#; the other "
                 "is its pair.",
                 "The flash module assumed is the Hynix one of Cosmos+; for another choose a "
                 "profile.",
+                "There are boards with two kinds of LPDDR4, A and B, which differ in ranks and "
+                "rows: `vivado/build.tcl` takes A, with `-tclargs B` the other.",
             ),
         ),
         Board(
@@ -146,8 +154,13 @@ BOARDS = {
                 "The FPGA has no NAND pins: pages are read from and written to DDR4 "
                 "(`m_axi_pages_n`). Whoever moves them between the SSD and that DDR4, by "
                 "peer-to-peer copies of the host, is not part of this and is not tested.",
-                "The board runs inside the vendor's platform (Vitis shell): `package_ip.tcl` makes "
-                "an IP; packing that as an RTL kernel (`package_xo`) is not done here.",
+                "The board runs inside the vendor's platform (Vitis shell), which has the PCIe "
+                "endpoint, the DDR4 controller and the clocks: there is no block design to make. "
+                "`package_ip.tcl` makes an IP; an RTL kernel of it (`package_xo`, control protocol "
+                "`user_managed`) is not made here. It wants a wrapper that calls `aclk` and "
+                "`aresetn` `ap_clk` and `ap_rst_n`, and extends the addresses of the `m_axi_*` "
+                "from 48 to 64 bits with zeros; then `s_axi` is the kernel's registers, `irq` its "
+                "interrupt, and each `m_axi_*` is mapped to a memory of the platform when linking.",
             ),
         ),
         Board(
