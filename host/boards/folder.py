@@ -18,6 +18,7 @@ from .phys import choose_phy
 from .reference import reference_html, reference_markdown
 from .render import render
 from .sidecar import layouts
+from .system import CONTROL_BYTES, system_of, too_much_dram
 from .wrappers import (
     IP_TOP,
     PIN_TOP,
@@ -39,15 +40,20 @@ ABOUT = {
     "rtl/instinfer_csd.v": f"`{IP_TOP}`: the same with what Vivado infers its interfaces from",
     "rtl/nand_phy.v": "`nand_pads`: the PHY of a flash channel, with its pads",
     "rtl/csd_top.v": f"`{PIN_TOP}`: drive, PHYs and pads",
-    "constraints/clocks.xdc": "clock and false paths",
+    "constraints/clocks.xdc": "clock of the drive placed by itself",
+    "constraints/nand.xdc": "false paths and registers at the NAND pins",
     "constraints/pins.xdc": "NAND pins",
-    "vivado/project.tcl": "makes a project; synthesis, place, route, reports",
+    "vivado/build.tcl": "from here to a bitstream: project, block design, all runs, reports",
+    "vivado/system.tcl": f"the block design: processing system, `{PIN_TOP}`, buses, addresses",
+    "vivado/processor.tcl": "settings of the processing system, of the board's DDR above all",
+    "vivado/project.tcl": "the drive by itself: synthesis, place, route, reports",
     "vivado/package_ip.tcl": "packages the drive for the block design",
     "vivado/interfaces/nand_phy.xml": "the interface of a PHY, as IP-XACT (IEEE 1685-2009)",
     "vivado/interfaces/nand_phy_rtl.xml": "its signals",
     "docs/reference.md": "registers, commands, records",
     "docs/reference.html": "the same, for a browser",
     "software/instinfer.h": "the same, for C",
+    "software/addresses.h": "where the block design has the drive and its memories",
     "software/board.c": "what a board gives the bring-up test: the one file to change",
     "software/bringup.c": "the bring-up test, step by step",
     "software/bringup.h": "its entry",
@@ -94,11 +100,12 @@ class BoardFolder:
         self._board, self._config = board, config
         self._preset, self._changes = preset, list(changes)
         self._phy_asked, self._phy = phy, choose_phy(board, config, phy)
+        self._system = system_of(board, config, self._phy)
 
     def files(self):
         """Path below the folder -> text; the same bytes in every run."""
         files = self.rtl() | self._constraints() | self._docs()
-        software = software_files(self._config)
+        software = software_files(self._config, self._system)
         files |= {f"software/{name}": text for name, text in software.items()}
         files |= self._vivado(sorted(name for name in files if name.startswith("constraints/")))
         files[SIDECAR] = json.dumps(self._sidecar())
@@ -128,6 +135,8 @@ class BoardFolder:
             "phys": [name for name in interfaces if name.startswith("phy_")],
             "phy": self._phy,
             "phy_asked": self._phy_asked,
+            "system": self._system,
+            "processor": self._system and self._system.processor,
             "config": self._config,
         }
 
@@ -150,6 +159,7 @@ class BoardFolder:
     def _constraints(self):
         files = {"constraints/clocks.xdc": render("clocks.xdc", **self._common)}
         if self._phy:
+            files["constraints/nand.xdc"] = render("nand.xdc", **self._common)
             files["constraints/pins.xdc"] = pins_xdc(self._board, self._pins)
         return files
 
@@ -162,6 +172,8 @@ class BoardFolder:
             ),
             "vivado/package_ip.tcl": render("package_ip.tcl", **self._common, sources=[drive, ip]),
         }
+        if self._system:
+            files |= self._block_design(sources, constraints)
         signals = [
             (signal.upper(), port)
             for port in self._ports
@@ -174,6 +186,23 @@ class BoardFolder:
                 "nand_phy_rtl.xml", signals=signals
             )
         return files
+
+    def _block_design(self, sources, constraints):
+        """The scripts from here to a bitstream."""
+        clock = {"mhz": f"{self._config.clock_hz / 1e6:.6f}", "inputs": self._config.channels}
+        values = self._common | {
+            "sources": sources,
+            "constraints": [name for name in constraints if not name.endswith("clocks.xdc")],
+            "parameters": [
+                (name, value.format(**clock)) for name, value in self._system.processor.parameters
+            ],
+            "pins": self._pins,
+            "control_bytes": CONTROL_BYTES,
+        }
+        return {
+            f"vivado/{name}": render(name, **values)
+            for name in ("build.tcl", "system.tcl", "processor.tcl")
+        }
 
     def _docs(self):
         return {
@@ -196,6 +225,7 @@ class BoardFolder:
             "configuration": config.as_dict(),
             "configuration_hash": config.digest,
             "clocks": {"aclk": config.clock_hz},
+            "system": self._system and self._system.as_dict(),
             "tops": {
                 top: [{"name": p.name, "direction": p.way, "bits": p.bits} for p in ports]
                 for top, ports in tops.items()
@@ -239,6 +269,8 @@ def _misfits(board, config):
             f"dies = {config.dies}: a channel of the {board.title} has {board.ways} chip "
             f"enables; choose --set dies={board.ways} or fewer"
         )
+    if problem := too_much_dram(board, config):
+        yield problem
 
 
 def write_board(folder, files):

@@ -1,8 +1,8 @@
 """Verilog around the drive for a board: the module that becomes an IP, and the top with pins.
 
-``instinfer_csd`` is `rtl.axi.drive.AxiDrive` with what Vivado reads its interfaces off
-(``X_INTERFACE_INFO``, AMD UG1118); ``csd_top`` is the drive, a PHY for each flash channel and the
-pads. Both only connect.
+``instinfer_csd`` is `rtl.axi.drive.AxiDrive`; ``csd_top`` is the drive, a PHY for each flash
+channel and the pads. Both only connect, and have what Vivado reads their interfaces off
+(``X_INTERFACE_INFO``, AMD UG1118, UG994).
 """
 
 import re
@@ -90,22 +90,44 @@ def ip_module(ports, clock_hz):
     str
         Verilog; its ports are the drive's, those of channel n's PHY called ``phy_n_*``.
     """
+    pairs = [(port.name, _outer(port.name)) for port in ports]
+    return "\n".join(
+        (
+            "// The drive as an IP: Vivado reads the interfaces off these attributes.",
+            f"module {IP_TOP} (",
+            *_declared(ports, clock_hz),
+            ");",
+            *_instance(AXI_TOP, "drive", pairs),
+            "endmodule",
+            "",
+        )
+    )
+
+
+def _declared(ports, clock_hz=None):
+    """Declarations of a module's ports with what Vivado reads its interfaces off.
+
+    Without ``clock_hz`` the clock's frequency is what it is connected to, as a block design wants
+    of a module that is no IP.
+    """
     interfaces = dict.fromkeys(interface_of(port.name)[0] for port in ports)
     buses = [name for name in interfaces if "_axi" in name]
     lines, seen = [], set()
     for port in ports:
         interface, signal = interface_of(port.name)
+        info = parameters = ""
         if port.name == "aclk":
             info = "xilinx.com:signal:clock:1.0 aclk CLK"
             parameters = (
                 f"XIL_INTERFACENAME aclk, ASSOCIATED_BUSIF {':'.join(buses)}, "
-                f"ASSOCIATED_RESET aresetn, FREQ_HZ {clock_hz}"
+                "ASSOCIATED_RESET aresetn"
             )
+            parameters += f", FREQ_HZ {clock_hz}" if clock_hz else ""
         elif not signal:
             info, parameters = SINGLE.get(port.name, ("", ""))
         else:
             kind = NAND_PHY if interface.startswith("phy_") else "xilinx.com:interface:aximm:1.0"
-            info, parameters = f"{kind} {interface} {signal.upper()}", ""
+            info = f"{kind} {interface} {signal.upper()}"
             if interface in buses and interface not in seen:
                 protocol = "AXI4LITE" if interface == "s_axi" else "AXI4"
                 parameters = f"XIL_INTERFACENAME {interface}, PROTOCOL {protocol}"
@@ -116,18 +138,7 @@ def ip_module(ports, clock_hz):
             lines.append(f'    (* X_INTERFACE_INFO = "{info}" *)')
         lines.append(f"    {Port(_outer(port.name), port.way, port.bits).text},")
     lines[-1] = lines[-1].rstrip(",")
-    pairs = [(port.name, _outer(port.name)) for port in ports]
-    return "\n".join(
-        (
-            "// The drive as an IP: Vivado reads the interfaces off these attributes.",
-            f"module {IP_TOP} (",
-            *lines,
-            ");",
-            *_instance(AXI_TOP, "drive", pairs),
-            "endmodule",
-            "",
-        )
-    )
+    return lines
 
 
 def _outer(name):
@@ -209,7 +220,7 @@ def pin_module(ports, phy, channels):
         (
             "// The drive with its PHYs and pads; constraints/pins.xdc says which pins these are.",
             f"module {PIN_TOP} (",
-            ",\n".join(f"    {port.text}" for port in outside),
+            *_declared(outside),
             ");",
             *body,
             "endmodule",

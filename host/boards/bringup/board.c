@@ -6,12 +6,27 @@
  * INSTINFER_HOST_AT     the same, as the drive has it
  * INSTINFER_DRAM        memory that m_axi_dram reaches, as the processor has it
  * INSTINFER_DRAM_AT     the same, as the drive has it, below 4 GiB
+ * INSTINFER_STARTED     where a bit for each channel says that its PHY has started, if there is
+ *                       such a place: before that the registers do not answer
+ * INSTINFER_STARTED_ALL these bits
  *
- * All of it uncached, or instinfer_sync flushes and invalidates caches.
+ * addresses.h has them where a block design comes with this. All of the memory is uncached, or
+ * instinfer_sync flushes and invalidates caches; with AMD's standalone library caches are off.
  */
 #include <stdio.h>
 
+#include "addresses.h"
 #include "bringup.h"
+
+#ifdef __has_include
+#if __has_include("xil_cache.h")
+#include "xil_cache.h"
+#define CACHES_OFF Xil_DCacheDisable()
+#endif
+#endif
+#ifndef CACHES_OFF
+#define CACHES_OFF (void)0
+#endif
 
 #if !defined(INSTINFER_BASE) || !defined(INSTINFER_HOST) || !defined(INSTINFER_DRAM)
 #error "board.c: say where the drive and its memories are, -DINSTINFER_BASE=0x..., see above"
@@ -49,11 +64,32 @@ void instinfer_put(char character)
     putchar(character);
 }
 
+#ifdef INSTINFER_STARTED
+/* Waits for the PHYs; reports each that does not start, and returns how many. */
+static int wait_for_phys(void)
+{
+    uint32_t silent, looks = INSTINFER_PATIENCE;
+    int failed = 0;
+    do
+        silent = ~*(volatile uint32_t *)(uintptr_t)INSTINFER_STARTED & INSTINFER_STARTED_ALL;
+    while (silent && looks--);
+    for (unsigned channel = 0; channel < 32; channel++)
+        if (silent >> channel & 1u) {
+            printf("FAIL  channel %u: its PHY does not start\n", channel);
+            failed++;
+        }
+    return failed;
+}
+#else
+#define wait_for_phys() 0
+#endif
+
 int main(void)
 {
     struct instinfer_memory host = {(uint64_t *)(uintptr_t)INSTINFER_HOST, INSTINFER_HOST_AT,
                                     BRINGUP_HOST_BYTES};
     struct instinfer_memory dram = {(uint64_t *)(uintptr_t)INSTINFER_DRAM, INSTINFER_DRAM_AT,
                                     BRINGUP_DRAM_BYTES};
-    return instinfer_bringup(host, dram) != 0;
+    CACHES_OFF;
+    return wait_for_phys() || instinfer_bringup(host, dram);
 }
