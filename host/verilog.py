@@ -61,7 +61,7 @@ def _run(options):
     from rtl.boards import board as board_called
 
     from .boards.folder import SIDECAR, BoardFolder, write_board
-    from .boards.ours import check_folder
+    from .boards.ours import check_folder, left_out
 
     try:
         board = board_called(options.board)
@@ -79,7 +79,7 @@ def _run(options):
         phy=options.phy,
         oversize=options.oversize,
     )
-    _writable(folder, lambda: check_folder(folder, SIDECAR))
+    before = _writable(folder, lambda: check_folder(folder, SIDECAR, board.name))
     print(f"board        {board.title}" + (f", {board.part.name}" if board.part else ""))
     print(
         f"drive        {options.preset}: {config.channels} channels x {config.dies} dies, "
@@ -92,6 +92,8 @@ def _run(options):
     width = max(map(len, lines))
     for name, number in lines.items():
         print(f"             {folder}/{name:{width}}  {number:>9,} lines")
+    if gone := left_out(before, files):
+        print(f"removed      of what was there before: {', '.join(gone)}")
     print(f"             {time.perf_counter() - start:.0f} s; begin with {folder / 'README.md'}")
     return 0
 

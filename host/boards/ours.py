@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..options import BadOption
 
-__all__ = ["NotOurs", "check_folder", "sha256", "write_files"]
+__all__ = ["NotOurs", "check_folder", "left_out", "sha256", "write_files"]
 
 
 class NotOurs(BadOption):
@@ -18,7 +18,7 @@ def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_folder(folder, sidecar):
+def check_folder(folder, sidecar, board=None):
     """Files of an earlier folder -> SHA-256; none where it is new or empty.
 
     Parameters
@@ -26,17 +26,21 @@ def check_folder(folder, sidecar):
     folder : path
     sidecar : str
         File in it that knows the others.
+    board : str, optional
+        Whose folder it may be; None: any board's.
 
     Raises
     ------
     NotOurs
-        It has other things in it, or a file was changed since it was written.
+        It has other things in it, is another board's, or a file was changed since it was written.
     """
     folder = Path(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return {}
     try:
-        before = dict(json.loads((folder / sidecar).read_text())["files"])
+        about = json.loads((folder / sidecar).read_text())
+        before = dict(about["files"])
+        theirs = about["board"]["name"] if board else None
         if not all(_inside(folder, name) for name in before):
             raise ValueError("names outside the folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -44,6 +48,11 @@ def check_folder(folder, sidecar):
             f"{folder} exists and was not written by this command (no {sidecar} with its files in "
             "it): choose another folder with --output, or empty this one"
         ) from error
+    if theirs != board:
+        raise NotOurs(
+            f"{folder} is the folder of board {theirs!r}, whose files would be removed: choose "
+            f"another folder for {board!r} with --output, or empty this one"
+        )
     changed = [
         name
         for name, digest in before.items()
@@ -100,12 +109,20 @@ def write_files(folder, files, sidecar):
     hashes = {name: sha256(text) for name, text in files.items() if name != sidecar}
     about = json.loads(files[sidecar]) | {"files": hashes}
     files = files | {sidecar: json.dumps(about, indent=2) + "\n"}
-    for name in sorted(set(before) - set(files)):
+    for name in left_out(before, files):
         (folder / name).unlink(missing_ok=True)
+        for above in list((folder / name).relative_to(folder).parents)[:-1]:
+            if (folder / above).is_dir() and not any((folder / above).iterdir()):
+                (folder / above).rmdir()
     for name, text in sorted(files.items(), key=lambda item: item[0] == sidecar):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return {name: text.count("\n") for name, text in files.items()}
+
+
+def left_out(before, files):
+    """What an earlier folder had and this one has not."""
+    return sorted(set(before) - set(files))
 
 
 def _inside(folder, name):

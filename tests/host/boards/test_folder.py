@@ -202,6 +202,20 @@ def test_a_folder_of_somebody_else_and_a_file(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_another_boards_folder_stays_and_what_goes_is_named(tmp_path, capsys):
+    tiny = ["verilog", "--preset", "tiny", "--output", str(tmp_path)]
+    assert main(tiny) == 0
+    assert "removed" not in capsys.readouterr().out
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["verilog", "--board", "smartssd", "--output", str(tmp_path)]) == 2
+    assert "is the folder of board 'generic'" in capsys.readouterr().err
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert main([*tiny, "--set", "page_store=memory"]) == 0
+    said = next(line for line in capsys.readouterr().out.splitlines() if "removed" in line)
+    assert "vivado/interfaces/nand_phy.xml, vivado/interfaces/nand_phy_rtl.xml" in said
+    assert not (tmp_path / "vivado/interfaces").exists()
+
+
 def test_every_board_has_its_preset():
     assert {board.preset for board in BOARDS.values()} <= set(PRESETS)
 

@@ -22,7 +22,7 @@ def test_what_is_no_longer_written_is_removed_and_other_files_stay(tmp_path):
     (tmp_path / "project").mkdir()
     (tmp_path / "project/mine.xpr").write_text("mine")
     write_files(tmp_path, {"c": "3\n", "about.json": "{}"}, "about.json")
-    assert not (tmp_path / "a/x.v").exists() and not (tmp_path / "b.txt").exists()
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b.txt").exists()
     assert (tmp_path / "c").read_text() == "3\n"
     assert (tmp_path / "project/mine.xpr").read_text() == "mine"
 
@@ -49,6 +49,14 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, sidecar):
     with pytest.raises(NotOurs, match="was not written by this command.*choose another folder"):
         write_files(tmp_path, FILES, "about.json")
     assert {path.name for path in tmp_path.iterdir()} <= {"theirs", "about.json"}
+
+
+def test_the_folder_of_another_board_is_left_alone(tmp_path):
+    files = {"a/x.v": "module x;\n", "about.json": '{"board": {"name": "first"}}'}
+    write_files(tmp_path, files, "about.json")
+    with pytest.raises(NotOurs, match="is the folder of board 'first'.*folder for 'second' with"):
+        check_folder(tmp_path, "about.json", "second")
+    assert list(check_folder(tmp_path, "about.json", "first")) == ["a/x.v"]
 
 
 def test_a_file_in_its_place(tmp_path):
