@@ -16,6 +16,7 @@ from .fit import TooLarge, check_fit, estimate
 from .ours import write_files
 from .phys import choose_phy
 from .reference import reference_html, reference_markdown
+from .remedy import remedy
 from .render import render
 from .sidecar import layouts
 from .system import CONTROL_BYTES, system_of, too_much_dram
@@ -95,12 +96,19 @@ class BoardFolder:
                 check_fit(config, board.part)
             except TooLarge as error:
                 problems.append(str(error))
+        try:
+            self._phy = choose_phy(board, config, phy)
+        except BadOption as error:
+            problems.append(str(error))
         if problems:
+            asked = {"preset": preset, "changes": list(changes), "phy": phy, "oversize": oversize}
+            fields = remedy(board, config, **asked)
+            if len(fields) > 1:
+                problems.append("all of it: " + " ".join(f"--set {field}" for field in fields))
             raise BadOption("; ".join(problems))
         self._board, self._config = board, config
         self._preset, self._changes = preset, list(changes)
-        self._phy_asked, self._phy = phy, choose_phy(board, config, phy)
-        self._system = system_of(board, config, self._phy)
+        self._phy_asked, self._system = phy, system_of(board, config, self._phy)
 
     def files(self):
         """Path below the folder -> text; the same bytes in every run."""

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from flash_model.profiles import PROFILES
 from rtl.phy.nv_ddr_timing import check_nv_ddr_profile
 from rtl.phy.sdr_timing import check_sdr_profile
 from rtl.phy.verilog import PADS_TOP, nv_ddr_phy_verilog, sdr_phy_verilog
@@ -10,7 +11,7 @@ from rtl.phy.verilog import PADS_TOP, nv_ddr_phy_verilog, sdr_phy_verilog
 from ..options import BadOption
 from .wrappers import Port
 
-__all__ = ["KINDS", "Phy", "choose_phy"]
+__all__ = ["CHECKS", "KINDS", "Phy", "choose_phy", "mode_for", "profiles_for"]
 
 KINDS = ("sdr", "nv_ddr", "none")
 """What ``--phy`` takes."""
@@ -113,29 +114,68 @@ def choose_phy(board, config, kind=None):
         )
     if in_memory or wanted in ("none", "memory"):
         return None
+    mode, refused = mode_for(wanted, config.flash, config.clock_hz)
+    if mode is None:
+        if kind is None and not board.pins_source:
+            return None
+        raise BadOption(
+            f"profile = {config.profile}: no {TITLES[wanted]} PHY keeps up with it at "
+            f"{config.clock_hz / 1e6:g} MHz ({refused}). {_others(wanted, config.clock_hz)}, or "
+            "--phy none for one of your own"
+        )
+    family = FAMILIES[board.part.family if board.part else "xc7"]
+    pairs = {pin.signal for pin in board.pins()} & {"re_p", "dqs_p"}
+    text = _verilog(wanted, config, mode, family, pairs)
+    return Phy(
+        title=f"{TITLES[wanted]}, timing mode {mode}",
+        buffers=family if wanted == "nv_ddr" else "",
+        verilog=text,
+        ports=_ports(text),
+        paired=frozenset({"nand_re_n"} if wanted == "sdr" and "re_p" in pairs else ()),
+    )
+
+
+def mode_for(kind, profile, clock_hz):
+    """The slowest timing mode in which a PHY keeps up with a flash profile.
+
+    Parameters
+    ----------
+    kind : str
+        ``sdr`` or ``nv_ddr``.
+    profile : Profile
+    clock_hz : int
+
+    Returns
+    -------
+    int or None, ValueError or None
+        The mode, or why the fastest one does not keep up.
+    """
+    refused = None
     for mode in range(FASTEST + 1):
         try:
-            CHECKS[wanted](config.flash, mode, config.clock_hz)
+            CHECKS[kind](profile, mode, clock_hz)
         except ValueError as error:
             refused = error
             continue
-        family = FAMILIES[board.part.family if board.part else "xc7"]
-        pairs = {pin.signal for pin in board.pins()} & {"re_p", "dqs_p"}
-        text = _verilog(wanted, config, mode, family, pairs)
-        return Phy(
-            title=f"{TITLES[wanted]}, timing mode {mode}",
-            buffers=family if wanted == "nv_ddr" else "",
-            verilog=text,
-            ports=_ports(text),
-            paired=frozenset({"nand_re_n"} if wanted == "sdr" and "re_p" in pairs else ()),
-        )
-    if kind is None and not board.pins_source:
-        return None
-    raise BadOption(
-        f"profile = {config.profile}: no {TITLES[wanted]} PHY keeps up with it at "
-        f"{config.clock_hz / 1e6:g} MHz ({refused}). Choose another with --set profile=, "
-        "another PHY with --phy, or --phy none for one of your own"
-    )
+        return mode, None
+    return None, refused
+
+
+def profiles_for(kind, clock_hz):
+    """Profiles that a PHY keeps up with at a clock, the fastest first: list of str."""
+    kept = [p for p in PROFILES.values() if mode_for(kind, p, clock_hz)[0] is not None]
+    return [p.name for p in sorted(kept, key=lambda p: -p.timing.rate_mts)]
+
+
+def _others(wanted, clock_hz):
+    """Which profiles would do, for this PHY and the other."""
+    said = []
+    for kind in sorted(CHECKS, key=lambda kind: kind != wanted):
+        if names := profiles_for(kind, clock_hz):
+            rates = [f"{name} ({PROFILES[name].timing.rate_mts} MT/s)" for name in names]
+            phy = "" if kind == wanted else f"--phy {kind} and "
+            said.append(f"{phy}--set profile={' or '.join(rates)}")
+    return f"Choose {', or '.join(said)}" if said else "At this clock no profile does"
 
 
 def _verilog(kind, config, mode, family, pairs):

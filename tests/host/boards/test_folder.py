@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from host.boards.ours import sha256
 from host.boards.phys import choose_phy
 from host.boards.wrappers import IP_TOP, PIN_TOP
 from host.cli import main
-from host.options import BadOption
+from host.options import BadOption, drive_config
 from rtl.boards import BOARDS
 from rtl.config import PRESETS, DriveConfig
 
@@ -200,6 +201,29 @@ def test_a_folder_of_somebody_else_and_a_file(tmp_path, capsys):
         assert main(["verilog", "--preset", "tiny", "--output", str(output)]) == 2
         assert "choose another folder with --output" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "board, preset, phy, fields",
+    [
+        ("cosmos_plus", "default", None, {"dies", "profile", "correctable_bits"}),
+        ("cosmos_plus", "cosmos_plus", "sdr", {"profile"}),
+        ("daisyplus", "paper", None, {"channels", "dies", "profile"}),
+    ],
+)
+def test_all_that_is_needed_is_said_at_once(board, preset, phy, fields):
+    """What the refusal says is followed, and is enough."""
+    asked = {"preset": preset, "phy": phy}
+    with pytest.raises(BadOption) as refused:
+        BoardFolder(BOARDS[board], DriveConfig.preset(preset), **asked)
+    said = str(refused.value).split("all of it: ")[-1].partition(" ")[2]
+    said = re.findall(r"(?:--set |^)(\w+)=(\w+)", "--set " + said.removeprefix("--set "))
+    if len(fields) == 1:
+        said = re.findall(r"--set (profile)=(\w+)", str(refused.value))[:1]
+    changes = [f"{field}={value}" for field, value in said]
+    assert {field for field, _ in said} >= fields
+    config = drive_config(SimpleNamespace(preset=preset, set=changes))
+    BoardFolder(BOARDS[board], config, changes=changes, **asked)
 
 
 def test_another_boards_folder_stays_and_what_goes_is_named(tmp_path, capsys):
