@@ -5,6 +5,7 @@ control bus, the memory ports and the digital side of the flash PHYs; ``axi_driv
 (`rtl.axi.drive.AxiDrive`) is that with AXI4-Lite and AXI4 for its buses. The folder: `host.boards`.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -80,6 +81,8 @@ def _run(options):
         oversize=options.oversize,
     )
     before = _writable(folder, lambda: check_folder(folder, SIDECAR, board.name))
+    for warning in contents.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"board        {board.title}" + (f", {board.part.name}" if board.part else ""))
     print(
         f"drive        {options.preset}: {config.channels} channels x {config.dies} dies, "

@@ -6,11 +6,13 @@ from importlib.metadata import version
 
 from hls_attention.verilog import port_names
 from rtl.axi.drive import AxiDrive
+from rtl.boards import PARTS
 from rtl.drive.drive import Drive
 
 from ..options import BadOption
 from ..verilog import AXI_TOP, TOP, drive_verilog
 from .bringup import software_files
+from .clocking import clock_warning, slower
 from .constraints import pins_xdc
 from .fit import TooLarge, check_fit, estimate
 from .ours import write_files
@@ -149,6 +151,11 @@ class BoardFolder:
         }
 
     @property
+    def warnings(self):
+        """What its builder should know at once: list of str."""
+        return [text for text in [clock_warning(self._board, self._config)] if text]
+
+    @property
     def top(self):
         """The module that is everything: with pins, if there are any."""
         return PIN_TOP if self._phy else IP_TOP
@@ -259,6 +266,9 @@ class BoardFolder:
             changes=self._changes,
             command=command + "".join(f" --set {change}" for change in self._changes),
             estimate=found,
+            warnings=self.warnings,
+            slower=slower(board, config, self._phy, self._phy_asked),
+            parts=PARTS.values(),
             shares=board.part
             and {name: value / getattr(board.part, name) for name, value in vars(found).items()},
             contents=[(name, ABOUT[name]) for name in sorted(names)],

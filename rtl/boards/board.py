@@ -172,7 +172,7 @@ BOARDS = {
             control="any AXI4-Lite manager with 32 bits of data",
             host="an AXI4 memory that the host can reach, or the host's own over PCIe",
             dram="an AXI4 memory of at least the preset's `dram_bytes`",
-            clock="any clock of the preset's frequency, or slower with the same flash timing",
+            clock="any clock",
             cautions=(),
         ),
     )
