@@ -43,9 +43,11 @@ def drive_health(config, stats, wear, tokens, token_bytes):
         ``write_amplification`` (both over the former), ``blocks_erased``, ``erases_min``,
         ``erases_mean``, ``erases_max`` (of block groups), ``erases_rated``, ``percentage_used``
         (100 at the rated erases, which may be passed), ``bits_corrected``, ``pages_read_again``,
-        ``codewords_unrecovered``, ``reads_per_block_max`` (since its last erase), ``blocks_bad``,
-        ``spares_least`` (spare blocks of the channel that has the fewest), ``pages_moved``,
-        ``pages_lost``, ``read_only``, ``drive_bytes`` (user bytes of all groups that hold data),
+        ``codewords_unrecovered``, ``reads_per_block_max`` (since its last erase),
+        ``reads_per_block_counted`` (what it is at most: then it stands for so many or more),
+        ``blocks_bad``, ``spares_least`` (spare blocks of the channel that has the fewest),
+        ``pages_moved``, ``pages_lost``, ``read_only``,
+        ``drive_bytes`` (user bytes of all groups that hold data),
         ``bytes_per_token``, ``drive_writes_left``, ``tokens_left``, ``years_left`` (at the rate of
         tokens by the drive's clock so far). None marks what the backend cannot know, or what
         nothing was appended for yet.
@@ -80,6 +82,7 @@ def drive_health(config, stats, wear, tokens, token_bytes):
         "pages_read_again": stats["read_retries"],
         "codewords_unrecovered": stats["codewords_unrecovered"],
         "reads_per_block_max": wear["reads_per_block_max"],
+        "reads_per_block_counted": config.most_reads,
         "blocks_bad": stats["blocks_bad"],
         "spares_least": None if wear["spares"] is None else min(wear["spares"]),
         "pages_moved": stats["pages_moved"],

@@ -33,7 +33,7 @@ from .pages.requests import page_request_layout, page_word_layout
 from .pages.source import PageSource
 from .pages.writer import PageWriter
 from .program_feeder import ProgramFeeder, order_layout
-from .read_counts import COUNT_BITS, ReadCounts, block_layout, block_of
+from .read_counts import ReadCounts, block_layout, block_of
 
 __all__ = ["Channel"]
 
@@ -95,13 +95,13 @@ class Channel(wiring.Component):
                 "i_management_words": In(stream.Signature(64)),
                 "o_management": Out(stream.Signature(read_layout())),
                 "o_again": Out(stream.Signature(again_layout(dies))),
-                "read_limit": In(COUNT_BITS),
+                "read_limit": In(config.count_bits),
                 "o_often": Out(stream.Signature(block_layout(config.flash.geometry))),
                 "count_ask": In(1),
                 "count_clear": In(1),
                 "count_place": In(block_layout(config.flash.geometry)),
                 "count_busy": Out(1),
-                "count_value": Out(COUNT_BITS),
+                "count_value": Out(config.count_bits),
                 "o": Out(stream.Signature(beat_layout())),
                 "o_readback": Out(stream.Signature(page_word_layout())),
                 "done": Out(stream.Signature(done_layout(dies))),
@@ -141,7 +141,7 @@ class Channel(wiring.Component):
         )
         m.submodules.feeder = feeder = ProgramFeeder(geometry)
         m.submodules.writer = writer = PageWriter(config.dies, code)
-        m.submodules.counts = counts = ReadCounts(geometry)
+        m.submodules.counts = counts = ReadCounts(geometry, config.count_bits)
         m.submodules.ops = ops = Arbiter(operation_layout(config.dies), inputs=3)
         m.submodules.program_data = words = Queue(64, depth=PROGRAM_QUEUE)
         m.submodules.readback = readback = SkidBuffer(page_word_layout())

@@ -13,6 +13,7 @@ from .ecc.rates import GOAL, sizes_for
 from .ecc.shared_rates import shared_sizes_for
 from .pages.store import page_checks
 from .presets import PRESETS
+from .read_counts import LIMIT_BITS, count_bits, most_reads
 
 __all__ = ["DriveConfig", "ConfigError", "HEAD_DIMS", "MASK_TOKENS", "PRESETS", "stream_groups"]
 
@@ -109,8 +110,9 @@ class DriveConfig:
         it (`page_store_bytes`). 0: all of them.
     read_limit : int
         Reads of a block's pages since its last erase from which on it is to be written anew,
-        0..16777215; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
-        block by the coefficients of `flash_model.bit_errors`.
+        0..16777152; 0: never. The default adds 1e-4 to the raw bit error rate of a worn-out TLC
+        block by the coefficients of `flash_model.bit_errors`. Counts of reads are built as wide as
+        it needs: each block of a channel has one in block RAM.
     """
 
     profile: str = "paper"
@@ -264,7 +266,8 @@ class DriveConfig:
             "a power of two, 4096..262144",
         )
         check("dram_bytes", 1 << 20 <= self.dram_bytes <= 1 << 40, "1 MiB..1 TiB")
-        check("read_limit", 0 <= self.read_limit < 1 << 24, "0..16777215 reads; 0: no limit")
+        most = most_reads(LIMIT_BITS)
+        check("read_limit", 0 <= self.read_limit <= most, f"0..{most} reads; 0: no limit")
         check("firmware_cycles", self.firmware_cycles >= 0, "0 or more clock cycles")
 
     @classmethod
@@ -332,6 +335,16 @@ class DriveConfig:
     def reads_ahead(self):
         """Page operations that a channel queues: more where they are of codewords, not of pages."""
         return min(256, self.operation_depth * (4 if self.sparse_tokens else 1))
+
+    @property
+    def count_bits(self):
+        """Bits of the counts of reads (`rtl.read_counts`)."""
+        return count_bits(self.read_limit)
+
+    @property
+    def most_reads(self):
+        """Reads of a block up to which they are counted."""
+        return most_reads(self.count_bits)
 
     @property
     def unit_tokens(self):

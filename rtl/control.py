@@ -10,7 +10,7 @@ from .flash_port import flash_request_layout
 from .health import event_layout
 from .memory_port import ADDRESS_BITS
 from .nand.phy_report import phy_report_layout
-from .read_counts import COUNT_BITS
+from .read_counts import LIMIT_BITS, most_reads
 from .read_counts import block_layout as count_layout
 from .registers import DRIVE_ID, REGISTERS
 
@@ -45,6 +45,8 @@ class Control(wiring.Component):
         Of the allocator.
     page_base : int, optional
         There is a register for where pages begin in their memory; it is this after a reset.
+    count_bits : int
+        Of the counts of reads.
 
     Members
     -------
@@ -66,7 +68,8 @@ class Control(wiring.Component):
         Of the executor.
     count_ask, count_clear, count_channel, count_place (Out); count_busy, count_value (In)
     read_limit (Out)
-        Reads of each block (`rtl.read_counts`) of channel ``count_channel``.
+        Reads of each block (`rtl.read_counts`) of channel ``count_channel``. A limit beyond what is
+        counted is what is.
     report_channel, report_die (Out); report (In)
         What a PHY has found of a die.
     page_base (Out)
@@ -77,8 +80,9 @@ class Control(wiring.Component):
     quiet : Out(1)
     """
 
-    def __init__(self, geometry, streams=1, slots=16, page_base=None):
+    def __init__(self, geometry, streams=1, slots=16, page_base=None, count_bits=LIMIT_BITS):
         self._page_base = page_base
+        self._count_bits = count_bits
         place = block_layout(geometry, streams, slots)
         stream = place["stream"].shape
         super().__init__(
@@ -129,8 +133,8 @@ class Control(wiring.Component):
                 "count_channel": Out(max(1, ceil_log2(geometry.channels))),
                 "count_place": Out(count_layout(geometry)),
                 "count_busy": In(1),
-                "count_value": In(COUNT_BITS),
-                "read_limit": Out(COUNT_BITS),
+                "count_value": In(count_bits),
+                "read_limit": Out(count_bits),
                 "report_channel": Out(8),
                 "report_die": Out(8),
                 "report": In(phy_report_layout()),
@@ -218,6 +222,7 @@ class Control(wiring.Component):
 
         asked, row = self.flash_request, registers["FLASH_ROW"]
         word = csr.w_data
+        limit, most = registers["READ_LIMIT"][:LIMIT_BITS], most_reads(self._count_bits)
         m.d.comb += [
             self.flash_start.eq(strobe("FLASH_OP")),
             asked.op.eq(word[:8]),
@@ -250,14 +255,14 @@ class Control(wiring.Component):
             self.count_channel.eq(registers["READ_COUNT_OF"][24:]),
             self.count_place.die.eq(registers["READ_COUNT_OF"][16:24]),
             self.count_place.block.eq(registers["READ_COUNT_OF"][:16]),
-            self.read_limit.eq(registers["READ_LIMIT"]),
+            self.read_limit.eq(Mux(limit > most, most, limit)),
             self.report_channel.eq(registers["PHY_OF"][24:]),
             self.report_die.eq(registers["PHY_OF"][16:24]),
         ]
         m.d.sync += self.count_ask.eq(strobe("READ_COUNT_OF"))  # once it is in its register
         values["READ_COUNT"] = Cat(
             self.count_value,
-            Signal(31 - COUNT_BITS, name="reserved"),
+            Signal(31 - self._count_bits, name="reserved"),
             self.count_busy | self.count_ask,
         )
         values["FLASH_STATUS"] = self.flash_status

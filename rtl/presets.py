@@ -25,6 +25,7 @@ PRESETS = {
         "clock_hz": 100_000_000,
         "correctable_bits": 16,
         "decoder_channels": 8,
+        "read_limit": 250_000,
     },
     "daisyplus": {
         "profile": "mlc_cosmos_nv_ddr",

@@ -176,14 +176,16 @@ REGISTERS = {
         Field("channel", 24, 8, "flash channel"),
     )),
     "READ_COUNT": Register(0x2094, "ro", "the answer to READ_COUNT_OF", (
-        Field("reads", 0, 24, "pages read"),
+        Field("reads", 0, 24, "pages read; a count goes round among the last 64 values of the bits "
+                              "that it is built with"),
         Field("busy", 31, 1, "not yet"),
     )),
     "READ_COUNT_CLEAR": Register(0x2098, "wo",
                                  "clears the count of the block READ_COUNT_OF names, whatever is "
                                  "written"),
     "READ_LIMIT": Register(0x209C, "rw", "when an event tells of a block", (
-        Field("reads", 0, 24, "once it was read so often; 0: never"),
+        Field("reads", 0, 24, "once it was read so often, or as often as is counted if that is "
+                              "less; 0: never"),
     )),
     "STREAM": Register(0x20A0, "rw", "what other registers are about", (
         Field("stream", 0, 8, "stream"),

@@ -53,7 +53,8 @@ def estimate(config):
     else:
         groups = config.channels / config.decoder_channels
         decoders = config.channels * (1800 + 83 * t) + groups * (1700 + key + search)
-    counts = config.dies * config.flash.geometry.blocks * 24 / 36_864  # rtl.read_counts
+    blocks = config.dies * config.flash.geometry.blocks
+    counts = blocks * config.count_bits / 36_864  # rtl.read_counts
     sparse = config.channels * 6375 if config.sparse_tokens else 0
     return Estimate(
         lut=round(config.channels * (engine + flash) + decoders + sparse + 18_700),

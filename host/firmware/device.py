@@ -85,11 +85,11 @@ class Device:
         return done
 
     def reads(self, channel, die, block):
-        """Pages of a block read since its count was cleared."""
+        """Pages of a block read since its count was cleared; from ``most_reads`` on, that."""
         self.write("READ_COUNT_OF", channel << 24 | die << 16 | block)
         while (count := self.read("READ_COUNT")) >> 31:
             self.pause()
-        return count
+        return min(count, self._config.most_reads)
 
     def clear_reads(self, channel, die, block):
         """Begins a block's count anew."""

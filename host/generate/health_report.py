@@ -46,7 +46,11 @@ def _rows(h):
             f"{h['codewords_unrecovered']:,} codewords given up",
         )
     if h["reads_per_block_max"] is not None:
-        yield "read most", f"{h['reads_per_block_max']:,} reads of one block since its last erase"
+        more = " or more" if h["reads_per_block_max"] == h["reads_per_block_counted"] else ""
+        yield (
+            "read most",
+            f"{h['reads_per_block_max']:,}{more} reads of one block since its last erase",
+        )
     if h["blocks_bad"] is not None:
         text = (
             f"{h['blocks_bad']} bad, {h['spares_least']} spare or more in each channel; "

@@ -102,7 +102,9 @@ class Drive(wiring.Component):
         geometry = config.flash.geometry
         streams, ring = config.append_streams, config.stream_slots
         page_base = config.page_base if config.page_store == "memory" else None
-        m.submodules.control = control = Control(geometry, streams, ring, page_base)
+        m.submodules.control = control = Control(
+            geometry, streams, ring, page_base, config.count_bits
+        )
         m.submodules.queue = queue = CommandQueue()
         m.submodules.executor = executor = Executor(config)
         m.submodules.sequences = sequences = SequenceReader(config.max_sequences)

@@ -100,7 +100,7 @@ def test_a_shared_decoder_keeps_the_rate_of_its_channels():
         ("max_attend", 5000, "power of two"),
         ("dram_bytes", 1000, "1 MiB"),
         ("firmware_cycles", -1, "0 or more"),
-        ("read_limit", 1 << 24, "0..16777215"),
+        ("read_limit", (1 << 24) - 63, "0..16777152"),
         ("page_store", "ddr", "one of nand, memory"),
         ("page_base", 4096, '0, or page_store = "memory"'),
         ("page_blocks", 64, '0, or page_store = "memory"'),

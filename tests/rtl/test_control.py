@@ -2,9 +2,12 @@
 
 import random
 
+import pytest
+
 from flash_model.profiles import profile
 from rtl.control import Control
 from rtl.health import event_layout
+from rtl.read_counts import most_reads
 from rtl.registers import DRIVE_ID, REGISTERS, FlashEvent
 from tests.rtl.streams_bench import Bench
 
@@ -78,8 +81,8 @@ def read(ctx, dut, at):
 PAGE_BASE = 0x12_3456_7000
 
 
-def run(script, **changes):
-    dut = Control(GEOMETRY, streams=64, slots=4, page_base=PAGE_BASE)
+def run(script, count_bits=24, **changes):
+    dut = Control(GEOMETRY, streams=64, slots=4, page_base=PAGE_BASE, count_bits=count_bits)
     bench = Bench(dut, **changes)
     bench.script(lambda ctx: script(ctx, dut, bench))
     return dut, bench
@@ -294,6 +297,17 @@ def test_counters_are_reached_through_their_port():
     run(script)[1].run()
 
 
+@pytest.mark.parametrize("bits, most", [(12, 4032), (18, 262_080)])
+def test_a_limit_of_reads_is_at_most_what_is_counted(bits, most):
+    def script(ctx, dut, bench):
+        for limit in (0, most - 1, most, most + 1, 0xABCDEF):
+            yield from write(ctx, dut, address("READ_LIMIT"), limit)
+            assert ctx.get(dut.read_limit) == min(limit, most)
+            assert (yield from read(ctx, dut, address("READ_LIMIT"))) == limit
+
+    run(script, count_bits=bits)[1].run()
+
+
 def test_read_counts():
     def script(ctx, dut, bench):
         yield from write(ctx, dut, address("READ_LIMIT"), 0xABCDEF)
@@ -334,6 +348,8 @@ def test_every_bit_of_every_field_is_where_the_table_says():
             ones = (1 << field.width) - 1 << field.offset
             signal = port(dut, WRITTEN[name, part])
             most = (1 << min(len(signal), field.width)) - 1
+            if name == "READ_LIMIT":
+                most = most_reads(24)
             for value, wanted in ((ones, most), (ones ^ 0xFFFFFFFF, 0)):
                 ctx.set(dut.csr.addr, address(name))
                 ctx.set(dut.csr.w_data, value)

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
 from flash_model.profiles import profile
-from rtl.read_counts import COUNT_BITS, REMINDER, ReadCounts, block_of
+from rtl.read_counts import REMINDER, ReadCounts, block_of, count_bits, most_reads
 from tests.rtl.streams_bench import Bench
 
 GEOMETRY = dataclasses.replace(profile("tiny").geometry, blocks=9)  # no power of two
@@ -40,8 +40,8 @@ def look(ctx, dut, place, name="ask", places=()):
     return ctx.get(dut.value)
 
 
-def run(script, **signals):
-    dut = ReadCounts(GEOMETRY)
+def run(script, bits=24, **signals):
+    dut = ReadCounts(GEOMETRY, bits)
     bench = Bench(dut, timeout=20000)
     told = bench.sink(dut.o)
 
@@ -103,9 +103,35 @@ def test_a_block_over_the_limit_is_told_again():
             yield
         sense(ctx, dut, None)
         yield
+        yield
 
     assert run(script, limit=5) == [(0, 1)] * 4
-    assert COUNT_BITS == 24 and ROWS == 18
+    assert ROWS == 18
+
+
+def test_a_count_saturates_and_its_block_is_told_on():
+    """Counts of 8 bits: from 192 on they stay among the last 64 values."""
+
+    def script(ctx, dut):
+        reads = 0
+        for more in (191, 1, 63, 1, 37, 500):
+            for _ in range(more):
+                sense(ctx, dut, (0, 1))
+                yield
+            sense(ctx, dut, None)
+            yield
+            reads += more
+            value = yield from look(ctx, dut, (0, 1))
+            assert value == (reads if reads < 256 else 192 + (reads - 192) % 64)
+
+    assert run(script, bits=8, limit=192) == [(0, 1)] * (1 + 601 // 64)
+
+
+@pytest.mark.parametrize("limit, bits", [
+    (0, 12), (4032, 12), (4033, 13), (250_000, 18), (500_000, 19), (524_225, 20), (16_777_152, 24),
+])  # fmt: skip
+def test_counts_are_as_wide_as_the_limit_needs(limit, bits):
+    assert count_bits(limit) == bits and limit <= most_reads(bits) == (1 << bits) - 64
 
 
 @pytest.mark.parametrize("pages", [1, 16, 258, 768, 2304, 9999, 16384])
