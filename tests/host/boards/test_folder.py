@@ -15,8 +15,7 @@ from host.cli import main
 from host.options import BadOption, drive_config
 from rtl.boards import BOARDS
 from rtl.config import PRESETS, DriveConfig
-
-from .vivado import ScriptError, Vivado
+from tests.host.boards.vivado import ScriptError, Vivado
 
 SPIRIT = "{http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009}"
 

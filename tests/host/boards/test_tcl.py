@@ -2,7 +2,7 @@
 
 import pytest
 
-from .tcl import Tcl, TclError
+from tests.host.boards.tcl import Tcl, TclError
 
 SCRIPTS = [
     ("set a 1; set b {x y}", "x y"),

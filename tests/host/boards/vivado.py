@@ -6,8 +6,8 @@ name only.
 
 from pathlib import Path
 
-from .block_design import BlockDesign, DesignError
-from .tcl import Tcl
+from tests.host.boards.block_design import BlockDesign, DesignError
+from tests.host.boards.tcl import Tcl
 
 __all__ = ["ScriptError", "Vivado"]
 
