@@ -81,6 +81,12 @@ def test_the_readme_lists_every_file(folder):
     assert "What now?" in text and "What is not tested" in text
 
 
+def test_registers_that_the_readme_names_are_there(folder):
+    named = re.findall(r"`(\w+_(?:LO|HI|STATUS))`", (folder / "README.md").read_text())
+    assert set(named) <= {register["name"] for register in about(folder)["registers"]}
+    assert named or about(folder)["board"]["name"] != "smartssd"
+
+
 def test_the_interface_of_a_phy_is_well_formed_and_complete(folder):
     path = folder / "vivado/interfaces/nand_phy_rtl.xml"
     ports = {p["name"]: p for p in about(folder)["tops"]["axi_drive"]}
