@@ -6,7 +6,7 @@ from fractions import Fraction
 from rtl.phy.nv_ddr_modes import nv_ddr_clocks
 from rtl.phy.sdr_modes import sdr_clocks, sdr_time
 
-from .phys import mode_for, profiles_for
+from .phys import profiles_for
 
 __all__ = ["LONGEST_NS", "clock_warning", "slower", "slowest_clock"]
 
@@ -99,16 +99,13 @@ def slowest_clock(kind, mode, clock_hz):
     return min(clock_hz, -(-(10**9 / most) // 100_000) * 100_000)
 
 
-def slower(board, config, phy, kind=None):
+def slower(config, phy):
     """What to do where timing is missed.
 
     Parameters
     ----------
-    board : rtl.boards.Board
     config : rtl.config.DriveConfig
     phy : host.boards.phys.Phy or None
-    kind : str, optional
-        The PHY that was asked for.
 
     Returns
     -------
@@ -118,12 +115,10 @@ def slower(board, config, phy, kind=None):
         half = max(SLOWEST, config.clock_hz // 2)
         options = f"--set clock_hz={half}" if half < config.clock_hz else ""
         return Slower(same=SLOWEST if config.page_store == "memory" else None, options=options)
-    name = kind or board.phy
-    mode, _ = mode_for(name, config.flash, config.clock_hz)
     slower = [
         f"--set clock_hz={clock} --set profile={profiles[0]}"
         for clock in (100_000_000, SLOWEST)
-        if clock < config.clock_hz and (profiles := profiles_for(name, clock))
+        if clock < config.clock_hz and (profiles := profiles_for(phy.kind, clock))
     ]
-    same = slowest_clock(name, mode, config.clock_hz)
+    same = slowest_clock(phy.kind, phy.mode, config.clock_hz)
     return Slower(same=same, options=slower[0] if slower else "")

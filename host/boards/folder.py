@@ -17,6 +17,7 @@ from .constraints import pins_xdc
 from .fit import TooLarge, check_fit, estimate
 from .ours import write_files
 from .phys import choose_phy
+from .pin_timing import timing_xdc
 from .reference import reference_html, reference_markdown
 from .remedy import remedy
 from .render import render
@@ -46,6 +47,7 @@ ABOUT = {
     "constraints/clocks.xdc": "clock of the drive placed by itself",
     "constraints/nand.xdc": "false paths and registers at the NAND pins",
     "constraints/pins.xdc": "NAND pins",
+    "constraints/pin_timing.xdc": "what times at them leave to pads and board, what is timed of it",
     "vivado/build.tcl": "from here to a bitstream: project, block design, all runs, reports",
     "vivado/system.tcl": f"the block design: processing system, `{PIN_TOP}`, buses, addresses",
     "vivado/processor.tcl": "settings of the processing system, of the board's DDR above all",
@@ -176,6 +178,7 @@ class BoardFolder:
         if self._phy:
             files["constraints/nand.xdc"] = render("nand.xdc", **self._common)
             files["constraints/pins.xdc"] = pins_xdc(self._board, self._pins)
+            files["constraints/pin_timing.xdc"] = timing_xdc(self._phy, self._config.clock_hz)
         return files
 
     def _vivado(self, constraints):
@@ -267,7 +270,7 @@ class BoardFolder:
             command=command + "".join(f" --set {change}" for change in self._changes),
             estimate=found,
             warnings=self.warnings,
-            slower=slower(board, config, self._phy, self._phy_asked),
+            slower=slower(config, self._phy),
             parts=PARTS.values(),
             shares=board.part
             and {name: value / getattr(board.part, name) for name, value in vars(found).items()},

@@ -36,8 +36,12 @@ class Phy:
 
     Parameters
     ----------
+    kind : str
+        ``sdr`` or ``nv_ddr``.
+    mode : int
+        Timing mode.
     title : str
-        Which, for people.
+        Both, for people.
     verilog : str
         Its text; the module with pins is ``nand_pads``.
     ports : list of Port
@@ -48,6 +52,8 @@ class Phy:
         Family whose primitives are at its pins; empty: they are inferred.
     """
 
+    kind: str
+    mode: int
     title: str
     verilog: str
     ports: list
@@ -127,6 +133,8 @@ def choose_phy(board, config, kind=None):
     pairs = {pin.signal for pin in board.pins()} & {"re_p", "dqs_p"}
     text = _verilog(wanted, config, mode, family, pairs)
     return Phy(
+        kind=wanted,
+        mode=mode,
         title=f"{TITLES[wanted]}, timing mode {mode}",
         buffers=family if wanted == "nv_ddr" else "",
         verilog=text,

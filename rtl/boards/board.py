@@ -14,6 +14,10 @@ from .processor import PROCESSORS, Processor
 __all__ = ["BOARDS", "Board", "Pin", "board"]
 
 
+TIMED = ("dq", "dqs", "cle", "ale", "we", "re")
+"""Pins whose edges count."""
+
+
 @dataclass(frozen=True)
 class Pin:
     """A package pin: of which flash channel's which signal, and its I/O standard."""
@@ -46,6 +50,8 @@ class Board:
         Where its pins are from; empty: they are not known.
     vref_banks : tuple of int
         I/O banks whose inputs take an internal reference of 0.9 V.
+    fast_pins : tuple of str
+        Pins with fast edges, without what follows ``_``; the others have slow ones.
     control, host, dram, clock : str
         What to connect the drive's buses and clock to.
     processor : Processor or None
@@ -63,6 +69,7 @@ class Board:
     ways: int = 0
     pins_source: str = ""
     vref_banks: tuple[int, ...] = ()
+    fast_pins: tuple[str, ...] = TIMED
     control: str
     host: str
     dram: str
@@ -106,8 +113,8 @@ BOARDS = {
             processor=PROCESSORS["cosmos_plus"],
             cautions=(
                 "The flash modules have differential DQS and RE#: the top drives both legs, NV-DDR "
-                "itself uses one. SSTL18 inputs want VREF; the pins' standards are those of the "
-                "public projects.",
+                "itself uses one. The public projects have R/B# as SSTL18 without an internal "
+                "reference: VREF pins of its banks have to be supplied, or R/B# made LVCMOS18.",
                 "The preset corrects 16 bits a codeword, which is what fits: enough up to a raw "
                 "bit error rate of some 1e-4 (docs/ecc.md of the project has the "
                 "figures), too little for worn MLC.",
@@ -124,6 +131,7 @@ BOARDS = {
             ways=8,
             pins_source="constraints of the board's public projects (CRZ)",
             vref_banks=(68, 69, 70, 71),
+            fast_pins=(),
             control="`M_AXI_HPM0_FPD` of the processing system, through an AXI interconnect that "
             "makes AXI4-Lite of it",
             host="the PCIe 3.0 endpoint as a memory (its address translation is yours), or "
@@ -132,8 +140,9 @@ BOARDS = {
             clock=_ZYNQ_CLOCK,
             processor=PROCESSORS["daisyplus"],
             cautions=(
-                "The public projects place one leg of channel 0's and 1's DQS and RE#; the other "
-                "is its pair.",
+                "The public projects place one leg of channel 0's and 1's DQS and RE#, `dqs_n` and "
+                "`re_n`; `pins.xdc` leaves the other without a pin, too, for Vivado to find it. "
+                "All edges are slow there.",
                 "The flash module assumed is the Hynix one of Cosmos+; for another choose a "
                 "profile.",
                 "There are boards with two kinds of LPDDR4, A and B, which differ in ranks and "
