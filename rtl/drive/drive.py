@@ -11,16 +11,17 @@
                               |                  ^   ^-- tail words -- TailReader
                          ResultWriter            +------- orders ----- AppendPath
 
-One concept, so one file, beyond 400 lines: which block is connected to which.
+Which block is connected to which: reads of an attend, memories and counters here, the rest in files
+beside this one.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hls_attention.beats import job_layout
 from hls_attention.engine import Engine
-from hls_attention.streams import Arbiter, Queue, moves
+from hls_attention.streams import Queue, moves
 from hls_attention.verilog import Shared
 
 from ..allocator import Allocator
@@ -34,15 +35,16 @@ from ..flash_port import FlashPort
 from ..health import Health
 from ..memory import PortArbiter
 from ..memory_port import MemoryPortSignature
-from ..nand.operations import TAG_BITS, done_layout
-from ..program_slots import PROGRAM_TAG, ProgramSlots
+from ..program_slots import ProgramSlots
 from ..queues import CommandQueue
 from ..result_writer import ResultWriter
 from ..sequence_reader import SequenceReader
 from ..tail_reader import TailReader
 from ..walker import Walker
 from .decoders import connect_decoders
+from .flash import connect_flash
 from .pages import connect_pages, drive_ports
+from .registers import connect_commands, connect_management
 from .selection import connect_selection
 from .units import connect_units
 
@@ -143,7 +145,8 @@ class Drive(wiring.Component):
         connect_pages(m, config, self, control, channels)
 
         connect(m, flipped(self.csr), control.csr)
-        self._connect_commands(m, control, queue, executor)
+        connect_commands(m, control, queue, executor)
+        m.d.comb += self.irq.eq(queue.irq)
         connect(m, executor.o_sequence, sequences.i)
         connect(m, sequences.o, executor.i_sequence)
         connect(m, executor.o_append, append.i)
@@ -210,8 +213,8 @@ class Drive(wiring.Component):
                 channel.read_limit.eq(control.read_limit),
                 self.next_event[index].eq(channel.next_event),
             ]
-        done = self._connect_flash(m, append, executor, slots, flash_port, channels)
-        self._connect_management(m, control, allocator, append, slots, flash_port, health)
+        done = connect_flash(m, config, append, executor, slots, flash_port, channels)
+        connect_management(m, control, allocator, append, slots, flash_port, health)
         self._count(
             m, control, counters, executor, engine, results, tails, host, dram, channels, done
         )
@@ -245,115 +248,6 @@ class Drive(wiring.Component):
     def _share(self, m, port, shared, names):
         for name in names:
             connect(m, getattr(port, name), getattr(shared, name))
-
-    def _connect_commands(self, m, control, queue, executor):
-        connect(m, queue.o, executor.i)
-        connect(m, executor.o, queue.i)
-        for name in (
-            "enable",
-            "sq_base",
-            "cq_base",
-            "sq_size",
-            "cq_size",
-            "sq_tail",
-            "sq_tail_write",
-            "cq_head",
-            "cq_head_write",
-        ):
-            m.d.comb += getattr(queue, name).eq(getattr(control, name))
-        for name in (
-            "window_base",
-            "window_end",
-            "read_only",
-            "mailbox_done",
-            "mailbox_status",
-            "mailbox_result",
-        ):
-            m.d.comb += getattr(executor, name).eq(getattr(control, name))
-        m.d.comb += [
-            executor.hold.eq(control.program_hold),
-            control.mailbox.eq(executor.mailbox),
-            control.mailbox_sqe.eq(executor.mailbox_sqe),
-            control.executing.eq(executor.executing),
-            control.fault.eq(queue.fault),
-            self.irq.eq(queue.irq),
-        ]
-
-    def _connect_management(self, m, control, allocator, append, slots, flash_port, health):
-        """The firmware's registers and what they are of."""
-        connect(m, slots.failed, health.i_failed)
-        m.d.comb += [
-            control.starved.eq(allocator.starved),
-            control.starved_stream.eq(allocator.starved_stream),
-            control.filled.eq(allocator.filled),
-            control.ending.eq(allocator.ending),
-            allocator.block_write.eq(control.block_write),
-            allocator.block_place.eq(control.block_place),
-            allocator.push.eq(control.push),
-            allocator.push_stream.eq(control.stream),
-            allocator.push_columns.eq(control.push_columns),
-            allocator.end.eq(control.end),
-            allocator.end_stream.eq(control.end_stream),
-            allocator.look_stream.eq(control.stream),
-            allocator.look_channel.eq(control.look_channel),
-            append.buffer.eq(control.program_buffer),
-            slots.hold.eq(control.program_hold),
-            slots.release.eq(control.program_release),
-            slots.released.eq(control.program_released),
-            control.program_used.eq(slots.used),
-            flash_port.start.eq(control.flash_start),
-            flash_port.request.eq(control.flash_request),
-            control.flash_status.eq(flash_port.status),
-            control.event.eq(health.event),
-            health.taken.eq(control.event_taken),
-        ]
-
-    def _connect_flash(self, m, append, executor, slots, flash_port, channels):
-        """Programs, management operations and readback to and from their channels."""
-        connect(m, slots.o, append.slot)
-        m.d.comb += slots.ask.eq(append.ask_slot)
-        done = Arbiter(done_layout(self._config.dies), inputs=len(channels))
-        m.submodules.done = done
-        order = append.o_order.payload
-        for index, channel in enumerate(channels):
-            connect(m, channel.done, done.i[index])
-            m.d.comb += [
-                channel.i_management.payload.eq(flash_port.o_ops.payload),
-                channel.i_management_words.payload.eq(flash_port.o_words.payload),
-                *[
-                    channel.i_order.payload[name].eq(order[name])
-                    for name in ("die", "row", "slot", "spoiled")
-                ],
-            ]
-            with m.If(flash_port.channel == index):
-                m.d.comb += [
-                    channel.i_management.valid.eq(flash_port.o_ops.valid),
-                    flash_port.o_ops.ready.eq(channel.i_management.ready),
-                    channel.i_management_words.valid.eq(flash_port.o_words.valid),
-                    flash_port.o_words.ready.eq(channel.i_management_words.ready),
-                    flash_port.i_words.valid.eq(channel.o_management.valid),
-                    flash_port.i_words.payload.eq(channel.o_management.payload),
-                    channel.o_management.ready.eq(flash_port.i_words.ready),
-                ]
-            with m.If(order.channel == index):
-                m.d.comb += [
-                    channel.i_order.valid.eq(append.o_order.valid),
-                    append.o_order.ready.eq(channel.i_order.ready),
-                ]
-        with m.Switch(executor.readback_channel):
-            for index, channel in enumerate(channels):
-                with m.Case(index):
-                    connect(m, channel.o_readback, executor.i_readback)
-        is_program = done.o.payload.tag[-1]
-        assert PROGRAM_TAG == 1 << TAG_BITS - 1
-        m.d.comb += [
-            slots.i_done.payload.eq(done.o.payload),
-            flash_port.i_done.payload.eq(done.o.payload),
-            slots.i_done.valid.eq(done.o.valid & is_program),
-            flash_port.i_done.valid.eq(done.o.valid & ~is_program),
-            done.o.ready.eq(Mux(is_program, slots.i_done.ready, flash_port.i_done.ready)),
-        ]
-        return done
 
     def _count(
         self, m, control, counters, executor, engine, results, tails, host, dram, channels, done
