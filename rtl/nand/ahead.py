@@ -59,7 +59,7 @@ class Ahead(wiring.Component):
     urgent : Out(1)
         The bus will soon wait for it.
     quiet : Out(1)
-        Nothing here changes at the coming clock edge.
+        Nothing here changes at the coming clock edge, if nothing is chosen.
     """
 
     def __init__(self, dies):
@@ -134,7 +134,6 @@ class Ahead(wiring.Component):
             passes.eq(((looks & in_front & at_column) | none) & (self.ahead != LOOKAHEAD - 1)),
             self.quiet.eq(
                 ~passes
-                & ~self.chosen
                 & (self.finish == finish)
                 & (self.set_column == set_column)
                 & (self.read == read)

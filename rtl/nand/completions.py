@@ -48,7 +48,8 @@ class Completions(wiring.Component):
         A program, an erase or a reset of this die is complete.
     done : Out(stream(done_layout(dies)))
     quiet : Out(1)
-        Nothing here changes at the coming clock edge, if no status comes and no completion goes.
+        Nothing here changes at the coming clock edge, if nothing is chosen, no status comes and no
+        completion goes.
     row, continues : In
         With ``planes``: of the operation that begins; it belongs to the command before it.
     several, check_row : Out
@@ -128,7 +129,7 @@ class Completions(wiring.Component):
             self.check.eq(picked & ~buries),
             self.free.eq(~reading & ~done.valid & ~buries),
             check.eq(self.due.any() & ~reading & ~done.valid & ~ends),
-            self.quiet.eq(~self.chosen & (picked == check)),
+            self.quiet.eq(picked == check),
             self.complete.eq(answered | buried),
             self.complete_die.eq(Mux(ends, self.check_die, done.payload.die)),
             protected.eq(

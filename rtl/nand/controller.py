@@ -192,7 +192,7 @@ class ChannelController(wiring.Component):
             & returns.quiet
             & ~self.phy.r_valid
             & ~moves(self.ops)
-            & ~moves(scheduler.o)
+            & ~(scheduler.wants & scheduler.o.ready)
             & ~moves(sequencer.o)
             & ~moves(self.done)
         )

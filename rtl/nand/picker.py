@@ -27,7 +27,7 @@ class Picker(wiring.Component):
     valid, die : Out
         One that asks.
     quiet : Out(1)
-        The pick does not change at the coming clock edge.
+        The pick does not change at the coming clock edge, if it is not dropped.
     """
 
     def __init__(self, dies):
@@ -58,9 +58,7 @@ class Picker(wiring.Component):
                     m.d.comb += next_die.eq(die)
         with m.If(self.hurried):
             m.d.comb += next_die.eq(self.hurried_die)
-        m.d.comb += self.quiet.eq(
-            ~self.drop & (self.valid == self.asking.any()) & (self.die == next_die)
-        )
+        m.d.comb += self.quiet.eq((self.valid == self.asking.any()) & (self.die == next_die))
         m.d.sync += [self.valid.eq(self.asking.any() & ~self.drop), self.die.eq(next_die)]
         with m.If(self.used):
             m.d.sync += passed.eq((2 << self.die) - 1)

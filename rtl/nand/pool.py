@@ -74,7 +74,7 @@ class _Line:
 
     @property
     def refuses_head(self):
-        """It was refused when it came."""
+        """It was refused when it came, or its die has died since."""
         return self.refused.bit_select(self.head, 1)
 
     def ready(self, dies):
@@ -82,10 +82,14 @@ class _Line:
         due = self.taken.bit_select(self.head, 1)
         if len(self.waits[0]):
             due = due & ~self.of_head(self.waits).any()
-        return due & (self.refuses_head | dies.bit_select(self.of_head(self.die), 1))
+        return due & (self.refuses_head | self.of_dies(dies))
 
-    def moves(self, m, die, cause, other=None):
-        """One comes, of this die, one leaves, one leaves the other line."""
+    def of_dies(self, dies):
+        """Of a bit for each die, that of the head's."""
+        return Cat(dies.bit_select(die, 1) for die in self.die).bit_select(self.head, 1)
+
+    def moves(self, m, die, cause, dead, other=None):
+        """One comes, of this die, one leaves, one leaves the other line; these dies are dead."""
         m.d.sync += self.taken.eq((self.taken | self.joins) & ~self.leaves)
         if self.depth > 1:
             m.d.sync += [
@@ -95,6 +99,8 @@ class _Line:
         for place in range(self.depth):
             with m.If(self.joins[place]):
                 m.d.sync += [self.die[place].eq(die), self.refused[place].eq(cause != Cause.NONE)]
+            with m.Elif(dead.bit_select(self.die[place], 1)):
+                m.d.sync += self.refused[place].eq(1)
             if other is not None:
                 waits = Mux(self.joins[place], other.same, self.waits[place])
                 m.d.sync += self.waits[place].eq(waits & ~other.leaves)
@@ -130,12 +136,16 @@ class Pool(wiring.Component):
     begins : In(1)
         It is that of ``head``.
     head : Out(pool_entry(dies))
+    refused : Out(1)
+        It is, for ``head.cause``. Known before that, as ``starts`` is.
+    there : Out(1)
+        Something may start or complete.
     starts : Out(1)
         ``head`` can start, on the bus.
     refuses : Out(1)
         It completes in this clock, without the bus.
     quiet : Out(1)
-        Nothing here changes at the coming clock edge, if no operation comes.
+        Nothing here changes at the coming clock edge, if no operation comes and none is chosen.
     open : In(dies), more : Out(1)
         With ``planes``: dies that wait for more of their command, which are also among ``idle``;
         the operation behind ``head`` belongs to the same command.
@@ -158,6 +168,8 @@ class Pool(wiring.Component):
                 "chosen": In(1),
                 "begins": In(1),
                 "head": Out(pool_entry(dies)),
+                "refused": Out(1),
+                "there": Out(1),
                 "starts": Out(1),
                 "refuses": Out(1),
                 "quiet": Out(1),
@@ -224,7 +236,7 @@ class Pool(wiring.Component):
         can_start = Signal(len(lines))
         line = Signal(range(len(lines)))  # that of `head`
         line_next = Signal.like(line)
-        there = Signal()
+        there = self.there
         pops = Signal()
         m.d.comb += [can_start.eq(Cat(may_start)), line_next.eq(line)]
         with m.If(can_start[0]):
@@ -235,41 +247,51 @@ class Pool(wiring.Component):
             m.d.comb += line_next.eq(2)
         m.d.sync += [there.eq(can_start.any() & ~self.chosen & ~pops), line.eq(line_next)]
 
-        # The one that does.
-        refused = Signal()
+        # The one that does. What it may do is known without the memory.
+        refused = self.refused
+        completes = Signal()
         at_once = Signal()
         m.d.comb += [
             *(self.head[name].eq(read.data[name]) for name, _ in op.shape()),
             self.head.cause.eq(
                 Mux(self.dead.bit_select(read.data.die, 1), Cause.DEAD, read.data.cause)
             ),
-            refused.eq(self.head.cause != Cause.NONE),
         ]
         with m.Switch(line):
             for number, each in enumerate(lines):
                 with m.Case(number):
+                    refuses = Signal(name=f"refuses_{number}")
                     m.d.comb += [
                         read.addr.eq(each.base + each.head),
                         each.leaves.eq(pops << each.head),
+                        refuses.eq(each.refuses_head),
+                        refused.eq(refuses),
+                        completes.eq(refuses),
                     ]
-        is_id_head = self.head.op == NandOp.READ_ID
-        completes = (refused & ~is_id_head) | (self.head.op == NandOp.STATUS)
+                    if each is short:
+                        m.d.comb += [completes.eq(refuses & ~is_id), at_once.eq(completes)]
+                    if each is others:
+                        m.d.comb += [
+                            completes.eq(refuses | is_status.bit_select(each.head, 1)),
+                            at_once.eq(refuses),
+                        ]
         m.d.comb += [
-            # The words of a program have to be taken first.
-            at_once.eq(refused & ~is_id_head & (line != 1)),
+            # The words of a refused program have to be taken first: it is none of `at_once`.
             self.starts.eq(there & ~at_once & (self.free | ~completes)),
             self.refuses.eq(there & at_once & self.free & ~self.chosen),
             pops.eq(self.begins | self.refuses),
             self.quiet.eq(
-                ~self.refuses & (there == can_start.any()) & (~there | (line == line_next))
+                ~(there & at_once & self.free)
+                & (there == can_start.any())
+                & (~there | (line == line_next))
             ),
         ]
         if self._planes:
             then = entries.read_port(domain="comb")
             self._follows(m, line, {1: programs, 2: others}, then, ~refused)
-        short.moves(m, op.die, self.cause)
-        programs.moves(m, op.die, self.cause, others)
-        others.moves(m, op.die, self.cause, programs)
+        short.moves(m, op.die, self.cause, self.dead)
+        programs.moves(m, op.die, self.cause, self.dead, others)
+        others.moves(m, op.die, self.cause, self.dead, programs)
         return m
 
     def _follows(self, m, line, lines, then, good):

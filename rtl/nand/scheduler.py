@@ -19,12 +19,15 @@ dies that go on with what was suspended for reads (`rtl.nand.suspension`), the o
 pool gives, and the status of a die that has finished a program, an erase or a reset.
 """
 
-from amaranth.hdl import Module, Mux, Shape, Signal
+from types import SimpleNamespace
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .ahead import LOOKAHEAD, Ahead
 from .bus import progress_layout
+from .choice import READ_FIELDS, choose
 from .completions import Completions
 from .die_table import DieTable
 from .operations import Cause, NandOp, done_layout, operation_layout
@@ -33,7 +36,7 @@ from .planes import planes_of
 from .pool import Pool
 from .read_queues import ReadQueues
 from .refusals import Refusals
-from .steps import Sequence, sequence_layout
+from .steps import sequence_layout
 from .suspension import Suspension, suspension_signature
 from .turns import PATIENCE, Turns
 from .watchdog import MARGIN
@@ -79,8 +82,10 @@ class Scheduler(wiring.Component):
         A page is wanted, or a die has work not yet completed.
     skip, next_event : In(32), Out(32)
         See `rtl.nand.watchdog`.
+    wants : Out(1)
+        ``o`` may be valid. Known before that.
     quiet : Out(1)
-        The choice does not change by itself before ``next_event``.
+        The choice does not change by itself before ``next_event``, if it is not taken.
     """
 
     def __init__(self, profile, clock_hz, depth, patience=PATIENCE, margin=MARGIN):
@@ -106,6 +111,7 @@ class Scheduler(wiring.Component):
                 "pending": Out(1),
                 "skip": In(32),
                 "next_event": Out(32),
+                "wants": Out(1),
                 "quiet": Out(1),
             }
         )
@@ -151,6 +157,11 @@ class Scheduler(wiring.Component):
             places.eq(ahead.finish | ahead.set_column),
             self.o.valid.eq(turns.valid),
             self.pending.eq(table.pending | queues.valid),
+            self.wants.eq(
+                Cat(turns.wants, table.recover, places, picks, suspension.resume).any()
+                | pool.there
+                | completions.check
+            ),
             self.quiet.eq(
                 table.quiet
                 & ahead.quiet
@@ -176,12 +187,12 @@ class Scheduler(wiring.Component):
             self.next_event.eq(table.next_event),
             refusals.op.eq(op),
             refusals.dead.eq(dies.dead),
-            refused.eq(head.cause != Cause.NONE),
+            refused.eq(pool.refused),
             none.eq(
                 first.refused | ((dies.lost & dies.usable) | dies.dead).bit_select(first.die, 1)
             ),
         ]
-        m.d.comb += [getattr(queues.i.payload, name).eq(getattr(op, name)) for name in _READ]
+        m.d.comb += [getattr(queues.i.payload, name).eq(getattr(op, name)) for name in READ_FIELDS]
         with m.If(op.die >= self._dies):  # BAD_DIE, known before other causes
             m.d.comb += queues.i.payload.die.eq(0)
         with m.If(refusals.cause != Cause.NONE):
@@ -301,113 +312,27 @@ class Scheduler(wiring.Component):
             self.ops.ready.eq(Mux(is_read, queues.i.ready & pool.passes, pool.ops.ready)),
         ]
 
-        with m.If(turns.moves):
-            m.d.comb += [
-                choice.sequence.eq(Sequence.DATA),
-                choice.die.eq(first.die),
-                choice.words.eq(first.words),
-            ]
-            with m.If(dies.in_status.bit_select(first.die, 1)):
-                m.d.comb += choice.sequence.eq(Sequence.DATA_AFTER_STATUS)
-            with m.If(none):
-                m.d.comb += [choice.sequence.eq(Sequence.FILL), choice.cause.eq(Cause.TIMEOUT)]
-                with m.If(first.refused):
-                    m.d.comb += choice.cause.eq(first.row)
-                with m.Elif(dies.dead.bit_select(first.die, 1)):
-                    m.d.comb += choice.cause.eq(Cause.DEAD)
-        with m.Elif(table.recover):
-            m.d.comb += [
-                choice.sequence.eq(Sequence.RECOVER),
-                choice.die.eq(table.recover_die),
-            ]
-        with m.Elif(places):
-            m.d.comb += [
-                choice.sequence.eq(Sequence.READ_CACHE_END),
-                choice.die.eq(ahead.die),
-                choice.column.eq(ahead.column),
-            ]
-            with m.If(ahead.set_column):
-                m.d.comb += choice.sequence.eq(Sequence.COLUMN)
-                if planes:
-                    m.d.comb += choice.row.eq(ahead.row)
-                    with m.If(dies.spread.bit_select(ahead.die, 1)):
-                        m.d.comb += choice.sequence.eq(Sequence.COLUMN_PLANE)
-        with m.Elif(picks):
-            m.d.comb += [
-                choice.sequence.eq(Sequence.READ),
-                choice.die.eq(picker.die),
-                choice.row.eq(queues.next.row),
-                choice.column.eq(queues.next.column),
-                gives.eq(chosen & ~stops),
-                suspends.eq(chosen & stops),
-            ]
-            with m.If(stops):
-                m.d.comb += choice.sequence.eq(
-                    Mux(
-                        suspension.erases.bit_select(picker.die, 1),
-                        Sequence.SUSPEND_ERASE,
-                        Sequence.SUSPEND_PROGRAM,
-                    )
-                )
-            with m.Elif((dies.in_front | dies.behind).bit_select(picker.die, 1)):
-                m.d.comb += choice.sequence.eq(Sequence.READ_CACHE)
-            if planes:
-                with m.Elif(queues.pairs.bit_select(picker.die, 1)):
-                    m.d.comb += choice.sequence.eq(Sequence.READ_PLANE)
-        with m.Elif(suspension.resume):
-            m.d.comb += [
-                choice.die.eq(suspension.resume_die),
-                choice.sequence.eq(
-                    Mux(
-                        suspension.erases.bit_select(suspension.resume_die, 1),
-                        Sequence.RESUME_ERASE,
-                        Sequence.RESUME_PROGRAM,
-                    )
-                ),
-            ]
-        with m.Elif(pool.starts):
-            m.d.comb += [getattr(choice, name).eq(getattr(head, name)) for name in _READ]
-            m.d.comb += pool.begins.eq(chosen)
-            with m.Switch(head.op):
-                for started, sequence in _STARTS.items():
-                    with m.Case(started):
-                        m.d.comb += choice.sequence.eq(sequence)
-            if planes:
-                with m.If(pool.more):
-                    m.d.comb += choice.sequence.eq(
-                        Mux(
-                            head.op == NandOp.ERASE,
-                            Sequence.ERASE_PLANE,
-                            Sequence.PROGRAM_PLANE,
-                        )
-                    )
-            with m.If(head.cause == Cause.BAD_DIE):
-                m.d.comb += choice.die.eq(0)
-            with m.If(refused & is_id):
-                m.d.comb += [choice.sequence.eq(Sequence.FILL_ID), choice.cause.eq(head.cause)]
-            with m.Elif(refused):
-                m.d.comb += choice.sequence.eq(Sequence.DRAIN)
-        with m.Else():
-            m.d.comb += [
-                choice.sequence.eq(Sequence.STATUS),
-                choice.die.eq(completions.check_die),
-                completions.checks.eq(chosen),
-            ]
-            if planes:
-                m.d.comb += choice.row.eq(completions.check_row)
-                with m.If(completions.several):
-                    m.d.comb += choice.sequence.eq(Sequence.STATUS_PLANE)
+        choose(
+            m,
+            choice,
+            chosen,
+            planes,
+            SimpleNamespace(
+                turns=turns,
+                table=table,
+                ahead=ahead,
+                picker=picker,
+                queues=queues,
+                suspension=suspension,
+                pool=pool,
+                completions=completions,
+                none=none,
+                places=places,
+                picks=picks,
+                stops=stops,
+                refused=refused,
+                gives=gives,
+                suspends=suspends,
+            ),
+        )
         return m
-
-
-_READ = ("die", "row", "column", "words")
-"""Fields of an operation that make a page read."""
-
-_STARTS = {
-    NandOp.PROGRAM: Sequence.PROGRAM,
-    NandOp.ERASE: Sequence.ERASE,
-    NandOp.RESET: Sequence.RESET,
-    NandOp.READ_RETRY: Sequence.READ_RETRY,
-    NandOp.READ_ID: Sequence.READ_ID,
-    NandOp.STATUS: Sequence.STATUS,
-}

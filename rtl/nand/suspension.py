@@ -73,7 +73,7 @@ class Suspension(wiring.Component):
     resume, resume_die : Out
         This die is to go on. Registered.
     quiet : Out(1)
-        Nothing here changes at the coming clock edge.
+        Nothing here changes at the coming clock edge, if nothing is chosen.
     """
 
     def __init__(self, profile):
@@ -109,7 +109,7 @@ class Suspension(wiring.Component):
             keeps.eq(self.asked & self.conflict & yields.bit_select(self.asked_die, 1)),
             resumes.eq(self.suspended & self.usable & ~self.holds & ~(self.waiting & yields)),
             resume.eq(resumes.any() & ~self.chosen),
-            self.quiet.eq(~self.chosen & ~keeps & (self.resume == resume)),
+            self.quiet.eq(~keeps & (self.resume == resumes.any())),
             begun.addr.eq(self.die),
             begun.data.eq(self.row[self._page_bits :]),
             so_far.addr.eq(self.die),

@@ -71,8 +71,10 @@ class Turns(wiring.Component):
         Choose the page's data phase; else a command, if there is one.
     valid : Out(1)
         There is one or the other. Known before ``moves``.
+    wants : Out(1)
+        There may be a data phase. Known before ``valid``.
     quiet : Out(1)
-        Nothing here changes at the coming clock edge.
+        Nothing here changes at the coming clock edge, if nothing is chosen.
     """
 
     page: In(1)
@@ -85,6 +87,7 @@ class Turns(wiring.Component):
     first_read: Out(1)
     moves: Out(1)
     valid: Out(1)
+    wants: Out(1)
     quiet: Out(1)
 
     def __init__(self, patience=PATIENCE):
@@ -105,9 +108,10 @@ class Turns(wiring.Component):
             interrupts.eq(self.turned | self.urgent | (waited == self._patience)),
             self.first_read.eq(page & self.turned & reads_on),
             stays.eq((self.command & interrupts) | (self.gathers & self.turned)),
+            self.wants.eq(page),
             self.moves.eq(page & ~self.first_read & ~stays),
             self.valid.eq(self.command | (page & ~self.first_read & ~(self.gathers & self.turned))),
-            self.quiet.eq(~self.chosen & (page == self.page) & (reads_on == self.reads_on)),
+            self.quiet.eq((page == self.page) & (reads_on == self.reads_on)),
         ]
         with m.If(self.chosen & ~self.moves):
             m.d.sync += waited.eq(0)

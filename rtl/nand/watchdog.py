@@ -146,7 +146,7 @@ class Watchdog(wiring.Component):
             low.eq(~(self.settled | self.sent | self.dead)),
             after.eq(time + self.skip[: len(time)] + 1),
             self.next_event.eq(Mux(low.any(), (1 << fastest) - time[:fastest], 0xFFFF_FFFF)),
-            self.quiet.eq(~sweeps | (self.recover & ~self.chosen)),
+            self.quiet.eq(~sweeps | self.recover),
         ]
         with m.If(low.any()):
             m.d.sync += time.eq(after)
