@@ -110,22 +110,39 @@ class BackDoor:
 
     def _reserve(self, sequence, places):
         """Takes the block groups for the pages of a sequence at places, or raises."""
-        at = self._at.copy()
+        more = np.zeros_like(self._at)
         for channel, die in places:
-            np.add.at(at, (channel, die), 1)
-        missing = max(0, -(-int(at.max()) // self._geometry.pages) - len(self._stripes))
-        placed = {sequence: (at - self._at).sum(axis=1)}
+            np.add.at(more, (channel, die), 1)
+        if self._take_groups(sequence, more):
+            return
+        self._leave_behind()
+        if not self._take_groups(sequence, more):
+            raise DriveError(Status.NO_SPACE, "no more block groups for the back door")
+
+    def _take_groups(self, sequence, more):
+        """Takes those for so many pages [channels, dies] of a sequence; whether there are any."""
+        most = int((self._at + more).max())
+        missing = max(0, -(-most // self._geometry.pages) - len(self._stripes))
         space, parts = self._firmware.space, range(self._blocks.parts)
         if missing and not (
-            space.provide(missing * len(parts), placed)
+            space.provide(missing * len(parts), {sequence: more.sum(axis=1)})
             and all(space.groups.erased_on(part) >= missing for part in parts)
         ):
-            raise DriveError(
-                Status.NO_SPACE,
-                f"{missing * len(parts)} more block groups are needed for the back door",
-            )
+            return False
         for _ in range(missing):
             self._stripes.append([space.groups.take(part) for part in parts])
+        return True
+
+    def _leave_behind(self):
+        """Only the last groups are filled any more: those that some die has not filled, as its
+        pages were few, could not be erased else."""
+        end = (len(self._stripes) - 1) * self._geometry.pages
+        left = [
+            (channel, *self._next_page(channel, die))
+            for channel, die in np.argwhere(self._at < end).tolist()
+            for _ in range(end - self._at[channel, die])
+        ]
+        self._firmware.space.groups.bury(*np.array(left, np.int64).reshape(-1, 3).T)
 
     def _append(self, placement, index, head, new, places, format):
         """Appends [K, V][tokens][head_dim] to one head."""

@@ -339,6 +339,16 @@ def test_preloaded_groups_are_reclaimed(checker, lane):
     assert lane.counters["blocks_erased"] > 0
 
 
+def test_preload_to_few_of_the_dies(checker):
+    """What the others lack does not keep groups from being erased; one long sequence was promised
+    nearly all of them."""
+    checker.open(4, 2, 925)
+    for _ in range(70):
+        number = checker.open(1, 1, 4)
+        checker.fill(number, 4, fill="preload")
+        checker.close(number)
+
+
 @pytest.mark.parametrize("broken", [{5}, {5, 62}, {5, 6, 62, 61}])
 def test_blocks_that_cannot_be_erased_are_replaced(checker, lane, broken):
     """Each is asked once; block 62 of a channel is a spare, then groups are given up.
