@@ -4,7 +4,7 @@ import pytest
 
 from rtl.commands import Opcode, Status
 from rtl.tables import HEAD, PASS, slot_bytes
-from tests.rtl.executor.test_executor import (
+from tests.rtl.executor.front import (
     BUFFER,
     DATA,
     GEOMETRY,
