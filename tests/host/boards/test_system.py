@@ -174,7 +174,7 @@ def test_addresses_are_those_of_software_and_sidecar(folder, design, tmp_path):
 
 
 def test_every_port_has_a_pin_or_is_marked(folder, design):
-    """But those that leave by the processor's own pins, which need none."""
+    """But those that leave by the processor's own pins, and legs whose pair's other leg has one."""
     ports = processor(folder)
     assert set(design.external) == {name for name, _ in ports.external}
     bits = {
@@ -184,9 +184,10 @@ def test_every_port_has_a_pin_or_is_marked(folder, design):
     }
     text = (folder / "constraints/pins.xdc").read_text()
     placed = re.findall(r"^(# )?set_property -dict .*PACKAGE_PIN (\S+) .*\{(\S+)\}\]$", text, re.M)
-    assert {name for _, _, name in placed} == bits and len(placed) == len(bits)
-    open_legs = [name for comment, _, name in placed if comment]
-    assert all(re.search("_(dqs|re)_[pn]$", name) for name in open_legs) and len(open_legs) <= 4
+    names = {name for _, _, name in placed}
+    assert len(names) == len(placed)
+    other = {"_p": "_n", "_n": "_p"}
+    assert all(name[:-2] + other[name[-2:]] in names for name in bits - names) and names <= bits
     assert all((pin == "???") == bool(comment) for comment, pin, _ in placed)
     for name in bits:
         cell = f"drive/{name.partition('[')[0]}"
@@ -196,7 +197,7 @@ def test_every_port_has_a_pin_or_is_marked(folder, design):
 def test_constraints_name_ports_of_the_design(folder, design):
     vivado = build(folder, "design")
     constraints = [path for path in vivado.files() if path.suffix == ".xdc"]
-    assert {path.name for path in constraints} == {"nand.xdc", "pins.xdc"}
+    assert {path.name for path in constraints} == {"nand.xdc", "pins.xdc", "pin_timing.xdc"}
     read = Vivado()
     for path in constraints:
         read.source(path)

@@ -14,8 +14,9 @@ __all__ = ["ScriptError", "Vivado"]
 COMMANDS = """
 add_files all_clocks create_clock create_project current_fileset current_project generate_target
 get_files get_iobanks get_ports get_runs launch_runs make_wrapper open_run report_cdc
-report_timing_summary report_utilization save_bd_design set_false_path set_max_delay
-update_compile_order update_ip_catalog wait_on_run write_hw_platform
+report_datasheet report_timing_summary report_utilization save_bd_design set_false_path
+set_max_delay update_compile_order update_ip_catalog wait_on_run
+write_hw_platform
 ipx::check_integrity ipx::create_xgui_files ipx::current_core ipx::get_bus_interfaces
 ipx::package_project ipx::save_core ipx::update_checksums
 """.split()
