@@ -200,6 +200,8 @@ def _constants(config):
         ("PAGES", geometry.pages, "pages of a block"),
         ("PAGE_BYTES", geometry.page_bytes, "user bytes of a page"),
         ("PAGE_WORDS", geometry.page_words, "words of 8 bytes of a page, spare words included"),
+        ("PAGES_IN_MEMORY", int(config.page_store == "memory"),
+         "1: pages lie in a memory, from PAGE_BASE on; 0: on flash"),
         ("CODEWORD_BYTES", code.data_bytes, "user bytes of a codeword"),
         ("CODEWORD_WORDS", code.words, "words of a codeword on flash, check words included"),
         ("CORRECTABLE_BITS", code.t, "bit errors of a codeword that are corrected"),

@@ -9,6 +9,8 @@
  * INSTINFER_STARTED     where a bit for each channel says that its PHY has started, if there is
  *                       such a place: before that the registers do not answer
  * INSTINFER_STARTED_ALL these bits
+ * INSTINFER_PAGES_AT    pages, if they lie in a memory, as the drive has it: a multiple of 4096, and
+ *                       nothing else there; for drive.c, too
  *
  * addresses.h has them where a block design comes with this. All of the memory is uncached, or
  * instinfer_sync flushes and invalidates caches; with AMD's standalone library caches are off.

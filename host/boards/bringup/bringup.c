@@ -158,14 +158,50 @@ static uint64_t next(uint64_t word)
     return word ^ word << 17;
 }
 
+/* What stands for no block, and what a search for one ends with if all are marked. */
+#define NO_BLOCK INSTINFER_BLOCKS
+#define ALL_MARKED 0x1001u
+
+/* The block of each die that is written to. */
+static uint32_t blocks[INSTINFER_CHANNELS][INSTINFER_DIES];
+
+/* A maker marks a bad block by a zero in the first spare byte of its first page. */
+static int is_marked(const volatile uint64_t *page)
+{
+    uint32_t spare = 8u * INSTINFER_PAGE_WORDS > INSTINFER_PAGE_BYTES;
+    uint32_t mark = spare ? INSTINFER_PAGE_BYTES : INSTINFER_PAGE_BYTES - 1u;
+    return (page[mark / 8u] >> 8 * (mark % 8u) & 0xffu) == 0;
+}
+
+/* Chooses the first block from BRINGUP_BLOCK on that is not marked. A memory has no marks. */
+static uint32_t choose(struct drive *drive, uint32_t channel, uint32_t die)
+{
+    blocks[channel][die] = NO_BLOCK;
+    for (uint32_t block = BRINGUP_BLOCK; block < INSTINFER_BLOCKS; block++) {
+        uint32_t cause = INSTINFER_CAUSE_NONE;
+        if (!INSTINFER_PAGES_IN_MEMORY)
+            cause = drive_flash(drive, INSTINFER_NAND_OP_READ, channel, die,
+                                block * INSTINFER_PAGES);
+        if (cause != INSTINFER_CAUSE_NONE)
+            return cause;
+        if (INSTINFER_PAGES_IN_MEMORY || !is_marked(drive_at(drive->dram, DRIVE_PAGE))) {
+            blocks[channel][die] = block;
+            return INSTINFER_CAUSE_NONE;
+        }
+    }
+    return ALL_MARKED;
+}
+
 /* A raw page of a block that is erased before and after. A few bits of raw flash may differ. */
 static int raw_page(struct drive *drive, uint32_t channel, uint32_t die)
 {
     volatile uint64_t *page = drive_at(drive->dram, DRIVE_PAGE);
     uint64_t seed = 0x9e3779b97f4a7c15ull + channel * INSTINFER_DIES + die, word = seed;
-    uint32_t row = BRINGUP_BLOCK * INSTINFER_PAGES, differ = 0, cause;
+    uint32_t cause = choose(drive, channel, die), block = blocks[channel][die], differ = 0;
+    uint32_t row = block * INSTINFER_PAGES;
     int failed;
-    cause = drive_flash(drive, INSTINFER_NAND_OP_ERASE, channel, die, row);
+    if (cause == INSTINFER_CAUSE_NONE)
+        cause = drive_flash(drive, INSTINFER_NAND_OP_ERASE, channel, die, row);
     for (uint32_t n = 0; n < INSTINFER_PAGE_WORDS; n++)
         page[n] = word = next(word);
     if (cause == INSTINFER_CAUSE_NONE)
@@ -182,16 +218,50 @@ static int raw_page(struct drive *drive, uint32_t channel, uint32_t die)
     }
     if (cause == INSTINFER_CAUSE_NONE)
         cause = drive_flash(drive, INSTINFER_NAND_OP_ERASE, channel, die, row);
+    if (cause == DRIVE_SILENT)
+        blocks[channel][die] = NO_BLOCK;
     failed = say_step(cause == INSTINFER_CAUSE_NONE && differ <= BITS_THAT_MAY_DIFFER);
     say_die(channel, die);
-    say("erased, programmed, read: cause ");
+    if (block == NO_BLOCK)
+        say("no block is free of a maker's mark, or none can be read: cause ");
+    else {
+        say("block ");
+        say_number(block);
+        say(block == BRINGUP_BLOCK ? "" : ", those before it are marked bad,");
+        say(" erased, programmed, read: cause ");
+    }
     say_hex(cause, 4);
     say("h, ");
     say_number(differ);
     say(" of ");
     say_number(64u * INSTINFER_PAGE_WORDS);
-    say(" bits differ\n");
+    say(failed && block != NO_BLOCK ? " bits differ; a bad block without a mark? BRINGUP_BLOCK says "
+                                      "where to begin\n"
+                                    : " bits differ\n");
     return failed;
+}
+
+/* Leaves the blocks erased, whatever has failed: the firmware's first start looks at them. A die
+   that never answered in time is not asked again. */
+static int erase_blocks(struct drive *drive)
+{
+    uint32_t count = 0, failures = 0;
+    for (uint32_t channel = 0; channel < INSTINFER_CHANNELS; channel++)
+        for (uint32_t die = 0; die < INSTINFER_DIES; die++)
+            if (blocks[channel][die] != NO_BLOCK) {
+                uint32_t row = blocks[channel][die] * INSTINFER_PAGES;
+                count++;
+                failures += drive_flash(drive, INSTINFER_NAND_OP_ERASE, channel, die, row) !=
+                            INSTINFER_CAUSE_NONE;
+            }
+    if (!count)
+        return 0;
+    say_step(!failures);
+    say_number(count - failures);
+    say(" of ");
+    say_number(count);
+    say(" blocks erased again\n");
+    return failures != 0;
 }
 
 static int append(struct drive *drive)
@@ -319,15 +389,19 @@ static int steps(struct drive *drive)
         return failed;
     drive_start(drive);
     failed = capabilities(drive);
+    for (uint32_t n = 0; n < INSTINFER_CHANNELS * INSTINFER_DIES; n++)
+        blocks[n / INSTINFER_DIES][n % INSTINFER_DIES] = NO_BLOCK;
     for (uint32_t channel = 0; channel < INSTINFER_CHANNELS; channel++)
         for (uint32_t die = 0; die < INSTINFER_DIES; die++)
             failed += identify(drive, channel, die) || raw_page(drive, channel, die);
-    if (failed)
-        return failed;
-    drive_open(drive, GOLDEN_HEAD_DIM, GOLDEN_TOKENS);
-    drive_push(BRINGUP_BLOCK);
-    failed = append(drive);
-    return failed ? failed : attend(drive);
+    if (!failed) {
+        drive_open(drive, GOLDEN_HEAD_DIM, GOLDEN_TOKENS);
+        drive_push(&blocks[0][0]);
+        failed = append(drive);
+        if (!failed)
+            failed = attend(drive);
+    }
+    return failed + erase_blocks(drive);
 }
 
 int instinfer_bringup(struct instinfer_memory host, struct instinfer_memory dram)

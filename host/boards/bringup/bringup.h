@@ -4,7 +4,7 @@
 #include "drive.h"
 
 #ifndef BRINGUP_BLOCK
-#define BRINGUP_BLOCK 4u /* of every die: it is erased and written. Choose one that is good */
+#define BRINGUP_BLOCK 4u /* of every die: it or the next one without a maker's mark is written */
 #endif
 
 /* The memory that it needs. */
@@ -15,7 +15,7 @@
 
 /*
  * Tries a drive that was just reset, step by step, and reports a line for each. What that block and
- * the device DRAM hold is lost. Returns how many steps have failed; it ends with the first that
+ * the device DRAM hold is lost; the block is erased at the end. Returns how many steps have failed; it ends with the first that
  * makes others meaningless.
  */
 int instinfer_bringup(struct instinfer_memory host, struct instinfer_memory dram);

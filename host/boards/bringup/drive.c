@@ -1,6 +1,10 @@
 /* A drive from a bare-metal processor, see drive.h. */
 #include "drive.h"
 
+#if INSTINFER_PAGES_IN_MEMORY && !defined(INSTINFER_PAGES_AT)
+#error "drive.c: say where the pages are, as m_axi_pages_n have it, -DINSTINFER_PAGES_AT=0x..."
+#endif
+
 #define ENTRIES (INSTINFER_MEMORY_PAGE / INSTINFER_SQE_BYTES)
 
 static void write64(uint32_t low, uint64_t value)
@@ -62,6 +66,9 @@ void drive_start(struct drive *drive)
     instinfer_write32(INSTINFER_REG_CQ_SIZE, ENTRIES);
     instinfer_write32(INSTINFER_REG_SEQUENCE_TABLE, dram + DRIVE_SEQUENCES);
     instinfer_write32(INSTINFER_REG_PROGRAM_BUFFER, dram + DRIVE_SLOTS);
+#if INSTINFER_PAGES_IN_MEMORY
+    write64(INSTINFER_REG_PAGE_BASE_LO, INSTINFER_PAGES_AT);
+#endif
     instinfer_write32(INSTINFER_REG_CONTROL, INSTINFER_REG_CONTROL_ENABLE_MASK);
 }
 
@@ -137,7 +144,7 @@ void drive_open(struct drive *drive, uint32_t head_dim, uint32_t max_tokens)
     instinfer_sync();
 }
 
-void drive_push(uint32_t block)
+void drive_push(const uint32_t *blocks)
 {
     /* after a reset it is being cleared */
     for (uint32_t look = 0; look < INSTINFER_PATIENCE; look++) {
@@ -150,7 +157,7 @@ void drive_push(uint32_t block)
         for (uint32_t die = 0; die < INSTINFER_DIES; die++) {
             instinfer_write32(INSTINFER_REG_FLASH_ROW,
                               INSTINFER_PUT(INSTINFER_REG_FLASH_ROW_DIE, die) |
-                                  INSTINFER_PUT(INSTINFER_REG_FLASH_ROW_ROW, block));
+                                  INSTINFER_PUT(INSTINFER_REG_FLASH_ROW_ROW, *blocks++));
             instinfer_write32(INSTINFER_REG_STRIPE_BLOCK,
                               INSTINFER_PUT(INSTINFER_REG_STRIPE_BLOCK_CHANNEL, channel) |
                                   INSTINFER_PUT(INSTINFER_REG_STRIPE_BLOCK_COLUMN, die));

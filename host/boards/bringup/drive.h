@@ -68,7 +68,7 @@ static inline uint64_t *drive_at(struct instinfer_memory memory, uint32_t place)
 uint32_t drive_flash(struct drive *drive, uint32_t op, uint32_t channel, uint32_t die,
                      uint32_t row);
 
-/* Queues, window and tables; nothing is open. */
+/* Queues, window and tables, and where pages are if they lie in a memory; nothing is open. */
 void drive_start(struct drive *drive);
 
 /* Points prp1 and prp2 of an entry to bytes at DRIVE_DATA. */
@@ -80,8 +80,8 @@ uint32_t drive_execute(struct drive *drive, uint64_t *sqe);
 /* A sequence of one layer and one KV head, number 0, as the firmware's OPEN leaves it. */
 void drive_open(struct drive *drive, uint32_t head_dim, uint32_t max_tokens);
 
-/* Hands an erased block, the same of every die, to the append path. */
-void drive_push(uint32_t block);
+/* Hands an erased block of every die to the append path: those of channel 0, then of the next. */
+void drive_push(const uint32_t *blocks);
 
 /* A counter of 64 bits. */
 uint64_t drive_counter(uint32_t address);

@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from cosim.device import simulated_drive
@@ -65,14 +66,22 @@ def folder(config, tmp_path_factory):
     return folder
 
 
-def library(folder, *, header=None, golden=None):
+def library(folder, *, header=None, golden=None, defines=()):
     """The test as a shared library, with other files in place of those that are given."""
     own = folder / f"library-{len(list(folder.iterdir()))}"
     shutil.copytree(folder, own, ignore=shutil.ignore_patterns("library-*"))
     for name, text in (("instinfer.h", header), ("golden.h", golden)):
         if text is not None:
             (own / name).write_text(text)
-    options = ("-std=c99", *STRICT, "-O1", "-shared", "-fPIC", "-DINSTINFER_PATIENCE=2000u")
+    options = (
+        "-std=c99",
+        *STRICT,
+        "-O1",
+        "-shared",
+        "-fPIC",
+        "-DINSTINFER_PATIENCE=2000u",
+        *defines,
+    )
     sources = ("bringup.c", "drive.c", "simulated.c")
     subprocess.run(["gcc", *options, *sources, "-o", "bringup.so"], cwd=own, check=True)
     return ctypes.CDLL(own / "bringup.so")
@@ -121,7 +130,9 @@ def bring_up(
         )
         if host_bytes is not None:
             host.bytes = host_bytes
+        before = lane.array.buffers["cells"].copy()
         failed = code.instinfer_bringup(host, dram)
+        assert np.array_equal(lane.array.buffers["cells"], before), "not erased as it was found"
         return failed, "".join(text).splitlines()
 
 
@@ -144,13 +155,15 @@ def test_it_passes_on_the_simulated_drive(config, code):
     for line in (
         "PASS  register ID reads 54534e49h",
         "PASS  channel 1 die 1: reset, READ ID: cause 0000h, ID 2c 84 64 3c a9 04, ONFI",
-        "PASS  channel 1 die 1: erased, programmed, read: cause 0000h, 0 of 4352 bits differ",
+        "PASS  channel 1 die 1: block 4 erased, programmed, read: "
+        "cause 0000h, 0 of 4352 bits differ",
         "PASS  APPEND of 11 tokens: status 0000h, 4 pages programmed, of 0 it failed",
         "PASS  ATTEND: status 0000h, 4 pages read",
         "PASS  0 of 128 elements are not those of the bit-exact model",
+        "PASS  4 of 4 blocks erased again",
     ):
         assert line in lines
-    assert len(lines) == 3 + 2 * config.channels * config.dies + 4 + 1
+    assert len(lines) == 3 + 2 * config.channels * config.dies + 5 + 1
 
 
 def test_more_groups_on_a_drive_of_several_streams_elsewhere_in_memory(folder):
@@ -162,9 +175,28 @@ def test_more_groups_on_a_drive_of_several_streams_elsewhere_in_memory(folder):
 
 def test_a_drive_with_pages_in_a_memory(folder):
     config = DriveConfig.preset("tiny", **STREAMS, page_store="memory", page_base=0x40_0000_1000)
-    code = library(folder, header=c_header(config))
-    failed, lines = bring_up(config, code)
+    place = (f"-DINSTINFER_PAGES_AT={config.page_base:#x}",)
+    code, bases = library(folder, header=c_header(config), defines=place), {}
+
+    def seen(address, value):
+        for name in ("PAGE_BASE_LO", "PAGE_BASE_HI"):
+            if address == REGISTERS[name].address:
+                bases[name] = value
+
+    failed, lines = bring_up(config, code, seen=seen)
     assert failed == 0 and sum("READ ID: cause 0009h, it has none" in line for line in lines) == 4
+    assert bases == {"PAGE_BASE_LO": 0x1000, "PAGE_BASE_HI": 0x40}
+
+
+def test_where_pages_are_in_a_memory_has_to_be_said(folder, tmp_path):
+    config = DriveConfig.preset("tiny", page_store="memory")
+    (tmp_path / "instinfer.h").write_text(c_header(config))
+    for name in ("drive.c", "drive.h"):
+        shutil.copy(folder / name, tmp_path)
+    command = ["gcc", "-std=c99", *STRICT, "-c", "drive.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "say where the pages are" in done.stderr
+    subprocess.run([*command, "-DINSTINFER_PAGES_AT=0x80000000"], cwd=tmp_path, check=True)
 
 
 @pytest.mark.soak
@@ -286,10 +318,29 @@ def test_bad_flash_is_found_out(config, code):
     assert on(bit_flips={(0, 1, row): 5}) == (0, "")
     failed, wrong = on(bit_flips={(0, 1, row): 200})
     assert failed == 1 and "channel 0 die 1" in wrong and "200 of 4352 bits differ" in wrong
-    failed, wrong = on(bad_blocks=[(1, 0, 4)])
-    assert failed == 1 and "channel 1 die 0: erased, programmed, read: cause 0001h" in wrong
+    failed, wrong = on(weak_blocks={(1, 0, 4): 0})
+    assert failed == 2 and "channel 1 die 0: block 4 erased, programmed, read: cause 0001h" in wrong
+    assert "BRINGUP_BLOCK says where to begin" in wrong and "3 of 4 blocks erased again" in wrong
     failed, wrong = on(weak_pages={(0, 0, row): 1})  # the first program is the raw page's
     assert failed == 1 and wrong.startswith("APPEND of 11 tokens") and "of 1 it failed" in wrong
+
+
+def test_blocks_that_are_marked_bad_are_left_alone(config, code):
+    """Their erase would fail; each die has another block for it."""
+    marks = [(0, 0, 5), (0, 1, 4), (1, 0, 4), (1, 0, 5), (1, 0, 6)]
+    failed, lines = bring_up(config, code, faults=Faults(config.flash.geometry, bad_blocks=marks))
+    assert failed == 0 and "PASS  4 of 4 blocks erased again" in lines
+    for die, block in (
+        ("0 die 0", "4"),
+        ("0 die 1", "5, those before it are marked bad,"),
+        ("1 die 0", "7, those before it are marked bad,"),
+        ("1 die 1", "4"),
+    ):
+        start = f"PASS  channel {die}: block {block} erased, programmed, read: cause 0000h, 0 of"
+        assert sum(line.startswith(start) for line in lines) == 1
+    every = [(0, 1, block) for block in range(4, config.flash.geometry.blocks)]
+    failed, wrong = verdict(config, code, faults=Faults(config.flash.geometry, bad_blocks=every))
+    assert failed == 1 and "channel 0 die 1: no block is free of a maker's mark" in wrong
 
 
 def test_too_little_memory_is_refused(config, code):
