@@ -92,6 +92,7 @@ def _document(config):
         heading(2, "Terms"),
         table(("term", "meaning"), _TERMS),
         *_registers(drive),
+        *_procedures(),
         *_counters(drive),
         *_commands(drive),
         *_enumerations(drive),
@@ -128,6 +129,33 @@ def _span(register):
 
 def _bits(low, width):
     return str(low) if width == 1 else f"{low + width - 1}:{low}"
+
+
+_PROCEDURES = (
+    (
+        "A management operation",
+        "Words of a READ or PROGRAM to FLASH_WORDS, their place in device DRAM to FLASH_ADDRESS "
+        "(of a READ_ID, too, which brings one word), those of a PROGRAM to that place; die and row to "
+        "FLASH_ROW; then operation and channel to FLASH_OP, which starts it. There is one at a "
+        "time: when FLASH_STATUS is not busy any more, it tells the cause of a failure and what "
+        "the die has said. A PROGRAM must not meet one of the append path: PROGRAM_HOLD.",
+    ),
+    (
+        "A stripe for the append path",
+        "A stripe is erased blocks, the same number on each channel, a column each: pages are "
+        "dealt to the columns in turn. A stream is who fills it: there are several, so that what "
+        "is closed together is erased together. Stream to STREAM; for each channel and column die "
+        "and block number to FLASH_ROW, then channel, column and slot to STRIPE_BLOCK; then the "
+        "number of columns to STRIPE_PUSH.",
+    ),
+)
+"""What takes several registers: title and how."""
+
+
+def _procedures():
+    for title, text in _PROCEDURES:
+        yield heading(3, title)
+        yield paragraph(text)
 
 
 def _counters(drive):

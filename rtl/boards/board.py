@@ -90,6 +90,27 @@ class Board:
 
 _ZYNQ_CLOCK = "a clock of the processing system (`FCLK_CLK0`, `pl_clk0`) or of a clocking wizard"
 
+
+def _module(board):
+    """Of the flash module that a board's drive is meant for: what is assumed, and what to do."""
+    return (
+        "Whether the module's dies have NV-DDR is not known. The boards' public firmware sets them "
+        "to ONFI's NV-DDR2 (SET FEATURES 01h = 20h, differential strobes), which these PHYs do not "
+        "speak, and no data sheet is public. A die without NV-DDR does not answer. "
+        "SDR is what every ONFI die speaks after power-on, so the first light to try is "
+        f"`instinfer verilog --board {board} --phy sdr --set profile=mlc_cosmos_sdr -o DIR`, "
+        "at half the bus's rate.",
+        "The profile has one of the two LUNs behind each chip enable: the other half of the module "
+        "is not used. Its array times (tR, tPROG, tBERS) are those of a Micron MT29F128G, as none "
+        "are published for the module's part; the drive waits for R/B#, and takes a die for late "
+        "at twice to eight times these.",
+        "All dies of the configuration are needed. For a module with fewer chip enables say so: "
+        "`--set dies=2`. For one with other dies (Micron, Toshiba) no profile comes with this: "
+        "enter one in `flash_model/profiles.py` beside `mlc_cosmos_nv_ddr` (blocks, pages, bytes, "
+        "times, rate) and choose it by `--set profile=`.",
+    )
+
+
 BOARDS = {
     b.name: b
     for b in (
@@ -118,7 +139,7 @@ BOARDS = {
                 "The preset corrects 16 bits a codeword, which is what fits: enough up to a raw "
                 "bit error rate of some 1e-4 (docs/ecc.md of the project has the "
                 "figures), too little for worn MLC.",
-                "Modules with other parts (Micron, Toshiba) have other pages: choose a profile.",
+                *_module("cosmos_plus"),
             ),
         ),
         Board(
@@ -143,8 +164,8 @@ BOARDS = {
                 "The public projects place one leg of channel 0's and 1's DQS and RE#, `dqs_n` and "
                 "`re_n`; `pins.xdc` leaves the other without a pin, too, for Vivado to find it. "
                 "All edges are slow there.",
-                "The flash module assumed is the Hynix one of Cosmos+; for another choose a "
-                "profile.",
+                "The flash module assumed is the Hynix one of Cosmos+.",
+                *_module("daisyplus"),
                 "There are boards with two kinds of LPDDR4, A and B, which differ in ranks and "
                 "rows: `vivado/build.tcl` takes A, with `-tclargs B` the other.",
             ),
@@ -160,6 +181,10 @@ BOARDS = {
             dram="4 GB DDR4 of the board, through the platform's memory interconnect",
             clock="a kernel clock of the platform",
             cautions=(
+                "The KU15P has no processor. `software/` wants one that reaches `s_axi`, host "
+                "memory and DDR4 by addresses: a MicroBlaze in your design, or the host, with the "
+                "registers' BAR and the DDR4 (by its peer-to-peer BAR) mapped and `board.c` "
+                "changed to that. Neither was tried.",
                 "The FPGA has no NAND pins: pages are read from and written to DDR4 "
                 "(`m_axi_pages_n`). Whoever moves them between the SSD and that DDR4, by "
                 "peer-to-peer copies of the host, is not part of this and is not tested.",

@@ -61,7 +61,7 @@ class Cause(enum.Enum, shape=4):
     BAD_ROW = 6  # the die has no such row
     NO_WORDS = 7  # READ or PROGRAM of no words
     BEYOND_PAGE = 8  # column + words is above the words of a page, spare included
-    NOT_ALLOWED = 9  # no operation that FLASH_OP takes
+    NOT_ALLOWED = 9  # FLASH_OP knows no such operation here
     MEMORY = 10  # device DRAM, or the memory that holds the pages, has answered with an error
 
 

@@ -12,6 +12,7 @@ from cosim.environment import HOST_BASE
 from flash_model.faults import Faults
 from host.boards.bringup import golden_vectors, software_files
 from host.boards.header import c_header
+from rtl.boards import BOARDS
 from rtl.config import DriveConfig
 from rtl.nand.operations import Cause, NandOp
 from rtl.registers import DRIVE_ID, REGISTERS
@@ -350,14 +351,20 @@ def test_too_little_memory_is_refused(config, code):
     ]
 
 
-@pytest.mark.parametrize("preset", ["tiny", "default"])
-@pytest.mark.parametrize("options", [("-m32", "-O2"), ("-O3",), ("-Os", "-std=c11")])
+@pytest.mark.parametrize(
+    "preset, options",
+    [
+        *(("tiny", options) for options in (("-m32", "-O2"), ("-O3",), ("-Os", "-std=c11"))),
+        *((board.preset, ("-O3",)) for board in BOARDS.values()),
+    ],
+)
 def test_a_freestanding_compiler_takes_it(tmp_path, preset, options):
     skip_unless_known(options)
     for name, text in software_files(DriveConfig.preset(preset)).items():
         (tmp_path / name).write_text(text)
     for name in ("bringup.c", "drive.c"):
         command = ["gcc", "-std=c99", *STRICT, *options, "-ffreestanding", "-c", name]
+        command += ["-DINSTINFER_PAGES_AT=0x10000000"] if preset == "smartssd" else []
         subprocess.run(command, cwd=tmp_path, check=True)
 
 
