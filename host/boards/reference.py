@@ -135,8 +135,8 @@ _PROCEDURES = (
     (
         "A management operation",
         "Words of a READ or PROGRAM to FLASH_WORDS, their place in device DRAM to FLASH_ADDRESS "
-        "(of a READ_ID, too, which brings one word), those of a PROGRAM to that place; die and row to "
-        "FLASH_ROW; then operation and channel to FLASH_OP, which starts it. There is one at a "
+        "(of a READ_ID, too, which brings one word), those of a PROGRAM to that place; die and row "
+        "to FLASH_ROW; then operation and channel to FLASH_OP, which starts it. There is one at a "
         "time: when FLASH_STATUS is not busy any more, it tells the cause of a failure and what "
         "the die has said. A PROGRAM must not meet one of the append path: PROGRAM_HOLD.",
     ),

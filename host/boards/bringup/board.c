@@ -5,10 +5,10 @@
  * INSTINFER_HOST        memory that m_axi_host reaches, as the processor has it
  * INSTINFER_HOST_AT     the same, as the drive has it
  * INSTINFER_DRAM        memory that m_axi_dram reaches, as the processor has it
+ * INSTINFER_DRAM_AT     the same, as the drive has it, below 4 GiB; the project's firmware has it at 0
  * INSTINFER_STARTED     where a bit for each channel says that its PHY has started, if there is
  *                       such a place: before that the registers do not answer
  * INSTINFER_STARTED_ALL these bits
- * INSTINFER_DRAM_AT     the same, as the drive has it, below 4 GiB; the project's firmware has it at 0
  * INSTINFER_PAGES_AT    pages, if they lie in a memory, as the drive has it: a multiple of 4096, and
  *                       nothing else there; for drive.c, too
  *
