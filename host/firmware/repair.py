@@ -21,6 +21,7 @@ from rtl.tables import PAGE_META, SLOT_HEADER, PageKind, slot_bytes
 from ..errors import DriveError
 from . import tables
 from .blocks import Blocks
+from .first_start import first_start
 from .groups import BlockGroups
 from .refuge import KEPT, Refuge
 from .state import DriveState
@@ -87,7 +88,7 @@ class Repair:
     def start(self):
         """Finds out which blocks are bad and makes all groups whole."""
         known = self._table.load()
-        self.state = known or DriveState(bad=self._table.scan())
+        self.state = known or DriveState(bad=first_start(self._device, self._config, self._pause))
         found = sorted(self.state.bad)
         for place in found:
             self.blocks.mark(*place)

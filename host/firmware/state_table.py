@@ -1,11 +1,10 @@
 """The state table: what the drive must not forget (`DriveState`), kept on flash in two copies.
 
-A new drive has none, and its blocks are looked through for the marks of their makers: a zero in the
-first spare byte of the first page. From then on the table counts, since the drive's codewords cover
-that byte. Each copy lies in a block of its own, on different dies. A new version goes to the next
-pages of both blocks, the copy that is behind first; a block that is full is erased. So the newest
-version is whole in one of them at any time. It has a number and a CRC-32; the highest whole one
-counts.
+A new drive has none, and its blocks are looked through for the marks of their makers
+(`first_start`). From then on the table counts, since the drive's codewords cover the marks. Each
+copy lies in a block of its own, on different dies. A new version goes to the next pages of both
+blocks, the copy that is behind first; a block that is full is erased. So the newest version is
+whole in one of them at any time. It has a number and a CRC-32; the highest whole one counts.
 """
 
 import zlib
@@ -118,19 +117,6 @@ class StateTable:
             if version > self._version:
                 self._version, newest = version, state
         return newest
-
-    def scan(self):
-        """The set of blocks with a maker's mark. Nothing may have been written yet."""
-        g = self._geometry
-        column, byte = divmod(g.page_bytes if g.spare_bytes else g.page_bytes - 1, 8)
-        return {
-            (channel, die, block)
-            for block in range(g.blocks)
-            for die in range(g.dies)
-            for channel in range(g.channels)
-            if (word := self._device.read_page(channel, die, block * g.pages, column, 1)) is None
-            or word[byte] == 0
-        }
 
     def save(self, state):
         """Writes a new version; ``state.bad`` may grow by blocks of the table that fail.
