@@ -5,7 +5,7 @@ import random
 from fractions import Fraction
 
 import numpy as np
-from amaranth.hdl import Module, ResetInserter, Value
+from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
@@ -49,12 +49,14 @@ class Channel(wiring.Component):
         self.controller = ChannelController(part, clock_hz, 8)
         self.phy = phy
         self.package = ChannelDies(part, clock_hz)
+        self.reset = Signal()  # of the FPGA, which dies know nothing of
         super().__init__({"array": Out(ArrayPortSignature(part.geometry.dies))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.controller = ResetInserter(~self.phy.started)(self.controller)
-        m.submodules.phy = self.phy
+        held = self.reset | ~self.phy.started
+        m.submodules.controller = ResetInserter(held)(self.controller)
+        m.submodules.phy = ResetInserter(self.reset)(self.phy)
         m.submodules.package = self.package
         wiring.connect(m, self.controller.phy, self.phy.phy)
         wiring.connect(m, wiring.flipped(self.array), self.package.array)
@@ -124,8 +126,11 @@ class PinBench:
         """What the die that was asked in the clock before answers."""
         return self.wires.word(self._read, ctx.get(self.channel.package.phy.r_data))
 
-    def run(self, ops, write_words=(), timeout=30_000):
-        """Run until all have answered: lists of words read, completions."""
+    def run(self, ops, write_words=(), timeout=30_000, reset=False):
+        """Run until all have answered: lists of words read, completions.
+
+        With ``reset`` the FPGA is reset once it has started, and starts again.
+        """
         channel, c = self.channel, self.channel.controller
         reads, done = [[]], []
         wanted_reads = sum(op["op"] in (NandOp.READ, NandOp.READ_ID) for op in ops)
@@ -137,7 +142,7 @@ class PinBench:
 
         async def give(ctx, stream, payloads):
             started, clocks = ctx.tick().sample(channel.phy.started), 0
-            while not (await started)[2]:
+            while not (await started)[2] or self._to_reset:
                 clocks += 1
             self.started = clocks
             tick = ctx.tick().sample(stream.ready)
@@ -149,6 +154,17 @@ class PinBench:
                 while not (await tick)[2]:
                     pass
                 ctx.set(stream.valid, 0)
+
+        self._to_reset = reset
+
+        async def reset_once(ctx):
+            await ctx.tick().until(channel.phy.started)
+            await ctx.tick().repeat(50)
+            ctx.set(channel.reset, reset)
+            await ctx.tick().repeat(8)
+            ctx.set(channel.reset, 0)
+            await ctx.tick()
+            self._to_reset = False
 
         async def give_ops(ctx):
             await give(ctx, c.ops, [{name: op.get(name, 0) for name in _FIELDS} for op in ops])
@@ -187,6 +203,7 @@ class PinBench:
         sim.add_clock(1e-6)
         sim.add_testbench(ArrayServer(self.array, 0, channel.array).run, background=True)
         sim.add_testbench(self.board, background=True)
+        sim.add_testbench(reset_once)
         sim.add_testbench(give_ops)
         sim.add_testbench(give_words)
         sim.add_testbench(collect)

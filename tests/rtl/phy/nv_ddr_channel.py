@@ -72,7 +72,7 @@ class NvDdrBench(PinBench):
         pads = phy.pads
         levels = Cat(pads.ce_n, pads.cle, pads.ale, pads.we_n, pads.re_n, pads.wp_n)
         driven = Cat(pads.dq.oe, pads.dqs.oe, *(Value.cast(x) for x in (pads.dqs.o, pads.dq.o)))
-        now, asked, begun, told = Fraction(0), False, False, False
+        now, asked, begun, told, cut = Fraction(0), False, False, False, False
         held = ctx.get(levels), ctx.get(driven)
         half = self.period_ns / 2
         while True:
@@ -89,8 +89,12 @@ class NvDdrBench(PinBench):
             begun = begun or pins["ce"]
             all_told = len(self.told()) == dies - len(self.wires.deaf)
             told = told or (begun and all_told and not pins["ce"])
+            cut = cut or ctx.get(self.channel.reset)
+            if cut and not pins["ce"]:  # the pins of an FPGA that was reset
+                begun = told = cut = False
+                self.sdr.forget()
             symbols = []
-            for n in range(2):
+            for n in range(0 if cut else 2):
                 pins |= {"dqs": out >> 2 + n & 1, "dq": out >> 4 + 8 * n & 255}
                 if told:
                     symbols.append(self.pins.half(now + n * half, dict(pins), ready))

@@ -55,6 +55,11 @@ class SdrDies:
         self._byte = (Fraction(LONG_AGO), 0)  # RE_n's fall and what is output for it
         self._before = self._byte
 
+    def forget(self):
+        """What pins were before now, and what was told over them."""
+        self._pins = {}
+        self.cycles.clear()
+
     def _least(self, now, since, name):
         took, least = now - since, self.t[name]
         if took < least:

@@ -148,3 +148,19 @@ def test_a_die_that_hangs_is_reset(make):
     assert [d.cause for d in done] == [Cause.TIMEOUT, Cause.NONE, Cause.NONE]
     reset = 0xFA if make is sdr else 0xFC
     assert bench.pins.cycles.count((1, COMMAND, reset)) == 1
+
+
+@PHYS
+def test_the_fpga_alone_is_reset(make):
+    """The dies are in their mode by then, NV-DDR even: they are told again, and found again."""
+    bench = make(Wires(), dies=1)
+    page = {"row": 3, "words": 2}
+    ops = [{"op": NandOp.PROGRAM, **page}, {"op": NandOp.READ, **page}]
+    got, done = bench.run(ops, [1, 2], reset=True)
+    assert got == [[1, 2]] and [d.cause for d in done] == [Cause.NONE]
+    assert [(s["answers"], s["usable"]) for s in bench.report] == [(1, 1)]
+    if make is nv_ddr:
+        assert bench.offset == middle(right_offsets(2, HZ, 12))
+        assert bench.told() == {0: 0x12}
+    else:
+        assert bench.pins.cycles.count((0, COMMAND, 0xFF)) == 2
