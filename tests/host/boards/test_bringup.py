@@ -1,6 +1,7 @@
 """The bring-up test in C, compiled by gcc, on the simulated drive: it passes, and it can fail."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 
@@ -269,11 +270,11 @@ def test_a_missing_die_is_named(config, code):
 @pytest.mark.parametrize(
     "state, said",
     [
-        (0b111, "R/B_n followed a reset"),
-        (0b111 | 9 << 8, "R/B_n followed a reset, data are taken at 9"),
+        (0b111, "R/B_n followed a reset$"),
+        (0b111 | 9 << 8, "R/B_n followed a reset, data are taken at 9$"),
         (0b011 | 9 << 8, "R/B_n followed a reset, no ID at any time: wrong pins of its data"),
         (0b011 | 9 << 8 | 20 << 16 | 2 << 24, "right at 20 to 21 half clocks, data are taken at 9"),
-        (0b011 | 9 << 8 | 20 << 16 | 2 << 24, "9: too far from its channel's other dies"),
+        (0b011 | 9 << 8 | 20 << 16 | 2 << 24, "9: too far from its channel's other dies$"),
     ],
 )
 def test_what_a_phy_may_tell(config, code, state, said):
@@ -282,8 +283,7 @@ def test_what_a_phy_may_tell(config, code, state, said):
 
     _, lines = bring_up(config, code, read=read)
     told = [line for line in lines if line.startswith("      its PHY: ")]
-    assert len(told) == 4 and all(said in line for line in told)
-    assert said[-1] != "t" or all(line.endswith(said) for line in told)
+    assert len(told) == 4 and all(re.search(said, line) for line in told)
 
 
 @pytest.mark.parametrize("refused, failures", [(NandOp.READ_ID, 0), (NandOp.READ, 4)])
