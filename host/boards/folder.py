@@ -129,6 +129,10 @@ class BoardFolder:
         return _ports(AxiDrive(self._config))
 
     @property
+    def _slower(self):
+        return slower(self._config, self._phy)
+
+    @property
     def _pins(self):
         return pin_ports(self._config.channels, self._phy) if self._phy else []
 
@@ -207,13 +211,14 @@ class BoardFolder:
 
     def _block_design(self, sources, constraints):
         """The scripts from here to a bitstream."""
-        clock = {"mhz": f"{self._config.clock_hz / 1e6:.6f}", "inputs": self._config.channels}
+        clock = {"mhz": "$mhz", "inputs": self._config.channels}
         values = self._common | {
             "sources": sources,
             "constraints": [name for name in constraints if not name.endswith("clocks.xdc")],
             "parameters": [
                 (name, value.format(**clock)) for name, value in self._system.processor.parameters
             ],
+            "slowest": self._slower.same,
             "pins": self._pins,
             "control_bytes": CONTROL_BYTES,
         }
@@ -288,7 +293,7 @@ class BoardFolder:
             command=command + "".join(f" --set {change}" for change in self._changes),
             estimate=found,
             warnings=self.warnings,
-            slower=slower(config, self._phy),
+            slower=self._slower,
             parts=PARTS.values(),
             shares=board.part
             and {name: value / getattr(board.part, name) for name, value in vars(found).items()},

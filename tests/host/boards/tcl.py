@@ -36,7 +36,9 @@ class TclError(Exception):
 class Tcl:
     """An interpreter with global variables alone."""
 
-    BUILTINS = "error file foreach if info lappend lindex list llength puts set source".split()
+    BUILTINS = (
+        "error file foreach if info lappend lindex list llength puts set source string".split()
+    )
 
     def __init__(self):
         self._variables = {}
@@ -128,7 +130,7 @@ class Tcl:
         return str(self._commands[words[0]](*words[1:]) or "")
 
     def _condition(self, text):
-        """Whether an expression is true: comparisons, and ``||`` between them."""
+        """Whether an expression is true: comparisons, 0 or 1, and ``||`` between them."""
         sides, at = [[]], 0
         while text[at:].strip():
             at = re.compile(r"\s*").match(text, at).end()
@@ -189,6 +191,15 @@ class Tcl:
         if rest and rest[0] == "else":
             return self.eval(rest[1])
         return ""
+
+    def _do_string(self, *words):
+        if words[:-1] != ("is", "double", "-strict"):
+            raise TclError(f"string {words[0]} is not known here")
+        try:
+            float(words[-1])
+        except ValueError:
+            return "0"
+        return "1"
 
     def _do_info(self, what):
         if what != "script":
@@ -260,6 +271,8 @@ def _element(value):
 
 
 def _compared(side, text):
+    if side in (["0"], ["1"]):
+        return side == ["1"]
     if len(side) != 3 or not callable(side[1]):
         raise TclError(f"not a comparison of two values: {text!r}")
     left, compare, right = side

@@ -111,8 +111,17 @@ def test_the_clock_is_the_drives(folder, design):
     (mhz,) = [v for n, v in design.cells["ps"].parameters.items() if n in names]
     assert float(mhz) * 1e6 == about(folder)["clocks"]["aclk"]
     build(folder, "design", hertz=99_999_001)
-    with pytest.raises(ScriptError, match="makes 133000000 Hz of 100000000 asked for"):
-        build(folder, "design", hertz=133_000_000)
+    for hertz in (133_000_000, 50_000_000):
+        with pytest.raises(ScriptError, match=f"makes {hertz} Hz: this drive wants 66700000 to 10"):
+            build(folder, "design", hertz=hertz)
+
+
+def test_the_same_drive_takes_a_slower_clock(folder):
+    made = build(folder, "95", "design", hertz=95_000_000).design
+    assert "95" in made.cells["ps"].parameters.values()
+    for mhz in ("66.6", "101"):
+        with pytest.raises(ScriptError, match=f"{mhz} MHz: this drive takes 66.7 to 100; another"):
+            build(folder, mhz)
 
 
 def test_interrupts_reach_the_processor(folder, design):
@@ -245,13 +254,15 @@ def test_from_the_folder_to_a_bitstream(folder, capsys):
     assert [name for name in steps if name in order] == order
     assert ("set_property", "top", "system_wrapper", "current_fileset") in vivado.calls
     assert (folder / "vivado/out/instinfer.bit").read_text() == "bits"
-    assert "timing met: worst slack 0.1 ns" in capsys.readouterr().out
+    assert "timing met at 100.000000 MHz: worst slack 0.1 ns" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("slack", [{"STATS.WNS": "-0.314"}, {"STATS.WHS": "-0.01"}])
 def test_a_clock_that_is_missed_gives_no_bitstream(folder, slack):
     (folder / "vivado/out/instinfer.bit").unlink(missing_ok=True)
-    with pytest.raises(ScriptError, match="TIMING MISSED: worst slack .* choose a slower clock"):
+    with pytest.raises(
+        ScriptError, match="TIMING MISSED at .*: worst slack .* a slower clock, -tclargs MHZ"
+    ):
         build(folder, run=run_results(folder, **slack))
     assert not (folder / "vivado/out/instinfer.bit").exists()
 
