@@ -6,7 +6,6 @@ PHYs ask of a profile let the pins catch up before anything else is as long.
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
@@ -77,8 +76,12 @@ class Front(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ready = Signal.like(self.ready)
-        m.submodules.rb = FFSynchronizer(self.rb_n, ready)
+        stages = [
+            Signal(len(self.rb_n), name=name, reset_less=True, attrs={"ASYNC_REG": "TRUE"})
+            for name in ("rb_first", "rb_second")
+        ]
+        m.d.sync += [stage.eq(value) for value, stage in zip((self.rb_n, *stages), stages)]
+        ready = stages[-1]
         m.submodules.start_up = start_up = self._start_up
         m.submodules.ring = ring = Ring(self.o.payload.shape(), depth=RING)
         m.d.comb += [

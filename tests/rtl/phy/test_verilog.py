@@ -76,6 +76,16 @@ def test_one_die_is_accepted(one_die, front_end):
     assert findings(front_end, one_die + black_boxes(one_die), PADS_TOP) == []
 
 
+def test_synchronisers_of_ready_busy_are_known_to_vivado(sdr, nv_ddr):
+    """Two registers one behind the other, the first one from the pin."""
+    for text in (sdr, nv_ddr[1]):
+        marked = re.findall(r'\(\* ASYNC_REG = "TRUE" \*\)\n  reg \[\d+:0\] (\w+)', text)
+        assert len(marked) == 2
+        taken = dict(re.findall(r"^ +(\w+) <= (\w+);$", text, re.M))
+        first, second = sorted(marked, key=lambda name: taken[name] in marked)
+        assert taken[first] == "rb_n" and taken[second] == first
+
+
 def test_pads_have_the_ports_of_the_controllers_phy(sdr, nv_ddr):
     part = profile("mlc_cosmos_sdr")
     controller = port_names(ChannelController(part, 100_000_000, 16))
