@@ -59,7 +59,7 @@ def clock_warning(board, config):
     longest, period = LONGEST_NS[family], 1e9 / config.clock_hz
     if longest <= period:
         return ""
-    part = board.part.name if board.part else "a 7-series FPGA"
+    part = f"the {board.part.name}" if board.part else "a 7-series FPGA"
     return (
         f"{config.clock_hz / 1e6:g} MHz, a period of {period:.1f} ns, is beyond what the drive is "
         f"estimated to reach in {part}: its longest way is {longest} ns, about "
@@ -111,14 +111,14 @@ def slower(config, phy):
     -------
     Slower
     """
+    slow = [clock for clock in (100_000_000, SLOWEST) if clock < config.clock_hz]
     if not phy:
-        half = max(SLOWEST, config.clock_hz // 2)
-        options = f"--set clock_hz={half}" if half < config.clock_hz else ""
-        return Slower(same=SLOWEST if config.page_store == "memory" else None, options=options)
+        same = SLOWEST if config.page_store == "memory" else None
+        return Slower(same=same, options=f"--set clock_hz={slow[0]}" if slow else "")
     slower = [
         f"--set clock_hz={clock} --set profile={profiles[0]}"
-        for clock in (100_000_000, SLOWEST)
-        if clock < config.clock_hz and (profiles := profiles_for(phy.kind, clock))
+        for clock in slow
+        if (profiles := profiles_for(phy.kind, clock))
     ]
     same = slowest_clock(phy.kind, phy.mode, config.clock_hz)
     return Slower(same=same, options=slower[0] if slower else "")

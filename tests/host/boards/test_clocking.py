@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,13 @@ def test_a_clock_beyond_the_estimate_is_warned_of(board, name):
         text = clock_warning(BOARDS[board], config)
         assert bool(text) == warned
         assert not warned or f"{config.clock_hz / 1e6:g} MHz" in text and "beyond" in text
+
+
+def test_the_estimate_is_the_documents():
+    text = (Path(__file__).parents[3] / "docs/area.md").read_text()
+    depth = text.split("## Depth of logic")[1].split("\n## ")[0]
+    assert f"{LONGEST_NS['xc7']:g} ns" in depth
+    assert LONGEST_NS["xcup"] == pytest.approx(LONGEST_NS["xc7"] * 0.3 / 0.5, abs=0.05)
 
 
 def test_the_command_and_the_readme_warn(tmp_path, capsys):
@@ -50,6 +58,7 @@ def test_the_command_for_a_slower_clock_works(board, fields):
     text = folder._readme(["README.md"])
     found = re.search(r"slower clock: `instinfer verilog --board (\w+) (.*?)`", text)
     assert found[1] == board
+    assert not re.search(r"\S- The Tcl", text), "a line has lost its end"
     changes = re.findall(r"--set (\S+)", found[2])
     slower = drive_config(SimpleNamespace(preset=preset, set=changes))
     assert slower.clock_hz < config.clock_hz
