@@ -11,6 +11,9 @@ from rtl.commands import Status
 from tests.host.firmware.test_power_loss import Contents, PowerLoss, lose_power_at
 from tests.host.test_page_memory import MEMORY
 
+TABLES = {(channel, die, 63) for channel in range(2) for die in range(2)}
+"""Blocks that the state table may lie in: it takes a while to look for it in nonsense."""
+
 MARKS = {(0, 0, 0), (1, 1, 7), (0, 1, 63), (1, 0, 9)}
 
 
@@ -26,11 +29,11 @@ def page(rng, geometry):
     return content.tobytes()
 
 
-def used_before(lane, rng, marks=()):
-    """Good blocks hold other data: full, up to some page, or none at all."""
+def used_before(lane, rng, but=TABLES):
+    """Blocks, ``but`` for some, hold other data: full, up to some page, or none at all."""
     g = lane.config.flash.geometry
     for number, (channel, die, block) in enumerate(blocks(g)):
-        if (channel, die, block) not in marks:
+        if (channel, die, block) not in but:
             for n in range((g.pages, int(rng.integers(1, g.pages)), 0)[number % 3]):
                 lane.array.write_page(channel, die, g.row(block, n), page(rng, g))
 
@@ -153,7 +156,7 @@ def test_a_first_start_that_is_cut_off_begins_anew(tiny, count):
                 contents.check()
                 stats = drive.stats()
                 assert not stats["program_failures"] and not stats["codewords_unrecovered"]
-    assert cut > count
+    assert cut >= count
 
 
 def random(rng, cells):
