@@ -74,6 +74,7 @@ class FlashPort(wiring.Component):
     read, write : Out(MemoryPortSignature)
         Device DRAM.
     quiet : Out(1)
+        While an operation waits for its channel, a clock late: the channel is not quiet then.
     """
 
     def __init__(self, geometry):
@@ -107,6 +108,7 @@ class FlashPort(wiring.Component):
         die_status = Signal(8)
         lost = Signal()  # device DRAM has not given a word
         waits = Signal()
+        held = Signal()  # the channel has not taken the operation in the clock before
         m.d.comb += [
             self.status.eq(
                 Cat(busy, cause != Cause.NONE, Signal(6, name="reserved"), die_status, cause)
@@ -168,7 +170,8 @@ class FlashPort(wiring.Component):
                 with m.If(moves(writer.i) | moves(reader.i)):
                     m.next = "ISSUE"
             with m.State("ISSUE"):
-                m.d.comb += [self.o_ops.valid.eq(1), waits.eq(~self.o_ops.ready)]
+                m.d.comb += [self.o_ops.valid.eq(1), waits.eq(held)]
+                m.d.sync += held.eq(~self.o_ops.ready)
                 with m.If(self.o_ops.ready):
                     m.next = "DONE"
                     with m.If(reads):

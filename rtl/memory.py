@@ -69,6 +69,7 @@ class BurstReader(wiring.Component):
     i : In(stream), ``request_layout()``
     o : Out(stream), ``word_layout()``
     port : Out(MemoryPortSignature), only ``ar`` and ``r`` are used
+    still : Out(1), as ``quiet`` if no word is taken; known before ``o.ready``
     quiet : Out(1), nothing in flight and nothing to ask for
     """
 
@@ -83,6 +84,7 @@ class BurstReader(wiring.Component):
                 "i": In(stream.Signature(request_layout())),
                 "o": Out(stream.Signature(word_layout())),
                 "port": Out(MemoryPortSignature()),
+                "still": Out(1),
                 "quiet": Out(1),
             }
         )
@@ -130,12 +132,15 @@ class BurstReader(wiring.Component):
         with m.If(issued | taken):
             m.d.sync += reserved.eq(reserved + Mux(issued, chunk, 0) - taken)
         connect(m, words.o, flipped(self.o))
-        m.d.comb += self.quiet.eq(
-            ~self.port.ar.valid
-            & (reserved == words.level)
-            & ~(self.i.valid & self.i.ready)
-            & ((reserved == 0) | (self.o.valid & ~self.o.ready))
-        )
+        m.d.comb += [
+            self.still.eq(
+                ~self.port.ar.valid
+                & (reserved == words.level)
+                & ~(self.i.valid & self.i.ready)
+                & ((reserved == 0) | self.o.valid)
+            ),
+            self.quiet.eq(self.still & ~taken),
+        ]
         return m
 
 

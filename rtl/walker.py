@@ -166,7 +166,7 @@ class Walker(wiring.Component):
         taken = offer(m, self.o, channel, request, offered)
 
         waits = Signal()
-        m.d.comb += self.quiet.eq(waits & entries.quiet)
+        m.d.comb += self.quiet.eq(waits & entries.still)  # nothing is taken while it waits
         first_channel = Signal(8)
         with m.FSM(name="state"):
             with m.State("NEXT"):
