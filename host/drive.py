@@ -149,6 +149,8 @@ class KvDrive:
 
         They are there again after a loss of power. So are, without this call, tokens of full groups
         (`DriveConfig.group_tokens`) that were programmed; a sequence's last few tokens are not.
+        SPOILED_APPEND: those of a sequence that an append has spoiled are not saved, all others
+        are.
         """
         if sequence is None:
             self._check_running()

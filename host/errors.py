@@ -74,7 +74,7 @@ MEANINGS = {
         "attend densely, or use a drive with larger sparse_tokens",
     ),
     Status.SPOILED_APPEND: (
-        "an append to this layer failed: its last tokens are wrong, or not in all KV heads",
+        "an append failed: a layer's last tokens are wrong, not in all KV heads, or not to save",
         "truncate the sequence to the tokens it held before, and append again",
     ),
     Status.UNSUPPORTED_INDEX: (

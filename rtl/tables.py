@@ -121,6 +121,7 @@ HEAD = Layout("HEAD", 16, [
     ("k_bad", 12, 0, 1, "K of that pass holds an infinity or NaN"),
     ("v_bad", 12, 1, 1, "V of that pass holds an infinity or NaN"),
     ("spoiled", 12, 2, 1, "an append failed: of the last tokens some are wrong"),
+    ("torn", 12, 3, 1, "of a layer's first head: an append ended early, and takes no more"),
     ("column_pages", 13, 0, 24, "pages of K by channel, or of bounds, on flash, whole units"),
 ])
 
@@ -152,7 +153,8 @@ PAGE_META = Layout("PAGE_META", 8, [
     ("group", 0, 0, 18, "token group"),
     ("kind", 2, 2, 3, "PageKind"),
     ("index", 2, 5, 19, "layer * kv_heads + KV head"),
-    ("segment", 5, 0, 24, "who wrote it: a number that no other pages of this place have"),
+    ("segment", 5, 0, 24, "who wrote it: a number that no other pages of this place have; 0: what "
+     "it holds may be wrong"),
 ])
 """What a page of flash says of itself, in the check words of its codewords.
 

@@ -42,12 +42,30 @@ class Sequences:
         return self._repair.state
 
     def save(self, sequence=None):
-        """All tokens of a sequence, or of all of them, are on flash from here on."""
+        """All tokens of a sequence, or of all of them, are on flash from here on.
+
+        Raises
+        ------
+        DriveError
+            SPOILED_APPEND: not those of sequences that an append has left broken.
+        """
         records = self._state.sequences
-        if sequence is None:
-            self._save_all(list(records.values()))
-        else:
-            self._save_all([records[self._placement(sequence).sequence]])
+        asked = list(records) if sequence is None else [self._placement(sequence).sequence]
+        broken = [number for number in asked if self._broken(self._capacity.placements[number])]
+        self._save_all([records[number] for number in asked if number not in broken])
+        if broken:
+            raise DriveError(Status.SPOILED_APPEND, f"sequences {broken} are not saved")
+
+    def _broken(self, placement):
+        """Whether an error of a bus in an append or step has left wrong tokens, heads that hold
+        more than others, or a tail that did not go onto flash."""
+        heads, shape = tables.read_heads(self._device, placement), placement.shape
+        return bool(
+            heads.spoiled.any()
+            or heads.torn.any()
+            or _uneven(heads.tokens, shape)
+            or (heads.tail_tokens == shape.group_tokens).any()
+        )
 
     def segment(self):
         """A number for pages that no other pages have.
@@ -189,6 +207,11 @@ class Sequences:
         shape = placement.shape
         heads = tables.read_heads(self._device, placement)
         keep = np.minimum(heads.tokens, tokens)
+        stays = (heads.spoiled == 1) | (heads.tail_tokens == shape.group_tokens)
+        if (stays & (keep == heads.tokens)).any() or _uneven(keep, shape):
+            raise DriveError(
+                Status.SPOILED_APPEND, f"truncating to {tokens} tokens leaves some that failed"
+            )
         groups = np.minimum(heads.flash_groups, keep // shape.group_tokens)
         columns = np.minimum(heads.column_pages, shape.column_pages(groups))
         again = shape.channel_pages(groups) - shape.channel_pages(heads.flash_groups)
@@ -198,10 +221,12 @@ class Sequences:
         # What is dropped may be written once more.
         if not self._space.provide(room, {sequence: -again}):
             raise DriveError(Status.NO_SPACE, "too few erased block groups")
-        segment = self.segment() if (groups < heads.flash_groups).any() else 0
+        # What an append has left on flash before it failed bears the segment of now.
+        anew = (groups < heads.flash_groups).any() or self._broken(placement)
+        segment = self.segment() if anew else 0
         self._repair.settle(self._space.feed)
         truncation = Truncation(self._device, self._pages, placement, FORMATS[record.format])
-        for index in np.flatnonzero(keep < heads.tokens).tolist():
+        for index in np.flatnonzero((keep < heads.tokens) | (heads.torn == 1)).tolist():
             truncation.cut(index, int(keep[index]))
         dropped = tables.read_map(self._device, placement, groups)
         truncation.commit()
@@ -212,8 +237,8 @@ class Sequences:
         self._space.supply()
 
     def _cut(self, record, shape, tokens, groups, segment):
-        """Notes a truncation to ``tokens`` and ``groups`` [heads]; pages were given up if
-        ``segment`` is one."""
+        """Notes a truncation to ``tokens`` and ``groups`` [heads]; pages may be written once more
+        if ``segment`` is one."""
         saved = np.minimum(record.saved_tokens, tokens)
         if not segment and (saved == record.saved_tokens).all():
             return
@@ -272,6 +297,11 @@ class Sequences:
             raise DriveError(Status.LAYER_OUT_OF_RANGE, f"layer {layer}")
         heads = tables.read_heads(self._device, placement)
         return int(_of_layers(heads.tokens, placement.shape)[layer])
+
+
+def _uneven(tokens, shape):
+    """Whether heads of a layer hold more tokens than others."""
+    return bool(np.ptp(tokens.reshape(shape.layers, shape.kv_heads), axis=1).any())
 
 
 def _of_layers(values, shape):

@@ -49,7 +49,8 @@ class Truncation:
         self._cuts = {}
 
     def cut(self, index, keep):
-        """Head ``index`` is to keep its first ``keep`` tokens, fewer than it has.
+        """Head ``index`` is to keep its first ``keep`` tokens, as many as it has at most. The marks
+        of an append that failed are gone then.
 
         Raises
         ------
@@ -58,6 +59,9 @@ class Truncation:
         """
         shape = self._placement.shape
         head = HEAD.unpack(self._device.load(self._at("heads", index), HEAD.size))
+        if keep == head["tokens"]:
+            self._cuts[index] = _Cut(head | {"torn": 0}, None)
+            return
         groups = min(head["flash_groups"], keep // shape.group_tokens)
         tokens = keep - groups * shape.group_tokens
         tail = None
@@ -74,7 +78,7 @@ class Truncation:
                 parts = self._retained(index, kind, keep, in_pass, tail)
                 exponent, bad = self._facts(parts, before[f"{name}_exp"], before[f"{name}_bad"])
             head[f"{name}_exp"], head[f"{name}_bad"] = exponent, bad
-        head.update(tokens=keep, flash_groups=groups, tail_tokens=tokens, spoiled=0)
+        head.update(tokens=keep, flash_groups=groups, tail_tokens=tokens, spoiled=0, torn=0)
         head["column_pages"] = min(head["column_pages"], shape.column_pages(groups))
         self._cuts[index] = _Cut(head, tail if tokens else None)
 

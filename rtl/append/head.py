@@ -64,6 +64,9 @@ def read_states(m, path, x):
                     m.next = "FLUSH"
                 with m.Elif(x.request.columns):
                     m.next = "COLUMNS"
+                with m.Elif(x.request.tear):
+                    m.d.sync += x.head.torn.eq(1)
+                    m.next = "WRITE_HEAD"
                 with m.Elif(x.request.tokens == 0):
                     m.next = "ANSWER"
                 with m.Else():
@@ -96,19 +99,23 @@ def write_states(m, path, x):
     writer, words = x.writer, x.words
     wrong = x.failed | path.spoiled
     with m.State("WRITE_HEAD"):
-        undone = Mux(x.request.tokens == 0, wrong, x.failed & ~x.overwritten)
+        undone = Mux(
+            x.request.tokens == 0,
+            Mux(x.request.tear, x.failed, wrong),
+            x.failed & ~x.overwritten,
+        )
         m.d.comb += [
             writer.i.valid.eq(~undone),
             writer.i.payload.words.eq(HEAD.words),
             writer.i.payload.address.eq(path.sequence.heads + (x.index << 4)),
             writer.i.payload.strobe.eq(0xFF),
         ]
-        with m.If(wrong):
+        with m.If(wrong & ~x.request.tear):
             m.d.sync += x.head.spoiled.eq(1)
         with m.If(undone):
             m.next = "ANSWER"
         with m.Elif(writer.i.ready):
-            m.d.sync += words.eq(0)
+            m.d.sync += [words.eq(0), x.begun.eq(1)]
             m.next = "HEAD_WORDS"
     with m.State("HEAD_WORDS"):
         m.d.comb += [

@@ -3,6 +3,10 @@
 ::
 
     slot --> place --> header, words --> slot in device DRAM --> program ordered --> map entry
+                         ^-- once more, if something went wrong --'
+
+Whether the words are right is known once all have come. Where they may not be, the header is
+written again with segment 0: who moves the page takes it from there, too.
 
 The words come from the host or, of a group that became full, from the tail; those of K by channel
 and of bounds from the column buffer.
@@ -40,6 +44,7 @@ def page_states(m, path, x, number):
     stored = Signal(name="from_memory")  # the page comes from device DRAM
     entry_address = Signal(len(x.map_address), name="entry_address")
     lost = Signal(name="slot_lost")  # what it holds is not known
+    nobodys = Signal(name="page_nobodys")  # it bears segment 0
     m.d.comb += [
         path.o_order.payload.spoiled.eq(lost),
         stored.eq(x.flushing | x.request.flush | columns),
@@ -54,7 +59,7 @@ def page_states(m, path, x, number):
         meta.group.eq(x.number),
         meta.kind.eq(Mux(columns, PageKind.COLUMNS, x.kind)),
         meta.index.eq(x.index),
-        meta.segment.eq(path.sequence.segment),
+        meta.segment.eq(Mux(nobodys, 0, path.sequence.segment)),
     ]
     with m.State("ALLOCATE"):
         die = page_die(
@@ -87,17 +92,19 @@ def page_states(m, path, x, number):
             m.d.sync += [
                 x.dealt_die.eq(path.page.payload.die),
                 x.dealt_row.eq(path.page.payload.row),
+                lost.eq(0),
+                nobodys.eq(0),
             ]
             m.next = "ASK_SLOT"
     with m.State("ASK_SLOT"):
         m.d.comb += [
             x.writer.i.valid.eq(stored | ~x.unit.open | path.room),
             x.writer.i.payload.address.eq(path.buffer + x.slot * slot_bytes(geometry)),
-            x.writer.i.payload.words.eq(x.page_words + SLOT_HEADER.words),
+            x.writer.i.payload.words.eq(Mux(nobodys, 0, x.page_words) + SLOT_HEADER.words),
             x.writer.i.payload.strobe.eq(0xFF),
         ]
         with m.If(moves(x.writer.i)):
-            m.d.sync += [x.words.eq(0), lost.eq(0)]
+            m.d.sync += x.words.eq(0)
             m.next = "SLOT_HEADER"
     with m.State("SLOT_HEADER"):
         m.d.comb += [
@@ -109,7 +116,9 @@ def page_states(m, path, x, number):
         with m.If(x.writer.i_data.ready):
             m.d.sync += x.words.eq(x.words + 1)
             with m.If(x.words == SLOT_HEADER.words - 1):
-                with m.If(stored):
+                with m.If(nobodys):
+                    m.next = "HEADER_AGAIN"
+                with m.Elif(stored):
                     m.next = "ASK_MEMORY"
                 with m.Else():
                     with m.If(x.unit.open):
@@ -155,9 +164,18 @@ def page_states(m, path, x, number):
         with m.If(moves(x.writer.done)):
             m.d.sync += lost.eq(lost | x.writer.done.payload.error)
             m.next = "ORDER"
+            with m.If(x.wrong | x.writer.done.payload.error):
+                m.d.sync += nobodys.eq(1)
+                m.next = "ASK_SLOT"
+    with m.State("HEADER_AGAIN"):
+        m.d.comb += x.writer.done.ready.eq(1)
+        with m.If(x.writer.done.valid):
+            m.d.sync += lost.eq(lost | x.writer.done.payload.error)
+            m.next = "ORDER"
     with m.State("ORDER"):
         m.d.comb += [path.o_order.valid.eq(1), x.waits.eq(~path.o_order.ready)]
         with m.If(path.o_order.ready):
+            m.d.sync += x.begun.eq(x.begun | ~nobodys)
             m.next = "MAP"
     with m.State("MAP"):
         m.d.comb += [

@@ -31,7 +31,8 @@ taken all the same. Where device DRAM has failed the entry is left as it was; so
 what lies behind the group that it began would overwrite. If it is too late for that, or words given
 are wrong, the entry counts the tokens and is marked ``spoiled``, so that the firmware can cut them
 off again. A page that may not lie in its slot as it should is programmed as one that cannot be
-read. On a tail that is still full, as its flush has failed, nothing is done.
+read; any other that comes after what went wrong bears segment 0, so that the map alone knows it and
+a loss of power forgets it. On a tail that is still full, as its flush has failed, nothing is done.
 """
 
 from types import SimpleNamespace
@@ -183,6 +184,7 @@ class AppendPath(wiring.Component):
         due = Signal()
         failed = Signal()  # device DRAM did
         overwritten = Signal()  # tokens of the tail as it was, which are in a page now
+        begun = Signal()  # see `head_info_layout`
         dealt_row = Signal(ROW_BITS)
         dealt_die = Signal(8)
         slot = Signal(len(self.slot.payload))
@@ -217,6 +219,7 @@ class AppendPath(wiring.Component):
             self.o.payload.columns.eq(columns_address),
             self.o.payload.flush_due.eq(due),
             self.o.payload.failed.eq(failed | self.spoiled),
+            self.o.payload.begun.eq(begun),
         ]
         with m.If((moves(reader.o) & reader.o.payload.error) | writer.failed | self.unit_failed):
             m.d.sync += failed.eq(1)
@@ -293,6 +296,7 @@ class AppendPath(wiring.Component):
             left=left,
             failed=failed,
             overwritten=overwritten,
+            begun=begun,
             unit_tokens=unit_tokens,
             pass_number=pass_number,
             ended=ended,
@@ -342,6 +346,7 @@ class AppendPath(wiring.Component):
                         due.eq(0),
                         failed.eq(0),
                         overwritten.eq(0),
+                        begun.eq(0),
                         index.eq(self.layer * sequence.kv_heads + self.i.payload.head),
                     ]
                     m.next = "ADDRESSES"
@@ -387,6 +392,8 @@ class AppendPath(wiring.Component):
                     slot=slot,
                     words=words,
                     scanned=scanned,
+                    wrong=failed | self.spoiled | head.spoiled,
+                    begun=begun,
                     waits=waits,
                 ),
                 on_channel,

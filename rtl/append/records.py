@@ -24,7 +24,8 @@ WORD_LANES = 4
 
 def append_layout():
     """A request. ``tokens`` 0 only reads the head's entry; ``flush`` only flushes a full tail,
-    ``columns`` only makes a unit of K by channel, or of bounds, of K words that come for it."""
+    ``columns`` only makes a unit of K by channel, or of bounds, of K words that come for it,
+    ``tear`` only marks the entry ``torn``."""
     return data.StructLayout(
         {
             "head": 16,
@@ -32,13 +33,15 @@ def append_layout():
             "defer": 1,  # a group that its last token fills stays in the tail
             "flush": 1,
             "columns": 1,
+            "tear": 1,
         }
     )
 
 
 def head_info_layout():
     """The head's table entry after the request, its addresses, what is due (a flush of its tail, a
-    unit of K by channel or of bounds), and whether the request failed."""
+    unit of K by channel or of bounds), and whether the request failed; if so, whether it had
+    ``begun``: pages that a loss of power would find, or the entry itself, may have been written."""
     return data.StructLayout(
         {
             "head": HEAD.struct,
@@ -50,6 +53,7 @@ def head_info_layout():
             "flush_due": 1,
             "unit_due": 1,
             "failed": 1,
+            "begun": 1,
         }
     )
 

@@ -1,7 +1,9 @@
 """States of APPEND: tokens of one layer from the host to tail and flash, head by head.
 
 What cannot be read of the data is appended as it came, marked in the heads' entries, so that all
-heads hold as many tokens. If device DRAM fails, the heads behind that one do not get theirs.
+heads hold as many tokens. If device DRAM fails, the heads behind that one do not get theirs. After
+either, the first head's entry is marked ``torn``, and the layer takes no tokens until the firmware
+has truncated it; it is not if the first head failed before anything of it was written.
 """
 
 from amaranth.hdl import Signal
@@ -33,7 +35,7 @@ def append_states(m, x):
         m.d.sync += [head_bytes.eq((tokens[:24] * x.sequence.head_dim) << 2), offset.eq(0)]
         with m.If(x.info.head.tokens + tokens > x.sequence.max_tokens):
             x.refuse(m, Status.CONTEXT_EXCEEDED)
-        with m.Elif(x.info.head.spoiled):
+        with m.Elif(x.info.head.spoiled | x.info.head.torn):
             x.refuse(m, Status.SPOILED_APPEND)
         with m.Else():
             m.next = "APPEND_BYTES"
@@ -76,7 +78,15 @@ def append_states(m, x):
             m.d.sync += x.head.eq(x.head + 1)
             with m.If(x.i_append.payload.failed & ~x.link_error):
                 x.refuse(m, Status.INTERNAL_ERROR)
+                with m.If(x.i_append.payload.begun | (x.head != 0)):
+                    m.next = "APPEND_FAILED"
             with m.Elif(x.head + 1 == x.sequence.kv_heads):
                 m.next = "FINISH"
+                with m.If(x.link_error):
+                    m.next = "APPEND_FAILED"
             with m.Else():
                 m.next = "APPEND_RANGE"
+    with m.State("APPEND_FAILED"):
+        m.d.sync += x.head.eq(0)
+        m.next = "APPEND_TEAR"
+    x.ask_append(m, "APPEND_TEAR", then="FINISH", check=lambda: None, tear=1)

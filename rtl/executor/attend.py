@@ -185,7 +185,7 @@ def attend_states(m, x):
             sparse.eq(selective & (job.kept < held) if selects else 0),
         ]
         m.d.sync += passes.eq((held >> shift) + held[:shift].any())
-        with m.If(x.info.head.spoiled):
+        with m.If(x.info.head.spoiled | (step & x.info.head.torn)):
             fail(Status.SPOILED_APPEND)
         with m.Elif(step & (x.info.head.tokens >= x.sequence.max_tokens)):
             fail(Status.CONTEXT_EXCEEDED)
@@ -259,6 +259,12 @@ def attend_states(m, x):
                 m.d.sync += x.flush_due.eq(1)
             m.next = begin
             check_head()
+            with m.If(x.i_append.payload.failed & (x.i_append.payload.begun | (x.head != 0))):
+                m.next = "STEP_FAILED"
+    with m.State("STEP_FAILED"):  # as of APPEND
+        m.d.sync += x.head.eq(0)
+        m.next = "STEP_TEAR"
+    x.ask_append(m, "STEP_TEAR", then="ATTEND_REFUSED", check=lambda: None, tear=1)
 
     of_head = {"passes": passes, "beats": beats, "q_at": q_at, "q_words": q_words}
     place = select_states(m, x, sparse=sparse, **of_head) if selects else None

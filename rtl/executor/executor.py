@@ -265,7 +265,7 @@ class Executor(wiring.Component):
                 with m.If(word == JOB.words - 1):
                     m.next = then
 
-    def ask_append(self, m, name, *, then, check, tokens=0, defer=0, flush=0, columns=0):
+    def ask_append(self, m, name, *, then, check, flush=0, tear=0):
         """States that ask the append path about the head in hand; the answer is in ``info``.
 
         They continue at ``then``, unless ``check()`` of the answer leads elsewhere.
@@ -274,10 +274,8 @@ class Executor(wiring.Component):
             m.d.comb += [
                 self.o_append.valid.eq(1),
                 self.o_append.payload.head.eq(self.head),
-                self.o_append.payload.tokens.eq(tokens),
-                self.o_append.payload.defer.eq(defer),
                 self.o_append.payload.flush.eq(flush),
-                self.o_append.payload.columns.eq(columns),
+                self.o_append.payload.tear.eq(tear),
             ]
             with m.If(self.o_append.ready):
                 m.next = f"{name}_ANSWER"

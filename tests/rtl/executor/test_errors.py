@@ -3,7 +3,7 @@
 import pytest
 
 from rtl.commands import Opcode, Status
-from rtl.tables import HEAD, PASS, slot_bytes
+from rtl.tables import HEAD, PAGE_META, PASS, SLOT_HEADER, slot_bytes
 from tests.rtl.executor.front import (
     BUFFER,
     DATA,
@@ -25,6 +25,7 @@ from tests.rtl.executor.front import (
 
 FULL = 10 * PAGE
 """Where data of appends lie, apart from those of attends."""
+SEGMENT = 5
 GOOD = (Status.SUCCESS, 0, 0)
 
 
@@ -36,10 +37,22 @@ def tail(head, kind=0, token=0):
 def run(*steps, idle=60, **changes):
     """Commands, each with the words of device DRAM and of host memory that are bad meanwhile.
 
-    Returns the harness, completions, and the tokens of both heads after each command.
+    Returns the harness, completions, and the tokens of both heads after each command. ``segments``
+    of the harness are those of the pages ordered.
     """
     h = Harness(**changes)
     h.bench.timeout = 12_000
+    h.sequence(0, segment=SEGMENT)
+    h.segments, fetch = [], h.orders.then
+
+    def ordered(order):
+        at = BUFFER + order["slot"] * slot_bytes(GEOMETRY)
+        header = SLOT_HEADER.unpack(h.dram.bytes[at : at + SLOT_HEADER.size])
+        meta = header["meta"].to_bytes(PAGE_META.size, "little")
+        h.segments.append(PAGE_META.unpack(meta)["segment"])
+        fetch(order)
+
+    h.orders.then = ordered
     bad, held, then = [step[1:] for step in steps], [], h.done.then
 
     def set_bad():
@@ -85,7 +98,7 @@ def test_the_entry_of_a_second_head():
         (APPEND,), (ATTEND, bad), (READ, bad), (ATTEND,), (APPEND, bad), (ATTEND,), (STEP,)
     )
     assert got == [GOOD, JOB_LOST, LOST, GOOD, LOST, spoiled, spoiled]
-    assert held[4:] == [[10, 5], [10, 5], [11, 6]]
+    assert held[4:] == [[10, 5]] * 3
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -114,12 +127,31 @@ def test_facts_of_a_pass_that_cannot_be_read():
 def test_data_of_an_append_that_cannot_be_read(word):
     """All heads hold the tokens, those from the error on marked; the layer is refused."""
     h, got, held = run((APPEND,), (APPEND, [], [FULL + 8 * word]), (ATTEND,), (STEP,), (APPEND,))
-    spoiled = Status.SPOILED_APPEND
-    assert [status for status, _, _ in got[:4]] == [0, Status.TRANSFER_ERROR, spoiled, spoiled]
+    assert [status for status, _, _ in got[:2]] == [0, Status.TRANSFER_ERROR]
+    assert [status for status, _, _ in got[2:]] == [Status.SPOILED_APPEND] * 3
     head = word // (2 * 16 * 5)
     assert [h.head(0, n)["spoiled"] for n in range(KV_HEADS)] == [int(n >= head) for n in (0, 1)]
-    assert held[1:3] == [[10, 10]] * 2
-    assert got[4][0] == (Status.SPOILED_APPEND if head == 0 else Status.SUCCESS)
+    assert [h.head(0, n)["torn"] for n in range(KV_HEADS)] == [1, 0]
+    assert held[1:] == [[10, 10]] * 4
+
+
+@pytest.mark.parametrize("word, right", [(0, 0), (2 * 16 * GROUP + 3, 2), (4 * 16 * GROUP - 1, 3)])
+def test_pages_behind_data_that_cannot_be_read(word, right):
+    """They are as they came, but bear segment 0."""
+    command = append(GROUP, prp1=FULL)
+    h, _, _ = run((command, [], [FULL + 8 * word]))
+    assert h.segments == [SEGMENT] * right + [0] * (4 - right)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_pages_behind_a_tail_that_cannot_be_written(kind):
+    """What the tail gives for its page is not what came. Once there are pages that would be found,
+    no others are appended in their place."""
+    fills = append(2 * GROUP - 1, prp1=FULL)  # the tail, and another group
+    h, got, held = run((APPEND,), (fills, [tail(0, kind, 2)]), (APPEND,))
+    assert got == [GOOD, LOST, (Status.SPOILED_APPEND, 0, 0) if kind else GOOD]
+    assert held[1] == [5, 5]
+    assert h.segments[4:8] == [SEGMENT] * (2 * kind) + [0] * (4 - 2 * kind)
 
 
 def test_an_append_into_a_tail_that_cannot_be_written():
