@@ -115,7 +115,7 @@ class Compaction:
             return False
         meta, user = found
         new = self._repair.program(channel, *self._own.place(channel, die), meta, user)
-        self._repair.moved(channel, (die, row), new, meta)
+        self._repair.moves.note(channel, (die, row), new, meta)
         self._groups.bury(*np.array([[channel], [die], [row]]))
         self._repair.counts[why] += 1
         return True

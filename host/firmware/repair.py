@@ -12,26 +12,20 @@ whose programs fail go to the refuge, and until it is mended no tokens may be ap
 from collections import Counter
 from contextlib import contextmanager
 
-import numpy as np
-
 from rtl.commands import Status
-from rtl.registers import FlashEvent
-from rtl.tables import PAGE_META, SLOT_HEADER, PageKind, slot_bytes
 
 from ..errors import DriveError
-from . import tables
 from .blocks import Blocks
+from .failures import Failures
 from .first_start import first_start
 from .groups import BlockGroups
+from .page_moves import PageMoves
 from .refuge import KEPT, Refuge
 from .state import DriveState
 from .state_table import StateTable
 from .stripe_table import StripeTable
 
-__all__ = ["AGAIN_LIMIT", "Repair"]
-
-AGAIN_LIMIT = 4
-"""Times that pages of a block had to be read again, after which it is taken for bad."""
+__all__ = ["Repair"]
 
 
 class Repair:
@@ -59,17 +53,18 @@ class Repair:
     refuge : host.firmware.refuge.Refuge
     crippled : dict of (int, int, int) to set of int
         Blocks that are in use and bad -> pages of them that are not there.
-    read_often : set of (int, int, int)
-        Blocks that were read ``config.read_limit`` times since they were erased.
+    failures : host.firmware.failures.Failures
+    moves : host.firmware.page_moves.PageMoves
     counts : Counter
         ``pages_moved``, ``pages_lost``, ``pages_compacted``.
     """
 
     def __init__(self, device, config, capacity, pages, shared, tails, pause, surplus):
-        self._device, self._config, self._capacity = device, config, capacity
+        self._device = device
         self._geometry = config.flash.geometry
         self._pause = pause
-        self._pages, self._shared, self._tails = pages, shared, tails
+        self._pages = pages
+        self.moves = PageMoves(device, capacity, shared, tails)
         self._table = StateTable(device, config, pause)
         reserved = [place for copy in self._table.copies for place in copy]
         self.blocks = Blocks(self._geometry, reserved, config.die_parts)
@@ -77,13 +72,17 @@ class Repair:
         self.stripes = StripeTable(device, config, self.blocks)
         self.refuge = Refuge(self._geometry, self.blocks, self._erased, pages.program)
         self.crippled = {}
-        self.read_often = set()
         self._surplus = surplus
-        self._again = Counter()
-        self._failed, self._tired = [], set()  # slots; blocks that were read again too often
+        self.failures = Failures(device, capacity, self._geometry)
         self._changed = False  # the table on flash is behind
         self._holds = 0
         self.counts = Counter()
+
+    @property
+    def read_often(self):
+        """Blocks (channel, die, block) that were read ``config.read_limit`` times since they were
+        erased."""
+        return self.failures.read_often
 
     def start(self):
         """Finds out which blocks are bad and makes all groups whole."""
@@ -139,9 +138,8 @@ class Repair:
         for die in self.blocks.dies(group):
             for channel in range(g.channels):
                 at, block = self.blocks.place(channel, die, group)
-                self._again.pop((channel, at, block), None)  # of pages that are gone now
+                self.failures.forget((channel, at, block))
                 self.crippled.pop((channel, at, block), None)
-                self.read_often.discard((channel, at, block))
                 bad = (channel, at, block) in self.blocks.bad
                 if bad or not self._device.erase(channel, at, block * g.pages, self._pause):
                     self._refuse_if_protected(channel, at)
@@ -163,8 +161,8 @@ class Repair:
 
         ``feed`` gives the append path block groups if it waits for some.
         """
-        self._take()
-        if not (self._failed or self._tired or self._changed):
+        self.failures.take(self.blocks.bad)
+        if not (self.failures.slots or self.failures.tired or self._changed):
             return
         with self.held():
             self._mend(feed)
@@ -183,28 +181,15 @@ class Repair:
 
     def _mend(self, feed):
         device = self._device
-        while device.read("PROGRAM_USED") != len(self._failed):
+        while device.read("PROGRAM_USED") != len(self.failures.slots):
             device.pause()
             feed()
-            self._take()
-        rescued = {}
-        for slot in self._failed:
-            content = device.load(
-                self._capacity.program_buffer + slot * slot_bytes(self._geometry),
-                slot_bytes(self._geometry),
-            )
-            head = SLOT_HEADER.unpack(content)
-            block, page = divmod(head["row"], self._geometry.pages)
-            place = head["channel"], head["die"], block
-            meta = head["meta"].to_bytes(8, "little")
-            user = np.frombuffer(content, np.uint8)[SLOT_HEADER.size :]
-            rescued.setdefault(place, {})[page] = meta, user
-        for place in sorted(self._tired | set(rescued)):
+            self.failures.take(self.blocks.bad)
+        rescued = self.failures.pages()
+        for place in sorted(self.failures.tired | set(rescued)):
             failed = rescued.get(place, {})
             self.counts["pages_lost"] += len(failed.keys() - self._move(place, failed).keys())
-        for slot in self._failed:
-            device.write("PROGRAM_RELEASE", slot)
-        self._failed, self._tired = [], set()
+        self.failures.release()
         self.save()
 
     def program(self, channel, die, row, meta, user):
@@ -242,7 +227,7 @@ class Repair:
         if self._surplus() > 0 or any(
             self.blocks.spares(channel) > KEPT for channel, _, _ in self.crippled
         ):
-            self._tired |= set(self.crippled)
+            self.failures.tired |= set(self.crippled)
             self.service(feed)
         while not self.refuge.ready and self._surplus() > 0:
             self.blocks.give_up(self.groups.give_up())
@@ -270,22 +255,6 @@ class Repair:
         if self._changed:
             self.save()
 
-    def _take(self):
-        """Notes failed programs, and blocks that had to be read again too often."""
-        while (event := self._device.read("EVENT")) & FlashEvent.VALID:
-            number = event & 0xFF
-            row = self._device.read("EVENT_ROW")
-            place = number, row >> 24, (row & 0xFFFFFF) // self._geometry.pages
-            if event & FlashEvent.OFTEN:
-                self.read_often.add(place)
-            elif event & FlashEvent.AGAIN:
-                self._again[place] += 1
-                if self._again[place] == AGAIN_LIMIT and place not in self.blocks.bad:
-                    self._tired.add(place)
-            else:
-                self._failed.append(number)
-            self._device.write("EVENT_TAKEN", 0)
-
     def _move(self, place, rescued):
         """Retires a block and has another one stand in, with what the block holds.
 
@@ -307,7 +276,7 @@ class Repair:
         self.crippled.pop(place, None)
         places = {page: (new[0], self._geometry.row(new[1], page)) for page in pages}
         for page, (meta, _) in pages.items():
-            self.moved(channel, (at, self._geometry.row(block, page)), places[page], meta)
+            self.moves.note(channel, (at, self._geometry.row(block, page)), places[page], meta)
         self.counts["pages_moved"] += len(pages)
         if dealt < self._geometry.pages:
             self.stripes.tell(group, channel, die)
@@ -324,7 +293,7 @@ class Repair:
             gone.add(page)
             if there is None:
                 continue
-            self.moved(channel, old, there, meta)
+            self.moves.note(channel, old, there, meta)
             self.groups.vacate(channel, *old)
             self.counts["pages_moved"] += 1
             places[page] = there
@@ -390,33 +359,6 @@ class Repair:
                 self.blocks.stand_in(channel, die, group, spare)
                 return spare
             self._retire(channel, at, block)
-
-    def moved(self, channel, old, new, meta):
-        """A page has another place ``(die, row)`` on its channel, for all that hold it.
-
-        Nobody holds one that is dead.
-        """
-        self._remap(channel, old, new, meta)
-        self._shared.move(channel, old, new)
-
-    def _remap(self, channel, old, new, meta):
-        """The maps of all that hold a page show its new place."""
-        fields = PAGE_META.unpack(meta)
-        if fields["kind"] == PageKind.TAILS:
-            self._tails.move(fields["segment"], channel, old, new)
-            return
-        for placement in self._capacity.placements.values():
-            shape, index = placement.shape, fields["index"]
-            columns = fields["kind"] == PageKind.COLUMNS
-            most = shape.column_pages(shape.groups) if columns else shape.groups
-            if index >= shape.heads or fields["group"] >= most:
-                continue
-            channel_of = shape.column_channel if columns else shape.channel
-            if channel_of(fields["group"], index) != channel:
-                continue
-            at = tables.place_at(placement, fields["kind"], index, fields["group"])
-            if self._device.load(at, tables.PLACE) == tables.pack_place(*old):
-                self._device.store(at, tables.pack_place(*new))
 
     def save(self):
         """Writes the state table; whether a block took it.

@@ -121,7 +121,7 @@ def test_what_a_bad_block_held_is_moved(contents):
     assert len({place[:2] for place in blocks}) == 4  # on all dies
     for place in sorted(blocks)[:4]:
         with repair.at_rest(firmware.space.feed):
-            repair._tired.add(place)
+            repair.failures.tired.add(place)
             repair._changed = True
         repair.service(firmware.space.feed)
         assert place in repair.blocks.bad

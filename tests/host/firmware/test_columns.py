@@ -226,7 +226,7 @@ def test_what_a_bad_block_held_is_moved(contents):
     assert len(columns) > 4
     for place in sorted(columns)[:6]:
         with repair.at_rest(contents.drive.backend.firmware.space.feed):
-            repair._tired.add(place)
+            repair.failures.tired.add(place)
             repair._changed = True
         repair.service(contents.drive.backend.firmware.space.feed)
         assert place in repair.blocks.bad and place not in {

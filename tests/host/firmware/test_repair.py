@@ -10,7 +10,7 @@ from flash_model.faults import Faults
 from host import KvDrive
 from host.errors import DriveError
 from host.firmware import Firmware
-from host.firmware.repair import AGAIN_LIMIT
+from host.firmware.failures import AGAIN_LIMIT
 from rtl.commands import Status
 
 LAYERS, HEADS, DIM = 2, 2, 64
