@@ -61,6 +61,7 @@ class Repair:
 
     def __init__(self, device, config, capacity, pages, shared, tails, pause, surplus):
         self._device = device
+        self._config = config
         self._geometry = config.flash.geometry
         self._pause = pause
         self._pages = pages
