@@ -43,7 +43,7 @@ def word_layout():
 
 
 def _chunk(m, address, words, limit):
-    """Words of the next burst: up to ``limit``, never across a 4096-byte boundary."""
+    """Words up to the next 4096-byte boundary, ``limit`` at most; words of the next burst."""
     bits = exact_log2(limit)
     place = address[3:12]
     bounded = Signal(range(limit + 1))
@@ -51,7 +51,7 @@ def _chunk(m, address, words, limit):
     # The boundary can be too near only in the last ``limit`` words before it.
     m.d.comb += bounded.eq(Mux(place[bits:].all(), limit - place[:bits], limit))
     m.d.comb += chunk.eq(Mux(words < bounded, words, bounded))
-    return chunk
+    return bounded, chunk
 
 
 class BurstReader(wiring.Component):
@@ -98,7 +98,8 @@ class BurstReader(wiring.Component):
         address = Signal(ADDRESS_BITS)
         left = Signal(WORDS_BITS)
         reserved = Signal(range(self._depth + 1))
-        chunk = _chunk(m, address, left, self._burst)
+        bounded, chunk = _chunk(m, address, left, self._burst)
+        free = Signal.like(reserved)
 
         m.d.comb += [
             self.i.ready.eq(left == 0),
@@ -108,7 +109,10 @@ class BurstReader(wiring.Component):
         ]
         asking = Signal()  # holds ar valid, as the stream rules want, once it was raised
         room = Signal()
-        m.d.comb += room.eq(reserved + chunk <= self._depth)
+        m.d.comb += [  # for `chunk`, the smaller of the two
+            free.eq(self._depth - reserved),
+            room.eq((left <= free) | (bounded <= free)),
+        ]
         m.d.comb += self.port.ar.valid.eq((left != 0) & (asking | (room & ends.i.ready)))
         m.d.sync += asking.eq(self.port.ar.valid & ~self.port.ar.ready)
         issued = Signal()
@@ -197,7 +201,7 @@ class BurstWriter(wiring.Component):
         beats = Signal(9)
         pending = Signal(8)
         error = Signal()
-        chunk = _chunk(m, address, left, self._burst)
+        _, chunk = _chunk(m, address, left, self._burst)
         port = self.port
 
         m.d.comb += [
