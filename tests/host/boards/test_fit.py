@@ -29,10 +29,10 @@ def test_the_estimate_is_near_what_synthesis_counts(changes, lut):
 
 @pytest.mark.parametrize(
     "preset, lut, bram36",
-    [("cosmos_plus", 168_814, 498.5), ("daisyplus", 163_362, 296), ("smartssd", 159_850, 284)],
+    [("cosmos_plus", 168_814, 434.5), ("daisyplus", 163_362, 296), ("smartssd", 159_850, 284)],
 )
 def test_boards_against_what_synthesis_counts(preset, lut, bram36):
-    """docs/area."""
+    """docs/area; block RAM of `cosmos_plus` as docs/area.md has it."""
     found = estimate(DriveConfig.preset(preset))
     assert found.lut == pytest.approx(lut, rel=0.1)
     assert found.bram36 == pytest.approx(bram36, rel=0.25)
