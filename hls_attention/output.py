@@ -134,6 +134,7 @@ class Output(wiring.Component):
         ]
 
         headed = Signal()  # the header of this head's partial is out
+        drained = Signal(init=1)  # no number is being divided; known a clock late
         header = Signal(PARTIAL_HEADER)
         word = out.i.payload
         m.d.comb += [
@@ -142,7 +143,9 @@ class Output(wiring.Component):
             header.poisoned.eq(facts.nan),
             header.saturated.eq(facts.clipped),
         ]
-        with m.If(facts.partial & self.i.valid & ~normalise.busy & ~packer.o.valid):
+        m.d.sync += drained.eq(~normalise.busy & ~normalise.i.valid & ~packer.o.valid)
+        m.d.comb += packer.o.ready.eq(out.i.ready)
+        with m.If(facts.partial & self.i.valid & drained):
             needs_header = number.weight_sum & ~headed
             m.d.comb += [
                 out.i.valid.eq(1),
@@ -159,7 +162,6 @@ class Output(wiring.Component):
         with m.Else():
             m.d.comb += [
                 out.i.valid.eq(packer.o.valid),
-                packer.o.ready.eq(out.i.ready),
                 word.data.eq(packed.items),
                 *[
                     word[name].eq(packed.meta[name])
