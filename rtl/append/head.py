@@ -9,7 +9,7 @@
 
 from amaranth.hdl import Cat, Mux, Signal
 
-from hls_attention.beats import EXPONENT_BITS, Format
+from hls_attention.beats import EXPONENT_BITS
 
 from ..tables import HEAD, HEAD_STRIDE
 from .records import block_exponent
@@ -154,14 +154,14 @@ def write_states(m, path, x):
             m.next = "CHUNK_DONE"
 
 
-def follow_exponents(m, path, head, kind, last):
-    """Follows the block exponent and non-finite mark of the pass; returns both, with this word.
+def follow_exponents(m, head, kind, last, field, bf16):
+    """Follows the block exponent and non-finite mark of the pass; returns both, with this word, of
+    which the largest exponent field is given.
 
     They begin anew after the ``last`` word of a pass.
     """
-    bf16 = path.sequence.format == Format.BF16.value
     top, bad = Signal(EXPONENT_BITS), Signal()
-    here, bad_here = block_exponent(path.i_words.payload, bf16)
+    here, bad_here = block_exponent(field, bf16)
     before = Mux(kind, head.v_exp, head.k_exp)
     m.d.comb += [
         top.eq(Mux(here > before, here, before)),

@@ -35,6 +35,8 @@ read; any other that comes after what went wrong bears segment 0, so that the ma
 a loss of power forgets it. On a tail that is still full, as its flush has failed, nothing is done.
 """
 
+from functools import reduce
+from operator import or_
 from types import SimpleNamespace
 
 from amaranth.hdl import Module, Mux, Signal
@@ -43,6 +45,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from flash_model.array_port import ROW_BITS
+from hls_attention.beats import Format
+from hls_attention.formats import BF16
 from hls_attention.streams import moves
 
 from ..allocator import page_layout, wish_layout
@@ -59,7 +63,13 @@ from ..tables import (
 from .chunk import chunk_done, chunk_states
 from .head import follow_exponents, read_states, write_states
 from .page import page_states
-from .records import append_layout, groups_in_units, head_info_layout, program_layout
+from .records import (
+    append_layout,
+    groups_in_units,
+    head_info_layout,
+    largest_field,
+    program_layout,
+)
 from .unit import Unit, unit_shape, unit_states
 
 __all__ = ["AppendPath"]
@@ -190,6 +200,7 @@ class AppendPath(wiring.Component):
         slot = Signal(len(self.slot.payload))
         words = Signal(12)
 
+        room = Signal(16)  # places left in the group
         take = Signal(16)
         whole = Signal()  # a group that need not go through the tail
         ends_deferred = Signal()
@@ -198,12 +209,11 @@ class AppendPath(wiring.Component):
         group_words = Signal(12)
         m.d.sync += group_words.eq(sequence.group_tokens * token_words)
         m.d.comb += [
-            take.eq(
-                Mux(left < sequence.group_tokens - in_group, left, sequence.group_tokens - in_group)
-            ),
-            ends_deferred.eq(request.defer & (left == take)),
-            whole.eq((take == sequence.group_tokens) & ~ends_deferred),
-            fills.eq(in_group + take == sequence.group_tokens),
+            room.eq(sequence.group_tokens - in_group),
+            fills.eq(left >= room),
+            take.eq(Mux(fills, room, left)),
+            ends_deferred.eq(request.defer & (left <= room)),
+            whole.eq(fills & (in_group == 0) & ~ends_deferred),
             channel.eq((place + first_channel)[:channel_shift] if channels > 1 else 0),
             self.o_wish.payload.channel.eq(channel),
             self.o_wish.payload.stream.eq(sequence.stream),
@@ -226,17 +236,26 @@ class AppendPath(wiring.Component):
         columns = Signal()  # the page at hand is one of a unit, number head.column_pages
         pages_left = Signal(16)  # of its unit
         on_channel = Signal.like(group)  # its number there, by which its die is chosen
-        m.d.comb += [place.eq(group), on_channel.eq(group >> channel_shift)]
+        m.d.comb += on_channel.eq(group >> channel_shift)
         unit_pages, unit_tokens, page_words = unit_shape(m, self, group_words, columns)
+        m.d.comb += place.eq(
+            Mux(
+                columns,
+                reduce(
+                    or_,
+                    (Mux(pages, head.column_pages >> n, 0) for n, pages in enumerate(unit_pages)),
+                ),
+                group,
+            )
+        )
         with m.If(columns):  # all pages of a unit: of units of 1, 2, 4, 8 ... pages
             for shift in range(len(unit_pages)):
                 with m.If(unit_pages[shift]):
                     before = head.column_pages >> shift + channel_shift
                     within = head.column_pages & (1 << shift) - 1
-                    m.d.comb += [
-                        place.eq(head.column_pages >> shift),
-                        on_channel.eq((before << shift) + (before if shift else 0) + within),
-                    ]  # `column_die`
+                    m.d.comb += on_channel.eq(
+                        (before << shift) + (before if shift else 0) + within
+                    )  # `column_die`
         source = Signal(ADDRESS_BITS)  # of a page that comes from device DRAM
         unit_page = Signal(ADDRESS_BITS)  # that of the unit at hand
         tail_page = Signal(ADDRESS_BITS)
@@ -257,9 +276,13 @@ class AppendPath(wiring.Component):
         ends = Signal()
         m.d.comb += pass_words.eq(token_words << self._pass_shift)
 
-        scanned = Signal()
-        with m.If(scanned):
-            exponent, bad = follow_exponents(m, self, head, kind, pass_left == 1)
+        # Words are looked at a clock after they went; their chunk ends later than that.
+        scanned, seen = Signal(), Signal()
+        bf16 = sequence.format == Format.BF16.value
+        field = Signal(BF16.exponent_bits)
+        m.d.sync += [seen.eq(scanned), field.eq(largest_field(self.i_words.payload, bf16))]
+        with m.If(seen):
+            exponent, bad = follow_exponents(m, head, kind, pass_left == 1, field, bf16)
             with m.If(pass_left == 1):
                 m.d.sync += [pass_left.eq(pass_words), ends.eq(1)]
                 m.d.sync += [
@@ -273,7 +296,7 @@ class AppendPath(wiring.Component):
             with m.Else():
                 m.d.sync += pass_left.eq(pass_left - 1)
         waits = Signal()
-        m.d.comb += self.quiet.eq(waits & reader.quiet)
+        m.d.comb += self.quiet.eq(waits & reader.quiet & ~seen)
 
         unit = Unit(self, column_buffer(self.buffer, self._geometry), group_words)
         unit.elaborate(m)

@@ -16,6 +16,7 @@ __all__ = [
     "block_exponent",
     "groups_in_units",
     "head_info_layout",
+    "largest_field",
     "program_layout",
 ]
 
@@ -84,8 +85,8 @@ def groups_in_units(sequence, head, bounds):
     return groups
 
 
-def block_exponent(word, bf16):
-    """Largest max(exponent field, 1) - 1 of a word's elements, and whether one is not finite.
+def largest_field(word, bf16):
+    """Largest exponent field of a word's elements.
 
     Parameters
     ----------
@@ -97,5 +98,9 @@ def block_exponent(word, bf16):
         element = word.word_select(lane, 16)
         fields.append(exponent_field(element, bf16))
     pairs = [Mux(a > b, a, b) for a, b in (fields[:2], fields[2:])]
-    field = Mux(pairs[0] > pairs[1], *pairs)
+    return Mux(pairs[0] > pairs[1], *pairs)
+
+
+def block_exponent(field, bf16):
+    """max(exponent field, 1) - 1 of the largest of some elements, and whether one is not finite."""
     return Mux(field == 0, 0, field - 1), field == Mux(bf16, BF16.top_field, FP16.top_field)
