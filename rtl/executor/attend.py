@@ -26,7 +26,7 @@ def attend_states(m, x):
     tag = Signal(JOB_BITS, name="attend_tag")
     beats = Signal(BEATS_BITS, name="attend_beats")
     q_words = Signal(20, name="attend_q_words")  # of one KV head
-    kv_words = Signal(20, name="attend_kv_words")  # of one KV head
+    kv_words = Signal(8, name="attend_kv_words")  # of one KV head: head_dim / 2
     q_at = Signal(32, name="attend_q_at")  # next word of q in the buffer
     kv_at = Signal(32, name="attend_kv_at")
     status_at = Signal(48, name="attend_status_at")
