@@ -190,11 +190,7 @@ BOARDS = {
                 "peer-to-peer copies of the host, is not part of this and is not tested.",
                 "The board runs inside the vendor's platform (Vitis shell), which has the PCIe "
                 "endpoint, the DDR4 controller and the clocks: there is no block design to make. "
-                "`package_ip.tcl` makes an IP; an RTL kernel of it (`package_xo`, control protocol "
-                "`user_managed`) is not made here. It wants a wrapper that calls `aclk` and "
-                "`aresetn` `ap_clk` and `ap_rst_n`, and extends the addresses of the `m_axi_*` "
-                "from 48 to 64 bits with zeros; then `s_axi` is the kernel's registers, `irq` its "
-                "interrupt, and each `m_axi_*` is mapped to a memory of the platform when linking.",
+                "`package_ip.tcl` makes an IP; an RTL kernel of it is not made here.",
             ),
         ),
         Board(

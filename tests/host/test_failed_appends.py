@@ -3,11 +3,11 @@ cut before it goes on, under another segment."""
 
 import numpy as np
 import pytest
-from fake_lane import FakeLane
 
 from host import DriveConfig, DriveError, KvDrive, Status
 from host.firmware import tables
 from rtl.tables import HEAD
+from tests.host.fake_drive.lane import FakeLane
 
 LAYERS, HEADS, DIM = 2, 2, 64
 CONFIG = DriveConfig.preset("tiny")

@@ -84,7 +84,8 @@ def test_a_slow_sdr_phy_still_takes_data_while_they_are_held(mode, mhz):
         ns = Fraction(10**9, hz)
         kept = c.sample * ns <= c.read_low * ns + t["RHOH"]
         kept &= c.sample * ns <= c.read * ns + t["RLOH"]
-        assert kept == held or slowest == 50_000_000
+        assert kept or not held
+        assert not kept or held or slowest == 50_000_000  # the least of a configuration
 
 
 def test_profiles_are_listed_from_the_fastest_on():
