@@ -117,7 +117,10 @@ class BoardFolder:
     def files(self):
         """Path below the folder -> text; the same bytes in every run."""
         files = self.rtl() | self._constraints() | self._docs()
-        software = software_files(self._config, self._system)
+        try:
+            software = software_files(self._config, self._system)
+        except ValueError as error:
+            raise BadOption(f"there is no bring-up test of this drive: {error}") from error
         files |= {f"software/{name}": text for name, text in software.items()}
         files |= self._vivado(sorted(name for name in files if name.startswith("constraints/")))
         files[SIDECAR] = json.dumps(self._sidecar())

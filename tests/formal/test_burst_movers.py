@@ -40,7 +40,7 @@ def test_writer(proved, burst):
 @pytest.mark.parametrize(
     "right, wrong",
     [
-        ("reserved + chunk <= self._depth", "reserved <= self._depth"),
+        ("(left <= free) | (bounded <= free)", "free != 0"),
         ("self.port.r.payload.last & ends.o.payload", "self.port.r.payload.last"),
         ("address.eq(address + (chunk << 3)), left", "address.eq(address + chunk), left"),
         ("Mux(issued, chunk, 0) - taken", "Mux(issued, chunk, 0)"),

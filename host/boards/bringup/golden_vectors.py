@@ -67,20 +67,19 @@ def golden_vectors(config, *, groups=None):
     config : rtl.config.DriveConfig
     groups : int, optional
         Token groups on flash, two pages each, on one channel after the other; 1 up to what fits one
-        command and a block of each die. One for each channel if not given.
+        command and a block of each die. If not given, one for each channel, or what fits.
 
     Returns
     -------
     str
     """
     geometry = config.flash.geometry
-    groups = geometry.channels if groups is None else groups
-    tokens = config.group_tokens(HEAD_DIM) * groups + REST
-    if not (
-        1 <= groups <= geometry.channels * (geometry.dies * geometry.pages // 2)
-        and tokens <= config.max_tokens
-        and 4 * HEAD_DIM * tokens <= config.max_transfer
-    ):
+    group = config.group_tokens(HEAD_DIM)
+    held = min(config.max_tokens, config.max_transfer // (4 * HEAD_DIM)) - REST
+    most = min(held // group, geometry.channels * (geometry.dies * geometry.pages // 2))
+    groups = max(1, min(geometry.channels, most)) if groups is None else groups
+    tokens = group * groups + REST
+    if not 1 <= groups <= most:
         raise ValueError(
             f"groups = {groups} is not possible: they and {REST} tokens make {tokens} tokens, of "
             f"{config.max_tokens}, and {4 * HEAD_DIM * tokens} bytes, of {config.max_transfer} in "

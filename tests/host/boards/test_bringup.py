@@ -382,3 +382,14 @@ def test_the_board_file(folder):
 def test_golden_vectors_that_do_not_fit_are_refused(config, groups):
     with pytest.raises(ValueError, match=rf"groups = {groups} is not possible.*choose fewer"):
         golden_vectors(config, groups=groups)
+
+
+def test_golden_vectors_of_large_pages_are_of_fewer_groups():
+    """Two channels of 16 KiB pages: a group for each would be more than a command takes."""
+    config = DriveConfig.preset("tiny", profile="mlc_cosmos_sdr")
+    tokens, pages = (
+        int(re.search(rf"{name} (\d+)u", golden_vectors(config))[1])
+        for name in ("GOLDEN_TOKENS", "GOLDEN_PAGES")
+    )
+    assert pages == 2 and tokens == config.group_tokens(64) + 3
+    assert 256 * tokens <= config.max_transfer < 256 * (2 * tokens - 3)
