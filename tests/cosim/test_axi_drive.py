@@ -30,7 +30,7 @@ def verilog():
         ("drive", 1),
         ("errors", 1),
         ("windows", 1),
-        ("power", 1),
+        pytest.param("power", 1, marks=pytest.mark.soak),
         pytest.param("errors", 2, marks=pytest.mark.soak),
         pytest.param("windows", 20, marks=pytest.mark.soak),
     ],
