@@ -20,7 +20,7 @@ def test_engine():
     assert run("tests.cosim.cocotb_engine", verilog, "engine", seed=1) == TESTS
 
 
-@pytest.mark.parametrize("power_up", [11, 12])
+@pytest.mark.parametrize("power_up", [11, pytest.param(12, marks=pytest.mark.soak)])
 def test_engine_with_random_power_up(power_up):
     verilog = uninitialised(to_verilog(Engine(CONFIG), name="engine"))
     passed = run(

@@ -76,7 +76,9 @@ def check(code, sizes, rng_seed, rows=ROWS):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("rng_seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "rng_seed", [1, *(pytest.param(n, marks=pytest.mark.soak) for n in (2, 3))]
+)
 def test_presets(preset, rng_seed):
     config = DriveConfig.preset(preset)
     assert check(config.code, config.decoder_sizes, rng_seed) == 0
