@@ -10,6 +10,7 @@ from flash_model.profiles import profile
 from rtl.ecc.placement import strongest
 from rtl.ecc.rates import sizes_for
 from rtl.nand.operations import NandOp
+from rtl.read_counts import count_bits
 
 __all__ = [
     "CODE",
@@ -41,6 +42,7 @@ CONFIG = SimpleNamespace(
     code=CODE,
     decoder_channels=1,
     decoder_sizes=sizes_for(CODE, 1e-4),
+    count_bits=count_bits(500_000),
 )
 
 
