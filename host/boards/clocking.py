@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rtl.phy.nv_ddr_modes import nv_ddr_clocks
+from rtl.phy.nv_ddr_modes import T_CK, nv_ddr_clocks
 from rtl.phy.sdr_modes import sdr_clocks, sdr_time
 
 from .phys import profiles_for
@@ -11,7 +11,7 @@ from .phys import profiles_for
 __all__ = ["LONGEST_NS", "clock_warning", "slower", "slowest_clock"]
 
 LONGEST_NS = {"xc7": 10.2, "xcup": 6.1}
-"""Longest way between registers of a board's drive, by the family of its part, setup not included.
+"""Longest way between registers of a board's drive, by the family of its part, setup included.
 
 7 series: `instinfer area --board cosmos_plus --depth`, without the way to ``quiet``, which boards
 leave open (docs/area.md, "Depth of logic"). UltraScale+ has no delays there: the same way, by 0.300
@@ -19,8 +19,8 @@ to 0.500 ns, AMD's budgets for a look-up table with its net at grade -2 ("Where 
 from").
 """
 
-T_CK_MOST = (100, 50, 30, 20, 15, 12)
-"""ns of ONFI's NV-DDR modes 0 to 5, from memory: from there on another mode is meant."""
+T_CK_MOST = (100, *T_CK[:-1])
+"""ns of ONFI's NV-DDR modes 0 to 5: from there on the mode below is meant; mode 0 from memory."""
 
 SLOWEST = 50_000_000
 """Hz: the least that a configuration may have."""
@@ -63,7 +63,7 @@ def clock_warning(board, config):
     return (
         f"{config.clock_hz / 1e6:g} MHz, a period of {period:.1f} ns, is beyond what the drive is "
         f"estimated to reach in {part}: its longest way is {longest} ns, about "
-        f"{1e3 / longest:.0f} MHz, without setup and before placing"
+        f"{1e3 / longest:.0f} MHz, before placing"
     )
 
 

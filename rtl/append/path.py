@@ -303,61 +303,57 @@ class AppendPath(wiring.Component):
         whole_units = Signal()  # K of this request begins where a unit does
         gathers = Signal()
 
-        records = SimpleNamespace(
-            reader=reader,
-            writer=writer,
-            request=request,
-            head=head,
-            index=index,
-            map_address=map_address,
-            columns_address=columns_address,
-            tail_address=tail_address,
-            passes_address=passes_address,
-            first_channel=first_channel,
-            words=words,
-            kind=kind,
-            left=left,
-            failed=failed,
-            overwritten=overwritten,
+        x = SimpleNamespace(
             begun=begun,
-            unit_tokens=unit_tokens,
-            pass_number=pass_number,
+            columns=columns,
+            columns_address=columns_address,
+            dealt_die=dealt_die,
+            dealt_row=dealt_row,
+            due=due,
             ended=ended,
             ends=ends,
-            waits=waits,
-        )
-        chunk = SimpleNamespace(
-            unit=unit,
-            unit_tokens=unit_tokens,
-            writer=writer,
-            request=request,
-            head=head,
-            words=words,
-            kind=kind,
-            group=group,
-            in_group=in_group,
-            left=left,
-            take=take,
-            whole=whole,
-            fills=fills,
             ends_deferred=ends_deferred,
-            flushing=flushing,
-            due=due,
             failed=failed,
-            overwritten=overwritten,
-            columns=columns,
-            pages_left=pages_left,
-            unit_page=unit_page,
-            tail_page=tail_page,
-            token_words=token_words,
-            in_units=in_units,
-            pass_number=pass_number,
-            pass_left=pass_left,
-            ends=ends,
-            whole_units=whole_units,
+            fills=fills,
+            first_channel=first_channel,
+            flushing=flushing,
             gathers=gathers,
-            scanned=scanned,
+            group=group,
+            group_words=group_words,
+            head=head,
+            in_group=in_group,
+            in_units=in_units,
+            index=index,
+            kind=kind,
+            left=left,
+            map_address=map_address,
+            number=Mux(columns, head.column_pages, group),
+            overwritten=overwritten,
+            page_words=page_words,
+            pages_left=pages_left,
+            pass_left=pass_left,
+            pass_number=pass_number,
             pass_shift=self._pass_shift,
+            passes_address=passes_address,
+            reader=reader,
+            request=request,
+            scanned=scanned,
+            slot=slot,
+            source=source,
+            tail_address=tail_address,
+            tail_page=tail_page,
+            take=take,
+            token_words=token_words,
+            unit=unit,
+            unit_page=unit_page,
+            unit_pages=unit_pages,
+            unit_tokens=unit_tokens,
+            waits=waits,
+            whole=whole,
+            whole_units=whole_units,
+            words=words,
+            writer=writer,
+            wrong=failed | self.spoiled | head.spoiled,
         )
         with m.FSM(name="state"):
             with m.State("IDLE"):
@@ -373,54 +369,13 @@ class AppendPath(wiring.Component):
                         index.eq(self.layer * sequence.kv_heads + self.i.payload.head),
                     ]
                     m.next = "ADDRESSES"
-            read_states(m, self, records)
+            read_states(m, self, x)
             with m.State("FLUSH"):
                 m.d.sync += [group.eq(head.flash_groups), in_group.eq(0)]
                 m.next = "ALLOCATE"
-            unit_states(
-                m,
-                self,
-                SimpleNamespace(
-                    request=request,
-                    unit=unit,
-                    failed=failed,
-                    columns=columns,
-                    pages_left=pages_left,
-                    unit_pages=unit_pages,
-                    unit_page=unit_page,
-                    waits=waits,
-                ),
-            )
-            chunk_states(m, self, chunk)
-            page_states(
-                m,
-                self,
-                SimpleNamespace(
-                    reader=reader,
-                    writer=writer,
-                    request=request,
-                    kind=kind,
-                    columns=columns,
-                    number=Mux(columns, head.column_pages, group),
-                    unit=unit,
-                    index=index,
-                    flushing=flushing,
-                    group_words=group_words,
-                    page_words=page_words,
-                    source=source,
-                    map_address=map_address,
-                    columns_address=columns_address,
-                    dealt_row=dealt_row,
-                    dealt_die=dealt_die,
-                    slot=slot,
-                    words=words,
-                    scanned=scanned,
-                    wrong=failed | self.spoiled | head.spoiled,
-                    begun=begun,
-                    waits=waits,
-                ),
-                on_channel,
-            )
-            write_states(m, self, records)
-            chunk_done(m, self, chunk)
+            unit_states(m, self, x)
+            chunk_states(m, self, x)
+            page_states(m, self, x, on_channel)
+            write_states(m, self, x)
+            chunk_done(m, self, x)
         return m

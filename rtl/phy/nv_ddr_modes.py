@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from flash_model.timing import cycles
 
-__all__ = ["NvDdrClocks", "nv_ddr_clocks"]
+__all__ = ["T_CK", "NvDdrClocks", "nv_ddr_clocks"]
 
 T_CK = (50, 30, 20, 15, 12, 10)
 """ns in modes 0 to 5."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from abc import ABC, abstractmethod
 from fractions import Fraction
 
 import numpy as np
@@ -63,7 +64,7 @@ class Channel(wiring.Component):
         return m
 
 
-class PinBench:
+class PinBench(ABC):
     """Runs operations over the pins.
 
     Parameters
@@ -94,9 +95,9 @@ class PinBench:
         self._read = 0  # die
         self._to_hang, self._hanging = set(self.wires.hangs), set()
 
+    @abstractmethod
     async def board(self, ctx):
         """Between pins and dies; never ends."""
-        raise NotImplementedError
 
     def give_symbol(self, ctx, symbol):
         """Have the dies see a symbol (die, cycle, word) or none in this clock; whether it reads."""
