@@ -161,7 +161,7 @@ class PinBench(ABC):
         async def reset_once(ctx):
             await ctx.tick().until(channel.phy.started)
             await ctx.tick().repeat(50)
-            ctx.set(channel.reset, reset)
+            ctx.set(channel.reset, 1)
             await ctx.tick().repeat(8)
             ctx.set(channel.reset, 0)
             await ctx.tick()
@@ -204,7 +204,8 @@ class PinBench(ABC):
         sim.add_clock(1e-6)
         sim.add_testbench(ArrayServer(self.array, 0, channel.array).run, background=True)
         sim.add_testbench(self.board, background=True)
-        sim.add_testbench(reset_once)
+        if reset:
+            sim.add_testbench(reset_once)
         sim.add_testbench(give_ops)
         sim.add_testbench(give_words)
         sim.add_testbench(collect)
